@@ -1,0 +1,63 @@
+"""`asr-parallel VERB ...`: finds the verb, runs it, turns users' mistakes into one line and exit status 1."""
+
+import argparse
+import errno
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from asr_parallel import __version__
+from asr_parallel.record.log import set_up_logging
+
+# verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
+VERBS: dict[str, tuple[str, str]] = {}
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """The whole program's parser; only the arguments of `verb` are filled in, so that --help stays fast."""
+    parser = argparse.ArgumentParser(
+        prog="asr-parallel",
+        description="Train speech-recognition acoustic models on many workers and measure the cost in word error rate.",
+    )
+    parser.add_argument("--version", action="version", version=f"asr-parallel {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module_name, purpose) in VERBS.items():
+        sub = verbs.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+        sub.add_argument("--verbose", action="store_true", help="log debugging detail too")
+        if name == verb:
+            module = importlib.import_module(module_name)
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Exit status: 0 done, 1 bad input (one line on standard error), 2 bad usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = build_parser(words[0] if words else None).parse_args(words)
+    set_up_logging(args.verbose)
+    # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        args.run(args)
+    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"asr-parallel {args.verb}: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

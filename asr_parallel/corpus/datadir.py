@@ -1,0 +1,68 @@
+"""A data folder: lhotse manifests of recordings and utterances, and Kaldi's plain files beside them for the eye.
+
+    recordings.jsonl.gz   lhotse RecordingSet
+    supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
+    text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
+    ref.stm  glm          for an evaluation set scored with NIST's tools
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr_parallel.record.files import write_lines
+
+if TYPE_CHECKING:
+    from lhotse import RecordingSet, SupervisionSet
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One transcribed stretch of one channel of one recording. Times in seconds."""
+
+    id: str
+    recording_id: str
+    path: Path
+    channel: int
+    start: float
+    duration: float
+    speaker: str
+    text: str
+
+
+def write_data(folder: Path, recordings: "RecordingSet", supervisions: "SupervisionSet") -> None:
+    """Write manifests and Kaldi's plain files, sorted by id as Kaldi sorts (bytewise)."""
+    from lhotse import RecordingSet, SupervisionSet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    used = sorted(supervisions, key=lambda s: s.id.encode())
+    RecordingSet.from_recordings(sorted(recordings, key=lambda r: r.id.encode())).to_file(
+        folder / "recordings.jsonl.gz"
+    )
+    SupervisionSet.from_segments(used).to_file(folder / "supervisions.jsonl.gz")
+    write_lines(folder / "text", (f"{s.id} {s.text}" for s in used))
+    write_lines(folder / "utt2spk", (f"{s.id} {s.speaker}" for s in used))
+    write_lines(folder / "segments", (f"{s.id} {s.recording_id} {s.start:.3f} {s.end:.3f}" for s in used))
+
+
+def read_utterances(folder: Path) -> list[Utterance]:
+    """Utterances of a data folder, sorted by id.
+
+    Raises:
+        ValueError: not a data folder, or an utterance of an unknown recording.
+    """
+    from lhotse import RecordingSet, SupervisionSet
+
+    for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
+    paths = {r.id: Path(r.sources[0].source) for r in RecordingSet.from_file(folder / "recordings.jsonl.gz")}
+    utterances = []
+    for s in SupervisionSet.from_file(folder / "supervisions.jsonl.gz"):
+        if s.recording_id not in paths:
+            raise ValueError(f"{folder}: utterance {s.id} names the unknown recording {s.recording_id}")
+        channel = s.channel if isinstance(s.channel, int) else s.channel[0]
+        utterances.append(
+            Utterance(s.id, s.recording_id, paths[s.recording_id], channel, s.start, s.duration, s.speaker, s.text)
+        )
+    return sorted(utterances, key=lambda u: u.id.encode())

@@ -1,0 +1,1 @@
+"""From log-likelihoods to lattices, words and word error rate. Knows nothing of training."""

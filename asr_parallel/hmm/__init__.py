@@ -1,0 +1,1 @@
+"""HMM topology, phonetic decision tree, GMMs, alignment and the decoding graph."""

@@ -1,0 +1,1 @@
+"""Acoustic-model networks. Knows nothing of workers."""

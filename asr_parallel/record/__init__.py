@@ -1,0 +1,1 @@
+"""The experiment directory as the record: whole files, cached stages, progress, log, environment."""
