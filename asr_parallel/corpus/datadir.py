@@ -1,9 +1,9 @@
 """A data folder: lhotse manifests of recordings and utterances, and Kaldi's plain files beside them for the eye.
 
-    recordings.jsonl.gz   lhotse RecordingSet
-    supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
-    text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
-    ref.stm  glm          for an evaluation set scored with NIST's tools
+recordings.jsonl.gz   lhotse RecordingSet
+supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
+text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
+ref.stm  glm          for an evaluation set scored with NIST's tools
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Features of a data set on disk: one memory-mapped matrix of all frames, and an index of its utterances.
 
-    feats.npy        (T, D) float32, utterance after utterance in the index's order
-    utterances.json  {"ids": [...], "speakers": [...], "frames": [...]}  one entry an utterance
+feats.npy        (T, D) float32, utterance after utterance in the index's order
+utterances.json  {"ids": [...], "speakers": [...], "frames": [...]}  one entry an utterance
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 10.0  # often enough to see life, seldom enough for a lo
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "") -> Iterator[T]:
     """Yield `items` while showing how many of `total` are done (total is taken from len() when it has one)."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
         yield from tqdm(items, desc=description, total=total, unit=f" {unit}", delay=2.0, leave=False)

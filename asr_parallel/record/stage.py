@@ -85,7 +85,9 @@ def run_stage(
                 "fingerprint": print_of_all,
                 "stage": number,
                 "options": json.loads(json.dumps(dict(options), default=str)),
-                "inputs": {name: {"path": str(path), "fingerprint": input_prints[name]} for name, path in inputs.items()},
+                "inputs": {
+                    name: {"path": str(path), "fingerprint": input_prints[name]} for name, path in inputs.items()
+                },
                 "started": started.isoformat(timespec="seconds"),
                 "seconds": round(seconds, 3),
                 "environment": environment(),

@@ -1,0 +1,87 @@
+# What every recipe shares; sourced by recipes/*/run.sh.
+#
+# A recipe declares its options as variables and names them in the array `options`, writes `usage`, defines the functions
+# stage_0 and stage_1 (its corpus, its lexicon and language model), may redefine a later one, and ends with
+#     parse_options "$@"
+#     run_stages
+#
+# Option manners are those of Kaldi's parse_options.sh: `--some-name value` sets some_name; an unknown option dies; an option
+# whose default is true or false takes nothing else; `--config FILE` is read first and has the lower priority; `--a=b` is
+# refused. Unlike Kaldi's, a configuration file is only read, never run: lines `name: value`, `#` starts a comment.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+recipe_dir=$(cd "$(dirname "$0")" && pwd)
+[[ -d $root/.venv/bin ]] && PATH=$root/.venv/bin:$PATH
+
+log() { printf '%s (%s:%s) %s\n' "$(date +%H:%M:%S)" "$(basename "${BASH_SOURCE[1]}")" "${BASH_LINENO[0]}" "$*" >&2; }
+die() { printf '%s: error: %s\n' "${0##*/recipes/}" "$*" >&2; exit 1; }
+
+set_option() {  # set_option --some-name value : checked assignment to a declared option
+  local name=${1#--} known
+  name=${name//-/_}
+  for known in "${options[@]}"; do
+    [[ $known == "$name" ]] || continue
+    if [[ ${!name} =~ ^(true|false)$ && ! $2 =~ ^(true|false)$ ]]; then
+      die "option $1 must be true or false, not '$2'"
+    fi
+    if [[ ${!name} =~ ^-?[0-9]+$ && ! $2 =~ ^-?[0-9]+$ ]]; then
+      die "option $1 must be a whole number, not '$2'"
+    fi
+    printf -v "$name" %s "$2"
+    return
+  done
+  die "unknown option $1 (--help lists the options)"
+}
+
+read_config() {  # read_config FILE : flat YAML, one `name: value` a line
+  local line number=0
+  [[ -f $1 ]] || die "no configuration file '$1'"
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    line=${line%%#*}
+    [[ -n ${line//[[:space:]]/} ]] || continue
+    [[ $line =~ ^([A-Za-z_][A-Za-z0-9_-]*):[[:space:]]*(.*[^[:space:]]|)[[:space:]]*$ ]] ||
+      die "$1, line $number: expected 'name: value', found '$line'"
+    set_option "--${BASH_REMATCH[1]//_/-}" "${BASH_REMATCH[2]}"
+  done < "$1"
+}
+
+parse_options() {
+  local words=("$@") i
+  for ((i = 0; i < ${#words[@]}; i++)); do
+    if [[ ${words[i]} == --help ]]; then usage; exit 0; fi
+  done
+  for ((i = 0; i < ${#words[@]}; i++)); do
+    if [[ ${words[i]} == --config ]]; then read_config "${words[i + 1]:-}"; fi
+  done
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --*=*) die "write '${1%%=*} ${1#*=}', not '$1'" ;;
+      --config) shift 2 ;;
+      --*)
+        [[ $# -ge 2 ]] || die "option $1 needs a value"
+        set_option "$1" "$2"
+        shift 2
+        ;;
+      *) die "unexpected argument '$1' (--help lists the options)" ;;
+    esac
+  done
+  ((stage >= 0 && stop_stage >= stage)) || die "--stage $stage --stop-stage $stop_stage: expected 0 <= stage <= stop stage"
+}
+
+run() {  # one verb of the package, logged as it is called
+  log "asr-parallel $*"
+  asr-parallel "$@"
+}
+
+run_stages() {
+  local n
+  command -v asr-parallel > /dev/null || die "asr-parallel is not installed; $root/run.sh sets it up"
+  for ((n = stage; n <= stop_stage; n++)); do
+    if declare -F "stage_$n" > /dev/null; then
+      log "stage $n"
+      "stage_$n"
+    fi
+  done
+}

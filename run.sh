@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# From nothing to a table of word error rates.
+#   ./run.sh                       set up .venv and run recipes/swbd on the synthetic corpus
+#   ./run.sh --recipe digits ...   another recipe; every other option is the recipe's (see --help)
+#   ./run.sh test [pytest options] set up .venv and run the tests
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+die() { echo "run.sh: error: $*" >&2; exit 1; }
+
+set_up() {  # an environment of its own with pinned versions, installed again only when what it is made from changed
+  local extras=$1 venv=$root/.venv python=${PYTHON:-python3} made_from
+  made_from=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
+  [[ -x $venv/bin/asr-parallel && $(cat "$venv/installed-$extras" 2>/dev/null) == "$made_from" ]] && return
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    die "$python is not Python 3.11 or later; name one: PYTHON=/path/to/python3.11 ./run.sh"
+  echo "run.sh: setting up $venv (one to three minutes)" >&2
+  [[ -x $venv/bin/pip ]] || "$python" -m venv "$venv" ||
+    die "cannot make a virtual environment; on Debian and Ubuntu the package python3-venv brings what is missing"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --constraint "$root/constraints.txt" --editable "$root[$extras]" || die "installation failed"
+  echo "$made_from" > "$venv/installed-$extras"
+}
+
+if [[ ${1:-} == test ]]; then
+  shift
+  set_up synth,dev
+  cd "$root"
+  exec "$root/.venv/bin/python" -m pytest "$@"
+fi
+
+recipe=swbd
+words=()
+while [[ $# -gt 0 ]]; do
+  if [[ $1 == --recipe ]]; then
+    [[ $# -ge 2 ]] || die "--recipe needs a name"
+    recipe=$2
+    shift 2
+  else
+    words+=("$1")
+    shift
+  fi
+done
+[[ $recipe =~ ^[a-z0-9_]+$ && -x $root/recipes/$recipe/run.sh ]] ||
+  die "no recipe '$recipe'; there are: $(cd "$root/recipes" && printf '%s ' */run.sh | sed 's#/run.sh##g')"
+[[ " ${words[*]-} " == *" --help "* ]] || set_up synth
+exec "$root/recipes/$recipe/run.sh" ${words[@]+"${words[@]}"}

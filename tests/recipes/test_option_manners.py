@@ -1,0 +1,85 @@
+"""recipes/common.sh: options as a Kaldi user expects them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+COMMON = Path(__file__).resolve().parents[2] / "recipes" / "common.sh"
+
+RECIPE = """#!/usr/bin/env bash
+. {common}
+stage=0
+stop_stage=8
+use_noise=false
+corpus=
+hidden_dim=512
+options=(stage stop_stage use_noise corpus hidden_dim)
+usage() {{ echo "Usage: toy/run.sh [options]"; echo " e.g.: toy/run.sh --stage 2"; }}
+stage_2() {{ echo "two with '$corpus' $use_noise $hidden_dim"; }}
+stage_4() {{ echo "four"; }}
+parse_options "$@"
+run_stages
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "run.sh"
+    path.write_text(RECIPE.format(common=COMMON))
+    return path
+
+
+def run(recipe: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", str(recipe), *words], capture_output=True, text=True, timeout=60)
+
+
+def test_stages_from_and_to(recipe: Path) -> None:
+    assert run(recipe).stdout == "two with '' false 512\nfour\n"
+    assert run(recipe, "--stage", "3").stdout == "four\n"
+    assert run(recipe, "--stage", "2", "--stop-stage", "2").stdout == "two with '' false 512\n"
+
+
+def test_values_keep_spaces_and_shell_characters(recipe: Path) -> None:
+    assert "two with 'a b; $(touch x)'" in run(recipe, "--corpus", "a b; $(touch x)").stdout
+
+
+def test_help_prints_usage_with_an_example(recipe: Path) -> None:
+    done = run(recipe, "--stage", "1", "--help")
+    assert done.returncode == 0 and "e.g.:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--no-such", "1"], "unknown option --no-such"),
+        (["--usage", "1"], "unknown option --usage"),
+        (["--PATH", "/tmp"], "unknown option --PATH"),
+        (["--use-noise", "maybe"], "--use-noise must be true or false, not 'maybe'"),
+        (["--hidden-dim", "big"], "--hidden-dim must be a whole number, not 'big'"),
+        (["--stage=3"], "write '--stage 3', not '--stage=3'"),
+        (["--stage"], "--stage needs a value"),
+        (["train"], "unexpected argument 'train'"),
+        (["--stage", "5", "--stop-stage", "4"], "expected 0 <= stage <= stop stage"),
+        (["--config", "nowhere.yaml"], "no configuration file 'nowhere.yaml'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_1(recipe: Path, words: list[str], message: str) -> None:
+    done = run(recipe, *words)
+    assert done.returncode == 1 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_configuration_file_has_the_lower_priority_and_is_never_run(recipe: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("# tuned\nhidden-dim: 256  # small\nuse_noise: true\ncorpus: $(touch ran) /a b\n")
+    assert run(recipe, "--config", str(config), "--stop-stage", "2").stdout == "two with '$(touch ran) /a b' true 256\n"
+    assert run(recipe, "--hidden-dim", "64", "--config", str(config), "--stop-stage", "2").stdout.endswith("64\n")
+    assert not (tmp_path / "ran").exists() and not Path("ran").exists()
+
+
+@pytest.mark.parametrize("line", ["hidden_dim 256", "rm -rf x", "unknown: 1", "use_noise: 1"])
+def test_a_bad_configuration_line_dies(recipe: Path, tmp_path: Path, line: str) -> None:
+    (tmp_path / "c.yaml").write_text(line + "\n")
+    done = run(recipe, "--config", str(tmp_path / "c.yaml"))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
