@@ -85,3 +85,37 @@ run_stages() {
     fi
   done
 }
+
+# Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
+# directory), jobs, feature_backend, and the *_opts arrays of options for single verbs.
+
+stage_2() {  # features
+  local set
+  for set in train dev eval; do
+    run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" \
+      --feature-backend "$feature_backend" --jobs "$jobs"
+    run make-features --data "$exp/data/$set" --kind fbank --out "$exp/feats/fbank/$set" \
+      --feature-backend "$feature_backend" --jobs "$jobs"
+  done
+}
+
+stage_3() {  # monophone and triphone GMM, alignment
+  run train-mono --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --out "$exp/mono" \
+    --num-gauss "$mono_gauss" --jobs "$jobs"
+  run train-tri --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --ali "$exp/mono" \
+    --out "$exp/tri" --leaves "$tri_leaves" --num-gauss "$tri_gauss" --jobs "$jobs"
+}
+
+stage_4() {  # frames and their pdf_ids
+  run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/$ali" --out "$exp/frames"
+}
+
+stage_6() {  # DNN
+  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${dnn_opts[@]}"
+}
+
+stage_7() {  # graphs, decoding, scoring
+  local system
+  for system in mono tri "$dnn"; do decode_and_score "$system"; done
+  run results --exp "$exp"
+}
