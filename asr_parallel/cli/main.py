@@ -11,7 +11,9 @@ from asr_parallel import __version__
 from asr_parallel.record.log import set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
+}
 
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:

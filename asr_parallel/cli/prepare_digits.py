@@ -1,0 +1,33 @@
+"""`asr-parallel prepare-digits`: connected digits from recordings of single ones (stage 0 of recipe digits)."""
+
+import argparse
+from pathlib import Path
+
+from asr_parallel.corpus.digits import HOW_TO_GET, TEST_SPEAKERS, prepare_digits
+from asr_parallel.corpus.validate import MAX_BAD_SHARE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="the corpus: DIR/recordings/DIGIT_SPEAKER_INDEX.wav")
+    parser.add_argument("--lists", type=Path, metavar="DIR", help="{train,dev,test}.{list,text} (default: generated)")
+    parser.add_argument("--out", type=Path, metavar="E", required=True, help="experiment; makes E/corpus and E/data")
+    parser.add_argument(
+        "--test-speakers",
+        default=",".join(TEST_SPEAKERS),
+        help="speakers held out for testing when lists are generated (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of generated lists (default: %(default)s)")
+    parser.add_argument(
+        "--max-bad-share",
+        type=float,
+        default=MAX_BAD_SHARE,
+        help="share of a set's utterances that may be left out as bad before it is an error (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prepare the data."""
+    if args.corpus is None:
+        raise ValueError(HOW_TO_GET)
+    prepare_digits(args.corpus, args.lists, args.out, args.test_speakers.split(","), args.seed, args.max_bad_share)
