@@ -1,0 +1,42 @@
+"""Verb `lang`: lexicon and lang folder (stage 1)."""
+
+import argparse
+from pathlib import Path
+
+from asr_parallel.record.stage import run_stage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="training data folder: its words need pronunciations")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dictionary", type=Path, help="MS-State's dictionary (sw-ms98-dict.text)")
+    source.add_argument("--lexicon", help="'digits', or a file of lines 'word [probability] phone phone ...'")
+    parser.add_argument("--out", type=Path, required=True, help="lang folder to make")
+
+
+def run(args: argparse.Namespace) -> None:
+    from asr_parallel.corpus.datadir import read_utterances
+    from asr_parallel.corpus.lexicon import (
+        add_noise_words,
+        count_words,
+        digits_lexicon,
+        read_lexicon,
+        write_oov_words,
+    )
+    from asr_parallel.hmm.lang import build_lang
+
+    inputs: dict[str, Path] = {"data": args.data}
+    if args.lexicon != "digits":
+        inputs["lexicon"] = args.dictionary or Path(args.lexicon)
+
+    def build(folder: Path) -> None:
+        counts = count_words(u.text for u in read_utterances(args.data))
+        if args.dictionary:
+            lexicon = read_lexicon(args.dictionary, lower=True)
+        else:
+            lexicon = digits_lexicon() if args.lexicon == "digits" else read_lexicon(Path(args.lexicon))
+        lexicon = add_noise_words(lexicon, counts)
+        write_oov_words(folder / "oov_words.txt", counts, lexicon)
+        build_lang(folder, lexicon)
+
+    run_stage(args.out, build, number=1, inputs=inputs, options={"lower": bool(args.dictionary)})
