@@ -12,6 +12,7 @@ from asr_parallel.record.log import set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {
+    "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),
     "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
     "lang": ("asr_parallel.cli.lang", "make lexicon and lang folder (stage 1)"),
     "lm": ("asr_parallel.cli.lm", "estimate the n-gram language model (stage 1)"),

@@ -1,0 +1,59 @@
+"""asr-parallel make-features: stage 2, audio of a data folder to a feature archive."""
+
+import argparse
+from pathlib import Path
+
+from asr_parallel.features.extractors import BACKENDS, KINDS
+from asr_parallel.record.environment import cpu_count
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="data folder of stage 0")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the archive")
+    parser.add_argument("--kind", choices=sorted(KINDS), default="mfcc", help="default: %(default)s")
+    parser.add_argument("--feature-backend", choices=BACKENDS, default=BACKENDS[0], help="default: %(default)s")
+    parser.add_argument("--dither", type=float, default=0.0, help="noise in 16-bit steps (default: none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the dither (default: %(default)s)")
+    parser.add_argument(
+        "--speed-factors", type=_factors, default=(1.0,), metavar="F,F", help="copies at these speeds (default: 1.0)"
+    )
+    parser.add_argument(
+        "--warp-factors",
+        type=_factors,
+        default=(1.0,),
+        metavar="F,F",
+        help="copies with these vocal-tract length factors (default: 1.0)",
+    )
+    parser.add_argument("--jobs", type=int, default=cpu_count(), help="processes (default: %(default)s)")
+
+
+def _factors(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(","))
+
+
+def run(args: argparse.Namespace) -> None:
+    from asr_parallel.features.augment import perturbations
+    from asr_parallel.features.compute import FeatureOptions, compute_features
+    from asr_parallel.record.stage import run_stage
+
+    options = FeatureOptions(
+        args.kind,
+        args.feature_backend,
+        args.dither,
+        args.seed,
+        tuple(perturbations(args.speed_factors, args.warp_factors)),
+    )
+    run_stage(
+        args.out,
+        lambda folder: compute_features(args.data, folder, options, args.jobs),
+        number=2,
+        inputs={"data": args.data},
+        options={
+            "kind": args.kind,
+            "feature_backend": args.feature_backend,
+            "dither": args.dither,
+            "seed": args.seed,
+            "speed_factors": args.speed_factors,
+            "warp_factors": args.warp_factors,
+        },
+    )

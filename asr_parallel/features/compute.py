@@ -1,0 +1,142 @@
+"""From a data folder to a feature archive: reads audio, cuts utterances, computes features in batches and processes."""
+
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from asr_parallel.corpus.audio import inspect_audio, read_audio
+from asr_parallel.corpus.datadir import Utterance, read_utterances
+from asr_parallel.features.archive import FeatureArchive, write_archive
+from asr_parallel.features.augment import Perturbation, change_speed
+from asr_parallel.features.cmvn import CmvnStats
+from asr_parallel.features.extractors import BACKENDS, open_extractor
+from asr_parallel.record.files import write_json, write_lines
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+BATCH_SECONDS = 60.0  # of audio in one call: long enough to forget call costs, short enough to stay in the cache
+PROCESSES_FROM_SECONDS = 1200.0  # less audio than this is done sooner than processes have started
+COPIES = "copies.json"
+
+_extractor = lru_cache(maxsize=64)(open_extractor)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureOptions:
+    """Settings that decide the features' values."""
+
+    kind: str
+    backend: str = BACKENDS[0]
+    dither: float = 0.0  # Kaldi's default is 1 (of 32768), which makes no two runs alike
+    seed: int = 0
+    copies: tuple[Perturbation, ...] = (Perturbation(),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """Features of one version of one utterance."""
+
+    id: str
+    speaker: str
+    source_id: str
+    copy: Perturbation
+    matrix: np.ndarray
+
+
+def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int = 1) -> None:
+    """Compute features of all utterances of a data folder and write archive, cmvn.npz and skipped.txt into `out`.
+
+    With perturbed copies `copies.json` says of each copy what it was made from: id -> [id, speed, warp].
+    Utterances too short for one frame are left out and listed in skipped.txt. The result does not depend on `jobs`.
+
+    Raises:
+        ValueError: not a data folder, unreadable audio, bad options, or no utterance with a frame.
+    """
+    utterances = read_utterances(data)
+    skipped: list[str] = []
+    origins: dict[str, tuple[str, float, float]] = {}
+
+    def written() -> Iterator[tuple[str, str, np.ndarray]]:
+        for one in _compute_all(utterances, options, jobs):
+            if not len(one.matrix):
+                skipped.append(one.id)
+                continue
+            if one.copy.prefix:
+                origins[one.id] = (one.source_id, one.copy.speed, one.copy.warp)
+            yield one.id, one.speaker, one.matrix
+
+    write_archive(out, written())
+    CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
+    write_lines(out / "skipped.txt", (f"{utterance} too short for one frame" for utterance in skipped))
+    if origins:
+        write_json(out / COPIES, origins)
+    if skipped:
+        logger.warning("%d utterances are too short for one frame; skipped.txt lists them", len(skipped))
+
+
+def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Computed]:
+    batches = list(_batches(utterances))
+    seconds = sum(u.duration for u in utterances) * len(options.copies)
+    if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
+        for batch in progress(batches, f"{options.kind} features", unit="batches"):
+            yield from _compute_batch(batch, options)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_one_thread) as pool:
+        done = pool.map(_compute_batch, batches, [options] * len(batches))
+        for computed in progress(done, f"{options.kind} features", total=len(batches), unit="batches"):
+            yield from computed
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _batches(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
+    """Utterances in order of their recordings, about BATCH_SECONDS in each batch."""
+    batch: list[Utterance] = []
+    by_path = sorted(utterances, key=lambda u: (str(u.path), u.id.encode()))
+    for _, of_recording in groupby(by_path, key=lambda u: u.path):
+        batch += of_recording
+        if sum(u.duration for u in batch) >= BATCH_SECONDS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Computed]:
+    waves: dict[int, list[np.ndarray]] = {}
+    owners: dict[int, list[Utterance]] = {}
+    for path, of_recording in groupby(batch, key=lambda u: u.path):
+        rate = inspect_audio(path).sampling_rate
+        for u in of_recording:
+            samples = read_audio(path, u.channel, u.start, u.duration)
+            waves.setdefault(rate, []).append(_dithered(samples, u.id, options))
+            owners.setdefault(rate, []).append(u)
+    computed = []
+    for copy in options.copies:
+        for rate, cuts in waves.items():
+            features = _extractor(options.kind, rate, options.backend, copy.warp)(
+                [change_speed(cut, copy.speed) for cut in cuts]
+            )
+            for u, matrix in zip(owners[rate], features, strict=True):
+                computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, matrix))
+    return computed
+
+
+def _dithered(samples: np.ndarray, utterance: str, options: FeatureOptions) -> np.ndarray:
+    """Add noise of `dither` 16-bit steps; it depends on seed and utterance only, not on order or processes."""
+    if not options.dither:
+        return samples
+    random = np.random.default_rng([options.seed, zlib.crc32(utterance.encode())])
+    noise = random.standard_normal(len(samples), dtype=np.float32)
+    return samples + noise * np.float32(options.dither)

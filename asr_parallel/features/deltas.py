@@ -1,0 +1,43 @@
+"""Time derivatives as Kaldi's add-deltas appends them (feat/feature-functions.cc, DeltaFeatures)."""
+
+import numpy as np
+
+
+def delta_filters(order: int, window: int) -> list[np.ndarray]:
+    """Filters of the derivatives of order 0..`order`; the i-th has 2 * i * window + 1 taps.
+
+    Each is the one before convolved with the slope of a line fitted over +-window frames.
+    """
+    slope = np.arange(window, -window - 1, -1, dtype=np.float64)  # reversed: convolution turns it round
+    slope /= np.sum(slope**2)
+    filters = [np.ones(1)]
+    for _ in range(order):
+        filters.append(np.convolve(filters[-1], slope))
+    return filters
+
+
+def add_deltas(x: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
+    """Append derivatives to one utterance's features.
+
+    Args:
+        x: (T, D) features; beyond the ends the first and last frame count as repeated.
+        order: highest derivative (Kaldi's default 2).
+        window: frames on either side that a slope is fitted over (Kaldi's default 2).
+
+    Returns:
+        (T, (order + 1) * D) float32.
+    """
+    if not len(x):
+        return np.empty((0, (order + 1) * x.shape[1]), dtype=np.float32)
+    reach = order * window
+    padded = np.pad(x, ((reach, reach), (0, 0)), mode="edge")
+    blocks = []
+    for taps in delta_filters(order, window):
+        half = len(taps) // 2
+        block = np.zeros(x.shape, dtype=np.float32)
+        for k, tap in enumerate(taps[::-1]):
+            if tap:
+                start = reach - half + k
+                block += np.float32(tap) * padded[start : start + len(x)]
+        blocks.append(block)
+    return np.concatenate(blocks, axis=1)

@@ -1,0 +1,129 @@
+"""Stage 2 from data folder to archive: cutting, channels, perturbed copies, processes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr_parallel.cli.main import main
+from asr_parallel.corpus.audio import read_audio
+from asr_parallel.corpus.datadir import write_data
+from asr_parallel.features import compute
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.augment import Perturbation, change_speed, frame_map, perturbations
+from asr_parallel.features.cmvn import CmvnStats
+from asr_parallel.features.compute import FeatureOptions, compute_features
+from asr_parallel.features.extractors import open_extractor
+from asr_parallel.record.files import read_json
+
+SEGMENTS = [  # id, recording, channel, start, duration, speaker
+    ("b-2", "r1", 1, 0.5, 1.25, "b"),
+    ("a-1", "r1", 0, 0.0, 1.0, "a"),
+    ("a-2", "r2", 0, 0.25, 0.5, "a"),
+    ("c-short", "r2", 1, 0.0, 0.02, "c"),
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+    folder = tmp_path / "data with $ and space"
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    recordings = []
+    for name in ("r1", "r2"):
+        soundfile.write(folder / f"{name}.wav", 0.1 * random.standard_normal((16000, 2)), 8000)
+        recordings.append(Recording.from_file(folder / f"{name}.wav", recording_id=name))
+    segments = [SupervisionSegment(u, r, s, d, c, text="x", speaker=k) for u, r, c, s, d, k in SEGMENTS]
+    write_data(folder, RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(segments))
+    return folder
+
+
+def made(data: Path, out: Path, jobs: int = 1, **options: object) -> FeatureArchive:
+    out.mkdir()
+    compute_features(data, out, FeatureOptions("fbank", **options), jobs)  # type: ignore[arg-type]
+    return FeatureArchive.open(out)
+
+
+def test_utterances_are_cut_from_their_channel(data: Path, tmp_path: Path) -> None:
+    archive = made(data, tmp_path / "out")
+    assert archive.ids == ["a-1", "b-2", "a-2"]
+    assert archive.speakers == ["a", "b", "a"]
+    samples = read_audio(data / "r1.wav", channel=1)
+    (want,) = open_extractor("fbank", 8000)([samples[4000:14000]])
+    np.testing.assert_allclose(archive[1], want, atol=1e-4)
+    assert (tmp_path / "out/skipped.txt").read_text() == "c-short too short for one frame\n"
+    assert CmvnStats.open(tmp_path / "out/cmvn.npz").speakers == ["a", "b"]
+    assert not (tmp_path / "out/copies.json").exists()
+
+
+def test_processes_do_not_change_the_result(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(compute, "PROCESSES_FROM_SECONDS", 0.0)
+    one = made(data, tmp_path / "one", jobs=1, dither=1.0)
+    two = made(data, tmp_path / "two", jobs=2, dither=1.0)
+    assert one.ids == two.ids
+    np.testing.assert_array_equal(one.frames, two.frames)
+
+
+def test_dither_follows_its_seed(data: Path, tmp_path: Path) -> None:
+    plain = made(data, tmp_path / "plain")
+    first = made(data, tmp_path / "first", dither=1.0)
+    second = made(data, tmp_path / "second", dither=1.0, seed=1)
+    assert 0 < np.abs(first.frames - plain.frames).max() < 0.5
+    assert (first.frames != second.frames).any()
+
+
+def test_perturbed_copies(data: Path, tmp_path: Path) -> None:
+    copies = tuple(perturbations([1.0, 0.8], [1.0, 1.1]))
+    archive = made(data, tmp_path / "out", copies=copies)
+    assert len(archive) == 3 * 4 + 2  # slowed down, the short one has a frame too
+    origins = read_json(tmp_path / "out/copies.json")
+    assert origins["sp0.8-wf1.1-a-1"] == ["a-1", 0.8, 1.1]
+    assert set(archive.ids) - set(origins) == {"a-1", "a-2", "b-2"}
+    assert "sp0.8-wf1.1-a" in archive.speakers
+    slow = change_speed(read_audio(data / "r1.wav")[:8000], 0.8)
+    assert len(slow) == 10000
+    (want,) = open_extractor("fbank", 8000, warp=1.1)([slow])
+    np.testing.assert_allclose(archive[archive.ids.index("sp0.8-wf1.1-a-1")], want, atol=1e-4)
+
+
+def test_speed_moves_pitch_and_length() -> None:
+    t = np.arange(8000) / 8000
+    fast = change_speed(np.sin(2 * np.pi * 400 * t).astype(np.float32), 1.1)
+    assert len(fast) == 7273
+    assert np.abs(np.fft.rfft(fast[:7200])).argmax() * 8000 / 7200 == pytest.approx(440, abs=1.2)
+
+
+def test_frame_map_follows_the_speech() -> None:
+    np.testing.assert_array_equal(frame_map(5, 1.0, 5), np.arange(5))
+    slow, fast = frame_map(125, 0.8, 100), frame_map(80, 1.25, 100)
+    assert (slow[0], slow[-1], fast[0], fast[-1]) == (0, 99, 0, 99)
+    np.testing.assert_allclose(slow, 0.8 * np.arange(125), atol=1)
+    np.testing.assert_allclose(fast, 1.25 * np.arange(80), atol=1)
+
+
+def test_perturbations_are_checked() -> None:
+    assert [p.prefix for p in perturbations([1.0, 0.9], [1.0])] == ["", "sp0.9-"]
+    assert Perturbation(1.1, 0.95).prefix == "sp1.1-wf0.95-"
+    with pytest.raises(ValueError, match=r"speed factors \[0.9\]: expected different numbers with 1.0 among them"):
+        perturbations([0.9], [1.0])
+    with pytest.raises(ValueError, match=r"expected numbers from 0\.5 to 2"):
+        perturbations([1.0], [1.0, 0.0])
+
+
+def test_unreadable_audio_is_named(data: Path, tmp_path: Path) -> None:
+    (data / "r2.wav").write_bytes(b"not audio")
+    with pytest.raises(ValueError, match=r"r2\.wav"):
+        made(data, tmp_path / "out")
+
+
+def test_the_verb(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["make-features", "--data", str(data), "--kind", "mfcc", "--out", str(tmp_path / "E"), "--jobs", "1"]
+    assert main(command) == 0
+    assert read_json(tmp_path / "E/stage.json")["stage"] == 2
+    assert FeatureArchive.open(tmp_path / "E").dim == 13
+    assert main([*command[:2], str(tmp_path / "nowhere"), *command[3:]]) == 1
+    assert "nowhere: does not exist" in capsys.readouterr().err
