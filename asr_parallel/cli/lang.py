@@ -28,6 +28,8 @@ def run(args: argparse.Namespace) -> None:
     inputs: dict[str, Path] = {"data": args.data}
     if args.lexicon != "digits":
         inputs["lexicon"] = args.dictionary or Path(args.lexicon)
+        if not inputs["lexicon"].is_file():
+            raise ValueError(f"{inputs['lexicon']}: no such lexicon; expected a file of lines 'word phone phone ...'")
 
     def build(folder: Path) -> None:
         counts = count_words(u.text for u in read_utterances(args.data))

@@ -30,15 +30,16 @@ def run(args: argparse.Namespace) -> None:
         return [u.text.split() for u in read_utterances(data)]
 
     def build(folder: Path) -> None:
-        lexicon = Lang.open(args.lang).lexicon
+        lang = Lang.open(args.lang)
         text = text_of(args.data)
-        used = {word for sentence in text for word in sentence}
         if args.order == 0:
-            model = uniform_model(used & lexicon.keys())
+            noise = set(lang.silence_phones)
+            model = uniform_model(w for w, variants in lang.lexicon.items() if not noise.issuperset(variants[0][1]))
         else:
+            used = {word for sentence in text for word in sentence}
             # <unk> may be decoded only where the training text really has unknown words
-            unknown = {"<unk>"} - (used - lexicon.keys() and {"<unk>"})
-            model = estimate(text, lexicon.keys() - unknown, args.order, args.min_count)
+            unknown = {"<unk>"} - (used - lang.lexicon.keys() and {"<unk>"})
+            model = estimate(text, lang.lexicon.keys() - unknown, args.order, args.min_count)
         write_arpa(folder / "lm.arpa", model)
         report = {}
         for data in args.eval:
