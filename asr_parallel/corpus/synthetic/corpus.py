@@ -1,0 +1,226 @@
+"""The whole synthetic corpus: how many conversations, by whom, about what; made in processes, the same for any number.
+
+Every conversation is made by a process of its own from the seed and its number alone, so that neither the number of
+processes nor their order can change it (eSpeak NG keeps state between calls).
+"""
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from asr_parallel.corpus.synthetic import eval2000, tree
+from asr_parallel.corpus.synthetic.channel import Difficulty, telephone
+from asr_parallel.corpus.synthetic.conversation import Conversation, Plan, hold_conversation
+from asr_parallel.corpus.synthetic.dictionary import dictionary, odd_spellings, plain_words
+from asr_parallel.corpus.synthetic.language import Split, grammar
+from asr_parallel.corpus.synthetic.segments import Segment, cut_into_segments
+from asr_parallel.corpus.synthetic.speech import Engine
+from asr_parallel.corpus.synthetic.sphere import write_sphere
+from asr_parallel.corpus.synthetic.tokens import Token
+from asr_parallel.corpus.synthetic.tones import ToneEngine, spell
+from asr_parallel.corpus.synthetic.voices import draw_speaker
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+SpeechKind = Literal["espeak", "tones"]
+
+SECONDS_A_CONVERSATION = 150.0  # of speech, both sides: many speakers rather than long calls
+SECONDS_AN_EVAL_FILE = 90.0
+FIRST_CONVERSATION = 2001  # Switchboard's first, and gaps follow
+FIRST_EVAL = {"sw": 4390, "en": 4156}  # as in the evaluation itself
+DATABASE = {"train": "SWITCHBOARD", "eval": "HUB5E_00"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that decides one conversation (but for the grammar and the code)."""
+
+    root: Path
+    seed: int
+    split: Split
+    index: int
+    name: str  # "2001" or "sw_4390"
+    disc: int
+    topic: str
+    seconds: float
+    speech: SpeechKind
+    difficulty: Difficulty
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one conversation came to, for the totals and for the files about all."""
+
+    task: Task
+    seconds: float
+    segments: tuple[list[Segment], list[Segment]]
+    visitor: str | None
+
+    def speech_seconds(self) -> float:
+        """Seconds of segments in which somebody speaks, both sides together."""
+        return sum(s.end - s.start for side in self.segments for s in side if not s.is_silence)
+
+    def tokens(self) -> Iterator[Token]:
+        """Every token."""
+        for side in self.segments:
+            for segment in side:
+                yield from (token for token, _, _ in segment.tokens)
+
+
+def write_corpus(
+    root: Path,
+    *,
+    hours: float = 1.5,
+    eval_hours: float = 0.25,
+    seed: int = 1,
+    jobs: int = 1,
+    speech: SpeechKind = "espeak",
+    difficulty: Difficulty | None = None,
+    conversations: int | None = None,
+    eval_files: int | None = None,
+) -> dict[str, float]:
+    """Write the corpus into the folder `root`.
+
+    Args:
+        root: folder to fill; LDC97S62/, swb_ms98_transcriptions/, LDC2002S09/ and LDC2002T43/ appear in it.
+        hours: of transcribed speech to train on, both sides of each call added up, as Kaldi counts Switchboard.
+        eval_hours: the same for the evaluation.
+        seed: decides everything.
+        jobs: processes; they do not change the result.
+        speech: "espeak" (needs the extra `synth`), or "tones", a stand-in that needs nothing.
+        difficulty: see `Difficulty`.
+        conversations, eval_files: how many; None takes as many as give calls of 2.5 and 1.5 minutes of speech.
+
+    Returns:
+        Counts: hours, words, speakers and so on, by name.
+
+    Raises:
+        ValueError: an amount that cannot be made, or the optional package is missing.
+    """
+    if hours <= 0 or eval_hours <= 0:
+        raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
+    if speech not in tree.ENGINES:
+        raise ValueError(f"speech is {speech!r}; expected one of {', '.join(tree.ENGINES)}")
+    conversations = conversations or max(2, round(hours * 3600 / SECONDS_A_CONVERSATION))
+    eval_files = eval_files or max(2, 2 * round(eval_hours * 3600 / SECONDS_AN_EVAL_FILE / 2))
+    if conversations > 4000 or eval_files > 400:
+        raise ValueError(f"{hours} + {eval_hours} hours are too many: conversation numbers have four digits")
+    chance = np.random.default_rng([seed, 0])
+    numbers = FIRST_CONVERSATION - 1 + np.cumsum([1, *chance.choice([1, 1, 1, 2, 4], conversations - 1)])
+    names = [str(number) for number in numbers]
+    tasks = [
+        Task(
+            root,
+            seed,
+            "train",
+            index,
+            name,
+            1 + index * tree.DISCS // conversations,
+            _topic(index),
+            hours * 3600 / conversations,
+            speech,
+            difficulty or Difficulty(),
+        )
+        for index, name in enumerate(names)
+    ]
+    for index in range(eval_files):
+        half = ("sw", "en")[index % 2]
+        name = f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}"
+        share = eval_hours * 3600 / eval_files
+        tasks.append(Task(root, seed, "eval", index, name, 0, _topic(index), share, speech, difficulty or Difficulty()))
+    made = list(progress(_run(tasks, jobs), "synthesising", total=len(tasks), unit="conversations"))
+    _write_about_all(root, made, speech)
+    return _count(made)
+
+
+def _topic(index: int) -> str:
+    """Topics in turn, so that each comes up about as often."""
+    topics = list(grammar().topics)
+    return topics[index % len(topics)]
+
+
+def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Made]:
+    """Every task's result, in order."""
+    if tasks[0].speech == "tones":
+        yield from map(make_conversation, tasks)
+        return
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(max(1, jobs), mp_context=context, max_tasks_per_child=1) as pool:
+        yield from pool.map(make_conversation, tasks)
+
+
+def _engine(speech: SpeechKind) -> Engine:
+    return ToneEngine()
+
+
+def make_conversation(task: Task) -> Made:
+    """Invent, speak and write one conversation. Runs in a process of its own where the engine keeps state."""
+    rng = np.random.default_rng([task.seed, 1 + (task.split == "eval"), task.index])
+    name = f"{task.split}-{task.name}"
+    speakers = (draw_speaker(f"{name}-A", task.split, rng), draw_speaker(f"{name}-B", task.split, rng))
+    with_visitor = task.split == "eval" and task.index == 0
+    plan = Plan(
+        topic=task.topic,
+        split=task.split,
+        speakers=speakers,
+        seconds=task.seconds,
+        hesitation=task.difficulty.hesitation,
+        monologue=task.split == "train" and task.index == 1,
+        every_kind=task.index == 0,
+        visitor=draw_speaker(f"{name}-A1", task.split, rng) if with_visitor else None,
+    )
+    conversation = hold_conversation(plan, list(grammar().topics), _engine(task.speech), rng)
+    sides = (
+        cut_into_segments(conversation, 0, rng, silences=not plan.monologue),
+        cut_into_segments(conversation, 1, rng, silences=True),
+    )
+    _write_audio(task, conversation, rng)
+    if task.split == "train":
+        for side in (0, 1):
+            tree.write_side(task.root, int(task.name), side, sides[side])
+    return Made(task, conversation.seconds, sides, plan.visitor.name if plan.visitor else None)
+
+
+def _write_audio(task: Task, conversation: Conversation, rng: np.random.Generator) -> None:
+    if task.split == "train":
+        path = tree.audio_path(task.root, int(task.name), task.disc)
+    else:
+        path = task.root / eval2000.AUDIO / f"{task.name}.sph"
+    shift = task.difficulty.callhome_snr_shift_db if task.name.startswith("en") else 0.0
+    write_sphere(path, telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split])
+
+
+def _write_about_all(root: Path, made: Sequence[Made], speech: SpeechKind) -> None:
+    """The files that tell of many conversations."""
+    train = [one for one in made if one.task.split == "train"]
+    evaluation = [one for one in made if one.task.split == "eval"]
+    said = {text: [spell(text)] for text in [*plain_words(), *odd_spellings()]}
+    tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
+    tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
+    scored = []
+    for one in evaluation:
+        for side in (0, 1):
+            ignored = 1 if one.task.index == 1 and side == 0 else None
+            scored += eval2000.scored_segments(one.task.name, side, one.segments[side], one.visitor, ignored)
+    eval2000.write_references(root, scored, {one.task.name: one.seconds for one in evaluation})
+
+
+def _count(made: Sequence[Made]) -> dict[str, float]:
+    counts: dict[str, float] = {}
+    for split in ("train", "eval"):
+        own = [one for one in made if one.task.split == split]
+        counts[f"{split}_conversations"] = len(own)
+        counts[f"{split}_speakers"] = len({s.speaker for one in own for side in one.segments for s in side} - {""})
+        counts[f"{split}_hours"] = round(sum(one.speech_seconds() for one in own) / 3600, 4)
+        counts[f"{split}_words"] = sum(1 for one in own for token in one.tokens() if token.spoken)
+        counts[f"{split}_vocabulary"] = len(
+            {token.reference for one in own for token in one.tokens() if token.kind == "word"}
+        )
+    logger.info("synthetic corpus: %s", ", ".join(f"{name} {value}" for name, value in counts.items()))
+    return counts

@@ -1,0 +1,63 @@
+"""The pronunciation dictionary: every plain word of the language, and the special tokens that occur."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from asr_parallel.corpus.synthetic.language import grammar
+from asr_parallel.corpus.synthetic.tokens import (
+    ASIDES,
+    BACKCHANNELS,
+    COINAGES,
+    HESITATIONS,
+    LEAD_INS,
+    MISPRONOUNCED,
+    OPENERS,
+    TAGS,
+    WEAK_FORMS,
+    Token,
+)
+
+Pronunciations = Mapping[str, Sequence[tuple[str, ...]]]
+
+
+def plain_words() -> list[str]:
+    """Every word that may be said, sorted; invented ones and names heard in the evaluation only are not among them."""
+    phrases = " ".join([*HESITATIONS, *BACKCHANNELS, *OPENERS, *TAGS, *ASIDES, *LEAD_INS.values()])
+    return sorted(grammar().words() | set(phrases.split()))
+
+
+def odd_spellings() -> list[str]:
+    """What is said for mispronounced and weak forms: to be pronounced, but no words of the dictionary."""
+    return sorted({*MISPRONOUNCED.values(), *WEAK_FORMS.values()})
+
+
+def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[tuple[str, ...]]]:
+    """Entries of the dictionary.
+
+    Args:
+        said: pronunciations of the plain words and the odd spellings.
+        tokens: everything that occurs in the transcripts: broken-off words, mispronunciations and weak forms get
+            entries of their own, in the transcripts' notation, as in the MS-State dictionary.
+
+    Raises:
+        ValueError: a word without a pronunciation.
+    """
+    missing = [text for text in [*plain_words(), *odd_spellings()] if not said.get(text)]
+    if missing:
+        raise ValueError(f"no pronunciation for {len(missing)} words: {' '.join(missing[:10])}")
+    entries = {text: list(said[text]) for text in plain_words()}
+    for token in sorted(set(tokens), key=lambda token: token.written):
+        if token.written in entries or not token.spoken or token.kind == "laughed" or token.spoken in COINAGES:
+            continue
+        whole = said.get(token.spoken)
+        if whole is None:
+            continue
+        entries[token.written] = list(dict.fromkeys(_heard(token, phones) for phones in whole))
+    return entries
+
+
+def _heard(token: Token, phones: tuple[str, ...]) -> tuple[str, ...]:
+    """The part of a pronunciation that is heard of a broken-off word."""
+    count = max(1, round(len(phones) * token.share))
+    if token.kind == "beginning":
+        return phones[:count]
+    return phones[-count:] if token.kind == "ending" else phones

@@ -1,0 +1,179 @@
+"""Transcript tokens: what is written, what is said, and how plain sentences come to hold every kind of them.
+
+The kinds and their notation are those of the MS-State Switchboard transcripts:
+`[laughter]` `[noise]` `[vocalized-noise]` `[laughter-word]` `ab[solute]-` `-[an]y` `[it'n/isn't]` `{yuppiedom}`
+`them_1` `<b_aside>` `<e_aside>`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+Kind = Literal["word", "beginning", "ending", "laughed", "laughter", "noise", "vocalized", "mark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a transcript.
+
+    Attributes:
+        written: as the transcript has it.
+        spoken: the word to say, in plain spelling; empty for sounds and marks.
+        kind: a plain word, the beginning or ending of a broken-off one, a word spoken laughing, a sound, or a
+            mark without any sound.
+        share: for broken-off words, how much of the word is heard (0 to 1).
+        reference: as the evaluation's reference has it: "" when it is left out there.
+    """
+
+    written: str
+    spoken: str
+    kind: Kind = "word"
+    share: float = 1.0
+    reference: str = ""
+
+
+def word(text: str) -> Token:
+    """A plain word."""
+    return Token(text, text, reference=text)
+
+
+HESITATIONS = ("uh", "um")
+BACKCHANNELS = (
+    "uh-huh",
+    "um-hum",
+    "yeah",
+    "right",
+    "okay",
+    "oh",
+    "oh yeah",
+    "oh really",
+    "that's true",
+    "that's right",
+    "i know",
+    "well that's good",
+    "sure",
+    "exactly",
+    "no",
+    "yes",
+)
+OPENERS = ("well", "yeah", "so", "but", "and", "oh", "you know", "i mean", "no", "okay", "and then", "right but")
+TAGS = ("you know", "i guess", "too", "though", "i think", "or something", "and all that", "right")
+COINAGES = ("yuppiedom", "chickeny", "snowish", "dogdom", "unfixable", "golfaholic")  # nobody's dictionary has them
+MISPRONOUNCED = {"isn't": "idn't", "wasn't": "wadn't", "can't": "cain't", "because": "becau"}  # as said for as meant
+WEAK_FORMS = {"them": "em", "about": "bout", "because": "cuz"}  # written them_1, ...: the dictionary's second entries
+ASIDES = ("hold on a minute", "not now honey", "be quiet", "i'm on the phone")
+
+LEAD_INS = {"weak": "i think", "coinage": "it's like", "mispronounced": "it so"}  # words that make room for them
+
+SOUNDS: dict[Kind, str] = {"laughter": "[laughter]", "noise": "[noise]", "vocalized": "[vocalized-noise]"}
+DECK = (  # dealt in random order without repetition, so that even a short conversation has many kinds
+    "laughter",
+    "noise",
+    "vocalized",
+    "laughed",
+    "beginning",
+    "beginning",
+    "ending",
+    "mispronounced",
+    "coinage",
+    "weak",
+    "aside",
+)
+
+
+class Deck:
+    """Deals the special token kinds: each comes up once before any comes up again."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._cards: list[str] = []
+
+    @staticmethod
+    def size() -> int:
+        """How many cards one deal-through has."""
+        return len(DECK)
+
+    def deal(self) -> str:
+        """The next kind."""
+        if not self._cards:
+            self._cards = [DECK[at] for at in self._rng.permutation(len(DECK))]
+        return self._cards.pop()
+
+
+def speak_naturally(
+    sentence: Sequence[str], rng: np.random.Generator, hesitation: float, specials: Sequence[str]
+) -> list[Token]:
+    """A sentence as people say it: with openers, tags, hesitations, repetitions and the given special kinds.
+
+    Args:
+        sentence: plain words.
+        rng: where chance comes from.
+        hesitation: probability of a hesitation or repetition at a given word.
+        specials: kinds from `DECK` to work in.
+    """
+    tokens = [word(text) for text in sentence]
+    spots = rng.random(len(tokens))
+    for at in reversed(range(len(tokens))):
+        if spots[at] < hesitation / 2:
+            tokens.insert(at, word(str(rng.choice(HESITATIONS))))
+        elif spots[at] < hesitation and len(tokens[at].spoken) <= 4:
+            tokens.insert(at, tokens[at])  # i i think
+    if rng.random() < 0.3:
+        tokens[:0] = [word(text) for text in str(rng.choice(OPENERS)).split()]
+    if rng.random() < 0.12:
+        tokens += [word(text) for text in str(rng.choice(TAGS)).split()]
+    for special in specials:
+        tokens = _work_in(special, tokens, rng)
+    return tokens
+
+
+def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> list[Token]:
+    """`tokens` with one special kind put in; where it does not fit, a sentence that fits it is added."""
+    at = int(rng.integers(len(tokens) + 1))
+    long_words = [i for i, t in enumerate(tokens) if t.kind == "word" and len(t.spoken) >= 5 and t.spoken.isalpha()]
+    chosen = int(rng.choice(long_words)) if long_words else None
+    match special:
+        case "laughter" | "noise" | "vocalized":
+            return [*tokens[:at], Token(SOUNDS[special], "", special), *tokens[at:]]
+        case "laughed" if chosen is not None:
+            laughed = Token(f"[laughter-{tokens[chosen].spoken}]", tokens[chosen].spoken, "laughed")
+            tokens[chosen] = replace(laughed, reference=tokens[chosen].reference)
+        case "beginning" if chosen is not None:
+            tokens.insert(chosen, broken_off(tokens[chosen].spoken, int(rng.integers(2, 4))))
+        case "ending" if chosen is not None:
+            tokens.insert(chosen, only_ending(tokens[chosen].spoken, 2))
+        case "mispronounced":
+            meant = str(rng.choice(list(MISPRONOUNCED)))
+            at = next((i for i, t in enumerate(tokens) if t.written in MISPRONOUNCED), len(tokens))
+            meant = tokens[at].written if at < len(tokens) else meant
+            said = Token(f"[{MISPRONOUNCED[meant]}/{meant}]", MISPRONOUNCED[meant], reference=meant)
+            return [*tokens[:at], said, *(tokens[at + 1 :] if at < len(tokens) else words(LEAD_INS["mispronounced"]))]
+        case "coinage":
+            coined = str(rng.choice(COINAGES))
+            return [*tokens, *words(LEAD_INS["coinage"]), Token("{" + coined + "}", coined, reference=coined)]
+        case "weak":
+            weak = str(rng.choice(list(WEAK_FORMS)))
+            return [*tokens, *words(LEAD_INS["weak"]), Token(f"{weak}_1", WEAK_FORMS[weak], reference=weak)]
+        case "aside":
+            aside = words(str(rng.choice(ASIDES)))
+            return [*tokens, Token("<b_aside>", "", "mark"), *aside, Token("<e_aside>", "", "mark")]
+    return tokens
+
+
+def words(text: str) -> list[Token]:
+    """Plain words."""
+    return [word(part) for part in text.split()]
+
+
+def broken_off(text: str, letters: int) -> Token:
+    """The first `letters` of a word, as `ab[solute]-`."""
+    heard = text[:letters]
+    return Token(f"{heard}[{text[letters:]}]-", text, "beginning", letters / len(text), f"{heard}-")
+
+
+def only_ending(text: str, letters: int) -> Token:
+    """The last `letters` of a word, as `-[an]y`."""
+    heard = text[-letters:]
+    return Token(f"-[{text[:-letters]}]{heard}", text, "ending", letters / len(text), f"-{heard}")

@@ -1,0 +1,66 @@
+"""The people on the telephone: each a voice, a manner of speaking, a vocal tract and a telephone of their own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_parallel.corpus.synthetic.language import Split
+
+# eSpeak NG's English accents, American ones more often: Switchboard's callers were Americans
+ACCENTS = {
+    "en-us": 0.62,
+    "en-us-nyc": 0.14,
+    "en": 0.06,
+    "en-gb-x-rp": 0.06,
+    "en-gb-scotland": 0.04,
+    "en-gb-x-gbcwmd": 0.04,
+    "en-029": 0.04,
+}
+# Variants of eSpeak NG that sound like a person and differ from each other; effects (whisper, croak, robots, echo)
+# are left out. No variant is in both splits: the evaluation's voices are new in timbre, not only in pitch.
+VARIANTS: dict[Split, dict[str, tuple[str, ...]]] = {
+    "train": {"M": ("m1", "m2", "m3", "m4", "m5", "m7", "m8"), "F": ("f1", "f2", "f4")},
+    "eval": {"M": ("m6",), "F": ("f3",)},
+}
+PITCH = {"M": (15, 70), "F": (25, 80)}  # of eSpeak's 0 to 99
+PITCH_RANGE = (30, 75)  # liveliness, of eSpeak's 0 to 100
+WORDS_A_MINUTE = (150, 215)  # conversational English is near 190
+VOCAL_TRACT = {"M": (0.92, 1.06), "F": (0.96, 1.12)}  # factor on all formants, as in vocal-tract-length perturbation
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """How one person speaks.
+
+    Attributes:
+        name: unique in the corpus.
+        sex: "M" or "F".
+        voice: eSpeak NG's accent+variant.
+        pitch, pitch_range: eSpeak's, 0 to 99.
+        words_a_minute: eSpeak's rate.
+        formant_factor: all formants are multiplied by this.
+    """
+
+    name: str
+    sex: str
+    voice: str
+    pitch: int
+    pitch_range: int
+    words_a_minute: int
+    formant_factor: float
+
+
+def draw_speaker(name: str, split: Split, rng: np.random.Generator) -> Speaker:
+    """A new person of a split."""
+    sex = "MF"[int(rng.integers(2))]
+    accent = str(rng.choice(list(ACCENTS), p=list(ACCENTS.values())))
+    variant = str(rng.choice(VARIANTS[split][sex]))
+    return Speaker(
+        name=name,
+        sex=sex,
+        voice=f"{accent}+{variant}",
+        pitch=int(rng.integers(*PITCH[sex])),
+        pitch_range=int(rng.integers(*PITCH_RANGE)),
+        words_a_minute=int(rng.integers(*WORDS_A_MINUTE)),
+        formant_factor=round(float(rng.uniform(*VOCAL_TRACT[sex])), 3),
+    )

@@ -1,0 +1,1 @@
+"""Small stand-ins for large things, for tests and for trying the recipes quickly."""
