@@ -1,0 +1,162 @@
+"""Passes over the training data: accumulation at fixed alignments, and re-alignment. Both run in threads.
+
+The heavy parts (matrix products, log-sum-exp, Viterbi) release Python's lock. Every piece of work is computed by one
+thread alone and the results are added in a fixed order, so that figures do not depend on the number of threads.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.hmm.gmm import DiagGmmSet, expand
+from asr_parallel.hmm.gmm_update import GmmStats
+from asr_parallel.hmm.training_graph import TrainingGraph
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.viterbi import best_path
+
+# steps/train_mono.sh and train_deltas.sh: --transition-scale=1.0 --acoustic-scale=0.1 --self-loop-scale=0.1
+TRANSITION_SCALE = 1.0
+ACOUSTIC_SCALE = 0.1
+SELF_LOOP_SCALE = 0.1
+RETRY_FACTOR = 4.0  # beam 10, retry beam 40
+BLOCK_FRAMES = 4096  # of one pdf, accumulated in float32 before they are added up in float64
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Acoustics:
+    """A GMM system at some point of its training."""
+
+    gmm: DiagGmmSet
+    transitions: TransitionModel
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Result of aligning a list of utterances: tids (None where it failed) and how often a wider beam was needed."""
+
+    tids: list[np.ndarray | None]
+    retried: int
+
+    @property
+    def num_failed(self) -> int:
+        return sum(t is None for t in self.tids)
+
+
+@contextmanager
+def one_thread_each(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of `jobs` threads in which torch computes on the calling thread only."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
+    """function(item) for each item, in order, computed in `jobs` threads."""
+    with one_thread_each(jobs) as pool:
+        yield from pool.map(function, items)
+
+
+class FramesOfPdfs:
+    """Where the frames of each pdf lie, for alignments that stay fixed over several iterations.
+
+    Frame numbers count through the whole archive; utterances without alignment contribute none.
+    """
+
+    def __init__(
+        self, archive: FeatureArchive, utterances: Sequence[int], aligned: Aligned, transitions: TransitionModel
+    ) -> None:
+        pairs = [(u, tids) for u, tids in zip(utterances, aligned.tids, strict=True) if tids is not None]
+        frames = [np.arange(archive.offsets[u], archive.offsets[u + 1]) for u, _ in pairs]
+        all_tids = np.concatenate([np.empty(0, dtype=np.int32), *(tids for _, tids in pairs)])
+        pdfs = transitions.pdf_of[all_tids]
+        order = np.argsort(pdfs, kind="stable")
+        self.tid_counts = np.bincount(all_tids, minlength=transitions.num_transition_ids + 1)
+        self._frames = np.concatenate([np.empty(0, dtype=np.int64), *frames])[order]
+        self._offsets = np.concatenate([[0], np.cumsum(np.bincount(pdfs, minlength=transitions.num_pdfs))])
+        self._archive = archive
+
+    def blocks(self) -> list[tuple[int, np.ndarray]]:
+        """(pdf, frame numbers) pairs of at most BLOCK_FRAMES frames."""
+        return [
+            (pdf, self._frames[start : min(start + BLOCK_FRAMES, end)])
+            for pdf, (first, end) in enumerate(zip(self._offsets[:-1], self._offsets[1:], strict=True))
+            for start in range(first, end, BLOCK_FRAMES)
+        ]
+
+    def accumulate(self, gmm: DiagGmmSet, jobs: int) -> GmmStats:
+        """Expectation step: statistics of all frames, each under the mixture of its own pdf."""
+
+        def one(block: tuple[int, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray, float]:
+            pdf, numbers = block
+            expanded = expand(self._archive.frames[numbers])
+            scores = gmm.component_scores(expanded, slice(gmm.offsets[pdf], gmm.offsets[pdf + 1]))
+            totals = torch.logsumexp(scores, dim=1, keepdim=True)
+            posteriors = torch.exp(scores - totals)
+            moments = posteriors.T @ expanded
+            return (
+                pdf,
+                posteriors.sum(0, dtype=torch.float64).numpy(),
+                moments.numpy(),
+                float(totals.sum(dtype=torch.float64)),
+            )
+
+        stats = GmmStats.zeros(gmm)
+        for pdf, occupancy, moments, log_likelihood in threaded(one, self.blocks(), jobs):
+            own = slice(gmm.offsets[pdf], gmm.offsets[pdf + 1])
+            stats.occupancy[own] += occupancy
+            stats.first[own] += moments[:, : gmm.dim]
+            stats.second[own] += moments[:, gmm.dim :]
+            stats.log_likelihood += log_likelihood
+        stats.frames = len(self._frames)
+        return stats
+
+
+def align_utterances(
+    archive: FeatureArchive,
+    utterances: Sequence[int],
+    graphs: Sequence[TrainingGraph],
+    model: Acoustics,
+    beam: float,
+    jobs: int,
+    pdf_offset: np.ndarray | None = None,
+) -> Aligned:
+    """The best path of each utterance; those that find none are tried again with a beam 4 times as wide.
+
+    Args:
+        utterances: numbers in the archive; graphs: theirs, in the same order.
+        pdf_offset: (num_pdfs,) float32 added to the log-likelihoods (Kaldi's boost of silence).
+    """
+    transitions = model.transitions
+    log_prob = transitions.scaled_log_prob(TRANSITION_SCALE, SELF_LOOP_SCALE)
+    _ = model.gmm.linear  # made once, not by each thread
+
+    def one(item: tuple[int, TrainingGraph]) -> tuple[np.ndarray | None, bool]:
+        u, graph = item
+        pdfs = np.unique(transitions.tuples[graph.transition_state, 2])
+        scores = model.gmm.log_likelihoods(archive[u], pdfs)
+        if pdf_offset is not None:
+            scores += pdf_offset[pdfs]
+        scores *= np.float32(ACOUSTIC_SCALE)
+        columns = np.zeros(transitions.num_pdfs, dtype=np.int32)
+        columns[pdfs] = np.arange(len(pdfs))
+        for width in (beam, beam * RETRY_FACTOR):
+            path = best_path(graph, transitions, log_prob, scores, columns, width)
+            if path is not None:
+                return path.tids, width != beam
+        return None, True
+
+    found = list(threaded(one, zip(utterances, graphs, strict=True), jobs))
+    return Aligned([tids for tids, _ in found], sum(retried for _, retried in found))

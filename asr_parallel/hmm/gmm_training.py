@@ -1,0 +1,101 @@
+"""The loop all GMM systems share: align again now and then, re-estimate always, add Gaussians up to a number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asr_parallel.hmm.em import Acoustics, Aligned, FramesOfPdfs, align_utterances
+from asr_parallel.hmm.gmm_update import split_gmm, update_gmm
+from asr_parallel.hmm.training_graph import TrainingGraph
+from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what happens. Iterations are numbered from 1 to num_iters - 1, as in Kaldi's scripts.
+
+    total_gauss: Gaussians wanted in the end. max_iter_inc: the iteration after which none are added.
+    realign_iters: iterations that begin with a new alignment.
+    beam: of the alignments; first_beam: of the first one.
+    boost_silence: factor on the likelihoods of silence phones while aligning.
+    """
+
+    num_iters: int
+    max_iter_inc: int
+    realign_iters: tuple[int, ...]
+    total_gauss: int
+    beam: float = 10.0  # train_mono.sh, train_deltas.sh
+    first_beam: float = 10.0
+    boost_silence: float = 1.0
+
+
+@dataclass
+class Trainer:
+    """Trains one system on one training set.
+
+    graphs: of the set's utterances, for the system's tree. seed: of the directions in which Gaussians split.
+    """
+
+    data: TrainingSet
+    graphs: Sequence[TrainingGraph]
+    schedule: Schedule
+    silence_phones: Sequence[int]
+    jobs: int
+    seed: int
+    log: list[str] = field(default_factory=list)
+
+    def align(self, model: Acoustics, beam: float) -> Aligned:
+        """Align the whole set; ValueError when too many utterances fail."""
+        transitions = model.transitions
+        silence = np.isin(transitions.tuples[:, 0], self.silence_phones)
+        offset = np.zeros(transitions.num_pdfs, dtype=np.float32)
+        offset[transitions.tuples[silence, 2]] = np.log(self.schedule.boost_silence)
+        aligned = align_utterances(self.data.archive, self.data.utterances, self.graphs, model, beam, self.jobs, offset)
+        self.data.failures(aligned)
+        return aligned
+
+    def train(self, model: Acoustics, aligned: Aligned, num_gauss: int) -> Acoustics:
+        """Run all iterations, from a model and an alignment by it, growing from `num_gauss` Gaussians."""
+        schedule, rng = self.schedule, np.random.default_rng(self.seed)
+        increment = max(0, (schedule.total_gauss - num_gauss) // schedule.max_iter_inc)
+        frames = self.frames_of(aligned, model)
+        beam = schedule.first_beam
+        for iteration in progress(range(1, schedule.num_iters), "GMM training", unit="iterations"):
+            note = ""
+            if iteration in schedule.realign_iters:
+                aligned = self.align(model, beam)
+                frames = self.frames_of(aligned, model)
+                note = f", aligned again: {aligned.retried} retried, {aligned.num_failed} failed"
+            model = self.estimate(model, frames, num_gauss, rng, iteration, note)
+            if iteration <= schedule.max_iter_inc:
+                num_gauss += increment
+            beam = schedule.beam
+        return model
+
+    def frames_of(self, aligned: Aligned, model: Acoustics) -> FramesOfPdfs:
+        """Frames of each pdf under an alignment of this set."""
+        return FramesOfPdfs(self.data.archive, self.data.utterances, aligned, model.transitions)
+
+    def estimate(
+        self,
+        model: Acoustics,
+        frames: FramesOfPdfs,
+        num_gauss: int,
+        rng: np.random.Generator,
+        iteration: int,
+        note: str = "",
+    ) -> Acoustics:
+        """One iteration of EM (mixtures and transitions), then growth to `num_gauss` Gaussians."""
+        stats = frames.accumulate(model.gmm, self.jobs)
+        gmm = update_gmm(model.gmm, stats)
+        gmm = split_gmm(gmm, stats.pdf_occupancy(model.gmm), num_gauss, rng)
+        line = (
+            f"iteration {iteration}: log-likelihood per frame {stats.log_likelihood / max(stats.frames, 1):.4f}"
+            f" over {stats.frames} frames, {gmm.num_gauss} Gaussians{note}"
+        )
+        self.log.append(line)
+        logger.info(line)
+        return Acoustics(gmm, model.transitions.updated(frames.tid_counts))

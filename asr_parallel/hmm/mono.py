@@ -1,0 +1,69 @@
+"""Monophone GMM from a flat start (Kaldi: steps/train_mono.sh, gmm-init-mono, align-equal-compiled)."""
+
+import numpy as np
+
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.hmm.em import Acoustics, Aligned
+from asr_parallel.hmm.equal_align import equal_align
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.gmm_training import Schedule, Trainer
+from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.system import GmmSystem
+from asr_parallel.hmm.topology import Topology
+from asr_parallel.hmm.training_graph import GraphBuilder
+from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import monophone_tree
+
+# steps/train_mono.sh
+NUM_ITERS = 40
+MAX_ITER_INC = 30
+REALIGN_ITERS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
+TOTAL_GAUSS = 1000
+FIRST_BEAM = 6.0
+# Monophones need few frames a Gaussian; more speech than this only costs time (Kaldi's Switchboard recipe likewise
+# takes the shortest utterances, 30 k of 260 k).
+MAX_HOURS = 1.0
+FRAMES_PER_HOUR = 360_000
+
+
+def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> Schedule:
+    """Kaldi's schedule for monophones."""
+    return Schedule(
+        NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, first_beam=FIRST_BEAM, boost_silence=boost_silence
+    )
+
+
+def train_mono(
+    data: TrainingSet, lang: Lang, plan: Schedule, max_hours: float = MAX_HOURS, jobs: int = 1, seed: int = 0
+) -> GmmSystem:
+    """Train on the shortest utterances (`max_hours` of them), then align all of `data`.
+
+    Raises:
+        ValueError: too many utterances cannot be aligned.
+    """
+    topology = Topology.of_phones(lang.silence_phones, lang.nonsilence_phones)
+    tree = monophone_tree(topology)
+    transitions = TransitionModel.build(topology, tree)
+    graphs = data.graphs(GraphBuilder(lang, tree, transitions))
+    chosen = data.shortest(int(max_hours * FRAMES_PER_HOUR))
+    graph_of = dict(zip(data.utterances, graphs, strict=True))
+    trainer = Trainer(chosen, [graph_of[u] for u in chosen.utterances], plan, lang.silence_phones, jobs, seed)
+
+    model = Acoustics(flat_gmm(data.archive, tree.num_pdfs), transitions)
+    rng = np.random.default_rng(seed)
+    aligned = Aligned(
+        [equal_align(g, transitions, n, rng) for g, n in zip(trainer.graphs, chosen.num_frames.tolist(), strict=True)],
+        retried=0,
+    )
+    trainer.data.failures(aligned)
+    model = trainer.estimate(model, trainer.frames_of(aligned, model), tree.num_pdfs, rng, iteration=0)
+    model = trainer.train(model, aligned, tree.num_pdfs)
+    return GmmSystem.finished(Trainer(data, graphs, plan, lang.silence_phones, jobs, seed, trainer.log), tree, model)
+
+
+def flat_gmm(archive: FeatureArchive, num_pdfs: int) -> DiagGmmSet:
+    """Every pdf one Gaussian with the mean and variance of all frames."""
+    mean = archive.frames.mean(axis=0, dtype=np.float64)
+    variance = np.square(archive.frames - mean.astype(np.float32)).mean(axis=0, dtype=np.float64)
+    return DiagGmmSet.single(np.tile(mean, (num_pdfs, 1)), np.tile(variance, (num_pdfs, 1)))

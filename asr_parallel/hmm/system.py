@@ -1,0 +1,61 @@
+"""A trained GMM system and the folder it lives in.
+
+tree.json transitions.json transitions.npz gmm.safetensors   the model
+occs.npy      (num_pdfs,) float64: frames of each pdf in the last alignment
+ali/          alignments of the training data by the final model
+train.log     one line an iteration
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr_parallel.hmm.alignment import AlignmentSet
+from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.gmm_training import Trainer
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import Tree
+from asr_parallel.record.files import whole_file, write_lines
+from asr_parallel.record.log import logger
+
+
+@dataclass(frozen=True)
+class GmmSystem:
+    """What training results in. failed: (utterance id, reason) of utterances without alignment."""
+
+    tree: Tree
+    transitions: TransitionModel
+    gmm: DiagGmmSet
+    alignments: AlignmentSet
+    failed: list[tuple[str, str]]
+    log: list[str]
+
+    @classmethod
+    def finished(cls, trainer: Trainer, tree: Tree, model: Acoustics) -> "GmmSystem":
+        """Align the trainer's data with the final model and put everything together."""
+        aligned = trainer.align(model, trainer.schedule.beam)
+        pairs = [(i, t) for i, t in zip(trainer.data.ids, aligned.tids, strict=True) if t is not None]
+        line = f"final alignment: {len(pairs)} utterances, {aligned.retried} retried, {aligned.num_failed} failed"
+        logger.info(line)
+        return cls(
+            tree,
+            model.transitions,
+            model.gmm,
+            AlignmentSet.of([i for i, _ in pairs], [t for _, t in pairs]),
+            trainer.data.failures(aligned),
+            [*trainer.log, line],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the whole system into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tree.save(folder)
+        self.transitions.save(folder)
+        self.gmm.save(folder)
+        self.alignments.write(folder / "ali", self.failed)
+        occs = np.bincount(self.alignments.pdf_ids(self.transitions), minlength=self.tree.num_pdfs)
+        with whole_file(folder / "occs.npy") as aside, aside.open("wb") as file:
+            np.save(file, occs.astype(np.float64))
+        write_lines(folder / "train.log", self.log)

@@ -1,0 +1,101 @@
+"""Utterances that have both features and a transcript: what GMM training works on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_parallel.corpus.lexicon import OOV_WORD
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.hmm.em import Aligned
+from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+# A few utterances always fail (wrong transcripts, clipped audio); when this many do, the input itself is wrong.
+MAX_FAILED_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """archive: features of at least the utterances in question.
+
+    utterances: their numbers in the archive. words: the transcript of each, OOV words replaced by `<unk>`.
+    unusable: (id, reason) of transcribed utterances left out.
+    """
+
+    archive: FeatureArchive
+    utterances: list[int]
+    words: list[tuple[str, ...]]
+    unusable: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, archive: FeatureArchive, texts: dict[str, str], lang: Pronunciations) -> "TrainingSet":
+        """Match features and transcripts (utterance id -> text) by id.
+
+        Raises:
+            ValueError: too many transcribed utterances have no features.
+        """
+        number_of = {utterance: u for u, utterance in enumerate(archive.ids)}
+        utterances, words, unusable = [], [], []
+        for utterance, text in texts.items():
+            u = number_of.get(utterance, -1)
+            if u < 0 or archive.offsets[u] == archive.offsets[u + 1]:
+                unusable.append((utterance, "it has no features"))
+                continue
+            utterances.append(u)
+            words.append(tuple(w if w in lang.lexicon else OOV_WORD for w in text.split()))
+        check_failures(unusable, len(texts))
+        return cls(archive, utterances, words, unusable)
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    @property
+    def ids(self) -> list[str]:
+        return [self.archive.ids[u] for u in self.utterances]
+
+    @property
+    def num_frames(self) -> np.ndarray:
+        """(U,) frames of each utterance."""
+        return np.diff(self.archive.offsets)[self.utterances]
+
+    def subset(self, chosen: Sequence[int]) -> "TrainingSet":
+        """The utterances at the given places of this set."""
+        return TrainingSet(
+            self.archive, [self.utterances[i] for i in chosen], [self.words[i] for i in chosen], self.unusable
+        )
+
+    def shortest(self, max_frames: int) -> "TrainingSet":
+        """The shortest utterances, `max_frames` in all at most: the easiest to align from nothing."""
+        order = np.argsort(self.num_frames, kind="stable")
+        chosen = order[np.cumsum(self.num_frames[order]) <= max_frames]
+        return self.subset(sorted(chosen.tolist()))
+
+    def graphs(self, builder: GraphBuilder) -> list[TrainingGraph]:
+        """The training graph of every utterance, in order."""
+        return [builder.build(words) for words in progress(self.words, "training graphs", unit="utterances")]
+
+    def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
+        """(id, reason) of every utterance left out or not aligned, checked against the limit."""
+        failed = [
+            (utterance, f"no path for its {len(words)} words in its {frames} frames")
+            for utterance, words, frames, tids in zip(
+                self.ids, self.words, self.num_frames.tolist(), aligned.tids, strict=True
+            )
+            if tids is None
+        ]
+        check_failures(failed, len(self))
+        return [*self.unusable, *failed]
+
+
+def check_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
+    """Warn of failures; ValueError when they are too many or nothing is left."""
+    if len(failed) > MAX_FAILED_SHARE * total or len(failed) == total:
+        first = f"; the first is {failed[0][0]}: {failed[0][1]}" if failed else ""
+        raise ValueError(
+            f"alignment: {len(failed)} of {total} utterances cannot be used"
+            f" (at most {MAX_FAILED_SHARE:.0%} may){first}; do transcripts and features belong together?"
+        )
+    if failed:
+        logger.warning("%d of %d utterances cannot be used, e.g. %s: %s", len(failed), total, *failed[0])
