@@ -1,0 +1,52 @@
+"""Lattices on disk as Kaldi keeps them: an archive of state-level lattices.
+
+Each entry is "utterance-id ", then an OpenFst vector FST of arc type lattice4: what Kaldi's decoders write with
+--determinize-lattice=false and what lattice-scale, lattice-best-path, lattice-determinize-pruned ... read. As in
+every Kaldi table of FSTs there is no "\\0B" before it (src/lat/kaldi-lattice.cc, CompactLatticeHolder). Graph and
+acoustic costs are apart and unscaled, ilabels are transition ids, olabels word ids.
+"""
+
+import mmap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_bytes
+from asr_parallel.record.files import whole_file
+
+LATTICES = "lat.ark"
+LONGEST_ID = 4096  # octets; only to tell a damaged archive
+
+
+def write_lattices(path: Path, lattices: Iterable[tuple[str, bytes]]) -> None:
+    """Write (utterance id, `fst_bytes` of its lattice) pairs, whole or not at all."""
+    with whole_file(path) as aside, aside.open("wb") as file:
+        for utterance, lattice in lattices:
+            file.write(utterance.encode() + b" ")
+            file.write(lattice)
+
+
+def read_lattices(path: Path) -> Iterator[tuple[str, Fst]]:
+    """Yield (utterance id, lattice) in the order of the archive.
+
+    Raises:
+        ValueError: the archive is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such lattice archive; expected one made by decode")
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        view = memoryview(data)
+        try:
+            at = 0
+            while at < len(data):
+                space = data.find(b" ", at, at + LONGEST_ID)
+                if space < 0:
+                    raise ValueError(f"{path}: no utterance id at octet {at}: damaged, or no lattice archive")
+                utterance = data[at:space].decode("utf-8", "replace")
+                lattice, at = fst_from_bytes(view, space + 1, f"{path}: lattice of {utterance}")
+                if lattice.arcs.dtype != LATTICE_ARC:
+                    raise ValueError(f"{path}: {utterance} is a plain FST, not a lattice")
+                yield utterance, lattice
+        finally:
+            view.release()

@@ -1,0 +1,146 @@
+"""The decoding graph HCLG: transition ids in, words out (Kaldi: egs/wsj/s5/utils/mkgraph.sh).
+
+G is the language model, L the lexicon, C the phonetic context, H the HMMs:
+    LG = min(det(L o G)),  HCLG = add-self-loops(min(remove-disambiguation-symbols(det(H o (C o LG)))))
+
+A graph folder holds
+    HCLG.fst                OpenFst's binary format; ilabels are transition ids, olabels word ids
+    search/                 the same as memory-mapped arrays (hmm/search_graph.py)
+    words.txt phones.txt    the symbols
+    transitions.*           the transition model the graph was made with
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_parallel.hmm.fst_arrays import Fst, from_kaldifst, to_kaldifst, write_fst
+from asr_parallel.hmm.h_transducer import add_self_loops, h_transducer
+from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.search_graph import search_graph
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import Tree
+from asr_parallel.record.log import logger
+
+TRANSITION_SCALE = 1.0  # mkgraph.sh
+SELF_LOOP_SCALE = 0.1  # mkgraph.sh
+
+
+def grammar_fst(arpa: Path, words: Path) -> Any:
+    """G of an ARPA language model, with #0 on its backoff arcs, sorted by ilabel.
+
+    Raises:
+        ValueError: not an ARPA file, or none of its words is in `words`.
+    """
+    import kaldifst
+    import kaldilm
+
+    from asr_parallel.corpus.arpa import read_arpa
+
+    read_arpa(arpa)  # says what is wrong with a bad file; kaldilm would end the process
+    with tempfile.TemporaryDirectory(prefix="asr_parallel_") as folder:
+        path = Path(folder) / "G.fst"
+        kaldilm.arpa2fst(
+            input_arpa=str(arpa),
+            output_fst=str(path),
+            disambig_symbol="#0",
+            read_symbol_table=str(words),
+        )
+        grammar = kaldifst.StdVectorFst.read(str(path))
+    if grammar is None or grammar.start < 0:
+        raise ValueError(f"{arpa}: no sentence of this language model can be built from the words of {words}")
+    kaldifst.arcsort(grammar, "ilabel")
+    return grammar
+
+
+def _determinized(fst: Any, what: str) -> Any:
+    import kaldifst
+
+    try:
+        kaldifst.determinize_star(fst, use_log=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{what} cannot be determinized: do lexicon and language model come from the same lang folder? ({error})"
+        ) from error
+    return fst
+
+
+def without_disambiguation(fst: Fst, num_transition_ids: int) -> Fst:
+    """Disambiguation symbols, the ilabels above the transition ids, made epsilon."""
+    arcs = fst.arcs.copy()
+    arcs["ilabel"][arcs["ilabel"] > num_transition_ids] = 0
+    return Fst(fst.start, fst.finals, fst.offsets, arcs)
+
+
+def decoding_graph(
+    grammar: Any,
+    lexicon: Any,
+    disambig_phones: list[int],
+    tree: Tree,
+    transitions: TransitionModel,
+    transition_scale: float = TRANSITION_SCALE,
+    self_loop_scale: float = SELF_LOOP_SCALE,
+) -> Fst:
+    """HCLG of G (`grammar`, sorted by ilabel) and L with disambiguation symbols (`lexicon`), StdVectorFsts both.
+
+    Raises:
+        ValueError: they do not fit together: nothing is accepted, or the result cannot be determinized.
+    """
+    import kaldifst
+
+    # compose silently drops arcs when neither side is sorted, so both always are
+    kaldifst.arcsort(lexicon, "olabel")
+    lg = kaldifst.compose(lexicon, grammar)
+    if lg.start < 0:
+        raise ValueError("L o G accepts nothing: lexicon and language model share no words")
+    lg = _determinized(lg, what="L o G")
+    kaldifst.minimize_encoded(lg)
+    kaldifst.arcsort(lg, "ilabel")
+
+    known = {*transitions.topology.phones, *disambig_phones, 0}
+    unknown = set(np.unique(from_kaldifst(lg).arcs["ilabel"]).tolist()) - known
+    if unknown:  # compose_context would take an unlisted disambiguation symbol for a phone
+        raise ValueError(f"the lexicon uses phones {sorted(unknown)}, which the model has no HMM for")
+    clg, windows = kaldifst.compose_context(
+        disambig_syms=disambig_phones,
+        context_width=tree.context_width,
+        central_position=tree.central_position,
+        ifst=lg,
+    )
+    kaldifst.arcsort(clg, "ilabel")
+
+    h = to_kaldifst(h_transducer(windows, tree, transitions, transition_scale, self_loop_scale))
+    hclg = kaldifst.compose(h, clg)
+    if hclg.start < 0:
+        raise ValueError("H o C o L o G accepts nothing")
+    hclg = _determinized(hclg, what="H o C o L o G")
+    hclg = to_kaldifst(without_disambiguation(from_kaldifst(hclg), transitions.num_transition_ids))
+    kaldifst.minimize_encoded(hclg)
+    return add_self_loops(from_kaldifst(hclg), transitions, transition_scale, self_loop_scale)
+
+
+def make_graph(folder: Path, lang_folder: Path, arpa: Path, model: Path) -> None:
+    """Fill the graph folder `folder` from a lang folder, an ARPA file and the model folder of a GMM system.
+
+    Raises:
+        ValueError: one of them is missing or bad, or they do not fit together.
+    """
+    import kaldifst
+
+    lang = Lang.open(lang_folder)
+    tree, transitions = Tree.open(model), TransitionModel.open(model)
+    real_phones = {*lang.silence_phones, *lang.nonsilence_phones}
+    if real_phones != set(transitions.topology.phones):
+        raise ValueError(f"{model}: its phones are not those of {lang_folder}; train it with this lang folder")
+    grammar = grammar_fst(arpa, lang_folder / "words.txt")
+    lexicon = kaldifst.StdVectorFst.read(str(lang_folder / "L_disambig.fst"))
+    graph = decoding_graph(grammar, lexicon, lang.disambig_phones, tree, transitions)
+    logger.info("HCLG: %d states, %d arcs, %d pdfs", graph.num_states, len(graph.arcs), tree.num_pdfs)
+    write_fst(folder / "HCLG.fst", graph)
+    search_graph(graph).save(folder / "search")
+    transitions.save(folder)
+    for name in ("words.txt", "phones.txt"):
+        shutil.copyfile(lang_folder / name, folder / name)

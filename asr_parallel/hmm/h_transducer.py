@@ -1,0 +1,112 @@
+"""H: from transition ids to phones in context, and the self-loops that are added when all else is done.
+
+Kaldi: src/hmm/hmm-utils.cc (GetHTransducer, AddSelfLoops). Graphs are "reordered": the transition by which a state is
+left comes first, its self-loops after it, so a self-loop belongs where the arcs of its transition state arrive.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, fst_from_arcs
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import Tree
+
+
+def h_transducer(
+    windows: Sequence[Sequence[int]],
+    tree: Tree,
+    transitions: TransitionModel,
+    transition_scale: float,
+    self_loop_scale: float,
+) -> Fst:
+    """The closure of all phones' HMMs without self-loops, arcs sorted by olabel.
+
+    Args:
+        windows: what each ilabel of C o L o G stands for (compose_context's list): a window of phones, 0 outside;
+            [] for epsilon (index 0); a single number <= 0 for a disambiguation symbol.
+        transition_scale, self_loop_scale: as in TransitionModel.scaled_log_prob; leaving a state costs here what
+            Kaldi adds together with the self-loops, so paths cost the same.
+
+    Returns:
+        ilabels: transition ids, above them one for each disambiguation window; olabels: indices into `windows`.
+        State 0 is initial and final; a phone's HMM is shared by all windows that give it the same pdfs.
+    """
+    costs = -transitions.scaled_log_prob(transition_scale, self_loop_scale)
+    arcs: list[tuple[int, int, float, int]] = []
+    sources: list[int] = []
+    chains: dict[tuple[int, ...], list[tuple[int, float, int]]] = {}  # (phone, *pdfs) -> arcs that enter the HMM
+    num_states = 1
+    disambig = transitions.num_transition_ids
+    for index, window in enumerate(windows):
+        if len(window) == 0:
+            assert index == 0, "only the first window may be empty"
+            continue
+        if len(window) == 1 and window[0] <= 0:
+            disambig += 1
+            sources.append(0)
+            arcs.append((disambig, index, 0.0, 0))
+            continue
+        phone = window[tree.central_position]
+        pdfs = tuple(tree.pdf(window, state) for state in range(transitions.topology.num_states(phone)))
+        if (phone, *pdfs) not in chains:
+            end = len(pdfs)
+            for state, pdf in enumerate(pdfs):
+                outward = [
+                    (tid, float(costs[tid]), 0 if next_state == end else num_states + next_state)
+                    for tid in transitions.tids(transitions.transition_state(phone, state, pdf))
+                    if (next_state := int(transitions.next_hmm_state_of[tid])) != state
+                ]
+                if state == 0:
+                    chains[(phone, *pdfs)] = outward
+                sources += [num_states + state] * len(outward)
+                arcs += [(tid, 0, cost, target) for tid, cost, target in outward]
+            num_states += end
+        entry = chains[(phone, *pdfs)]
+        sources += [0] * len(entry)
+        arcs += [(tid, index, cost, target) for tid, cost, target in entry]
+    finals = np.full(num_states, np.inf, dtype=np.float32)
+    finals[0] = 0.0
+    packed = np.array(arcs, dtype=STD_ARC)
+    order = np.argsort(packed["olabel"], kind="stable")
+    return fst_from_arcs(0, finals, np.array(sources)[order], packed[order])
+
+
+def add_self_loops(fst: Fst, transitions: TransitionModel, transition_scale: float, self_loop_scale: float) -> Fst:
+    """Give every state the self-loop of the transition state whose arcs enter it.
+
+    Where arcs of several transition states enter one state, or such arcs and epsilon arcs, each transition state gets
+    a state of its own before it, joined by an epsilon arc.
+    """
+    assert fst.arcs["ilabel"].max() <= transitions.num_transition_ids, "disambiguation symbols are still there"
+    assert not transitions.is_self_loop[fst.arcs["ilabel"]].any(), "self-loops are already there"
+    num_states = fst.num_states
+    arcs, sources = fst.arcs.copy(), fst.sources
+    entering = transitions.transition_state_of[arcs["ilabel"]]  # -1 for epsilon
+    lowest = np.full(num_states, transitions.num_transition_states)
+    highest = np.full(num_states, -1)
+    np.minimum.at(lowest, arcs["next"], entering)
+    np.maximum.at(highest, arcs["next"], entering)
+    lowest[fst.start] = -1  # entered without any arc
+
+    mixed = (lowest != highest)[arcs["next"]] & (entering >= 0)
+    pairs, new_state = np.unique(
+        np.stack([arcs["next"][mixed], entering[mixed]], axis=1).reshape(-1, 2), axis=0, return_inverse=True
+    )
+    arcs["next"][mixed] = num_states + new_state.reshape(-1)
+    joints = np.zeros(len(pairs), dtype=STD_ARC)
+    joints["next"] = pairs[:, 0]
+
+    own = np.where(lowest == highest, highest, -1)  # the transition state of each old state's self-loop
+    looping = np.concatenate([np.flatnonzero(own >= 0), num_states + np.arange(len(pairs))])
+    loop_states = np.concatenate([own[own >= 0], pairs[:, 1]])
+    loops = np.zeros(len(looping), dtype=STD_ARC)
+    loops["ilabel"] = transitions.self_loop_tid[loop_states]
+    loops["weight"] = -transitions.scaled_log_prob(transition_scale, self_loop_scale)[loops["ilabel"]]
+    loops["next"] = looping
+    return fst_from_arcs(
+        fst.start,
+        np.concatenate([fst.finals, np.full(len(pairs), np.inf, dtype=np.float32)]),
+        np.concatenate([sources, num_states + np.arange(len(pairs)), looping]),
+        np.concatenate([arcs, joints, loops]),
+    )
