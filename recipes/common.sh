@@ -87,35 +87,49 @@ run_stages() {
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# directory), jobs, feature_backend, and the *_opts arrays of options for single verbs.
+# folder), jobs, seed, feature_backend, the sizes of the systems, and the arrays train_feats_opts, dnn_opts, decode_opts and
+# score_opts with further options of single verbs.
 
-stage_2() {  # features
-  local set
+stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
+  local set more
   for set in train dev eval; do
     run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" \
       --feature-backend "$feature_backend" --jobs "$jobs"
+    more=()
+    [[ $set != train ]] || more=("${train_feats_opts[@]}")
     run make-features --data "$exp/data/$set" --kind fbank --out "$exp/feats/fbank/$set" \
-      --feature-backend "$feature_backend" --jobs "$jobs"
+      --feature-backend "$feature_backend" --jobs "$jobs" "${more[@]}"
   done
 }
 
-stage_3() {  # monophone and triphone GMM, alignment
+stage_3() {  # monophone GMM, decision tree, triphone GMM, alignment
   run train-mono --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --out "$exp/mono" \
     --num-gauss "$mono_gauss" --jobs "$jobs"
   run train-tri --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --ali "$exp/mono" \
     --out "$exp/tri" --leaves "$tri_leaves" --num-gauss "$tri_gauss" --jobs "$jobs"
 }
 
-stage_4() {  # frames and their pdf_ids
-  run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/$ali" --out "$exp/frames"
+stage_4() {  # the DNN's frames and their pdf_ids
+  run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/tri" --out "$exp/frames"
 }
 
 stage_6() {  # DNN
-  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${dnn_opts[@]}"
+  run train-dnn --frames "$exp/frames" --out "$exp/dnn" --seed "$seed" "${dnn_opts[@]}"
 }
 
 stage_7() {  # graphs, decoding, scoring
-  local system
-  for system in mono tri "$dnn"; do decode_and_score "$system"; done
+  local system kind graph set
+  for system in mono tri dnn; do
+    kind=mfcc graph=$exp/$system/graph
+    if [[ $system == dnn ]]; then kind=fbank graph=$exp/tri/graph; fi  # the DNN has the triphone system's tree
+    [[ $system == dnn ]] ||
+      run make-graph --lang "$exp/lang" --lm "$exp/lm" --model "$exp/$system" --out "$graph"
+    for set in dev eval; do
+      run decode --graph "$graph" --model "$exp/$system" --feats "$exp/feats/$kind/$set" \
+        --out "$exp/$system/decode_$set" --jobs "$jobs" "${decode_opts[@]}"
+    done
+    run score --data-dev "$exp/data/dev" --decode-dev "$exp/$system/decode_dev" \
+      --data-eval "$exp/data/eval" --decode-eval "$exp/$system/decode_eval" "${score_opts[@]}"
+  done
   run results --exp "$exp"
 }

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Connected digits, real speech: the Free Spoken Digit Dataset, four speakers to train, two unseen ones to test.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+stage=0
+stop_stage=8
+exp=$root/exp/digits
+jobs=$(nproc)
+seed=1
+corpus=
+lists=
+feature_backend=lhotse
+mono_gauss=1000
+tri_leaves=300
+tri_gauss=3000
+hidden_layers=3
+hidden_dim=512
+activation=relu
+options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
+  hidden_dim activation)
+
+usage() {
+  cat << END
+Usage: recipes/digits/run.sh --corpus DIR [options]
+ e.g.: recipes/digits/run.sh --corpus free-spoken-digit-dataset
+       recipes/digits/run.sh --corpus free-spoken-digit-dataset --stage 6 --seed 2
+Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 6 DNN,
+        7 decoding and scoring.
+
+  --corpus DIR                   a clone of the public repository Jakobovski/free-spoken-digit-dataset
+  --lists DIR                    {train,dev,test}.{list,text}: which recordings make which utterance (generated)
+  --stage N, --stop-stage N      first and last stage to run                        (0, 8)
+  --config FILE                  lines 'option: value', below the command line's
+  --exp DIR                      where everything goes                              ($exp)
+  --jobs N                       processes                                          ($jobs)
+  --seed N                       of generated lists and the DNN                     ($seed)
+  --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
+  --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
+  --hidden-layers, --hidden-dim N, --activation relu|sigmoid                        ($hidden_layers, $hidden_dim, $activation)
+END
+}
+parse_options "$@"
+
+train_feats_opts=()
+dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation")
+decode_opts=()
+score_opts=()
+
+stage_0() {
+  local more=()
+  [[ -z $corpus ]] || more+=(--corpus "$corpus")
+  [[ -z $lists ]] || more+=(--lists "$lists")
+  run prepare-digits --out "$exp" --seed "$seed" "${more[@]}"
+}
+
+stage_1() {
+  run lang --data "$exp/data/train" --lexicon digits --out "$exp/lang"
+  run lm --data "$exp/data/train" --lang "$exp/lang" --order 0 --eval "$exp/data/dev" --out "$exp/lm"
+}
+
+run_stages

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Switchboard-1 for training, eval2000 for testing: from the LDC's discs, or from a synthetic corpus in the same layout.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+stage=0
+stop_stage=8
+exp=$root/exp/swbd
+jobs=$(nproc)
+seed=1
+# the discs; all four or none (then the corpus is synthetic)
+audio=
+transcripts=
+eval_audio=
+eval_transcripts=
+dictionary=
+# the synthetic corpus, in hours of transcribed speech
+hours=1.5
+eval_hours=0.25
+# or anybody's data: a folder of Kaldi data directories train, dev and eval, and a lexicon
+corpus=
+corpus_format=ldc
+lexicon=
+feature_backend=lhotse
+mono_gauss=1000
+tri_leaves=800
+tri_gauss=8000
+hidden_layers=3
+hidden_dim=512
+activation=relu
+options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
+  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim activation)
+
+usage() {
+  cat << END
+Usage: recipes/swbd/run.sh [options]
+ e.g.: recipes/swbd/run.sh                                  # on a synthetic corpus, written first
+       recipes/swbd/run.sh --hours 5 --exp exp/swbd5 --tri-leaves 1500 --tri-gauss 20000
+       recipes/swbd/run.sh --audio /ldc/LDC97S62 --transcripts /ldc/swb_ms98_transcriptions \\
+         --eval-audio /ldc/LDC2002S09 --eval-transcripts /ldc/LDC2002T43 --config recipes/swbd/conf/full.yaml
+       recipes/swbd/run.sh --corpus-format kaldi --corpus mydata --lexicon mylexicon.txt --exp exp/mine
+       recipes/swbd/run.sh --stage 7 --stop-stage 7         # decode and score again
+Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 6 DNN,
+        7 decoding and scoring.
+
+  --stage N, --stop-stage N      first and last stage to run                        (0, 8)
+  --config FILE                  lines 'option: value', below the command line's
+  --exp DIR                      where everything goes                              ($exp)
+  --jobs N                       processes                                          ($jobs)
+  --seed N                       of the synthetic corpus and the DNN                ($seed)
+  --audio, --transcripts, --eval-audio, --eval-transcripts DIR
+                                 LDC97S62, MS-State transcripts, LDC2002S09, LDC2002T43
+  --dictionary FILE              MS-State dictionary        (TRANSCRIPTS/sw-ms98-dict.text)
+  --hours, --eval-hours H        size of the synthetic corpus                       ($hours, $eval_hours)
+  --corpus-format ldc|kaldi      kaldi: read --corpus DIR/{train,dev,eval}          ($corpus_format)
+  --corpus DIR, --lexicon FILE   with --corpus-format kaldi
+  --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
+  --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
+  --hidden-layers, --hidden-dim N, --activation relu|sigmoid                        ($hidden_layers, $hidden_dim, $activation)
+END
+}
+parse_options "$@"
+
+discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
+case $corpus_format in
+  ldc)
+    [[ -z $corpus ]] || die "--corpus goes with --corpus-format kaldi; the discs are named by --audio, --transcripts, ..."
+    if [[ -n ${discs[*]// /} ]]; then
+      for disc in "${discs[@]}"; do
+        [[ -n $disc ]] || die "--audio, --transcripts, --eval-audio and --eval-transcripts go together"
+      done
+    else
+      synthetic=$exp/corpus
+      audio=$synthetic/LDC97S62
+      transcripts=$synthetic/swb_ms98_transcriptions
+      eval_audio=$synthetic/LDC2002S09
+      eval_transcripts=$synthetic/LDC2002T43
+    fi
+    ;;
+  kaldi)
+    [[ -n $corpus && -n $lexicon ]] || die "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"
+    [[ -z ${discs[*]// /} ]] || die "--audio and the other discs go with --corpus-format ldc"
+    ;;
+  *) die "--corpus-format must be ldc or kaldi, not '$corpus_format'" ;;
+esac
+
+train_feats_opts=()
+dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation")
+decode_opts=()
+score_opts=()
+
+stage_0() {
+  local set
+  if [[ $corpus_format == kaldi ]]; then
+    for set in train dev eval; do run import-kaldi --from "$corpus/$set" --out "$exp/data/$set"; done
+    return
+  fi
+  [[ -z ${synthetic:-} ]] ||
+    run synthesize --out "$synthetic" --hours "$hours" --eval-hours "$eval_hours" --seed "$seed" --jobs "$jobs"
+  run prepare-swbd --audio "$audio" --transcripts "$transcripts" --eval-audio "$eval_audio" \
+    --eval-transcripts "$eval_transcripts" --out "$exp/data"
+}
+
+stage_1() {
+  local words=(--dictionary "${dictionary:-$transcripts/sw-ms98-dict.text}")
+  [[ $corpus_format == ldc ]] || words=(--lexicon "$lexicon")
+  run lang --data "$exp/data/train" "${words[@]}" --out "$exp/lang"
+  run lm --data "$exp/data/train" --lang "$exp/lang" --order 3 --eval "$exp/data/dev" --eval "$exp/data/eval" \
+    --out "$exp/lm"
+}
+
+run_stages

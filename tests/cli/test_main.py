@@ -1,0 +1,99 @@
+"""The command line: every verb explains itself, users' mistakes are one line and exit status 1."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lhotse import RecordingSet, SupervisionSet
+
+from asr_parallel.cli.main import VERBS, build_parser, main
+from asr_parallel.corpus.datadir import write_data
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        build_parser(verb).parse_args([verb, "--help"])
+    assert stop.value.code == 0
+    assert VERBS[verb][1] in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in VERBS)
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["lm", "--no-such"])
+    assert stop.value.code == 2
+
+
+def test_a_missing_input_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["make-features", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "feats")])
+    err = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert status == 1 and len(err) == 1
+    assert "nowhere: does not exist; run the stage that makes it first" in err[0]
+    assert not (tmp_path / "feats").exists()
+
+
+SLOW_VERB = """
+import sys, time
+from pathlib import Path
+from asr_parallel.cli import main as program
+from asr_parallel.record.stage import run_stage
+
+class slow:
+    @staticmethod
+    def add_arguments(parser): parser.add_argument("--out", type=Path)
+    @staticmethod
+    def run(args):
+        def build(folder):
+            (folder / "half").write_text("half")
+            print("ready", flush=True)
+            time.sleep(60)
+        run_stage(args.out, build, number=0, inputs={}, options={})
+
+sys.modules["slow_verb"] = slow
+program.VERBS["slow"] = ("slow_verb", "sleeps")
+sys.exit(program.main(["slow", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, sent: signal.Signals) -> None:
+    command = [sys.executable, "-c", SLOW_VERB, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.pid, sent)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "asr-parallel slow: interrupted; nothing half-written is left"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("".join(f"word{i} w ao r d\n" for i in range(5000)))
+    data = tmp_path / "data"
+    data.mkdir()
+    write_data(data, RecordingSet.from_recordings([]), SupervisionSet.from_segments([]))
+    script = (
+        "import resource, signal, sys; from asr_parallel.cli.main import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"  # so that writing fails as on a full disk, by an error
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["lang", "--data", str(data), "--lexicon", str(lexicon), "--out", str(tmp_path / "lang")]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert "error:" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "lexicon.txt"]
