@@ -49,16 +49,20 @@ def read_utterances(folder: Path) -> list[Utterance]:
     """Utterances of a data folder, sorted by id.
 
     Raises:
-        ValueError: not a data folder, or an utterance of an unknown recording.
+        ValueError: not a data folder, no utterance, or an utterance of an unknown recording.
     """
     from lhotse import RecordingSet, SupervisionSet
 
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
-    paths = {r.id: Path(r.sources[0].source) for r in RecordingSet.from_file(folder / "recordings.jsonl.gz")}
+    recordings = RecordingSet.from_file(folder / "recordings.jsonl.gz")
+    supervisions = SupervisionSet.from_file(folder / "supervisions.jsonl.gz")
+    if recordings is None or supervisions is None:  # what lhotse makes of an empty file
+        raise ValueError(f"{folder}: holds no utterance")
+    paths = {r.id: Path(r.sources[0].source) for r in recordings}
     utterances = []
-    for s in SupervisionSet.from_file(folder / "supervisions.jsonl.gz"):
+    for s in supervisions:
         if s.recording_id not in paths:
             raise ValueError(f"{folder}: utterance {s.id} names the unknown recording {s.recording_id}")
         channel = s.channel if isinstance(s.channel, int) else s.channel[0]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lhotse import RecordingSet, SupervisionSet
+from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from asr_parallel.cli.main import VERBS, build_parser, main
 from asr_parallel.corpus.datadir import write_data
@@ -85,7 +85,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     lexicon.write_text("".join(f"word{i} w ao r d\n" for i in range(5000)))
     data = tmp_path / "data"
     data.mkdir()
-    write_data(data, RecordingSet.from_recordings([]), SupervisionSet.from_segments([]))
+    (tmp_path / "a.wav").write_bytes(b"")
+    source = AudioSource("file", [0], str(tmp_path / "a.wav"))
+    recording = Recording("a", [source], sampling_rate=8000, num_samples=8000, duration=1.0)
+    supervision = SupervisionSegment("a-1", "a", start=0.0, duration=1.0, channel=0, text="word1", speaker="a")
+    write_data(data, RecordingSet.from_recordings([recording]), SupervisionSet.from_segments([supervision]))
     script = (
         "import resource, signal, sys; from asr_parallel.cli.main import main\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"  # so that writing fails as on a full disk, by an error
@@ -96,4 +100,4 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=50)
     assert done.returncode == 1
     assert "error:" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "lexicon.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "data", "lexicon.txt"]
