@@ -12,9 +12,13 @@ from asr_parallel.record.log import set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {
+    "import-kaldi": ("asr_parallel.cli.import_kaldi", "data folder from a Kaldi data directory (stage 0)"),
+    "prepare-swbd": ("asr_parallel.cli.prepare_swbd", "data folders from Switchboard's discs (stage 0)"),
     "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),
     "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
     "lang": ("asr_parallel.cli.lang", "make lexicon and lang folder (stage 1)"),
+    "make-graph": ("asr_parallel.cli.make_graph", "build the decoding graph HCLG (stage 7)"),
+    "decode": ("asr_parallel.cli.decode", "decode features into lattices (stage 7)"),
     "lm": ("asr_parallel.cli.lm", "estimate the n-gram language model (stage 1)"),
 }
 
