@@ -12,6 +12,7 @@ from asr_parallel.record.log import set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {
+    "synthesize": ("asr_parallel.cli.synthesize", "write the synthetic Switchboard (stage 0)"),
     "import-kaldi": ("asr_parallel.cli.import_kaldi", "data folder from a Kaldi data directory (stage 0)"),
     "prepare-swbd": ("asr_parallel.cli.prepare_swbd", "data folders from Switchboard's discs (stage 0)"),
     "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),

@@ -6,7 +6,8 @@ processes nor their order can change it (eSpeak NG keeps state between calls).
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,11 @@ import numpy as np
 from asr_parallel.corpus.synthetic import eval2000, tree
 from asr_parallel.corpus.synthetic.channel import Difficulty, telephone
 from asr_parallel.corpus.synthetic.conversation import Conversation, Plan, hold_conversation
-from asr_parallel.corpus.synthetic.dictionary import dictionary, odd_spellings, plain_words
+from asr_parallel.corpus.synthetic.dictionary import Pronunciations, dictionary, odd_spellings, plain_words
+from asr_parallel.corpus.synthetic.espeak import EspeakEngine
+from asr_parallel.corpus.synthetic.espeak_library import require_espeak
 from asr_parallel.corpus.synthetic.language import Split, grammar
+from asr_parallel.corpus.synthetic.pronunciation import pronounce
 from asr_parallel.corpus.synthetic.segments import Segment, cut_into_segments
 from asr_parallel.corpus.synthetic.speech import Engine
 from asr_parallel.corpus.synthetic.sphere import write_sphere
@@ -33,6 +37,7 @@ SECONDS_A_CONVERSATION = 150.0  # of speech, both sides: many speakers rather th
 SECONDS_AN_EVAL_FILE = 90.0
 FIRST_CONVERSATION = 2001  # Switchboard's first, and gaps follow
 FIRST_EVAL = {"sw": 4390, "en": 4156}  # as in the evaluation itself
+EXAMPLES = 4000  # sentences in which the dictionary's pronunciations are looked up
 DATABASE = {"train": "SWITCHBOARD", "eval": "HUB5E_00"}
 
 
@@ -106,6 +111,8 @@ def write_corpus(
         raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
     if speech not in tree.ENGINES:
         raise ValueError(f"speech is {speech!r}; expected one of {', '.join(tree.ENGINES)}")
+    if speech == "espeak":
+        require_espeak()
     conversations = conversations or max(2, round(hours * 3600 / SECONDS_A_CONVERSATION))
     eval_files = eval_files or max(2, 2 * round(eval_hours * 3600 / SECONDS_AN_EVAL_FILE / 2))
     if conversations > 4000 or eval_files > 400:
@@ -133,8 +140,11 @@ def write_corpus(
         name = f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}"
         share = eval_hours * 3600 / eval_files
         tasks.append(Task(root, seed, "eval", index, name, 0, _topic(index), share, speech, difficulty or Difficulty()))
-    made = list(progress(_run(tasks, jobs), "synthesising", total=len(tasks), unit="conversations"))
-    _write_about_all(root, made, speech)
+    with _pool(speech, jobs) as pool:
+        said = pool.submit(pronounce_language, speech, seed)
+        conversations_made = pool.map(make_conversation, tasks)
+        made = list(progress(conversations_made, "synthesising", total=len(tasks), unit="conversations"))
+        _write_about_all(root, made, said.result(), speech)
     return _count(made)
 
 
@@ -144,19 +154,35 @@ def _topic(index: int) -> str:
     return topics[index % len(topics)]
 
 
-def _run(tasks: Sequence[Task], jobs: int) -> Iterator[Made]:
-    """Every task's result, in order."""
-    if tasks[0].speech == "tones":
-        yield from map(make_conversation, tasks)
+@contextmanager
+def _pool(speech: SpeechKind, jobs: int) -> Iterator[Executor]:
+    """Processes that each do one thing and end; for tones, which keep no state, threads do."""
+    if speech == "tones":
+        with ThreadPoolExecutor(1) as threads:
+            yield threads
         return
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(max(1, jobs), mp_context=context, max_tasks_per_child=1) as pool:
-        yield from pool.map(make_conversation, tasks)
+    context.set_forkserver_preload([__name__])  # so that a fresh process costs a fork, not the imports
+    with ProcessPoolExecutor(max(1, jobs), mp_context=context, max_tasks_per_child=1) as processes:
+        try:
+            yield processes
+        except BaseException:
+            processes.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _engine(speech: SpeechKind) -> Engine:
-    return ToneEngine()
+    return ToneEngine() if speech == "tones" else EspeakEngine()
+
+
+def pronounce_language(speech: SpeechKind, seed: int) -> dict[str, list[tuple[str, ...]]]:
+    """Pronunciations of all that is said. Runs in a process of its own where eSpeak NG gives them."""
+    words = [*plain_words(), *odd_spellings()]
+    if speech == "tones":
+        return {text: [spell(text)] for text in words}
+    rng = np.random.default_rng([seed, 3])
+    topics = list(grammar().topics)
+    return pronounce(words, [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
 
 
 def make_conversation(task: Task) -> Made:
@@ -196,11 +222,10 @@ def _write_audio(task: Task, conversation: Conversation, rng: np.random.Generato
     write_sphere(path, telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split])
 
 
-def _write_about_all(root: Path, made: Sequence[Made], speech: SpeechKind) -> None:
+def _write_about_all(root: Path, made: Sequence[Made], said: Pronunciations, speech: SpeechKind) -> None:
     """The files that tell of many conversations."""
     train = [one for one in made if one.task.split == "train"]
     evaluation = [one for one in made if one.task.split == "eval"]
-    said = {text: [spell(text)] for text in [*plain_words(), *odd_spellings()]}
     tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
     tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
     scored = []
