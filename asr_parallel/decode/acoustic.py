@@ -1,0 +1,71 @@
+"""Acoustic models as the decoder sees them: a feature folder in, log-likelihoods of every pdf id out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from asr_parallel.decode.decoder import DecoderOptions
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.hmm.gmm import GMM_FILE, DiagGmmSet
+
+DNN_FILE = "net.safetensors"
+GMM_OPTIONS = DecoderOptions()
+# Kaldi steps/nnet/decode.sh
+DNN_OPTIONS = DecoderOptions(lattice_beam=8.0, acwt=0.1)
+
+
+class AcousticModel(Protocol):
+    """What decoding needs of a model."""
+
+    @property
+    def num_pdfs(self) -> int: ...
+
+    def open_features(self, folder: Path) -> FeatureArchive:
+        """The raw archive `folder`, normalised as the model wants its frames; ValueError when it is of another kind."""
+
+    def log_likelihoods(self, features: np.ndarray) -> np.ndarray:
+        """(T, D) frames of one utterance -> (T, num_pdfs) float32; posterior over prior will do for likelihood."""
+
+
+@dataclass(frozen=True)
+class GmmAcousticModel:
+    """Gaussian mixtures on MFCC with deltas, mean-normalised per speaker."""
+
+    gmm: DiagGmmSet
+
+    @property
+    def num_pdfs(self) -> int:
+        return self.gmm.num_pdfs
+
+    def open_features(self, folder: Path) -> FeatureArchive:
+        from asr_parallel.features.gmm import gmm_features
+
+        features = gmm_features(folder)
+        if features.dim != self.gmm.dim:
+            raise ValueError(f"{folder}: {features.dim} dimensions with deltas, the GMM was trained on {self.gmm.dim}")
+        return features
+
+    def log_likelihoods(self, features: np.ndarray) -> np.ndarray:
+        return self.gmm.log_likelihoods(features)
+
+
+def default_options(model: Path) -> DecoderOptions:
+    """Kaldi's decoding options for the kind of model in the folder `model`."""
+    return DNN_OPTIONS if (model / DNN_FILE).is_file() else GMM_OPTIONS
+
+
+def open_acoustic_model(model: Path) -> AcousticModel:
+    """Open the GMM system or the network in the folder `model`.
+
+    Raises:
+        ValueError: it holds neither.
+    """
+    if (model / GMM_FILE).is_file():
+        return GmmAcousticModel(DiagGmmSet.open(model))
+    if (model / DNN_FILE).is_file():
+        from asr_parallel.nnet.acoustic import DnnAcousticModel
+
+        return DnnAcousticModel.open(model)
+    raise ValueError(f"{model}: neither {GMM_FILE} nor {DNN_FILE}; expected a model folder made by stage 3 or 6")

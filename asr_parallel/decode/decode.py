@@ -1,0 +1,263 @@
+"""Decode a data set, utterances spread over processes.
+
+A decode folder holds
+    lat.ark       lattices (decode/lattice_archive.py), in the order of the features
+    1best.txt     "utterance-id words", every utterance, also those without a lattice
+    nbest.txt     "utterance-id-n cost words", when asked for
+    words.txt     the graph's words, for the ids in the lattices
+    transitions.* the graph's transition model, for the ids in the lattices
+    decode.json   options, speed, counts, failures
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
+from asr_parallel.decode.decoder import Decoded, Decoder, DecoderOptions
+from asr_parallel.decode.lattice import best_paths
+from asr_parallel.decode.lattice_archive import LATTICES, write_lattices
+from asr_parallel.decode.nbest import n_best
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
+from asr_parallel.hmm.fst_arrays import fst_bytes
+from asr_parallel.hmm.lang import read_symbols
+from asr_parallel.hmm.search_graph import SearchGraph
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.record.files import write_json, write_lines
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+ONE_BEST = "1best.txt"
+SUMMARY = "decode.json"
+WARM_UP_FRAMES = 100  # enough for every part of the search to be needed once
+START_UP_SECONDS = 4.0  # of a pool of processes, each of which loads torch: less work than that is done in this one
+GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
+
+
+@dataclass(frozen=True)
+class Job:
+    """All a process needs to know to decode any utterance of a set."""
+
+    graph: Path
+    model: Path
+    features: Path
+    options: DecoderOptions
+    num_best: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One decoded utterance. lattice: `fst_bytes`, empty when `failure` says why there is none."""
+
+    frames: int
+    lattice: bytes
+    words: list[int]
+    n_best: list[tuple[float, list[int]]]
+    reached_final: bool
+    active_tokens: float
+    cpu_seconds: float
+    failure: str
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A job's files, open."""
+
+    model: AcousticModel
+    features: FeatureArchive
+    decoder: Decoder
+
+
+@lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
+def _open(job: Job) -> Workshop:
+    graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
+    model = open_acoustic_model(job.model)
+    if model.num_pdfs != transitions.num_pdfs:
+        raise ValueError(
+            f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
+            "build the graph from the tree the model was trained with"
+        )
+    workshop = Workshop(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
+    if len(workshop.features.frames):
+        with _one_thread():  # compile, or load what is compiled, before time is taken
+            _search(workshop, workshop.features.frames[:WARM_UP_FRAMES])
+    return workshop
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrix products in one thread: processes share the cores, and sums do not depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int], str]:
+    """The search's result, the best words, and why there is no lattice ("" when there is one)."""
+    nothing = Decoded(None, False, 0.0)
+    if not len(features):
+        return nothing, [], "no frames"
+    log_likelihoods = workshop.model.log_likelihoods(features)
+    if not np.isfinite(log_likelihoods).all():
+        return nothing, [], "log-likelihoods are not all finite"
+    decoded = workshop.decoder.decode(log_likelihoods)
+    if decoded.lattice is None:
+        return decoded, [], "no path through the graph survived"
+    lmwt = 1.0 / workshop.decoder.options.acwt
+    return decoded, best_paths(decoded.lattice, [(lmwt, 0.0)])[0].words, ""
+
+
+def _decode_one(job: Job, u: int) -> Result:
+    workshop = _open(job)
+    features = workshop.features[u]
+    with _one_thread():
+        start = time.process_time()
+        decoded, words, failure = _search(workshop, features)
+        cpu_seconds = time.process_time() - start
+    return Result(
+        frames=len(features),
+        lattice=b"" if decoded.lattice is None else fst_bytes(decoded.lattice),
+        words=words,
+        n_best=n_best(decoded.lattice, job.num_best, 1.0 / job.options.acwt)
+        if job.num_best and decoded.lattice
+        else [],
+        reached_final=decoded.reached_final,
+        active_tokens=decoded.active_tokens,
+        cpu_seconds=cpu_seconds,
+        failure=failure,
+    )
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
+    """Results in the order of the utterances.
+
+    The first one is decoded here: it finds what is wrong with the job, and compiles what the others then load.
+    """
+    first = _decode_one(job, 0)
+    yield first
+    rest = range(1, num_utterances)
+    expected_seconds = first.cpu_seconds * len(rest)
+    if jobs == 1 or expected_seconds < START_UP_SECONDS:
+        yield from (_decode_one(job, u) for u in rest)
+        return
+    context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=_leave_interrupts_to_the_parent)
+    try:
+        yield from pool.map(_decode_one, [job] * len(rest), rest)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def decode_set(
+    graph: Path,
+    model: Path,
+    features: Path,
+    out: Path,
+    options: DecoderOptions,
+    jobs: int = 1,
+    num_best: int = 0,
+) -> dict[str, Any]:
+    """Decode every utterance of the raw feature folder `features` into the folder `out`.
+
+    Args:
+        graph: folder made by make-graph.
+        model: GMM system or network.
+        jobs: processes; the result does not depend on it.
+        num_best: how many different word sequences to list in nbest.txt; 0 for none.
+
+    Returns:
+        What decode.json holds.
+
+    Raises:
+        ValueError: graph, model and features do not fit together, or no utterance could be decoded.
+    """
+    for name in GRAPH_FILES:
+        if not (graph / name).is_file():
+            raise ValueError(f"{graph}: no {name}; expected a graph made by make-graph")
+    job = Job(graph, model, features, options, num_best)
+    ids = FeatureArchive.open(features).ids
+    symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
+    results: list[Result] = []
+
+    def lattices() -> Iterator[tuple[str, bytes]]:
+        decoded = _results(job, len(ids), jobs)
+        for utterance, result in zip(progress(ids, f"decoding {features}", unit="utt"), decoded, strict=True):
+            if result.failure:
+                logger.warning("%s: not decoded: %s", utterance, result.failure)
+            else:
+                yield utterance, result.lattice
+            results.append(replace(result, lattice=b""))
+
+    start = time.monotonic()
+    write_lattices(out / LATTICES, lattices())
+    summary = _summary(ids, results, options, time.monotonic() - start)
+
+    def text(words: list[int]) -> str:
+        return " ".join(symbols[word] for word in words)
+
+    pairs = list(zip(ids, results, strict=True))
+    write_lines(out / ONE_BEST, (f"{utterance} {text(result.words)}".rstrip() for utterance, result in pairs))
+    if num_best:
+        write_lines(
+            out / "nbest.txt",
+            (
+                f"{utterance}-{n} {cost:.3f} {text(words)}".rstrip()
+                for utterance, result in pairs
+                for n, (cost, words) in enumerate(result.n_best, 1)
+            ),
+        )
+    for name in GRAPH_FILES:
+        shutil.copyfile(graph / name, out / name)
+    write_json(out / SUMMARY, summary)
+    if len(summary["failed"]) == len(ids):
+        raise ValueError(f"{features}: none of its {len(ids)} utterances could be decoded with {model} and {graph}")
+    logger.info(
+        "decoded %d utterances, %.0f s of speech: real-time factor %.4f a core, %.0f active tokens, "
+        "%d without a final state, %d failed",
+        len(ids),
+        summary["audio_seconds"],
+        summary["real_time_factor_per_core"],
+        summary["mean_active_tokens"],
+        summary["without_final_state"],
+        len(summary["failed"]),
+    )
+    return summary
+
+
+def _summary(ids: list[str], results: list[Result], options: DecoderOptions, seconds: float) -> dict[str, Any]:
+    frames = sum(result.frames for result in results)
+    audio_seconds = frames * FRAME_SHIFT_SECONDS
+    cpu_seconds = sum(result.cpu_seconds for result in results)
+    return {
+        "options": asdict(options),
+        "utterances": len(ids),
+        "failed": {utterance: r.failure for utterance, r in zip(ids, results, strict=True) if r.failure},
+        "without_final_state": sum(not r.reached_final and not r.failure for r in results),
+        "audio_seconds": round(audio_seconds, 2),
+        # acoustic scores, search and best path; starting processes, compiling and writing are in "seconds" only
+        "cpu_seconds": round(cpu_seconds, 3),
+        "real_time_factor_per_core": round(cpu_seconds / audio_seconds, 5) if frames else None,
+        "seconds": round(seconds, 3),
+        "mean_active_tokens": round(sum(r.active_tokens * r.frames for r in results) / max(frames, 1), 1),
+    }
