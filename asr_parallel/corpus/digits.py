@@ -17,10 +17,9 @@ import soundfile
 from asr_parallel.corpus.audio import inspect_audio, read_audio
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.digit_lists import LIST_OF_SET, DigitUtterance, generate_lists, read_lists
-from asr_parallel.corpus.validate import FILE as DROPPED_FILE
-from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped
+from asr_parallel.corpus.manifests import log_counts, recording, supervision
+from asr_parallel.corpus.validate import DROPPED_FILE, MAX_BAD_SHARE, Dropped, write_dropped
 from asr_parallel.record.files import read_lines, write_lines
-from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
 from asr_parallel.record.stage import run_stage
 
@@ -51,7 +50,7 @@ def find_recordings(corpus: Path) -> list[str]:
     return names
 
 
-def join_recordings(utterance: DigitUtterance, recording: Callable[[str], np.ndarray]) -> np.ndarray:
+def join_recordings(utterance: DigitUtterance, samples_of: Callable[[str], np.ndarray]) -> np.ndarray:
     """Recordings and pauses of an utterance one after another, (N,) int16; the noise depends on the id alone."""
     seed = int.from_bytes(hashlib.sha256(utterance.id.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
@@ -61,7 +60,7 @@ def join_recordings(utterance: DigitUtterance, recording: Callable[[str], np.nda
 
     pieces = [pause(utterance.gaps_ms[0])]
     for name, gap in zip(utterance.recordings, utterance.gaps_ms[1:], strict=True):
-        pieces += [recording(name), pause(gap)]
+        pieces += [samples_of(name), pause(gap)]
     return np.concatenate(pieces).astype(np.int16)
 
 
@@ -77,7 +76,7 @@ def write_corpus(
     """
     cache: dict[str, np.ndarray | ValueError] = {}
 
-    def recording(name: str) -> np.ndarray:
+    def samples_of(name: str) -> np.ndarray:
         if name not in cache:
             path = corpus / "recordings" / name
             try:
@@ -93,11 +92,11 @@ def write_corpus(
     for set_name, utterances in sets.items():
         target = folder / set_name
         target.mkdir(parents=True)
-        dropped = Dropped()
+        dropped = Dropped("utterances")
         made = []
         for utterance in progress(utterances, f"joining digits, {set_name}", unit="utterances"):
             try:
-                samples = join_recordings(utterance, recording)
+                samples = join_recordings(utterance, samples_of)
             except ValueError as error:
                 dropped.bad.append((utterance.id, str(error)))
                 continue
@@ -106,34 +105,27 @@ def write_corpus(
             soundfile.write(wav, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
             (target / f"{utterance.id}.wav").write_bytes(wav.getvalue())
             made.append(utterance)
-        dropped.finish(target, set_name, len(made), max_bad_share)
+        dropped.check(set_name, len(made), max_bad_share)
+        write_dropped(target, [dropped])
         write_lines(target / "list", (utterance.line() for utterance in made))
         write_lines(target / "text", (f"{utterance.id} {utterance.text}" for utterance in made))
 
 
 def write_data_folder(folder: Path, corpus_set: Path) -> None:
     """Data folder of one set of utterances made by `write_corpus`: a recording and a supervision each."""
-    from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+    from lhotse import RecordingSet, SupervisionSet
 
     texts = dict(line.split(" ", 1) for line in read_lines(corpus_set / "text"))
     recordings, supervisions = [], []
     for line in read_lines(corpus_set / "list"):
         key, speaker = line.split()[:2]
-        path = (corpus_set / f"{key}.wav").resolve()
+        path = corpus_set / f"{key}.wav"
         info = inspect_audio(path, SAMPLING_RATE, channels=1)
-        source = AudioSource(type="file", channels=[0], source=str(path))
-        recordings.append(Recording(key, [source], SAMPLING_RATE, info.samples, info.duration))
-        supervisions.append(
-            SupervisionSegment(key, key, 0.0, info.duration, text=texts[key], language="English", speaker=speaker)
-        )
+        recordings.append(recording(key, path, info))
+        supervisions.append(supervision(key, key, 0, 0.0, info.duration, speaker, texts[key]))
     write_data(folder, RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions))
     write_lines(folder / DROPPED_FILE, read_lines(corpus_set / DROPPED_FILE))
-    hours = sum(recording.duration for recording in recordings) / 3600
-    speakers = {supervision.speaker for supervision in supervisions}
-    logger.info(
-        "%s: %d utterances, %d words, %d speakers, %.2f hours",
-        corpus_set.name, len(supervisions), sum(len(t.split()) for t in texts.values()), len(speakers), hours,
-    )  # fmt: skip
+    log_counts(corpus_set.name, len(recordings), supervisions)
 
 
 def prepare_digits(

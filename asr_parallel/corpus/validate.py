@@ -1,6 +1,7 @@
 """What was left out of a data set and why: counted, written down, and an error when it is too much."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,38 +9,62 @@ from asr_parallel.record.files import write_lines
 from asr_parallel.record.log import logger
 
 MAX_BAD_SHARE = 0.05  # a few damaged files do no harm; one in twenty means the wrong corpus or a broken copy
-FILE = "dropped.txt"
+MAX_OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording and is cut (Kaldi: extract-segments)
+DROPPED_FILE = "dropped.txt"
 
 
 @dataclass
 class Dropped:
-    """Utterances left out of one data set.
+    """Things of one kind left out of a data set.
 
+    unit: the kind, in the plural.
     bad: (what, reason) of what is wrong; counts against the limit.
     quiet: (what, reason) of what is left out as a matter of course, such as segments of silence only.
     """
 
+    unit: str = "segments"
     bad: list[tuple[str, str]] = field(default_factory=list)
     quiet: list[tuple[str, str]] = field(default_factory=list)
 
-    def finish(self, folder: Path, set_name: str, kept: int, max_bad_share: float) -> None:
-        """Write a line each to `folder`/dropped.txt and log the counts.
+    def check(self, set_name: str, kept: int, max_bad_share: float) -> None:
+        """Log what is bad.
 
         Raises:
             ValueError: nothing is kept, or the bad ones exceed `max_bad_share` of the bad and the kept; the line
                 names the first of them.
         """
         first = f"; the first: {self.bad[0][0]}: {self.bad[0][1]}" if self.bad else ""
+        total = len(self.bad) + kept
         if kept == 0:
-            raise ValueError(f"data set {set_name}: no usable utterance{first or '; expected at least one'}")
-        share = len(self.bad) / (len(self.bad) + kept)
-        if share > max_bad_share:
+            raise ValueError(f"data set {set_name}: none of {total} {self.unit} is usable{first}")
+        if len(self.bad) > max_bad_share * total:
             raise ValueError(
-                f"data set {set_name}: {len(self.bad)} of {len(self.bad) + kept} utterances are bad, more than the"
-                f" limit --max-bad-share {max_bad_share:g}{first}"
+                f"data set {set_name}: {len(self.bad)} of {total} {self.unit} are bad, more than --max-bad-share"
+                f" {max_bad_share:g} allows{first}"
             )
-        write_lines(folder / FILE, (f"{what} {reason}" for what, reason in self.bad + self.quiet))
         for what, reason in self.bad:
             logger.warning("data set %s: dropped %s: %s", set_name, what, reason)
         for reason, count in Counter(reason for _, reason in self.quiet).items():
-            logger.info("data set %s: %d left out: %s", set_name, count, reason)
+            logger.info("data set %s: %d %s left out: %s", set_name, count, self.unit, reason)
+
+
+def write_dropped(folder: Path, all_dropped: Sequence[Dropped]) -> None:
+    """Write `folder`/dropped.txt: a line each, what is bad first."""
+    lines = [entry for dropped in all_dropped for entry in dropped.bad]
+    lines += [entry for dropped in all_dropped for entry in dropped.quiet]
+    write_lines(folder / DROPPED_FILE, (f"{what}: {reason}" for what, reason in lines))
+
+
+def fit_times(start: float, end: float, recording_seconds: float) -> tuple[float, float]:
+    """Start and end in seconds, the end cut to the recording's when it is hardly later.
+
+    Raises:
+        ValueError: not finite, negative, reversed, or past the end of the recording.
+    """
+    if not 0.0 <= start < float("inf") or not 0.0 <= end < float("inf"):
+        raise ValueError(f"times {start:g} to {end:g} s are not two times of a recording")
+    if end <= start:
+        raise ValueError(f"reversed or empty: {start:g} to {end:g} s")
+    if end > recording_seconds + MAX_OVERSHOOT_SECONDS or start >= recording_seconds:
+        raise ValueError(f"past the end: {start:g} to {end:g} s of a recording of {recording_seconds:g} s")
+    return start, min(end, recording_seconds)

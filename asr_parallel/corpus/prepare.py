@@ -1,0 +1,75 @@
+"""Stage 0 of recipe swbd: train, dev and eval data folders from the discs or from a synthetic tree like them."""
+
+from functools import cache
+from pathlib import Path
+
+from asr_parallel.corpus.datadir import write_data
+from asr_parallel.corpus.eval2000 import prepare_eval2000
+from asr_parallel.corpus.manifests import log_counts
+from asr_parallel.corpus.split import hold_out_conversations
+from asr_parallel.corpus.swbd import Conversation, check_conversations, read_conversations
+from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped, write_dropped
+from asr_parallel.record.stage import run_stage
+
+
+def prepare_swbd(
+    audio: Path,
+    transcripts: Path,
+    eval_audio: Path,
+    eval_transcripts: Path,
+    out: Path,
+    dev_utterances: int | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> None:
+    """Make the data folders `out`/train, `out`/dev and `out`/eval, each a stage of its own.
+
+    Args:
+        audio, transcripts: trees of LDC97S62 and of the MS-State transcripts (see `corpus.swbd`).
+        eval_audio, eval_transcripts: trees of LDC2002S09 and LDC2002T43 (see `corpus.eval2000`).
+        dev_utterances: how many are held out from training, whole conversations (None: see `corpus.split`).
+        max_bad_share: share of recordings, of sides and of utterances that may be left out as bad.
+
+    Raises:
+        ValueError: a wrong or missing tree, or more bad input than allowed.
+    """
+    for folder in (audio, transcripts, eval_audio, eval_transcripts):
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder; expected a tree of the corpus")
+
+    @cache
+    def conversations() -> tuple[dict[str, list[Conversation]], Dropped]:
+        found, dropped = read_conversations(audio, transcripts)
+        check_conversations(found, dropped, max_bad_share)
+        train, dev = hold_out_conversations(found, dev_utterances)
+        return {"train": train, "dev": dev}, dropped
+
+    for set_name in ("train", "dev"):
+
+        def build(folder: Path, set_name: str = set_name) -> None:
+            sets, dropped_recordings = conversations()
+            _write(folder, set_name, sets[set_name], dropped_recordings if set_name == "train" else Dropped())
+
+        run_stage(
+            out / set_name,
+            build,
+            number=0,
+            inputs={"audio": audio, "transcripts": transcripts},
+            options={"set": set_name, "dev_utterances": dev_utterances, "max_bad_share": max_bad_share},
+        )
+    run_stage(
+        out / "eval",
+        lambda folder: prepare_eval2000(folder, eval_audio, eval_transcripts, max_bad_share),
+        number=0,
+        inputs={"audio": eval_audio, "transcripts": eval_transcripts},
+        options={"max_bad_share": max_bad_share},
+    )
+
+
+def _write(folder: Path, set_name: str, conversations: list[Conversation], dropped_recordings: Dropped) -> None:
+    from lhotse import RecordingSet, SupervisionSet
+
+    supervisions = [s for c in conversations for s in c.supervisions]
+    recordings = RecordingSet.from_recordings(c.recording for c in conversations)
+    write_data(folder, recordings, SupervisionSet.from_segments(supervisions))
+    write_dropped(folder, [dropped_recordings, *(d for c in conversations for d in (c.dropped_sides, c.dropped))])
+    log_counts(set_name, len(conversations), supervisions)

@@ -1,0 +1,103 @@
+"""Holding out development data from training data, by whole conversations or by speaker."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr_parallel.corpus.datadir import write_data
+from asr_parallel.corpus.swbd import Conversation
+from asr_parallel.record.log import logger
+
+DEV_UTTERANCES = 4000  # Kaldi's s5c holds out the first 4,000
+FULL_SIZE_UTTERANCES = 40_000  # from here on 4,000 are at most a tenth
+DEV_SHARE = 0.07  # of a smaller corpus
+DEV_OVERFULL = 1.25  # dev may grow this much past its size to keep speakers together
+
+
+def hold_out_conversations(
+    conversations: Sequence[Conversation], dev_utterances: int | None = None
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Training and development conversations, in order.
+
+    Dev takes the first conversations until it has `dev_utterances` (None: 4,000 of a corpus of real size, 7 % of a
+    smaller one), but so that no speaker is in both parts where that is possible. Conversations without an utterance
+    are in neither.
+
+    Raises:
+        ValueError: fewer than two conversations, or nothing would be left to train on.
+    """
+    conversations = [c for c in conversations if c.supervisions]
+    total = sum(len(c.supervisions) for c in conversations)
+    if len(conversations) < 2:
+        raise ValueError(f"{len(conversations)} conversation found; expected at least 2, one for train and one for dev")
+    if dev_utterances is None:
+        dev_utterances = DEV_UTTERANCES if total >= FULL_SIZE_UTTERANCES else max(1, round(DEV_SHARE * total))
+    if not 0 < dev_utterances < total:
+        raise ValueError(f"--dev-utterances {dev_utterances}: expected 1 to {total - 1}, one less than there are")
+    chosen: set[str] = set()
+    size = 0
+    for group in _linked_by_speakers(conversations):
+        group_size = sum(len(c.supervisions) for c in group)
+        if size < dev_utterances and size + group_size <= DEV_OVERFULL * dev_utterances:
+            chosen |= {c.id for c in group}
+            size += group_size
+    if size < dev_utterances / 2:  # everyone talked to everyone, or conversations are long
+        chosen, size = set(), 0
+        for conversation in conversations[:-1]:
+            if size < dev_utterances:
+                chosen.add(conversation.id)
+                size += len(conversation.supervisions)
+    train = [c for c in conversations if c.id not in chosen]
+    dev = [c for c in conversations if c.id in chosen]
+    if not size or size == total:
+        raise ValueError(f"--dev-utterances {dev_utterances}: no way to split whole conversations into train and dev")
+    shared = set().union(*(c.speakers for c in train)) & set().union(*(c.speakers for c in dev))
+    if shared:
+        logger.warning("%d speakers are in both train and dev: the conversations share them", len(shared))
+    return train, dev
+
+
+def _linked_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
+    """Groups of conversations such that no speaker is in two groups, ordered by their first conversation."""
+    parent: dict[str, str] = {}  # a forest over speakers; a root names its group
+
+    def root(speaker: str) -> str:
+        while parent.setdefault(speaker, speaker) != speaker:
+            parent[speaker] = parent[parent[speaker]]
+            speaker = parent[speaker]
+        return speaker
+
+    firsts = []
+    for conversation in conversations:
+        first, *others = sorted(conversation.speakers)
+        firsts.append(first)
+        for other in others:
+            parent[root(other)] = root(first)
+    groups: dict[str, list[Conversation]] = {}
+    for conversation, first in zip(conversations, firsts, strict=True):
+        groups.setdefault(root(first), []).append(conversation)
+    return list(groups.values())
+
+
+def leave_speaker_out(data_folder: Path, speaker: str, out: Path) -> None:
+    """Split a data folder into `out`/train (everyone else) and `out`/dev (`speaker` alone).
+
+    For choosing settings that must work on unseen speakers without ever looking at the test set.
+
+    Raises:
+        ValueError: the folder has no such speaker, or no other.
+    """
+    from lhotse import RecordingSet, SupervisionSet
+
+    recordings = {r.id: r for r in RecordingSet.from_file(data_folder / "recordings.jsonl.gz")}
+    supervisions = list(SupervisionSet.from_file(data_folder / "supervisions.jsonl.gz"))
+    speakers = sorted({s.speaker for s in supervisions})
+    if speaker not in speakers or len(speakers) < 2:
+        raise ValueError(f"{data_folder}: cannot leave out speaker {speaker!r}; its speakers: {', '.join(speakers)}")
+    for set_name, left_out in (("train", False), ("dev", True)):
+        kept = [s for s in supervisions if (s.speaker == speaker) is left_out]
+        used = {s.recording_id for s in kept}
+        write_data(
+            out / set_name,
+            RecordingSet.from_recordings(r for key, r in recordings.items() if key in used),
+            SupervisionSet.from_segments(kept),
+        )
