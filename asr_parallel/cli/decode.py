@@ -31,9 +31,13 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"expected --jobs of 1 or more and --nbest of 0 or more, got {args.jobs} and {args.nbest}")
     given = {name: getattr(args, name) for name in ("beam", "lattice_beam", "max_active", "min_active", "acwt")}
     options = replace(default_options(args.model), **{name: v for name, v in given.items() if v is not None})
+
+    def build(folder: Path) -> None:
+        decode_set(args.graph, args.model, args.feats, folder, options, args.jobs, args.nbest)
+
     run_stage(
         args.out,
-        lambda folder: decode_set(args.graph, args.model, args.feats, folder, options, args.jobs, args.nbest) and None,
+        build,
         number=7,
         inputs={"graph": args.graph, "model": args.model, "features": args.feats},
         options=asdict(options) | {"nbest": args.nbest},
