@@ -21,6 +21,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "make-graph": ("asr_parallel.cli.make_graph", "build the decoding graph HCLG (stage 7)"),
     "decode": ("asr_parallel.cli.decode", "decode features into lattices (stage 7)"),
     "lm": ("asr_parallel.cli.lm", "estimate the n-gram language model (stage 1)"),
+    "train-mono": ("asr_parallel.cli.train_mono", "train a monophone GMM from a flat start (stage 3)"),
+    "train-tri": ("asr_parallel.cli.train_tri", "train a triphone GMM on a phonetic decision tree (stage 3)"),
+    "align": ("asr_parallel.cli.align", "align transcripts with a GMM system (stage 3)"),
+    "ctm": ("asr_parallel.cli.ctm", "write word and phone times of an alignment (stage 3)"),
 }
 
 

@@ -32,6 +32,29 @@ class Schedule:
     boost_silence: float = 1.0
 
 
+def align_set(
+    data: TrainingSet,
+    graphs: Sequence[TrainingGraph],
+    model: Acoustics,
+    silence_phones: Sequence[int],
+    beam: float,
+    boost_silence: float,
+    jobs: int,
+) -> Aligned:
+    """Align all utterances of a set, silence phones' likelihoods times `boost_silence`.
+
+    Raises:
+        ValueError: too many utterances fail.
+    """
+    transitions = model.transitions
+    silence = np.isin(transitions.tuples[:, 0], silence_phones)
+    offset = np.zeros(transitions.num_pdfs, dtype=np.float32)
+    offset[transitions.tuples[silence, 2]] = np.log(boost_silence)
+    aligned = align_utterances(data.archive, data.utterances, graphs, model, beam, jobs, offset)
+    data.failures(aligned)
+    return aligned
+
+
 @dataclass
 class Trainer:
     """Trains one system on one training set.
@@ -49,13 +72,8 @@ class Trainer:
 
     def align(self, model: Acoustics, beam: float) -> Aligned:
         """Align the whole set; ValueError when too many utterances fail."""
-        transitions = model.transitions
-        silence = np.isin(transitions.tuples[:, 0], self.silence_phones)
-        offset = np.zeros(transitions.num_pdfs, dtype=np.float32)
-        offset[transitions.tuples[silence, 2]] = np.log(self.schedule.boost_silence)
-        aligned = align_utterances(self.data.archive, self.data.utterances, self.graphs, model, beam, self.jobs, offset)
-        self.data.failures(aligned)
-        return aligned
+        boost = self.schedule.boost_silence
+        return align_set(self.data, self.graphs, model, self.silence_phones, beam, boost, self.jobs)
 
     def train(self, model: Acoustics, aligned: Aligned, num_gauss: int) -> Acoustics:
         """Run all iterations, from a model and an alignment by it, growing from `num_gauss` Gaussians."""

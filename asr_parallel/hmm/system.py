@@ -36,14 +36,14 @@ class GmmSystem:
     def finished(cls, trainer: Trainer, tree: Tree, model: Acoustics) -> "GmmSystem":
         """Align the trainer's data with the final model and put everything together."""
         aligned = trainer.align(model, trainer.schedule.beam)
-        pairs = [(i, t) for i, t in zip(trainer.data.ids, aligned.tids, strict=True) if t is not None]
-        line = f"final alignment: {len(pairs)} utterances, {aligned.retried} retried, {aligned.num_failed} failed"
+        alignments = trainer.data.alignment_set(aligned)
+        line = f"final alignment: {len(alignments)} utterances, {aligned.retried} retried, {aligned.num_failed} failed"
         logger.info(line)
         return cls(
             tree,
             model.transitions,
             model.gmm,
-            AlignmentSet.of([i for i, _ in pairs], [t for _, t in pairs]),
+            alignments,
             trainer.data.failures(aligned),
             [*trainer.log, line],
         )

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.gmm import gmm_features
+from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.em import Aligned
 from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph
 from asr_parallel.record.log import logger
@@ -48,6 +52,11 @@ class TrainingSet:
         check_failures(unusable, len(texts))
         return cls(archive, utterances, words, unusable)
 
+    @classmethod
+    def open(cls, data: Path, feats: Path, lang: Pronunciations) -> "TrainingSet":
+        """The utterances of a data folder with the GMM features of a feature folder."""
+        return cls.of(gmm_features(feats), {u.id: u.text for u in read_utterances(data)}, lang)
+
     def __len__(self) -> int:
         return len(self.utterances)
 
@@ -75,6 +84,11 @@ class TrainingSet:
     def graphs(self, builder: GraphBuilder) -> list[TrainingGraph]:
         """The training graph of every utterance, in order."""
         return [builder.build(words) for words in progress(self.words, "training graphs", unit="utterances")]
+
+    def alignment_set(self, aligned: Aligned) -> AlignmentSet:
+        """The utterances that were aligned, with their ids."""
+        pairs = [(i, tids) for i, tids in zip(self.ids, aligned.tids, strict=True) if tids is not None]
+        return AlignmentSet.of([i for i, _ in pairs], [tids for _, tids in pairs])
 
     def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
         """(id, reason) of every utterance left out or not aligned, checked against the limit."""

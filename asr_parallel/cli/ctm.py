@@ -1,0 +1,35 @@
+"""Verb `ctm`: word and phone times of an alignment, as CTM files and TextGrids (stage 3)."""
+
+import argparse
+from pathlib import Path
+
+from asr_parallel.record.stage import run_stage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ali", type=Path, required=True, help="system or alignment folder")
+    parser.add_argument("--data", type=Path, required=True, help="data folder that was aligned")
+    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make: words.ctm and phones.ctm")
+    parser.add_argument("--textgrids", action="store_true", help="write a Praat TextGrid for each utterance, too")
+
+
+def run(args: argparse.Namespace) -> None:
+    from asr_parallel.corpus.datadir import read_utterances
+    from asr_parallel.hmm.alignment import AlignmentSet
+    from asr_parallel.hmm.ctm import write_times
+    from asr_parallel.hmm.lang import Lang
+    from asr_parallel.hmm.transitions import TransitionModel
+
+    def build(folder: Path) -> None:
+        alignments, transitions = AlignmentSet.open(args.ali / "ali"), TransitionModel.open(args.ali)
+        utterances = read_utterances(args.data)
+        write_times(folder, alignments, transitions, Lang.open(args.lang), utterances, args.textgrids)
+
+    run_stage(
+        args.out,
+        build,
+        number=3,
+        inputs={"ali": args.ali, "data": args.data, "lang": args.lang},
+        options={"textgrids": args.textgrids},
+    )

@@ -1,0 +1,30 @@
+"""Forced alignment of any data by a trained system (Kaldi: steps/align_si.sh)."""
+
+from pathlib import Path
+
+from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.gmm_training import align_set
+from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.training_graph import GraphBuilder
+from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import Tree
+from asr_parallel.record.log import logger
+
+
+def align_data(
+    model: Path, data: TrainingSet, lang: Lang, out: Path, beam: float, boost_silence: float, jobs: int
+) -> None:
+    """Align `data` by the system in the folder `model` and write `out`/ali with the tree and transition model beside.
+
+    Raises:
+        ValueError: no system there, features of another kind, or too many utterances cannot be aligned.
+    """
+    tree, transitions, gmm = Tree.open(model), TransitionModel.open(model), DiagGmmSet.open(model)
+    graphs = data.graphs(GraphBuilder(lang, tree, transitions))
+    aligned = align_set(data, graphs, Acoustics(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
+    logger.info("aligned %d utterances, %d retried, %d failed", len(data), aligned.retried, aligned.num_failed)
+    tree.save(out)
+    transitions.save(out)
+    data.alignment_set(aligned).write(out / "ali", data.failures(aligned))
