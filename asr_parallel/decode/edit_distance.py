@@ -1,0 +1,177 @@
+"""Alignment of hypothesis and reference by edit distance, with NIST sclite's costs and its choice among equals.
+
+Costs (sctk, src/sclite/word.c): substitution 4, insertion and deletion 3, of an optional word 2, of nothing (@) 0.001.
+Of equally cheap alignments the one is taken that, from the end, prefers match or substitution, then insertion, then
+deletion. The counts depend on that choice: two alignments of the same cost may have different numbers of errors.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from asr_parallel.decode.word_network import NOTHING, WordNetwork, parse_transcript
+
+# in thousandths, so that sums are exact
+SUBSTITUTION, GAP, OPTIONAL_GAP, NOTHING_GAP, NOTHING_TWICE = 4000, 3000, 2000, 1, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an alignment found. A word that may be missing, and is, counts as correct."""
+
+    correct: int = 0
+    sub: int = 0
+    ins: int = 0
+    dele: int = 0
+
+    @property
+    def words(self) -> int:
+        """Words of the reference."""
+        return self.correct + self.sub + self.dele
+
+    @property
+    def errors(self) -> int:
+        return self.sub + self.ins + self.dele
+
+    @property
+    def wer(self) -> float:
+        """Word error rate in percent; 0 for an empty reference without insertion, infinite with one."""
+        if self.words:
+            return 100.0 * self.errors / self.words
+        return float("inf") if self.errors else 0.0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.correct + other.correct, self.sub + other.sub, self.ins + other.ins, self.dele + other.dele)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of counts."""
+    return sum(counts, Counts())
+
+
+def count_errors(reference: str, hypothesis: str) -> Counts:
+    """Align two transcripts in sclite's notation (word_network.py); letter case does not count."""
+    return align(parse_transcript(reference), parse_transcript(hypothesis))
+
+
+def align(reference: WordNetwork, hypothesis: WordNetwork) -> Counts:
+    """Align two word networks."""
+    return Counts(
+        *_align(
+            _equality(reference, hypothesis),
+            *_gap_costs(reference),
+            *_gap_costs(hypothesis),
+            *_predecessors(reference),
+            *_predecessors(hypothesis),
+        )
+    )
+
+
+def _equality(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
+    """(arcs, arcs) bool: whether two words match; a fragment matches any word it is the beginning or end of."""
+    ids = {word: i for i, word in enumerate(dict.fromkeys(reference.words + hypothesis.words))}
+    a, b = (np.array([ids[word] for word in network.words]) for network in (reference, hypothesis))
+    equal: np.ndarray = a[:, None] == b[None, :]
+    for i in _fragments(reference):
+        equal[i] = [_matches(reference.words[i], word) for word in hypothesis.words]
+    for j in _fragments(hypothesis):
+        equal[:, j] = [_matches(word, hypothesis.words[j]) for word in reference.words]
+    return equal
+
+
+def _fragments(network: WordNetwork) -> list[int]:
+    """Arcs of fragments: a hyphen at the end, or at the beginning of a word that is not optional (as in sclite)."""
+    pairs = zip(network.words, network.optional, strict=True)
+    return [i for i, (word, opt) in enumerate(pairs) if word.endswith("-") or (word.startswith("-") and not opt)]
+
+
+def _matches(a: str, b: str) -> bool:
+    """Whether two words match when at least one is a fragment; the hyphen of `a` goes first."""
+    for fragment, word in ((a, b), (b, a)):
+        if len(fragment) > 1 and fragment.startswith("-"):
+            return word.endswith(fragment[1:])
+        if len(fragment) > 1 and fragment.endswith("-"):
+            return word.startswith(fragment[:-1])
+    return a == b
+
+
+def _gap_costs(network: WordNetwork) -> tuple[np.ndarray, np.ndarray]:
+    """Cost of leaving each arc out, and whether it carries nothing (1), an optional word (2) or a word (0)."""
+    kind = np.array([1 if word == NOTHING else 2 * o for word, o in zip(network.words, network.optional, strict=True)])
+    return np.array([GAP, NOTHING_GAP, OPTIONAL_GAP])[kind], kind
+
+
+def _predecessors(network: WordNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The lists `before` as offsets (arcs + 1,) and values, and the arcs that may be last."""
+    offsets = np.cumsum([0, *(len(arcs) for arcs in network.before)])
+    values = np.array([arc for arcs in network.before for arc in arcs], dtype=np.int64)
+    return offsets, values, np.array(network.last)
+
+
+@numba.njit(cache=True)
+def _align(  # type: ignore[no-untyped-def]
+    equal, gap_a, kind_a, gap_b, kind_b, offset_a, before_a, last_a, offset_b, before_b, last_b
+):
+    """(correct, sub, ins, del) of the cheapest path through the product of two networks a (reference) and b."""
+    A, B = equal.shape
+    cost = np.zeros((A, B), dtype=np.int64)
+    back_a = np.zeros((A, B), dtype=np.int64)
+    back_b = np.zeros((A, B), dtype=np.int64)
+    far = np.int64(1) << 60
+    for a in range(A):
+        for b in range(B):
+            if a == 0 and b == 0:
+                continue
+            dele, dele_a = far, a
+            ins, ins_b = far, b
+            sub, sub_a, sub_b = far, a, b
+            for p in before_a[offset_a[a] : offset_a[a + 1]]:
+                if cost[p, b] < dele:
+                    dele, dele_a = cost[p, b], p
+            for q in before_b[offset_b[b] : offset_b[b + 1]]:
+                if cost[a, q] < ins:
+                    ins, ins_b = cost[a, q], q
+            for p in before_a[offset_a[a] : offset_a[a + 1]]:
+                for q in before_b[offset_b[b] : offset_b[b + 1]]:
+                    if cost[p, q] < sub:
+                        sub, sub_a, sub_b = cost[p, q], p, q
+            dele += gap_a[a]
+            ins += gap_b[b]
+            if not equal[a, b]:
+                sub += SUBSTITUTION
+            elif kind_a[a] == 1:
+                sub += NOTHING_TWICE
+            if sub <= dele and sub <= ins:
+                cost[a, b], back_a[a, b], back_b[a, b] = sub, sub_a, sub_b
+            elif dele < ins:
+                cost[a, b], back_a[a, b], back_b[a, b] = dele, dele_a, b
+            else:
+                cost[a, b], back_a[a, b], back_b[a, b] = ins, a, ins_b
+
+    a, b = last_a[0], last_b[0]
+    for p in last_a:
+        for q in last_b:
+            if cost[p, q] < cost[a, b]:
+                a, b = p, q
+    correct = sub = ins = dele = 0
+    while a > 0 or b > 0:
+        from_a, from_b = back_a[a, b], back_b[a, b]
+        if from_a == a:  # b alone: an insertion
+            if kind_b[b] == 0:
+                ins += 1
+            elif kind_b[b] == 2:
+                correct += 1
+        elif from_b == b:
+            if kind_a[a] == 0:
+                dele += 1
+            elif kind_a[a] == 2:
+                correct += 1
+        elif equal[a, b]:
+            if kind_a[a] != 1:
+                correct += 1
+        else:
+            sub += 1
+        a, b = from_a, from_b
+    return correct, sub, ins, dele

@@ -1,0 +1,114 @@
+"""NIST's text formats of references and hypotheses: trn, ctm and stm.
+
+trn   words ... (speaker-utterance)
+ctm   recording channel start duration word               seconds; one word a line
+stm   recording channel speaker start end [<labels>] words ...
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from asr_parallel.record.files import read_lines, write_lines
+
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+
+
+class CtmWord(NamedTuple):
+    """One recognised word. Times in seconds from the start of the recording."""
+
+    recording: str
+    channel: str
+    start: float
+    duration: float
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class StmSegment:
+    """One reference segment. Times in seconds."""
+
+    recording: str
+    channel: str
+    speaker: str
+    start: float
+    end: float
+    text: str
+
+    @property
+    def ignored(self) -> bool:
+        """Whether neither its words nor what was recognised in it counts."""
+        return IGNORED in self.text.upper()
+
+
+def write_trn(path: Path, texts: Mapping[str, str], speakers: Mapping[str, str]) -> None:
+    """Write utterance id -> words. sclite takes what precedes the first hyphen for the speaker."""
+    write_lines(path, (f"{text} ({speakers[i].replace('-', '.')}-{i})".lstrip() for i, text in texts.items()))
+
+
+def write_ctm(path: Path, words: Iterable[CtmWord]) -> None:
+    """Write words in the order given."""
+    write_lines(path, (f"{w.recording} {w.channel} {w.start:.3f} {w.duration:.3f} {w.word}" for w in words))
+
+
+def read_ctm(path: Path) -> list[CtmWord]:
+    """Read a ctm file; confidences are dropped.
+
+    Raises:
+        ValueError: a line of another form.
+    """
+    words = []
+    for n, fields in _data_lines(path):
+        try:
+            recording, channel, start, duration, word, *confidence = fields
+            if len(confidence) > 1:
+                raise ValueError
+            words.append(CtmWord(recording, channel, float(start), float(duration), word))
+        except ValueError as error:
+            raise ValueError(f"{path}: line {n}: expected 'recording channel start duration word'") from error
+    return words
+
+
+def write_stm(path: Path, segments: Iterable[StmSegment]) -> None:
+    """Write segments in the order given."""
+    write_lines(
+        path,
+        (
+            " ".join(f"{s.recording} {s.channel} {s.speaker} {s.start:.3f} {s.end:.3f} {s.text}".split())
+            for s in segments
+        ),
+    )
+
+
+def read_stm(path: Path) -> list[StmSegment]:
+    """Read an stm file, with Kaldi's repairs of eval2000's: `((` becomes `(`, <B_ASIDE> and <E_ASIDE> go.
+
+    Labels are dropped: they only matter to sclite, which refuses those that comments in the file do not explain.
+
+    Raises:
+        ValueError: a line of another form, a segment that ends before it starts, or no segment.
+    """
+    segments = []
+    for n, fields in _data_lines(path):
+        try:
+            recording, channel, speaker, start, end, *rest = fields
+            begin, finish = float(start), float(end)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {n}: expected 'recording channel speaker start end words'") from error
+        if finish < begin:
+            raise ValueError(f"{path}: line {n}: the segment ends ({finish}) before it starts ({begin})")
+        words = rest[1:] if rest and rest[0].startswith("<") and "," in rest[0] else rest
+        kept = [word.replace("((", "(") for word in words if word.upper() not in ("<B_ASIDE>", "<E_ASIDE>")]
+        segments.append(StmSegment(recording, channel, speaker, begin, finish, " ".join(kept)))
+    if not segments:
+        raise ValueError(f"{path}: holds no segment; expected an stm file")
+    return segments
+
+
+def _data_lines(path: Path) -> Iterable[tuple[int, list[str]]]:
+    """Line number and fields of each line that is neither empty nor a comment."""
+    for n, line in enumerate(read_lines(path), 1):
+        fields = line.split()
+        if fields and not line.lstrip().startswith(";;"):
+            yield n, fields

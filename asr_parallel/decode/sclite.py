@@ -1,0 +1,83 @@
+"""NIST's own scorers, where they are installed (sctk; in Debian the package sctk), beside ours.
+
+They run in a scratch folder on copies under plain names: hubscr.pl hands file names to a shell.
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from asr_parallel.decode.edit_distance import Counts
+from asr_parallel.record.files import write_text
+
+# a row of sclite's raw summary: | speaker | sentences words | correct sub del ins errors wrong-sentences |
+ROW = re.compile(
+    r"^\s*\|\s*(\S.*?)\s*\|\s*\d+\s+(\d+)\s*\|\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+\d+\s+\d+\s*\|", re.MULTILINE
+)
+TIMEOUT_SECONDS = 600
+
+
+def find_tool(name: str) -> list[str] | None:
+    """How to call a program of sctk: by its name, or through Debian's wrapper; None when it is not installed."""
+    for program in (name, f"{name}.pl"):
+        if path := shutil.which(program):
+            return [path]
+    wrapper = shutil.which("sctk")
+    return [wrapper, name] if wrapper else None
+
+
+def sclite_trn(reference: Path, hypothesis: Path) -> dict[str, Counts]:
+    """Score two trn files by `sclite`: counts by speaker, and those of all under "Sum".
+
+    Raises:
+        ValueError: sclite is not installed, or refuses the files.
+    """
+    files = {"ref.trn": reference, "hyp.trn": hypothesis}
+    options = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn", "-i", "rm", "-o", "rsum", "stdout"]
+    return _parse(_run("sclite", options, files, output=None))
+
+
+def sclite_hub5(reference: Path, hypothesis: Path, rules: Path | None) -> dict[str, Counts]:
+    """Score a ctm file against an stm file by `hubscr.pl -V -l english -h hub5`, as Kaldi's recipes do.
+
+    Raises:
+        ValueError: sctk is not installed, or refuses the files.
+    """
+    files = {"ref.stm": reference, "hyp.ctm": hypothesis, "glm": rules}
+    options = ["-V", "-l", "english", "-h", "hub5", "-g", "glm", "-r", "ref.stm", "hyp.ctm"]
+    return _parse(_run("hubscr", options, files, output="hyp.ctm.filt.raw"))
+
+
+def _run(tool: str, options: list[str], files: dict[str, Path | None], output: str | None) -> str:
+    """Run a tool on copies of the files; the text it writes to `output`, or prints when that is None."""
+    command = find_tool(tool)
+    if command is None:
+        raise ValueError(f"{tool} is not installed (Debian: apt install sctk)")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for copy, path in files.items():
+            if path is None:
+                write_text(folder / copy, ";; no rules\n")
+            else:
+                shutil.copyfile(path, folder / copy)
+        done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        result = done.stdout if output is None else None
+        if output and (folder / output).is_file():
+            result = (folder / output).read_text(encoding="utf-8", errors="replace")
+        if done.returncode or not result:
+            said = re.search(r".*error.*", done.stderr + done.stdout, re.IGNORECASE)
+            reason = said[0].strip() if said else f"exit status {done.returncode}"
+            raise ValueError(f"{tool} did not score {', '.join(files)}: {reason}")
+    return result
+
+
+def _parse(summary: str) -> dict[str, Counts]:
+    counts = {
+        speaker: Counts(correct=int(correct), sub=int(sub), ins=int(ins), dele=int(dele))
+        for speaker, _, correct, sub, dele, ins in ROW.findall(summary)
+    }
+    if "Sum" not in counts:
+        raise ValueError("sclite's summary has no line of sums")
+    return counts

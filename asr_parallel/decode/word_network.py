@@ -1,0 +1,78 @@
+"""A transcript as a small network of words: a chain, widened where a transcript allows alternatives.
+
+    it's { we're / we are } (uh) ab-     alternatives in braces, @ for none; (optional) words; fragments with a hyphen
+
+This is the notation of NIST's sclite; its meaning in scoring is in edit_distance.py.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+NOTHING = "@"
+
+
+@dataclass
+class WordNetwork:
+    """Arcs in topological order; arc 0 is the start and carries no word.
+
+    words: word of each arc ("" for arc 0). optional: whether it may be missing without error.
+    before: for each arc the arcs that may come directly before it. last: arcs that may end the transcript.
+    """
+
+    words: list[str] = field(default_factory=lambda: [""])
+    optional: list[bool] = field(default_factory=lambda: [False])
+    before: list[list[int]] = field(default_factory=lambda: [[]])
+    last: list[int] = field(default_factory=lambda: [0])
+
+    def append(self, word: str) -> None:
+        """Put a word behind all that end the network so far."""
+        optional = len(word) > 1 and word[0] == "(" and word[-1] == ")"
+        self.words.append(word[1:-1] if optional else word)
+        self.optional.append(optional)
+        self.before.append(self.last)
+        self.last = [len(self.words) - 1]
+
+
+def parse_transcript(text: str) -> WordNetwork:
+    """Parse a transcript; letter case does not count, as in sclite.
+
+    Raises:
+        ValueError: braces that do not match.
+    """
+    network = WordNetwork()
+    tokens = iter(text.lower().replace("{", " { ").replace("}", " } ").split())
+    for token in tokens:
+        if token == "{":
+            add_alternatives(network, _alternatives(tokens, text))
+        elif token == "}":
+            raise ValueError(f"unmatched }} in the transcript {text!r}")
+        else:
+            network.append(token)
+    return network
+
+
+def add_alternatives(network: WordNetwork, alternatives: Iterable[list[str]]) -> None:
+    """Continue the network by one of several word sequences, none of them empty."""
+    start: list[int] = network.last
+    ends: list[int] = []
+    for words in alternatives:
+        network.last = start
+        for word in words:
+            network.append(word)
+        ends += network.last
+    network.last = ends or start
+
+
+def _alternatives(tokens: Iterator[str], text: str) -> list[list[str]]:
+    """The word sequences up to the closing brace; empty ones are none (sclite's @ is a word)."""
+    found: list[list[str]] = [[]]
+    for token in tokens:
+        if token == "}":
+            return [words for words in found if words]
+        if token == "{":
+            raise ValueError(f"alternatives inside alternatives in the transcript {text!r}")
+        if token == "/":
+            found.append([])
+        else:
+            found[-1].append(token)
+    raise ValueError(f"unmatched {{ in the transcript {text!r}")
