@@ -140,11 +140,11 @@ def _babble(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _hum(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mains hum: harmonics of 60 Hz, those within the telephone band heard."""
-    t = np.arange(voices.shape[1], dtype=np.float32) / RATE
-    total = np.zeros(len(t))
+    second = np.arange(RATE) / RATE  # every harmonic repeats after a second
+    period = np.zeros(RATE)
     for harmonic in range(4, 20):
-        total += np.sin(2 * np.pi * 60.0 * harmonic * t + rng.uniform(0, 6.28)) * rng.uniform(0, 1) / harmonic
-    return total
+        period += np.sin(2 * np.pi * 60.0 * harmonic * second + rng.uniform(0, 6.28)) * rng.uniform(0, 1) / harmonic
+    return np.resize(period, voices.shape[1])
 
 
 def _street(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:

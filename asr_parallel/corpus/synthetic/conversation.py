@@ -22,10 +22,10 @@ SENTENCE_GAP = (0.15, 0.7)  # seconds between sentences of a turn
 BACKCHANNEL_SHARE = 0.4  # of the sentences longer than BACKCHANNEL_AFTER get one from the listener
 BACKCHANNEL_AFTER = 2.0  # seconds
 LAUGH_SHARE = 0.08  # of the backchannels are laughter only
-OFF_TOPIC = 0.12  # of the sentences are about something else
+OFF_TOPIC = 0.2  # of the sentences are about something else
 SPECIAL_SHARE = 0.16  # of the sentences hold one of the special token kinds
 SPECIALS_AT_FIRST = 3  # in each sentence of a conversation that must show every kind
-MARGIN_SECONDS = 0.3  # about what a turn's segment is longer than its speech, for reckoning the amount
+MARGIN_SECONDS = 0.48  # about what a turn's segment is longer than its speech, for reckoning the amount
 REPEAT_MEMORY = 30  # a sentence said is not said again within so many
 
 
