@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from asr_parallel.decode.word_network import NOTHING, WordNetwork, parse_transcript
+from asr_parallel.decode.word_network import NOTHING, WordNetwork
 
 # in thousandths, so that sums are exact
 SUBSTITUTION, GAP, OPTIONAL_GAP, NOTHING_GAP, NOTHING_TWICE = 4000, 3000, 2000, 1, 1000
@@ -51,11 +51,6 @@ def total(counts: Iterable[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def count_errors(reference: str, hypothesis: str) -> Counts:
-    """Align two transcripts in sclite's notation (word_network.py); letter case does not count."""
-    return align(parse_transcript(reference), parse_transcript(hypothesis))
-
-
 def align(reference: WordNetwork, hypothesis: WordNetwork) -> Counts:
     """Align two word networks."""
     return Counts(
@@ -74,17 +69,11 @@ def _equality(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
     ids = {word: i for i, word in enumerate(dict.fromkeys(reference.words + hypothesis.words))}
     a, b = (np.array([ids[word] for word in network.words]) for network in (reference, hypothesis))
     equal: np.ndarray = a[:, None] == b[None, :]
-    for i in _fragments(reference):
+    for i in np.flatnonzero(reference.fragment):
         equal[i] = [_matches(reference.words[i], word) for word in hypothesis.words]
-    for j in _fragments(hypothesis):
+    for j in np.flatnonzero(hypothesis.fragment):
         equal[:, j] = [_matches(word, hypothesis.words[j]) for word in reference.words]
     return equal
-
-
-def _fragments(network: WordNetwork) -> list[int]:
-    """Arcs of fragments: a hyphen at the end, or at the beginning of a word that is not optional (as in sclite)."""
-    pairs = zip(network.words, network.optional, strict=True)
-    return [i for i, (word, opt) in enumerate(pairs) if word.endswith("-") or (word.startswith("-") and not opt)]
 
 
 def _matches(a: str, b: str) -> bool:
@@ -150,28 +139,25 @@ def _align(  # type: ignore[no-untyped-def]
             else:
                 cost[a, b], back_a[a, b], back_b[a, b] = ins, a, ins_b
 
-    a, b = last_a[0], last_b[0]
+    i, j = last_a[0], last_b[0]
     for p in last_a:
         for q in last_b:
-            if cost[p, q] < cost[a, b]:
-                a, b = p, q
-    correct = sub = ins = dele = 0
-    while a > 0 or b > 0:
-        from_a, from_b = back_a[a, b], back_b[a, b]
-        if from_a == a:  # b alone: an insertion
-            if kind_b[b] == 0:
-                ins += 1
-            elif kind_b[b] == 2:
-                correct += 1
-        elif from_b == b:
-            if kind_a[a] == 0:
-                dele += 1
-            elif kind_a[a] == 2:
-                correct += 1
-        elif equal[a, b]:
-            if kind_a[a] != 1:
-                correct += 1
+            if cost[p, q] < cost[i, j]:
+                i, j = p, q
+    counts = np.zeros(4, dtype=np.int64)
+    while i > 0 or j > 0:
+        from_i, from_j = back_a[i, j], back_b[i, j]
+        if from_i == i:  # the hypothesis alone: an insertion, unless it may be missing
+            kind, error = kind_b[j], 2
+        elif from_j == j:
+            kind, error = kind_a[i], 3
+        elif equal[i, j]:
+            kind, error = kind_a[i] % 2, 0  # a word, optional or not, or nothing
         else:
-            sub += 1
-        a, b = from_a, from_b
-    return correct, sub, ins, dele
+            kind, error = 0, 1
+        if kind == 0:
+            counts[error] += 1
+        elif kind == 2:
+            counts[0] += 1
+        i, j = from_i, from_j
+    return counts[0], counts[1], counts[2], counts[3]

@@ -5,8 +5,8 @@
     * case_sensitive = 'F'                          letter case of X and of the context does not count
 
 Y may hold alternatives, `{we're / we are}`; that is what the section of contractions does. Rules apply to characters,
-in upper case, words with a space on both sides; at each place the first rule of the file that fits is used, and its output
-is not read again. This is the behaviour of sctk's csrfilt.sh -dh and rfilter1, which the tests compare with.
+in upper case, words with a space on both sides; at each place the first rule of the file that fits is used, and its
+output is not read again. This is the behaviour of sctk's csrfilt.sh -dh and rfilter1.
 """
 
 import re

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from asr_parallel.decode.edit_distance import Counts
@@ -50,7 +51,7 @@ def sclite_hub5(reference: Path, hypothesis: Path, rules: Path | None) -> dict[s
     return _parse(_run("hubscr", options, files, output="hyp.ctm.filt.raw"))
 
 
-def _run(tool: str, options: list[str], files: dict[str, Path | None], output: str | None) -> str:
+def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output: str | None) -> str:
     """Run a tool on copies of the files; the text it writes to `output`, or prints when that is None."""
     command = find_tool(tool)
     if command is None:

@@ -15,32 +15,47 @@ NOTHING = "@"
 class WordNetwork:
     """Arcs in topological order; arc 0 is the start and carries no word.
 
-    words: word of each arc ("" for arc 0). optional: whether it may be missing without error.
+    words: word of each arc in lower case ("" for arc 0). optional: whether it may be missing without error.
+    fragment: whether it matches every word that begins or ends like it.
     before: for each arc the arcs that may come directly before it. last: arcs that may end the transcript.
     """
 
     words: list[str] = field(default_factory=lambda: [""])
     optional: list[bool] = field(default_factory=lambda: [False])
+    fragment: list[bool] = field(default_factory=lambda: [False])
     before: list[list[int]] = field(default_factory=lambda: [[]])
     last: list[int] = field(default_factory=lambda: [0])
 
-    def append(self, word: str) -> None:
-        """Put a word behind all that end the network so far."""
-        optional = len(word) > 1 and word[0] == "(" and word[-1] == ")"
-        self.words.append(word[1:-1] if optional else word)
+    def append(self, word: str, literal: bool = False) -> None:
+        """Put a word behind all that end the network so far; in a `literal` one ( ) and - mean nothing."""
+        word = word.lower()
+        optional = not literal and len(word) > 1 and word[0] == "(" and word[-1] == ")"
+        word = word[1:-1] if optional else word
+        # sclite overlooks the hyphen at the beginning of an optional word
+        fragment = not literal and (word.endswith("-") or (word.startswith("-") and not optional))
+        self.words.append(word)
         self.optional.append(optional)
+        self.fragment.append(fragment)
         self.before.append(self.last)
         self.last = [len(self.words) - 1]
 
 
+def literal_transcript(words: Iterable[str]) -> WordNetwork:
+    """A chain of words, none with a meaning of its own."""
+    network = WordNetwork()
+    for word in words:
+        network.append(word, literal=True)
+    return network
+
+
 def parse_transcript(text: str) -> WordNetwork:
-    """Parse a transcript; letter case does not count, as in sclite.
+    """Parse a transcript in sclite's notation; letter case does not count.
 
     Raises:
         ValueError: braces that do not match.
     """
     network = WordNetwork()
-    tokens = iter(text.lower().replace("{", " { ").replace("}", " } ").split())
+    tokens = iter(text.replace("{", " { ").replace("}", " } ").split())
     for token in tokens:
         if token == "{":
             add_alternatives(network, _alternatives(tokens, text))
