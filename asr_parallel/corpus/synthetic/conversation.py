@@ -73,7 +73,7 @@ class Plan:
         hesitation: see `channel.Difficulty`.
         monologue: side A talks nearly always, B listens.
         every_kind: sentences are full of special tokens until each kind has been heard.
-        visitor: a second person on side A, who takes over the telephone for some sentences.
+        visitor: a second person on side A, who has every other turn of that side.
     """
 
     topic: str
@@ -114,14 +114,15 @@ def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np
     table = _Table(engine, rng)
     deck = Deck(rng)
     recent: list[list[str]] = []
-    side, now, sentences = 0, float(rng.uniform(0.3, 2.0)), 0
+    now, sentences, turn = float(rng.uniform(0.3, 2.0)), 0, 0
     while table.transcribed < plan.seconds:
+        side = turn % 2
         tells = plan.monologue and side == 0
         count = MONOLOGUE_SENTENCES if tells else 1 + int(rng.choice(3, p=SENTENCES_A_TURN))
         if plan.monologue and side == 1:
             count = 1
         speaker = plan.speakers[side]
-        if plan.visitor is not None and side == 0 and table.transcribed > plan.seconds / 2:
+        if plan.visitor is not None and side == 0 and turn % 4 == 2:  # every other turn of side A
             speaker = plan.visitor
         for _ in range(count):
             topic = plan.topic if rng.random() > OFF_TOPIC else str(rng.choice(list(topics)))
@@ -136,7 +137,7 @@ def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np
                 table.place(1 - side, plan.speakers[1 - side], _reaction(rng), when, most=now + 0.5)
             now += rng.uniform(*SENTENCE_GAP)
         now += float(np.clip(rng.normal(*GAP_SECONDS), *GAP_LIMITS)) - SENTENCE_GAP[0]
-        side = 1 - side
+        turn += 1
     end = max(piece.end for piece in table.said) + rng.uniform(0.5, 1.5)
     said = sorted(table.said, key=lambda piece: (piece.start, piece.side))
     return Conversation(plan.topic, said, round(end * RATE) / RATE)

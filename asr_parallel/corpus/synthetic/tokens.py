@@ -65,7 +65,12 @@ MISPRONOUNCED = {"isn't": "idn't", "wasn't": "wadn't", "can't": "cain't", "becau
 WEAK_FORMS = {"them": "em", "about": "bout", "because": "cuz"}  # written them_1, ...: the dictionary's second entries
 ASIDES = ("hold on a minute", "not now honey", "be quiet", "i'm on the phone")
 
-LEAD_INS = {"weak": "i think", "coinage": "it's like", "mispronounced": "it so"}  # words that make room for them
+LEAD_INS = {
+    "weak": "i think",
+    "coinage": "it's like",
+    "mispronounced": "it so",
+    "long": "and everything",
+}  # words that make room for them
 
 SOUNDS: dict[Kind, str] = {"laughter": "[laughter]", "noise": "[noise]", "vocalized": "[vocalized-noise]"}
 DECK = (  # dealt in random order without repetition, so that even a short conversation has many kinds
@@ -133,16 +138,19 @@ def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> lis
     """`tokens` with one special kind put in; where it does not fit, a sentence that fits it is added."""
     at = int(rng.integers(len(tokens) + 1))
     long_words = [i for i, t in enumerate(tokens) if t.kind == "word" and len(t.spoken) >= 5 and t.spoken.isalpha()]
-    chosen = int(rng.choice(long_words)) if long_words else None
+    if not long_words and special in ("laughed", "beginning", "ending"):
+        tokens = [*tokens, *words(LEAD_INS["long"])]
+        long_words = [len(tokens) - 1]
+    chosen = int(rng.choice(long_words)) if long_words else 0
     match special:
         case "laughter" | "noise" | "vocalized":
             return [*tokens[:at], Token(SOUNDS[special], "", special), *tokens[at:]]
-        case "laughed" if chosen is not None:
+        case "laughed":
             laughed = Token(f"[laughter-{tokens[chosen].spoken}]", tokens[chosen].spoken, "laughed")
             tokens[chosen] = replace(laughed, reference=tokens[chosen].reference)
-        case "beginning" if chosen is not None:
+        case "beginning":
             tokens.insert(chosen, broken_off(tokens[chosen].spoken, int(rng.integers(2, 4))))
-        case "ending" if chosen is not None:
+        case "ending":
             tokens.insert(chosen, only_ending(tokens[chosen].spoken, 2))
         case "mispronounced":
             meant = str(rng.choice(list(MISPRONOUNCED)))
