@@ -6,9 +6,10 @@ every Kaldi table of FSTs there is no "\\0B" before it (src/lat/kaldi-lattice.cc
 acoustic costs are apart and unscaled, ilabels are transition ids, olabels word ids.
 """
 
-import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_bytes
 from asr_parallel.record.files import whole_file
@@ -35,18 +36,14 @@ def read_lattices(path: Path) -> Iterator[tuple[str, Fst]]:
         raise ValueError(f"{path}: no such lattice archive; expected one made by decode")
     if path.stat().st_size == 0:
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        view = memoryview(data)
-        try:
-            at = 0
-            while at < len(data):
-                space = data.find(b" ", at, at + LONGEST_ID)
-                if space < 0:
-                    raise ValueError(f"{path}: no utterance id at octet {at}: damaged, or no lattice archive")
-                utterance = data[at:space].decode("utf-8", "replace")
-                lattice, at = fst_from_bytes(view, space + 1, f"{path}: lattice of {utterance}")
-                if lattice.arcs.dtype != LATTICE_ARC:
-                    raise ValueError(f"{path}: {utterance} is a plain FST, not a lattice")
-                yield utterance, lattice
-        finally:
-            view.release()
+    data = memoryview(np.memmap(path, dtype=np.uint8, mode="r"))
+    at = 0
+    while at < len(data):
+        key, space, _ = data[at : at + LONGEST_ID].tobytes().partition(b" ")
+        if not space:
+            raise ValueError(f"{path}: no utterance id at octet {at}: damaged, or no lattice archive")
+        utterance = key.decode("utf-8", "replace")
+        lattice, at = fst_from_bytes(data, at + len(key) + 1, f"{path}: lattice of {utterance}")
+        if lattice.arcs.dtype != LATTICE_ARC:
+            raise ValueError(f"{path}: {utterance} is a plain FST, not a lattice")
+        yield utterance, lattice

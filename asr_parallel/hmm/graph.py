@@ -10,8 +10,12 @@ A graph folder holds
     transitions.*           the transition model the graph was made with
 """
 
+import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +44,39 @@ def grammar_fst(arpa: Path, words: Path) -> Any:
 
     from asr_parallel.corpus.arpa import read_arpa
 
+    if not arpa.is_file():
+        raise ValueError(f"{arpa}: no such language model; expected an ARPA file made by stage 1")
     read_arpa(arpa)  # says what is wrong with a bad file; kaldilm would end the process
     with tempfile.TemporaryDirectory(prefix="asr_parallel_") as folder:
         path = Path(folder) / "G.fst"
-        kaldilm.arpa2fst(
-            input_arpa=str(arpa),
-            output_fst=str(path),
-            disambig_symbol="#0",
-            read_symbol_table=str(words),
-        )
+        with _native_output_to_log():
+            kaldilm.arpa2fst(
+                input_arpa=str(arpa),
+                output_fst=str(path),
+                disambig_symbol="#0",
+                read_symbol_table=str(words),
+            )
         grammar = kaldifst.StdVectorFst.read(str(path))
     if grammar is None or grammar.start < 0:
         raise ValueError(f"{arpa}: no sentence of this language model can be built from the words of {words}")
     kaldifst.arcsort(grammar, "ilabel")
     return grammar
+
+
+@contextmanager
+def _native_output_to_log() -> Iterator[None]:
+    """What native code writes to standard error goes to the debug log: kaldilm tells each section it reads."""
+    with tempfile.TemporaryFile() as heard:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        heard.seek(0)
+        logger.debug("%s", heard.read().decode("utf-8", "replace"))
 
 
 def _determinized(fst: Any, what: str) -> Any:

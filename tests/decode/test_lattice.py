@@ -1,0 +1,100 @@
+"""Lattices worked by hand: best paths under many weightings, n-best, and Kaldi's archive."""
+
+import kaldifst
+import numpy as np
+import pytest
+
+from asr_parallel.decode.lattice import best_paths
+from asr_parallel.decode.lattice_archive import read_lattices, write_lattices
+from asr_parallel.decode.nbest import n_best
+from asr_parallel.hmm.fst_arrays import LATTICE_ARC, STD_ARC, Fst, fst_bytes, fst_from_arcs
+
+
+def three_readings():
+    """Two frames read as one word (7), as two words (8 9), or as the one word in another alignment.
+
+    7:   graph 1, acoustic 30 + 1 (final)
+    8 9: graph 4, acoustic 12
+    7':  graph 2, acoustic 30 + 1
+    """
+    rows = [
+        (0, (1, 7, 1.0, 10.0, 1)),
+        (1, (2, 0, 0.0, 20.0, 4)),
+        (0, (3, 8, 2.0, 5.0, 2)),
+        (2, (4, 9, 2.0, 7.0, 3)),
+        (3, (0, 0, 0.0, 0.0, 5)),
+        (0, (5, 7, 2.0, 10.0, 1)),
+    ]
+    finals = np.full((6, 2), np.inf, np.float32)
+    finals[4] = (0.0, 1.0)
+    finals[5] = (0.0, 0.0)
+    return fst_from_arcs(0, finals, np.array([s for s, _ in rows]), np.array([a for _, a in rows], LATTICE_ARC))
+
+
+def test_each_weighting_gets_its_own_best_path():
+    # cost of 7: 1 + 31 / lmwt + wip; of 8 9: 4 + 12 / lmwt + 2 wip: equal at 19 / lmwt = 3 + wip
+    weightings = [(5, 0.0), (5, 1.0), (6.4, 0.0), (6, 0.5), (4, 1.0), (17, 0.0)]
+    paths = best_paths(three_readings(), weightings)
+    two_words, one_word = paths[0], paths[1]
+    assert two_words.words == [8, 9] and one_word.words == [7]
+    assert [path.words for path in paths] == [[8, 9], [7], [7], [7], [8, 9], [7]]
+    assert paths[4] is two_words and paths[2] is paths[3] is paths[5] is one_word
+    assert one_word.transition_ids.tolist() == [1, 2] and two_words.transition_ids.tolist() == [3, 4]
+    assert one_word.word_frames == [0] and two_words.word_frames == [0, 1]
+    assert (one_word.graph_cost, one_word.acoustic_cost) == (1.0, 31.0)
+    assert (two_words.graph_cost, two_words.acoustic_cost) == (4.0, 12.0)
+
+
+def test_lattices_without_order_or_end_are_refused():
+    lattice = three_readings()
+    arcs = lattice.arcs.copy()
+    arcs["next"][0] = 0
+    with pytest.raises(ValueError, match="topological order"):
+        best_paths(Fst(0, lattice.finals, lattice.offsets, arcs), [(1, 0)])
+    with pytest.raises(ValueError, match="no final state"):
+        best_paths(Fst(0, np.full((6, 2), np.inf, np.float32), lattice.offsets, lattice.arcs), [(1, 0)])
+
+
+def test_n_best_lists_each_word_sequence_once():
+    found = n_best(three_readings(), 5, lmwt=10.0, wip=0.5)
+    assert [words for _, words in found] == [[7], [8, 9]]
+    assert [cost for cost, _ in found] == pytest.approx([1 + 3.1 + 0.5, 4 + 1.2 + 1.0])
+    assert [words for _, words in n_best(three_readings(), 1, lmwt=2.0)] == [[8, 9]]
+
+
+def test_archive_comes_back_and_kaldifst_reads_the_same_weights(tmp_path):
+    lattice = three_readings()
+    write_lattices(tmp_path / "lat.ark", [("ütt-1", fst_bytes(lattice)), ("utt-2", fst_bytes(lattice))])
+    entries = list(read_lattices(tmp_path / "lat.ark"))
+    assert [utterance for utterance, _ in entries] == ["ütt-1", "utt-2"]
+    for _, back in entries:
+        np.testing.assert_array_equal(back.arcs, lattice.arcs)
+        np.testing.assert_array_equal(back.finals, lattice.finals)
+    data = (tmp_path / "lat.ark").read_bytes()
+    head = "ütt-1 ".encode()
+    assert data.startswith(head + b"\xd6\xfd\xb2\x7e")  # key, then OpenFst's magic number
+    (tmp_path / "one.lat").write_bytes(data[len(head) : len(head) + len(fst_bytes(lattice))])
+    other = kaldifst.Lattice.read(str(tmp_path / "one.lat"))
+    assert other.num_states == 6 and other.final(4).value2 == 1.0
+    assert other.to_str().splitlines()[0].split() == ["0", "1", "1", "7", "1,10"]
+
+
+def test_damaged_archives_are_refused_in_one_line(tmp_path):
+    path = tmp_path / "lat.ark"
+    with pytest.raises(ValueError, match="no such lattice archive"):
+        next(read_lattices(path))
+    data = b"utt-1 " + fst_bytes(three_readings())
+    path.write_bytes(data + data[:-3])
+    entries = read_lattices(path)
+    next(entries)
+    with pytest.raises(ValueError, match=r"^[^\n]*lat\.ark: lattice of utt-1: cut short[^\n]*$"):
+        next(entries)
+    path.write_bytes(b"\0" * 9000)
+    with pytest.raises(ValueError, match="no utterance id"):
+        next(read_lattices(path))
+    plain = fst_from_arcs(0, np.zeros(1, np.float32), np.zeros(1, int), np.zeros(1, STD_ARC))
+    path.write_bytes(b"utt-1 " + fst_bytes(plain))
+    with pytest.raises(ValueError, match="not a lattice"):
+        next(read_lattices(path))
+    path.write_bytes(b"")
+    assert list(read_lattices(path)) == []
