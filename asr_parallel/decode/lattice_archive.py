@@ -36,7 +36,7 @@ def read_lattices(path: Path) -> Iterator[tuple[str, Fst]]:
         raise ValueError(f"{path}: no such lattice archive; expected one made by decode")
     if path.stat().st_size == 0:
         return
-    data = memoryview(np.memmap(path, dtype=np.uint8, mode="r"))
+    data = np.memmap(path, dtype=np.uint8, mode="r").data
     at = 0
     while at < len(data):
         key, space, _ = data[at : at + LONGEST_ID].tobytes().partition(b" ")
