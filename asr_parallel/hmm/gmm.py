@@ -19,23 +19,47 @@ from asr_parallel.record.files import whole_file
 
 GMM_FILE = "gmm.safetensors"
 CHUNK_FRAMES = 256  # frames scored at once: their component scores stay in the processor's cache
-NEGLIGIBLE = -20.0  # a component this far (natural log) below the pdf's best adds nothing in float32
+NEGLIGIBLE = np.float32(-24.0)  # a component this far (natural log) below the pdf's best adds nothing in float32
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
 def _segment_logsumexp(scores: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
-    """out[t, p] = log sum exp of scores[t, offsets[p]:offsets[p + 1]]."""
-    for t in range(scores.shape[0]):
-        for p in range(len(offsets) - 1):
-            best = scores[t, offsets[p]]
-            for g in range(offsets[p] + 1, offsets[p + 1]):
-                best = max(best, scores[t, g])
-            total = np.float32(0.0)
-            for g in range(offsets[p], offsets[p + 1]):
-                difference = scores[t, g] - best
-                if difference > NEGLIGIBLE:
-                    total += np.exp(difference)
-            out[t, p] = best + np.log(total)
+    """out[p, t] = log sum exp of scores[offsets[p]:offsets[p + 1], t], all float32.
+
+    The inner loops run along the frames, which compilers turn into vector instructions. For the same reason exp(d) is
+    written out: the Taylor polynomial of exp(d / 64), to the 64th power by six squarings; relative error below 1e-6
+    where d > -8, and what lies deeper adds little.
+    """
+    T = scores.shape[1]
+    one, half, third, fourth, fifth = (
+        np.float32(1.0),
+        np.float32(1.0 / 2.0),
+        np.float32(1.0 / 6.0),
+        np.float32(1.0 / 24.0),
+        np.float32(1.0 / 120.0),
+    )
+    for p in range(len(offsets) - 1):
+        best = out[p]
+        best[:] = scores[offsets[p]]
+        for g in range(offsets[p] + 1, offsets[p + 1]):
+            row = scores[g]
+            for t in range(T):
+                best[t] = max(best[t], row[t])
+        total = np.zeros(T, dtype=np.float32)
+        for g in range(offsets[p], offsets[p + 1]):
+            row = scores[g]
+            for t in range(T):
+                x = max(row[t] - best[t], NEGLIGIBLE) * np.float32(1.0 / 64.0)
+                y = one + x * (one + x * (half + x * (third + x * (fourth + x * fifth))))
+                y *= y
+                y *= y
+                y *= y
+                y *= y
+                y *= y
+                y *= y
+                total[t] += y
+        for t in range(T):
+            best[t] += np.log(total[t])
 
 
 @dataclass(frozen=True)
@@ -106,8 +130,10 @@ class DiagGmmSet:
         out = np.empty((len(features), len(offsets) - 1), dtype=np.float32)
         for start in range(0, len(features), CHUNK_FRAMES):
             chunk = expand(features[start : start + CHUNK_FRAMES])
-            scores = torch.addmm(constants, chunk, coefficients.T)
-            _segment_logsumexp(scores.numpy(), offsets, out[start : start + CHUNK_FRAMES])
+            scores = torch.addmm(constants[:, None], coefficients, chunk.T)
+            of_pdfs = np.empty((len(offsets) - 1, len(chunk)), dtype=np.float32)
+            _segment_logsumexp(scores.numpy(), offsets, of_pdfs)
+            out[start : start + CHUNK_FRAMES] = of_pdfs.T
         return out
 
     def save(self, folder: Path) -> None:

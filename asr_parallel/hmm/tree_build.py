@@ -18,6 +18,7 @@ from asr_parallel.hmm.tree_stats import TreeStats, log_likelihood
 
 MIN_GAIN = 300.0  # build-tree --thresh: natural-log likelihood that a split must gain over all its frames
 MIN_COUNT = 20.0  # frames on either side of a split: what a mixture needs to grow (gmm-est --min-count)
+CLEARLY = 1.0 - 1e-6  # so that rounding does not undo the very split that set the threshold
 LEFT, CENTRAL, RIGHT = 0, 1, 2
 
 
@@ -127,7 +128,7 @@ def build_tree(
 
 
 def _split_leaves(splitter: _Splitter, leaves: Sequence[_Growing], more: int) -> float:
-    """Make up to `more` splits, best first; returns the gain of the last one (infinite gain of none: 0)."""
+    """Make up to `more` splits, best first; returns the smallest gain among them (0 if there are none)."""
     queue = [(-leaf.gain, number, leaf) for number, leaf in enumerate(leaves)]
     heapq.heapify(queue)
     number, smallest = len(queue), 0.0
@@ -142,7 +143,7 @@ def _split_leaves(splitter: _Splitter, leaves: Sequence[_Growing], more: int) ->
 
 
 def _number_leaves(leaves: Sequence[_Growing], threshold: float, first_pdf: int) -> int:
-    """Give the leaves pdf ids from `first_pdf` on; leaves whose joining loses at most `threshold` share one.
+    """Give the leaves pdf ids from `first_pdf` on; leaves whose joining loses less than `threshold` share one.
 
     Joins the closest pair again and again (Kaldi's ClusterBottomUp). Returns the first id not used.
     """
@@ -153,7 +154,7 @@ def _number_leaves(leaves: Sequence[_Growing], threshold: float, first_pdf: int)
         losses = own[:, None] + own - log_likelihood(moments[:, None] + moments)
         losses[np.tril_indices(len(groups))] = np.inf
         a, b = divmod(int(np.argmin(losses)), len(groups))
-        if losses[a, b] > threshold:
+        if losses[a, b] >= threshold * CLEARLY:
             break
         groups[a] += groups.pop(b)
         moments[a] += moments[b]
