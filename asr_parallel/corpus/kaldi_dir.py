@@ -31,12 +31,12 @@ def read_table(path: Path) -> dict[str, str]:
         raise ValueError(f"{path.parent}: no {path.name}; expected a Kaldi data directory: wav.scp, text, utt2spk")
     table: dict[str, str] = {}
     for n, line in enumerate(read_lines(path), 1):
-        key, _, value = line.strip().partition(" ") if "\t" not in line else line.strip().partition("\t")
+        key, *value = line.strip().split(maxsplit=1) or [""]
         if not key:
             continue
         if key in table:
             raise ValueError(f"{path}: line {n}: duplicate id {key}")
-        table[key] = value.strip()
+        table[key] = value[0] if value else ""
     return table
 
 
@@ -98,7 +98,9 @@ def import_kaldi_directory(
     dropped, supervisions = Dropped("utterances"), []
     for key in sorted({*segments, *texts}):
         try:
-            recording_id, *fields = segments.get(key, "").split()
+            if not segments.get(key):
+                raise ValueError("has a text, but no sound" if key not in segments else "segments: no recording named")
+            recording_id, *fields = segments[key].split()
             found = recordings.get(recording_id)
             if found is None:
                 raise ValueError(bad.get(recording_id, f"its recording {recording_id} is not in wav.scp"))

@@ -1,0 +1,129 @@
+"""Import of Kaldi data directories: plain files only, and every kind of bad line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr_parallel.corpus.audio import read_audio
+from asr_parallel.corpus.datadir import read_utterances
+
+Program = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two recordings of one second, one mono and one of two channels, three utterances."""
+    folder = tmp_path / "my data; touch pwned"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    soundfile.write(folder / "one.wav", rng.integers(-99, 99, 8000).astype(np.int16), 8000)
+    soundfile.write(folder / "two 2.flac", rng.integers(-99, 99, (8000, 2)).astype(np.int16), 8000)
+    (folder / "wav.scp").write_text(f"r1 {folder / 'one.wav'}\nr2 two 2.flac\n")
+    (folder / "segments").write_text("u1 r1 0.0 0.5\nu2 r1 0.5 -1\nu3 r2 0.25 1.2 B\n")
+    (folder / "text").write_text("u1 hello  there\nu2 yes\nu3 né\n", encoding="utf-8")
+    (folder / "utt2spk").write_text("u1 s1\nu2 s1\nu3\ts2\n")
+    return folder
+
+
+def _import(program: Program, source: Path, *more: str) -> tuple[int, str]:
+    return program("import-kaldi", "--from", source, "--out", source.parent / "E" / "data" / "train", *more)
+
+
+def test_segments_channels_and_relative_paths(source: Path, program: Program) -> None:
+    (source / "stm").write_text("r1 A s1 0 1 hello\n")
+    assert _import(program, source) == (0, "")
+    data = source.parent / "E" / "data" / "train"
+    found = [(u.id, u.recording_id, u.channel, u.start, u.duration, u.speaker, u.text) for u in read_utterances(data)]
+    assert found == [
+        ("u1", "r1", 0, 0.0, 0.5, "s1", "hello there"),
+        ("u2", "r1", 0, 0.5, 0.5, "s1", "yes"),
+        ("u3", "r2", 1, 0.25, 0.75, "s2", "né"),
+    ]
+    assert (data / "ref.stm").read_text() == "r1 A s1 0 1 hello\n"
+    last = read_utterances(data)[-1]
+    both, _ = soundfile.read(source / "two 2.flac", dtype="int16")
+    np.testing.assert_array_equal(read_audio(last.path, last.channel, last.start, last.duration), both[2000:, 1])
+    assert (data / "dropped.txt").read_text() == ""
+
+
+def test_without_segments_a_recording_is_an_utterance(source: Path, program: Program) -> None:
+    (source / "segments").unlink()
+    (source / "wav.scp").write_text(f"u1 {source / 'one.wav'}\n")
+    (source / "text").write_text("u1 hello\n")
+    assert _import(program, source) == (0, "")
+    [u] = read_utterances(source.parent / "E" / "data" / "train")
+    assert (u.id, u.recording_id, u.start, u.duration) == ("u1", "u1", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("value", ["touch pwned; cat one.wav |", "| tee pwned", "-", ""])
+def test_a_pipe_is_refused_and_never_run(source: Path, program: Program, value: str) -> None:
+    (source / "wav.scp").write_text(f"r1 {source / 'one.wav'}\nr2 {value}\n")
+    status, error = _import(program, source)
+    assert status == 1 and "r2:" in error and "is not a plain file; commands from data files are never run" in error
+    assert not (source / "pwned").exists() and not Path("pwned").exists()
+    assert not (source.parent / "E").exists() or not any(source.parent.joinpath("E").rglob("train"))
+
+
+def _replace(file: str, old: str, new: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / file).write_text((folder / file).read_text().replace(old, new))
+
+
+BAD = {
+    "reversed": (_replace("segments", "0.0 0.5", "0.5 0.0"), "u1: reversed or empty"),
+    "negative": (_replace("segments", "0.0 0.5", "-2 0.5"), "u1: times -2 to 0.5 s are not two times"),
+    "past the end": (_replace("segments", "0.0 0.5", "0.0 2.5"), "u1: past the end"),
+    "no number": (_replace("segments", "0.0 0.5", "0.0 x"), "u1: segments: '0.0' to 'x' are not two times"),
+    "fields": (_replace("segments", "0.0 0.5", "0.0"), "u1: segments: expected 'utt rec start end [channel]'"),
+    "recording": (_replace("segments", "u1 r1", "u1 r9"), "u1: its recording r9 is not in wav.scp"),
+    "no segment": (_replace("segments", "u1 r1 0.0 0.5\n", ""), "u1: has a text, but no sound"),
+    "channel": (_replace("segments", " B", " 7"), "u3: segments: no channel '7' in a recording of 2"),
+    "stereo": (_replace("segments", " B", ""), "u3: the recording has 2 channels, and segments does not say which"),
+    "no text": (_replace("text", "u1 hello  there\n", ""), "u1: no line in text"),
+    "empty text": (_replace("text", "u1 hello  there", "u1 "), "u1: empty transcript"),
+    "no speaker": (_replace("utt2spk", "u1 s1\n", ""), "u1: no speaker in utt2spk"),
+    "no file": (lambda folder: (folder / "two 2.flac").unlink(), "u3: "),
+    "not sound": (lambda folder: (folder / "two 2.flac").write_text("la la"), "u3: "),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_utterances_are_dropped_up_to_a_limit(source: Path, program: Program, kind: str) -> None:
+    damage, reason = BAD[kind]
+    damage(source)
+    status, error = _import(program, source)
+    assert status == 1 and "1 of 3 utterances are bad, more than --max-bad-share 0.05 allows" in error
+    assert reason in error
+    assert _import(program, source, "--max-bad-share", "0.4") == (0, "")
+    data = source.parent / "E" / "data" / "train"
+    assert len(read_utterances(data)) == 2
+    [line] = (data / "dropped.txt").read_text().splitlines()
+    assert line.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("text", b"u1 a\nu1 b\n", "text: line 2: duplicate id u1"),
+        ("segments", b"u1 r1 0 1\nu1 r1 0 1\n", "segments: line 2: duplicate id u1"),
+        ("text", b"u1 caf\xe9\n", "text: line 1 is not valid UTF-8"),
+        ("text", b"", "none of 3 utterances is usable; the first: u1: no line in text"),
+        ("utt2spk", None, "no utt2spk; expected a Kaldi data directory"),
+        ("wav.scp", None, "no wav.scp; expected a Kaldi data directory"),
+    ],
+)
+def test_bad_files(source: Path, program: Program, file: str, content: bytes | None, message: str) -> None:
+    (source / file).unlink()
+    if content is not None:
+        (source / file).write_bytes(content)
+    status, error = _import(program, source)
+    assert status == 1 and message in error
+
+
+def test_another_sampling_rate_and_no_directory(source: Path, program: Program) -> None:
+    status, error = _import(program, source, "--sampling-rate", "16000")
+    assert status == 1 and "sampled at 8000 Hz; expected 16000 Hz" in error
+    status, error = program("import-kaldi", "--from", source / "none", "--out", source.parent / "E")
+    assert status == 1 and "none: no such folder; expected a Kaldi data directory" in error
