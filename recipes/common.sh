@@ -128,7 +128,7 @@ stage_7() {  # graphs, decoding, scoring
       run decode --graph "$graph" --model "$exp/$system" --feats "$exp/feats/$kind/$set" \
         --out "$exp/$system/decode_$set" --jobs "$jobs" "${decode_opts[@]}"
     done
-    run score --data-dev "$exp/data/dev" --decode-dev "$exp/$system/decode_dev" \
+    run score --lang "$exp/lang" --data-dev "$exp/data/dev" --decode-dev "$exp/$system/decode_dev" \
       --data-eval "$exp/data/eval" --decode-eval "$exp/$system/decode_eval" "${score_opts[@]}"
   done
   run results --exp "$exp"

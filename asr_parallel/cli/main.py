@@ -16,6 +16,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "import-kaldi": ("asr_parallel.cli.import_kaldi", "data folder from a Kaldi data directory (stage 0)"),
     "prepare-swbd": ("asr_parallel.cli.prepare_swbd", "data folders from Switchboard's discs (stage 0)"),
     "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),
+    "make-frames": ("asr_parallel.cli.make_frames", "make the frame store of a network (stage 4)"),
+    "train-dnn": ("asr_parallel.cli.train_dnn", "train a network on a frame store (stage 6)"),
     "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
     "lang": ("asr_parallel.cli.lang", "make lexicon and lang folder (stage 1)"),
     "make-graph": ("asr_parallel.cli.make_graph", "build the decoding graph HCLG (stage 7)"),
@@ -25,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-tri": ("asr_parallel.cli.train_tri", "train a triphone GMM on a phonetic decision tree (stage 3)"),
     "align": ("asr_parallel.cli.align", "align transcripts with a GMM system (stage 3)"),
     "ctm": ("asr_parallel.cli.ctm", "write word and phone times of an alignment (stage 3)"),
+    "score": ("asr_parallel.cli.score", "word error rates, weights chosen on the development set (stage 7)"),
+    "results": ("asr_parallel.cli.results", "table of all word error rates and stage times"),
 }
 
 

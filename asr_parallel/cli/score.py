@@ -1,0 +1,80 @@
+"""Verb `score`: word error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
+
+import argparse
+from pathlib import Path
+
+from asr_parallel.record.stage import run_stage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dev", type=Path, required=True, help="data folder of the development set")
+    parser.add_argument("--decode-dev", type=Path, required=True, help="its decode folder; scoring/ is made inside")
+    parser.add_argument("--data-eval", type=Path, required=True, help="data folder of the evaluation set")
+    parser.add_argument("--decode-eval", type=Path, required=True, help="its decode folder; scoring/ is made inside")
+    parser.add_argument("--lang", type=Path, required=True, help="lang folder")
+    parser.add_argument("--lmwt-range", default="5:17", help="LM weights to try, first:last (default 5:17, Kaldi's)")
+    parser.add_argument(
+        "--word-ins-penalties", default="0,0.5,1", help="word insertion penalties to try (default 0,0.5,1, Kaldi's)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    import shutil
+
+    from asr_parallel.decode.hypotheses import hypotheses_of
+    from asr_parallel.decode.reference import Reference
+    from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
+    from asr_parallel.record.files import read_json, read_lines
+
+    lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
+    scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
+
+    def build_dev(folder: Path) -> None:
+        reference = Reference.open(args.data_dev)
+        hypotheses = by_weighting(hypotheses_of(args.decode_dev, args.lang, lmwts, wips))
+        choice = choose(reference, hypotheses)
+        write_scoring(folder, str(args.decode_dev), reference, hypotheses[choice.best], choice.best, tried=choice.tried)
+
+    def build_eval(folder: Path) -> None:
+        chosen = read_json(scoring_dev / "wer.json")
+        best = (chosen["lmwt"], chosen["wip"])
+        hypotheses = by_weighting(hypotheses_of(args.decode_eval, args.lang, best[:1], best[1:]))
+        write_scoring(folder, str(args.decode_eval), Reference.open(args.data_eval), hypotheses[best], best)
+
+    run_stage(
+        scoring_dev,
+        build_dev,
+        number=7,
+        inputs={"data": args.data_dev, "decode": args.decode_dev, "lang": args.lang},
+        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev)},
+    )
+    run_stage(
+        scoring_eval,
+        build_eval,
+        number=7,
+        inputs={"data": args.data_eval, "decode": args.decode_eval, "lang": args.lang, "dev": scoring_dev},
+        options={"label": str(args.decode_eval)},
+    )
+    for decode in (args.decode_dev, args.decode_eval):
+        shutil.copyfile(decode / "scoring" / "best_wer", decode / "best_wer")
+        for path in sorted((decode / "scoring").glob("best_wer*")):
+            print(read_lines(path)[0])
+        record = read_json(decode / "scoring" / "wer.json")
+        print(f"scored by {record['scorer']}, {record['rules']} rules; by sclite:", end=" ")
+        print(read_lines(decode / "scoring" / "sclite")[0] if record["sclite"] else "not installed, or it refused")
+
+
+def _lmwts(text: str) -> list[int]:
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last)):
+        raise ValueError(f"--lmwt-range {text}: expected first:last, whole numbers from 1, such as 5:17")
+    return list(range(int(first), int(last) + 1))
+
+
+def _penalties(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(
+            f"--word-ins-penalties {text}: expected numbers with commas between, such as 0,0.5,1"
+        ) from error

@@ -1,0 +1,102 @@
+"""The results of an experiment folder as Markdown: word error rates of its systems, seconds of its stages."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_parallel.record.files import read_json
+from asr_parallel.record.stage import RECORD
+
+SYSTEMS = ("mono", "tri", "dnn")  # first and in this order; others follow by name
+STAGES = (
+    "corpus",
+    "lexicon and language model",
+    "features",
+    "GMMs and alignment",
+    "frame store",
+    "RBM pretraining",
+    "DNN training",
+    "decoding and scoring",
+    "comparison",
+)
+
+
+@dataclass(frozen=True)
+class SystemResult:
+    """What scoring left of one system: the contents of wer.json, None where a set was not scored."""
+
+    name: str
+    dev: dict[str, Any] | None
+    eval: dict[str, Any] | None
+
+
+def system_results(exp: Path) -> list[SystemResult]:
+    """All systems of an experiment that were scored on dev or eval."""
+    names = {path.parents[2].name for path in exp.glob("*/decode_*/scoring/wer.json")}
+    in_order = [name for name in SYSTEMS if name in names] + sorted(names - set(SYSTEMS))
+    return [SystemResult(name, *(_scored(exp / name / f"decode_{s}") for s in ("dev", "eval"))) for name in in_order]
+
+
+def _scored(decode: Path) -> dict[str, Any] | None:
+    path = decode / "scoring" / "wer.json"
+    return read_json(path) if path.is_file() else None
+
+
+def stage_seconds(exp: Path) -> dict[int, float]:
+    """Seconds of each stage number: the sum over the folders that were made in it."""
+    seconds: dict[int, float] = defaultdict(float)
+    for path in exp.rglob(RECORD):
+        record = read_json(path)
+        seconds[record["stage"]] += record["seconds"]
+    return dict(sorted(seconds.items()))
+
+
+def results_markdown(exp: Path, synthetic: bool = False) -> str:
+    """The results as Markdown.
+
+    Args:
+        synthetic: whether the corpus is synthesised; it is then called so in the title and in every row. A corpus
+            with the generator's synthetic.json counts as such anyway.
+
+    Raises:
+        ValueError: there is no result to show.
+    """
+    synthetic = synthetic or (exp / "corpus" / "synthetic.json").is_file()
+    systems = system_results(exp)
+    if not systems:
+        raise ValueError(f"{exp}: no system was scored yet; expected SYSTEM/decode_SET/scoring made by stage 7")
+    kind = " (synthetic speech)" if synthetic else ""
+    lines = [f"# Word error rates in {exp}{kind}", ""]
+    lines += ["| system | dev WER % | eval WER % | LM weight, word penalty | scorer |", "|---|--:|--:|---|---|"]
+    lines += [_row(system, ", synthetic" if synthetic else "") for system in systems]
+    if subsets := [line for system in systems for line in _subset_rows(system, ", synthetic" if synthetic else "")]:
+        lines += ["", "| part of eval | WER % | errors | words |", "|---|--:|--:|--:|", *subsets]
+    seconds = stage_seconds(exp)
+    lines += ["", "| stage | seconds |", "|---|--:|"]
+    lines += [f"| {number} {STAGES[number]} | {time:.1f} |" for number, time in seconds.items()]
+    lines += [f"| all | {sum(seconds.values()):.1f} |"]
+    return "\n".join(lines) + "\n"
+
+
+def _row(system: SystemResult, mark: str) -> str:
+    chosen = system.dev or system.eval
+    assert chosen is not None
+    dev, test = (f"{r['wer']:.2f}" if r else "" for r in (system.dev, system.eval))
+    weights = f"{chosen['lmwt']:g}, {chosen['wip']:g}"
+    return f"| {system.name}{mark} | {dev} | {test} | {weights} | {_scorer(system)} |"
+
+
+def _scorer(system: SystemResult) -> str:
+    """Who scored, and what sclite says to it."""
+    records = [r for r in (system.dev, system.eval) if r]
+    name = " and ".join(sorted({f"{r['scorer']} {r['rules']}" for r in records}))
+    if not all(r["sclite"] for r in records):
+        return name
+    agree = all(all(r["sclite"][key] == r[key] for key in r["sclite"]) for r in records)
+    return f"{name}, {'same by sclite' if agree else 'sclite differs'}"
+
+
+def _subset_rows(system: SystemResult, mark: str) -> list[str]:
+    subsets = system.eval["subsets"] if system.eval else {}
+    return [f"| {system.name}{mark}, {n} | {s['wer']:.2f} | {s['errors']} | {s['words']} |" for n, s in subsets.items()]
