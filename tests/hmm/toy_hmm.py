@@ -35,7 +35,7 @@ def builder():
 
 
 def draw_utterances(num_utterances: int, seed: int = 0) -> tuple[TrainingSet, list[list[tuple[int, int]]]]:
-    """Utterances of random words with silence around them, 6 frames for each phone state.
+    """Utterances of random words, silence between them now and then, 4 to 8 frames for each phone state.
 
     Returns the training set and for each utterance its (word id, first frame) pairs. The mean of phone A depends on
     whether C stands before it.
@@ -46,18 +46,17 @@ def draw_utterances(num_utterances: int, seed: int = 0) -> tuple[TrainingSet, li
     frames, texts, truth = [], {}, []
     for u in range(num_utterances):
         words = rng.choice(["ab", "ca"], size=rng.integers(1, 4)).tolist()
-        phones, marks = [(SIL, None)], []
+        phones, marks = [SIL] * rng.integers(2), []
         for word in words:
             marks.append((LANG.words[word], len(phones)))
-            phones += [(phone, None) for phone in LANG.lexicon[word][0][1]]
-        phones.append((SIL, None))
+            phones += [*LANG.lexicon[word][0][1], *[SIL] * rng.integers(2)]
         rows, starts = [], []
-        for i, (phone, _) in enumerate(phones):
+        for i, phone in enumerate(phones):
             starts.append(len(rows))
-            after_c = phone == A and phones[i - 1][0] == C
+            after_c = phone == A and i > 0 and phones[i - 1] == C
             for state in range(3):
                 mean = means[phone, 0 if phone == SIL else state] + (shift if after_c else 0)
-                rows += list(mean + rng.normal(size=(6, DIM)))
+                rows += list(mean + rng.normal(size=(rng.integers(4, 9), DIM)))
         frames.append(np.array(rows, dtype=np.float32))
         texts[f"u{u:03d}"] = " ".join(words)
         truth.append([(word, starts[i]) for word, i in marks])
