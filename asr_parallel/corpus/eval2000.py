@@ -33,12 +33,13 @@ STM_NAME = "hub5e00.english.000405.stm"
 GLM_NAME = "en20000405_hub5.glm"
 WIDEN_SECONDS = 0.1  # on both sides of a segment, as Kaldi does: the reference cuts closely
 REAL_FILES, REAL_UTTERANCES = 40, 4459
+STM_GAP = "inter_segment_gap"  # the speaker of stretches nobody partitioned: in the STM alone
 STM_LABEL = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
 class StmSegment:
-    """One scored stretch of a side; `line` is what goes into ref.stm."""
+    """One stretch of a side; `line` is what goes into ref.stm. A gap is no utterance and has no place in the PEM."""
 
     id: str
     file: str
@@ -47,6 +48,7 @@ class StmSegment:
     end: float
     text: str
     line: str
+    is_gap: bool
 
 
 def utterance_id(file: str, side: str, start: str, end: str) -> str:
@@ -83,8 +85,8 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: {error}") from error
         repaired = " ".join(part for part in parts if part)
-        segments.append(StmSegment(key, file, side[0], float(start), float(end), text, repaired))
-    _refuse_repeats(path, [segment.id for segment in segments])
+        segments.append(StmSegment(key, file, side[0], float(start), float(end), text, repaired, speaker == STM_GAP))
+    _refuse_repeats(path, [segment.id for segment in segments if not segment.is_gap])
     return comments, segments
 
 
@@ -146,7 +148,7 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
     stm = _find_reference(reference, STM_NAME, ".stm")
     glm = _find_reference(reference, GLM_NAME, ".glm")
     comments, segments = read_stm(stm)
-    differing = {segment.id for segment in segments} ^ set(read_pem(pem))
+    differing = {segment.id for segment in segments if not segment.is_gap} ^ set(read_pem(pem))
     if differing:
         raise ValueError(
             f"{stm} and {pem} do not hold the same segments: {len(differing)} differ, {min(differing)} first"
@@ -169,6 +171,9 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
         found = recordings.get(segment.file)
         if found is None:
             continue
+        if segment.is_gap:
+            stm_lines.append(segment.line)
+            continue
         try:
             if not segment.text:
                 raise ValueError("empty transcript")
@@ -177,7 +182,7 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
             dropped.bad.append((segment.id, str(error)))
             continue
         stm_lines.append(segment.line)
-        if STM_IGNORED in segment.text:
+        if STM_IGNORED in segment.text.upper():
             dropped.quiet.append((segment.id, "not scored"))
             continue
         start, end = max(0.0, start - WIDEN_SECONDS), min(end + WIDEN_SECONDS, found.duration)

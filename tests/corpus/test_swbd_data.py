@@ -124,6 +124,17 @@ def test_evaluation_follows_the_stm(tree: Path, prepare: Program) -> None:
     assert (folder / "glm").read_bytes() == next((tree / "LDC2002T43").rglob("*.glm")).read_bytes()
 
 
+def test_gaps_of_the_stm_are_no_utterances(tree: Path, prepare: Program) -> None:
+    assert prepare() == (0, "")
+    before = (_data(tree, "eval") / "text").read_text()
+    stm = next((tree / "LDC2002T43").rglob("*.stm"))
+    gap = "en_4156 A inter_segment_gap 0.00 0.01 <O,,,> IGNORE_TIME_SEGMENT_IN_SCORING"
+    stm.write_text(stm.read_text() + gap + "\n")
+    assert prepare() == (0, "")
+    assert (_data(tree, "eval") / "text").read_text() == before
+    assert (_data(tree, "eval") / "ref.stm").read_text().splitlines()[-1] == gap
+
+
 def test_ids_of_the_evaluation_are_truncated_decimals() -> None:
     assert utterance_id("en_4156", "A", "301.85", "302.48") == "en_4156-A_030185-030248"
     assert utterance_id("en_4156", "A", "0.29", "1.159") == "en_4156-A_000029-000115"
