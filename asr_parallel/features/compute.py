@@ -17,6 +17,7 @@ from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.augment import Perturbation, change_speed
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.extractors import BACKENDS, open_extractor
+from asr_parallel.features.normalisation import KIND_FILE
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
@@ -51,7 +52,7 @@ class _Computed:
 
 
 def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int = 1) -> None:
-    """Compute features of all utterances of a data folder and write archive, cmvn.npz and skipped.txt into `out`.
+    """Compute features of all utterances of a data folder and write an archive with kind.json and cmvn.npz into `out`.
 
     With perturbed copies `copies.json` says of each copy what it was made from: id -> [id, speed, warp].
     Utterances too short for one frame are left out and listed in skipped.txt. The result does not depend on `jobs`.
@@ -73,6 +74,7 @@ def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int =
             yield one.id, one.speaker, one.matrix
 
     write_archive(out, written())
+    write_json(out / KIND_FILE, {"kind": options.kind})
     CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
     write_lines(out / "skipped.txt", (f"{utterance} too short for one frame" for utterance in skipped))
     if origins:

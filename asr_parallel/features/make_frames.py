@@ -1,0 +1,80 @@
+"""Stage 4: a feature archive and its alignments become a frame store."""
+
+from pathlib import Path
+
+import numpy as np
+
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.augment import frame_map
+from asr_parallel.features.compute import COPIES
+from asr_parallel.features.frames import CONTEXT
+from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.record.files import read_json, write_json, write_lines
+from asr_parallel.record.log import logger
+from asr_parallel.record.progress import progress
+
+Labels = dict[str, np.ndarray]
+"""Utterance id -> (frames,) pdf ids."""
+
+
+def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False) -> None:
+    """Write the frame store of the archive `feats` into the folder `out`.
+
+    Perturbed copies get the labels of their source: warping keeps time, speed stretches it. Utterances without
+    alignment are left out and listed in dropped.txt.
+
+    Raises:
+        ValueError: no utterance has an alignment, or one of another length.
+    """
+    archive = FeatureArchive.open(feats)
+    normalisation = Normalisation.of(feats, norm_vars)
+    affine = normalisation.per_speaker(feats, archive)
+    copies = read_json(feats / COPIES) if (feats / COPIES).is_file() else {}
+    origin = {i: copies.get(i, (i, 1.0, 1.0)) for i in archive.ids}
+    kept = [u for u, i in enumerate(archive.ids) if origin[i][0] in labels]
+    dropped = [i for i in archive.ids if origin[i][0] not in labels]
+    if not kept:
+        raise ValueError(f"{feats}: none of its {len(archive)} utterances has an alignment")
+    counts = np.diff(archive.offsets)
+    shape = (int(counts[kept].sum()) + 2 * CONTEXT * len(kept), archive.dim)
+    frames = np.lib.format.open_memmap(out / "frames.npy", mode="w+", dtype=np.float16, shape=shape)
+    small = num_pdfs <= np.iinfo(np.int16).max
+    rows = np.lib.format.open_memmap(
+        out / "labels.npy", mode="w+", dtype=np.int16 if small else np.int32, shape=shape[:1]
+    )
+    rows[:] = -1
+    start = 0
+    for u in progress(kept, "frame store", unit="utterances"):
+        scale, shift = affine[archive.speakers[u]]
+        matrix = archive[u] * scale + shift
+        end = start + len(matrix) + 2 * CONTEXT
+        frames[start:end] = np.pad(matrix, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+        rows[start + CONTEXT : end - CONTEXT] = _labels(archive.ids[u], len(matrix), origin[archive.ids[u]], labels)
+        start = end
+    frames.flush()
+    rows.flush()
+    write_json(
+        out / "index.json",
+        {
+            "context": CONTEXT,
+            "num_pdfs": num_pdfs,
+            "normalisation": normalisation.to_json(),
+            "ids": [archive.ids[u] for u in kept],
+            "speakers": [archive.speakers[u] for u in kept],
+            "sources": [origin[archive.ids[u]][0] for u in kept],
+            "frames": counts[kept].tolist(),
+        },
+    )
+    write_lines(out / "dropped.txt", (f"{i} no alignment" for i in dropped))
+    if dropped:
+        logger.warning("%d of %d utterances have no alignment; dropped.txt lists them", len(dropped), len(archive))
+
+
+def _labels(utterance: str, num_frames: int, origin: tuple[str, float, float], labels: Labels) -> np.ndarray:
+    source, speed, _ = origin
+    of_source = labels[source]
+    if speed != 1.0:
+        return of_source[frame_map(num_frames, speed, len(of_source))]
+    if len(of_source) != num_frames:
+        raise ValueError(f"utterance {utterance}: {num_frames} frames of features, {len(of_source)} of alignment")
+    return of_source

@@ -1,0 +1,89 @@
+"""How raw feature archives become a network's input: per-speaker CMVN, then one scale a dimension for all."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.cmvn import VARIANCE_FLOOR, CmvnStats
+from asr_parallel.record.files import read_json
+
+KIND_FILE = "kind.json"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Estimated on training data, kept with the network and applied to whatever it decodes.
+
+    kind: the features it is for (a key of extractors.KINDS).
+    norm_vars: whether each speaker's variance is normalised too, not the mean alone.
+    scale: D factors, one over the deviation of the training data after CMVN. Their mean is zero by then.
+    """
+
+    kind: str
+    norm_vars: bool
+    scale: tuple[float, ...]
+
+    @classmethod
+    def of(cls, folder: Path, norm_vars: bool = False) -> "Normalisation":
+        """Estimate on the archive `folder`.
+
+        Raises:
+            ValueError: not a feature archive.
+        """
+        stats = CmvnStats.of(FeatureArchive.open(folder))
+        scale = np.ones(stats.sums.shape[1])
+        if not norm_vars:
+            within_speakers = (stats.squares - stats.sums**2 / stats.counts[:, None]).sum(axis=0)
+            scale = np.maximum(within_speakers / stats.counts.sum(), VARIANCE_FLOOR) ** -0.5
+        return cls(_kind(folder), norm_vars, tuple(scale.tolist()))
+
+    def per_speaker(self, folder: Path, archive: FeatureArchive) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What to do with each speaker's raw frames: speaker -> (scale, shift), each (D,) float32; x * scale + shift.
+
+        Args:
+            folder, archive: the opened archive and the folder it came from.
+
+        Raises:
+            ValueError: the archive holds another kind of features or other dimensions.
+        """
+        if (_kind(folder), archive.dim) != (self.kind, len(self.scale)):
+            raise ValueError(
+                f"{folder}: {archive.dim}-dimensional {_kind(folder)} features; "
+                f"expected {len(self.scale)}-dimensional {self.kind}"
+            )
+        stats = CmvnStats.of(archive)
+        shift, scale = stats.shift_and_scale(self.norm_vars)
+        overall = np.array(self.scale, dtype=np.float32)
+        return {name: (scale[s] * overall, shift[s] * overall) for s, name in enumerate(stats.speakers)}
+
+    def apply(self, folder: Path) -> FeatureArchive:
+        """Open the raw archive `folder` and normalise it, in memory.
+
+        Raises:
+            ValueError: not a feature archive, or of another kind.
+        """
+        raw = FeatureArchive.open(folder)
+        affine = self.per_speaker(folder, raw)
+        frames = np.empty(raw.frames.shape, dtype=np.float32)
+        for u, (speaker, matrix) in enumerate(zip(raw.speakers, raw, strict=True)):
+            scale, shift = affine[speaker]
+            frames[raw.offsets[u] : raw.offsets[u + 1]] = matrix * scale + shift
+        return FeatureArchive(raw.ids, raw.speakers, raw.offsets, frames)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-like value that `from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Normalisation":
+        """Inverse of `to_json`."""
+        return cls(str(value["kind"]), bool(value["norm_vars"]), tuple(float(x) for x in value["scale"]))
+
+
+def _kind(folder: Path) -> str:
+    if not (folder / KIND_FILE).is_file():
+        raise ValueError(f"{folder}: no {KIND_FILE}; expected features made by stage 2")
+    return str(read_json(folder / KIND_FILE)["kind"])

@@ -1,0 +1,146 @@
+"""The frame store: padding, splicing, labels of copies, held-out splits, and what opening finds wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_parallel.features.archive import FeatureArchive, write_archive
+from asr_parallel.features.cmvn import apply_cmvn
+from asr_parallel.features.frames import CONTEXT, FrameStore
+from asr_parallel.features.make_frames import make_frames
+from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.record.files import write_json
+
+DIM, NUM_PDFS = 3, 7
+UTTERANCES = [("a-1", "a", 30), ("a-2", "a", 1), ("b-1", "b", 20), ("c-1", "c", 25), ("sp1.25-a-1", "sp1.25-a", 24)]
+
+
+@pytest.fixture
+def feats(tmp_path: Path) -> Path:
+    folder = tmp_path / "feats"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    write_archive(folder, [(i, s, random.normal(5, 2, (n, DIM)).astype(np.float32)) for i, s, n in UTTERANCES])
+    write_json(folder / "kind.json", {"kind": "fbank"})
+    write_json(folder / "copies.json", {"sp1.25-a-1": ["a-1", 1.25, 1.0]})
+    return folder
+
+
+def labels() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    return {i: random.integers(0, NUM_PDFS, n).astype(np.int32) for i, _, n in UTTERANCES if i in ("a-1", "a-2", "b-1")}
+
+
+@pytest.fixture
+def folder(feats: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "frames"
+    out.mkdir()
+    make_frames(feats, labels(), NUM_PDFS, out)
+    return out
+
+
+def test_windows_are_the_normalised_frames_with_repeated_ends(feats: Path, folder: Path) -> None:
+    store = FrameStore.open(folder)
+    assert store.ids == ["a-1", "a-2", "b-1", "sp1.25-a-1"]
+    assert (folder / "dropped.txt").read_text() == "c-1 no alignment\n"
+    assert store.frames.dtype == np.float16 and store.labels.dtype == np.int16
+    plain = apply_cmvn(FeatureArchive.open(feats), norm_vars=False)
+    matrix = plain[0] / plain.frames.std(axis=0)
+    spliced = store.gather(store.rows_of(np.array([0])))
+    assert spliced.shape == (30, store.spliced_dim) == (30, 11 * DIM)
+    for t in (0, 3, 17, 29):
+        window = matrix[np.clip(np.arange(t - CONTEXT, t + CONTEXT + 1), 0, 29)]
+        np.testing.assert_allclose(spliced[t], window.reshape(-1), atol=2e-3)
+    alone = store.gather(store.rows_of(np.array([1])))  # one frame: all repeats of itself
+    np.testing.assert_array_equal(alone, np.tile(alone[:, :DIM], 11))
+
+
+def test_all_frames_together_have_mean_zero_and_variance_one(feats: Path, folder: Path) -> None:
+    scaled = Normalisation.of(feats).apply(feats).frames
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
+    per_speaker = Normalisation.of(feats, norm_vars=True).apply(feats)
+    np.testing.assert_allclose(per_speaker[2].std(axis=0), 1, atol=1e-5)
+
+
+def test_labels_follow_the_speech(folder: Path) -> None:
+    store = FrameStore.open(folder)
+    np.testing.assert_array_equal(
+        store.labels[store.rows_of(np.array([0, 1, 2]))], np.concatenate(list(labels().values()))
+    )
+    of_copy = store.labels[store.rows_of(np.array([3]))]
+    centre = np.rint((np.arange(24) + 1.25) * 1.25 - 1.25).astype(int)
+    np.testing.assert_array_equal(of_copy, labels()["a-1"][centre])
+    assert np.count_nonzero(store.labels == -1) == 2 * CONTEXT * len(store.ids)
+
+
+@pytest.mark.parametrize("by", ["utterance", "speaker"])
+def test_held_out_speech_is_not_trained_on_in_another_guise(folder: Path, by: str) -> None:
+    store = FrameStore.open(folder)
+    seen = set()
+    for seed in range(20):
+        train, held_out = store.split(0.34, by, seed)
+        group = [s if by == "utterance" else s[0] for s in store.sources]
+        assert not {group[u] for u in train} & {group[u] for u in held_out}
+        assert all(store.ids[u] == store.sources[u] for u in held_out)
+        assert len(train) and len(held_out)
+        seen.add(tuple(held_out))
+        np.testing.assert_array_equal(held_out, store.split(0.34, by, seed)[1])
+    assert len(seen) > 1
+
+
+def test_bad_splits(folder: Path) -> None:
+    store = FrameStore.open(folder)
+    for share, by in ((0.0, "utterance"), (1.0, "utterance"), (0.1, "phase of the moon")):
+        with pytest.raises(ValueError, match="expected a share between 0 and 1 by utterance or speaker"):
+            store.split(share, by, 0)
+
+
+def test_alignments_that_do_not_fit(feats: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of its 5 utterances has an alignment"):
+        make_frames(feats, {}, NUM_PDFS, tmp_path)
+    with pytest.raises(ValueError, match="utterance b-1: 20 frames of features, 19 of alignment"):
+        make_frames(feats, {"b-1": labels()["b-1"][1:]}, NUM_PDFS, tmp_path)
+
+
+def test_opening_says_what_is_wrong(folder: Path) -> None:
+    def damaged(name: str, change: object) -> None:
+        good = np.load(folder / name)
+        bad = good.copy()
+        np.save(folder / name, change(bad))  # type: ignore[operator]
+        with pytest.raises(ValueError) as caught:
+            FrameStore.open(folder)
+        lines.append(str(caught.value))
+        np.save(folder / name, good)
+
+    def with_value(row: int, value: float) -> object:
+        def change(array: np.ndarray) -> np.ndarray:
+            array[row] = value
+            return array
+
+        return change
+
+    lines: list[str] = []
+    damaged("frames.npy", lambda a: a[:-1])
+    damaged("frames.npy", with_value(45, np.nan))
+    damaged("labels.npy", with_value(7, NUM_PDFS))
+    damaged("frames.npy", lambda a: a.astype(np.float32))
+    assert lines == [
+        f"{folder}: the index counts 115 rows, frames.npy has 114, labels.npy 115",
+        f"{folder}: utterance a-2 has a frame that is not finite",
+        f"{folder}: labels from -1 to 7; expected below 7",
+        f"{folder}: frames.npy is float32 of 3 dimensions; expected float16",
+    ]
+    (folder / "labels.npy").unlink()
+    with pytest.raises(ValueError, match=r"no labels\.npy; expected a frame store made by stage 4"):
+        FrameStore.open(folder)
+
+
+def test_normalisation_refuses_other_features(feats: Path) -> None:
+    made = Normalisation.of(feats)
+    assert Normalisation.from_json(json.loads(json.dumps(made.to_json()))) == made
+    write_json(feats / "kind.json", {"kind": "mfcc"})
+    with pytest.raises(ValueError, match="3-dimensional mfcc features; expected 3-dimensional fbank"):
+        made.apply(feats)
