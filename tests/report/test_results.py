@@ -10,7 +10,8 @@ from asr_parallel.report.results import results_markdown, stage_seconds, system_
 def scored(exp, system, name, wer, sclite=None, subsets=None):
     figures = {"wer": wer, "errors": 84, "words": 1000, "ins": 9, "del": 2, "sub": 73}
     record = figures | {"lmwt": 9, "wip": 0.5, "scorer": "asr-parallel", "rules": "plain", "subsets": subsets or {}}
-    write_json(
+    record["sclite"] = None if sclite is None else figures | sclite
+    write_json(exp / system / f"decode_{name}" / "scoring" / "wer.json", record)
         exp / system / f"decode_{name}" / "scoring" / "wer.json",
         record | {"sclite": None if sclite is None else figures | sclite},
     )
