@@ -12,9 +12,6 @@ def scored(exp, system, name, wer, sclite=None, subsets=None):
     record = figures | {"lmwt": 9, "wip": 0.5, "scorer": "asr-parallel", "rules": "plain", "subsets": subsets or {}}
     record["sclite"] = None if sclite is None else figures | sclite
     write_json(exp / system / f"decode_{name}" / "scoring" / "wer.json", record)
-        exp / system / f"decode_{name}" / "scoring" / "wer.json",
-        record | {"sclite": None if sclite is None else figures | sclite},
-    )
 
 
 @pytest.fixture
