@@ -63,11 +63,13 @@ class _Splitter:
         own = float(log_likelihood(node.moments))
         for key, (sets, indicators) in self._asked.items():
             values = self._values(key, rows)
+            order = np.argsort(values, kind="stable")
+            present, starts = np.unique(values[order], return_index=True)
             of_value = np.zeros((indicators.shape[1], stats.moments.shape[1]))
-            present, where = np.unique(values, return_inverse=True)
-            one_hot = (np.arange(len(present))[:, None] == where).astype(np.float64)
-            of_value[present] = one_hot @ stats.moments[rows]
-            yes = indicators @ of_value
+            if len(present):
+                of_value[present] = np.add.reduceat(stats.moments[rows[order]], starts, axis=0)
+            # not a matrix product: that rounds differently with another number of threads, and trees would differ
+            yes = np.einsum("qv,vm->qm", indicators, of_value)
             no = node.moments - yes
             gains = log_likelihood(yes) + log_likelihood(no) - own
             gains[(yes[:, 0] < MIN_COUNT) | (no[:, 0] < MIN_COUNT)] = -np.inf
