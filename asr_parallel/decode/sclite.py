@@ -67,10 +67,11 @@ def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output
         result = done.stdout if output is None else None
         if output and (folder / output).is_file():
             result = (folder / output).read_text(encoding="utf-8", errors="replace")
-        if done.returncode or not result:
+        # hubscr.pl goes on, and ends well, when its filters have failed: what they say is all there is to see
+        if done.returncode or not result or done.stderr.strip():
             said = re.search(r".*error.*", done.stderr + done.stdout, re.IGNORECASE)
-            reason = said[0].strip() if said else f"exit status {done.returncode}"
-            raise ValueError(f"{tool} did not score {', '.join(files)}: {reason}")
+            reason = said[0] if said else " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            raise ValueError(f"{tool} did not score {', '.join(files)}: {reason.strip()}")
     return result
 
 

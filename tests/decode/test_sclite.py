@@ -132,3 +132,12 @@ def test_what_sclite_refuses_is_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match=r"sclite did not score ref.trn, hyp.trn: .*[Ee]rror") as error:
         sclite_trn(tmp_path / "ref.trn", tmp_path / "hyp.trn")
     assert "\n" not in str(error.value)
+
+
+@needs_hubscr
+def test_a_filter_that_failed_is_noticed(tmp_path):
+    (tmp_path / "ref.stm").write_text("sw_1 A spk 0 1 a b\n")
+    (tmp_path / "hyp.ctm").write_text("sw_1 A 0 0.5 a\n")
+    (tmp_path / "glm").write_text(";;\n* a setting without a value\n[A] => [B] / [ ] __ [ ]\n")
+    with pytest.raises(ValueError, match=r"hubscr did not score .*: .*no quoted field"):
+        sclite_hub5(tmp_path / "ref.stm", tmp_path / "hyp.ctm", tmp_path / "glm")

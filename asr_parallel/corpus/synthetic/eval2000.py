@@ -176,7 +176,7 @@ def glm_lines() -> list[str]:
     rules += [(word, "%BCACK") for word in BACKCHANNEL_WORDS]
     lines = [*GLM_HEAD.splitlines(), ";;", ";; hesitations, backchannels and spellings"]
     lines += [_rule(*rule) for rule in [*rules, *SPELLINGS.items()]]
-    lines += [";;", ";; CONTRACTIONIZER", "* CONTRACTIONIZER", ";;"]
+    lines += [";;", ";; CONTRACTIONIZER", ";;"]
     return lines + [_rule(*rule) for rule in CONTRACTIONS.items()]
 
 
