@@ -122,8 +122,8 @@ def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, obje
     missing = out_of_vocabulary(counts, lexicon)
     write_lines(path, (f"{word} {n}" for word, n in missing))
     running, total = sum(n for _, n in missing), sum(counts.values())
-    if total and running == total:
-        raise ValueError(f"none of the {len(counts)} words of the text ({missing[0][0]!r}, ...) is in the lexicon")
+    if missing and not any(word in lexicon for word in counts if word not in NOISE_WORDS):
+        raise ValueError(f"none of the text's words ({missing[0][0]!r}, ...) is in the lexicon")
     if missing:
         logger.warning(
             "%d words (%d of %d running words) are not in the lexicon and become %s; they are listed in %s",
