@@ -19,12 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import shutil
-
     from asr_parallel.decode.hypotheses import hypotheses_of
     from asr_parallel.decode.reference import Reference
     from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
-    from asr_parallel.record.files import read_json, read_lines
+    from asr_parallel.record.files import read_json, read_lines, write_lines
 
     lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
     scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         options={"label": str(args.decode_eval)},
     )
     for decode in (args.decode_dev, args.decode_eval):
-        shutil.copyfile(decode / "scoring" / "best_wer", decode / "best_wer")
+        write_lines(decode / "best_wer", read_lines(decode / "scoring" / "best_wer"))
         for path in sorted((decode / "scoring").glob("best_wer*")):
             print(read_lines(path)[0])
         record = read_json(decode / "scoring" / "wer.json")
