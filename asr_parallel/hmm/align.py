@@ -7,7 +7,7 @@ from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_training import align_set
 from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.training_graph import GraphBuilder
-from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.hmm.training_set import TrainingSet, warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 from asr_parallel.record.log import logger
@@ -27,4 +27,6 @@ def align_data(
     logger.info("aligned %d utterances, %d retried, %d failed", len(data), aligned.retried, aligned.num_failed)
     tree.save(out)
     transitions.save(out)
-    data.alignment_set(aligned).write(out / "ali", data.failures(aligned))
+    failed = data.failures(aligned)
+    warn_of_failures(failed, len(data))
+    data.alignment_set(aligned).write(out / "ali", [*data.unusable, *failed])

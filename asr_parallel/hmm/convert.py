@@ -17,12 +17,17 @@ def convert_alignment(
     """
     assert old.topology == new.topology
     segments = phone_segments(tids, offsets, old)
-    columns = [segments.per_frame(v) for v in (segments.left, segments.phone, segments.right)]
-    columns += [old.hmm_state_of[tids], tids - old.first_tid[old.transition_state_of[tids]]]
-    keys, inverse = np.unique(np.stack(columns, axis=1).astype(np.int64), axis=0, return_inverse=True)
+    phones = max(old.topology.phones) + 1
+    ids = old.num_transition_ids + 1
+    # the old id says phone, state and destination; with the neighbours it decides the new one
+    neighbours = segments.per_frame(segments.left.astype(np.int64) * phones + segments.right)
+    keys, inverse = np.unique(neighbours * ids + tids, return_inverse=True)
     converted = np.empty(len(keys), dtype=np.int32)
-    for k, (left, phone, right, hmm_state, way) in enumerate(keys.tolist()):
+    for k, key in enumerate(keys.tolist()):
+        left, right, tid = key // ids // phones, key // ids % phones, key % ids
+        phone, hmm_state = int(old.phone_of[tid]), int(old.hmm_state_of[tid])
+        way = tid - int(old.first_tid[old.transition_state_of[tid]])
         window = (left, phone, right) if tree.context_width == 3 else (phone,)
         state = new.transition_state(phone, hmm_state, tree.pdf(window, hmm_state))
         converted[k] = new.first_tid[state] + way
-    return converted[inverse.ravel()]
+    return converted[inverse]

@@ -8,7 +8,7 @@ import numpy as np
 from asr_parallel.hmm.em import Acoustics, Aligned, FramesOfPdfs, align_utterances
 from asr_parallel.hmm.gmm_update import split_gmm, update_gmm
 from asr_parallel.hmm.training_graph import TrainingGraph
-from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.hmm.training_set import TrainingSet, check_failures
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
 
@@ -51,7 +51,7 @@ def align_set(
     offset = np.zeros(transitions.num_pdfs, dtype=np.float32)
     offset[transitions.tuples[silence, 2]] = np.log(boost_silence)
     aligned = align_utterances(data.archive, data.utterances, graphs, model, beam, jobs, offset)
-    data.failures(aligned)
+    check_failures(data.failures(aligned), len(data))
     return aligned
 
 

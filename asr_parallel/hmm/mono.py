@@ -11,7 +11,7 @@ from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.system import GmmSystem
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.training_graph import GraphBuilder
-from asr_parallel.hmm.training_set import TrainingSet
+from asr_parallel.hmm.training_set import TrainingSet, check_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import monophone_tree
 
@@ -25,6 +25,7 @@ FIRST_BEAM = 6.0
 # takes the shortest utterances, 30 k of 260 k).
 MAX_HOURS = 1.0
 FRAMES_PER_HOUR = 360_000
+FRAMES_FOR_START = 100_000  # plenty for one mean and one variance
 
 
 def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> Schedule:
@@ -56,14 +57,13 @@ def train_mono(
         [equal_align(g, transitions, n, rng) for g, n in zip(trainer.graphs, chosen.num_frames.tolist(), strict=True)],
         retried=0,
     )
-    trainer.data.failures(aligned)
+    check_failures(chosen.failures(aligned), len(chosen))
     model = trainer.estimate(model, trainer.frames_of(aligned, model), tree.num_pdfs, rng, iteration=0)
     model = trainer.train(model, aligned, tree.num_pdfs)
     return GmmSystem.finished(Trainer(data, graphs, plan, lang.silence_phones, jobs, seed, trainer.log), tree, model)
 
 
 def flat_gmm(archive: FeatureArchive, num_pdfs: int) -> DiagGmmSet:
-    """Every pdf one Gaussian with the mean and variance of all frames."""
-    mean = archive.frames.mean(axis=0, dtype=np.float64)
-    variance = np.square(archive.frames - mean.astype(np.float32)).mean(axis=0, dtype=np.float64)
-    return DiagGmmSet.single(np.tile(mean, (num_pdfs, 1)), np.tile(variance, (num_pdfs, 1)))
+    """Every pdf one Gaussian with the mean and variance of (evenly spaced) frames of all utterances."""
+    frames = archive.frames[:: 1 + len(archive.frames) // FRAMES_FOR_START].astype(np.float64)
+    return DiagGmmSet.single(np.tile(frames.mean(0), (num_pdfs, 1)), np.tile(frames.var(0), (num_pdfs, 1)))

@@ -15,6 +15,7 @@ from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.em import Acoustics
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_training import Trainer
+from asr_parallel.hmm.training_set import warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 from asr_parallel.record.files import whole_file, write_lines
@@ -39,12 +40,14 @@ class GmmSystem:
         alignments = trainer.data.alignment_set(aligned)
         line = f"final alignment: {len(alignments)} utterances, {aligned.retried} retried, {aligned.num_failed} failed"
         logger.info(line)
+        failed = trainer.data.failures(aligned)
+        warn_of_failures(failed, len(trainer.data))
         return cls(
             tree,
             model.transitions,
             model.gmm,
             alignments,
-            trainer.data.failures(aligned),
+            [*trainer.data.unusable, *failed],
             [*trainer.log, line],
         )
 

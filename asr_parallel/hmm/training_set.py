@@ -50,6 +50,7 @@ class TrainingSet:
             utterances.append(u)
             words.append(tuple(w if w in lang.lexicon else OOV_WORD for w in text.split()))
         check_failures(unusable, len(texts))
+        warn_of_failures(unusable, len(texts))
         return cls(archive, utterances, words, unusable)
 
     @classmethod
@@ -91,25 +92,27 @@ class TrainingSet:
         return AlignmentSet.of([i for i, _ in pairs], [tids for _, tids in pairs])
 
     def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
-        """(id, reason) of every utterance left out or not aligned, checked against the limit."""
-        failed = [
+        """(id, reason) of every utterance that was not aligned."""
+        return [
             (utterance, f"no path for its {len(words)} words in its {frames} frames")
             for utterance, words, frames, tids in zip(
                 self.ids, self.words, self.num_frames.tolist(), aligned.tids, strict=True
             )
             if tids is None
         ]
-        check_failures(failed, len(self))
-        return [*self.unusable, *failed]
 
 
 def check_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
-    """Warn of failures; ValueError when they are too many or nothing is left."""
+    """ValueError when too many utterances failed or none is left."""
     if len(failed) > MAX_FAILED_SHARE * total or len(failed) == total:
         first = f"; the first is {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise ValueError(
             f"alignment: {len(failed)} of {total} utterances cannot be used"
             f" (at most {MAX_FAILED_SHARE:.0%} may){first}; do transcripts and features belong together?"
         )
+
+
+def warn_of_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
+    """Say how many utterances failed and name one."""
     if failed:
         logger.warning("%d of %d utterances cannot be used, e.g. %s: %s", len(failed), total, *failed[0])
