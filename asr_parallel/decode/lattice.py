@@ -73,16 +73,21 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
     return paths, last
 
 
+def check_order(lattice: Fst) -> None:
+    """ValueError unless the states are in topological order from state 0 and a path may end."""
+    if lattice.start != 0 or (lattice.arcs["next"] <= lattice.sources).any():
+        raise ValueError("the lattice is not in topological order")
+    if not np.isfinite(lattice.finals[:, 0]).any():
+        raise ValueError("the lattice has no final state")
+
+
 def best_paths(lattice: Fst, weightings: Sequence[tuple[float, float]]) -> list[BestPath]:
     """The best path of `lattice` under each (LMWT, WIP) of `weightings`; equal paths are one object.
 
     Raises:
         ValueError: the states are not in topological order, or no path reaches a final state.
     """
-    if lattice.start != 0 or (lattice.arcs["next"] <= lattice.sources).any():
-        raise ValueError("the lattice is not in topological order")
-    if not np.isfinite(lattice.finals[:, 0]).any():
-        raise ValueError("the lattice has no final state")
+    check_order(lattice)
     scales = np.array([1.0 / lmwt for lmwt, _ in weightings])
     penalties = np.array([float(wip) for _, wip in weightings])
     paths, last = _best_paths(lattice.offsets, lattice.arcs, lattice.finals, scales, penalties)

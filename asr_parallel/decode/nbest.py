@@ -1,39 +1,106 @@
 """The n best different word sequences of a lattice.
 
-A state-level lattice holds each word sequence a thousand times over, with other alignments. So its words alone, with
-scaled costs, are determinized; what remains holds each sequence once, with the cost of its best alignment.
+A lattice holds each word sequence a thousand times over, in other alignments, so its n best paths are all one reading.
+Determinizing its words first would do, but can take for ever: sums of costs hardly ever meet again. Instead the
+search goes over word sequences: a prefix stands for all lattice states that it can lead to, with the best cost of
+each, and the prefix with the cheapest completion is extended next. Completion costs are exact, so that the sequences
+come out in order and little more than what is listed is ever looked at (A*; Hart, Nilsson and Raphael 1968).
 """
 
+# mypy: disable-error-code="no-untyped-def"
+import heapq
+
+import numba
 import numpy as np
 
-from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, to_kaldifst
+from asr_parallel.decode.lattice import check_order
+from asr_parallel.hmm.fst_arrays import Fst
+
+
+@numba.njit(cache=True)
+def _completion_costs(offsets, targets, costs, finals):
+    """(S,) the cost of the best path from each state to the end."""
+    best = finals.copy()
+    for state in range(len(finals) - 1, -1, -1):
+        for a in range(offsets[state], offsets[state + 1]):
+            best[state] = min(best[state], costs[a] + best[targets[a]])
+    return best
+
+
+@numba.njit(cache=True)
+def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
+    """Follow a prefix, at `states` with costs `reached`, through arcs without words up to the next words.
+
+    Returns the arcs that bear those words, the cost up to and with each, and the cost of ending here. `scratch` is
+    (S,) infinite, and left so.
+    """
+    highest = 0
+    lowest = len(finals)
+    for i in range(len(states)):
+        scratch[states[i]] = min(scratch[states[i]], reached[i])
+        lowest = min(lowest, states[i])
+        highest = max(highest, states[i])
+    found = np.empty(64, np.int64)
+    found_costs = np.empty(64, np.float64)
+    num_found = 0
+    ending = np.inf
+    state = lowest
+    while state <= highest:
+        cost = scratch[state]
+        if cost < np.inf:
+            scratch[state] = np.inf
+            ending = min(ending, cost + finals[state])
+            for a in range(offsets[state], offsets[state + 1]):
+                if words[a] == 0:
+                    scratch[targets[a]] = min(scratch[targets[a]], cost + costs[a])
+                    highest = max(highest, targets[a])
+                else:
+                    if num_found == len(found):
+                        found = np.concatenate((found, np.empty_like(found)))
+                        found_costs = np.concatenate((found_costs, np.empty_like(found_costs)))
+                    found[num_found] = a
+                    found_costs[num_found] = cost + costs[a]
+                    num_found += 1
+        state += 1
+    return found[:num_found], found_costs[:num_found], ending
 
 
 def n_best(lattice: Fst, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[float, list[int]]]:
     """Up to `n` (cost, word ids) pairs, the best first.
 
     The cost is graph_cost + acoustic_cost / lmwt + wip * words (see decode/lattice.py).
-    """
-    import kaldifst
 
-    arcs = np.zeros(len(lattice.arcs), dtype=STD_ARC)
-    words = lattice.arcs["olabel"]
-    arcs["ilabel"] = arcs["olabel"] = words
-    arcs["weight"] = lattice.arcs["graph_cost"] + lattice.arcs["acoustic_cost"] / lmwt + wip * (words != 0)
-    arcs["next"] = lattice.arcs["next"]
-    finals = lattice.finals[:, 0] + lattice.finals[:, 1] / np.float32(lmwt)
-    acceptor = to_kaldifst(Fst(lattice.start, finals, lattice.offsets, arcs))
-    kaldifst.determinize_star(acceptor)
-    result = []
-    for path in kaldifst.convert_nbest_to_vector(kaldifst.shortest_path(acceptor, n=n)):
-        linear = from_kaldifst(path)
-        cost = float(linear.arcs["weight"].sum(dtype=np.float64) + linear.finals[np.isfinite(linear.finals)].sum())
-        # a chain of states from the start, in whatever numbers
-        labels, state = [], linear.start
-        while linear.offsets[state] < linear.offsets[state + 1]:
-            arc = linear.arcs[linear.offsets[state]]
-            if arc["ilabel"]:
-                labels.append(int(arc["ilabel"]))
-            state = int(arc["next"])
-        result.append((cost, labels))
-    return sorted(result)
+    Raises:
+        ValueError: the lattice is not in topological order, or has no final state.
+    """
+    check_order(lattice)
+    arcs = lattice.arcs
+    words, targets = np.ascontiguousarray(arcs["olabel"]), np.ascontiguousarray(arcs["next"])
+    costs = arcs["graph_cost"].astype(np.float64) + arcs["acoustic_cost"] / lmwt + wip * (words != 0)
+    finals = lattice.finals[:, 0].astype(np.float64) + lattice.finals[:, 1] / lmwt
+    completion = _completion_costs(lattice.offsets, targets, costs, finals)
+    scratch = np.full(lattice.num_states, np.inf)
+
+    result: list[tuple[float, list[int]]] = []
+    # (cost of the best completion, words, whether the sequence ends here, states, their costs); the words differ
+    # between entries of one kind, so that arrays are never compared
+    start = np.array([lattice.start], dtype=np.int32)
+    queue: list[tuple[float, tuple[int, ...], bool, np.ndarray, np.ndarray]] = []
+    heapq.heappush(queue, (float(completion[lattice.start]), (), False, start, np.zeros(1)))
+    while queue and len(result) < n:
+        total, prefix, complete, states, reached = heapq.heappop(queue)
+        if complete:
+            result.append((total, list(prefix)))
+            continue
+        found, found_costs, ending = _extend(lattice.offsets, targets, words, costs, finals, states, reached, scratch)
+        if np.isfinite(ending):
+            heapq.heappush(queue, (ending, prefix, True, states, reached))
+        order = np.argsort(words[found], kind="stable")
+        found, found_costs = found[order], found_costs[order]
+        for stretch in np.split(np.arange(len(found)), np.flatnonzero(np.diff(words[found])) + 1):
+            if len(stretch):
+                after = targets[found[stretch]]
+                best = float((found_costs[stretch] + completion[after]).min())
+                word = int(words[found[stretch[0]]])
+                heapq.heappush(queue, (best, (*prefix, word), False, after, found_costs[stretch]))
+    return result

@@ -1,0 +1,173 @@
+"""A tiny system decoded from feature folder to timed words."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asr_parallel.cli.main import main
+from asr_parallel.corpus.arpa import write_arpa
+from asr_parallel.corpus.ngram import uniform_model
+from asr_parallel.decode import decode
+from asr_parallel.decode.acoustic import default_options, open_acoustic_model
+from asr_parallel.decode.decoder import DecoderOptions
+from asr_parallel.decode.hypotheses import WordTime, hypotheses_of
+from asr_parallel.decode.lattice_archive import read_lattices
+from asr_parallel.features.archive import write_archive
+from asr_parallel.features.gmm import gmm_features
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.graph import make_graph
+from asr_parallel.hmm.lang import Lang, build_lang
+from asr_parallel.hmm.topology import Topology
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import monophone_tree
+
+LEXICON = {"oh": [(1.0, ("ow",))], "no": [(1.0, ("n", "ow"))], "on": [(1.0, ("ow", "n"))], "<unk>": [(1.0, ("spn",))]}
+LEVELS = {"sil": 0.0, "spn": 40.0, "n": 10.0, "ow": 20.0}  # each phone holds still at a level of its own
+FRAMES_A_PHONE = 8
+TRUTH = {"s1-1": "sil n ow sil", "s1-2": "ow n ow", "s1-3": "sil ow n sil n ow", "s2-1": "ow sil", "s2-2": "sil ow"}
+WORDS = {"s1-1": "no", "s1-2": "on oh|oh no", "s1-3": "on no", "s2-1": "oh", "s2-2": "oh"}
+
+
+def frames_of(phones, rng):
+    levels = np.repeat([LEVELS[phone] for phone in phones.split()], FRAMES_A_PHONE)
+    return np.stack([levels, -levels], axis=1) + rng.normal(size=(len(levels), 2)) * 0.1
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Folders lang, feats, model, graph."""
+    folder = tmp_path_factory.mktemp("tiny system")
+    build_lang(folder / "lang", LEXICON)
+    write_arpa(folder / "lm.arpa", uniform_model(LEXICON))
+    rng = np.random.default_rng(0)
+    utterances = [(i, i[:2], frames_of(phones, rng)) for i, phones in TRUTH.items()]
+    utterances.insert(2, ("s1-2empty", "s1", np.empty((0, 2))))
+    utterances.append(("s3-nan", "s3", np.full((9, 2), np.nan)))
+    (folder / "feats").mkdir()
+    write_archive(folder / "feats", utterances)
+    lang = Lang.open(folder / "lang")
+    topology = Topology.of_phones(lang.silence_phones, lang.nonsilence_phones, 3, 2)
+    tree = monophone_tree(topology)
+    transitions = TransitionModel.build(topology, tree)
+    (folder / "model").mkdir()
+    tree.save(folder / "model")
+    transitions.save(folder / "model")
+    write_gmm(folder, lang, transitions)
+    (folder / "graph").mkdir()
+    make_graph(folder / "graph", folder / "lang", folder / "lm.arpa", folder / "model")
+    return folder
+
+
+def write_gmm(folder, lang, transitions):
+    """The mean of each phone's frames, in the features that the model will get."""
+    features = gmm_features(folder / "feats")
+    name_of = {i: name for name, i in lang.phones.items()}
+    frames: dict[str, list[np.ndarray]] = {}
+    for utterance, matrix in zip(features.ids, features, strict=True):
+        if utterance in TRUTH:
+            for i, phone in enumerate(TRUTH[utterance].split()):
+                frames.setdefault(phone, []).append(matrix[i * FRAMES_A_PHONE : (i + 1) * FRAMES_A_PHONE])
+    means = np.full((transitions.num_pdfs, 6), 1e3)
+    for phone, _, pdf in transitions.tuples.tolist():
+        if name_of[phone] in frames:
+            means[pdf] = np.concatenate(frames[name_of[phone]]).mean(axis=0)
+    DiagGmmSet.single(means, np.full_like(means, 20.0)).save(folder / "model")
+
+
+OPTIONS = DecoderOptions(lattice_beam=8.0)
+
+
+def decode_all(tiny, out, jobs):
+    out.mkdir()
+    return decode.decode_set(tiny / "graph", tiny / "model", tiny / "feats", out, OPTIONS, jobs=jobs, num_best=3)
+
+
+@pytest.fixture(scope="module")
+def decoded(tiny):
+    decode_all(tiny, tiny / "decode", jobs=1)
+    return tiny / "decode"
+
+
+def test_words_are_found_and_failures_are_counted(tiny, decoded):
+    lines = dict(line.partition(" ")[::2] for line in (decoded / "1best.txt").read_text().splitlines())
+    assert list(lines) == ["s1-1", "s1-2", "s1-2empty", "s1-3", "s2-1", "s2-2", "s3-nan"]
+    for utterance, words in WORDS.items():
+        assert lines[utterance] in words.split("|")
+    assert lines["s1-2empty"] == lines["s3-nan"] == ""
+    summary = json.loads((decoded / "decode.json").read_text())
+    assert summary["failed"] == {"s1-2empty": "no frames", "s3-nan": "log-likelihoods are not all finite"}
+    assert summary["utterances"] == 7 and summary["without_final_state"] == 0
+    assert summary["options"]["lattice_beam"] == 8.0 and summary["mean_active_tokens"] > 1
+    assert [utterance for utterance, _ in read_lattices(decoded / "lat.ark")] == list(WORDS)
+    first = (decoded / "nbest.txt").read_text().splitlines()[0].split()
+    assert first[0] == "s1-1-1" and first[2:] == ["no"]
+
+
+def test_result_does_not_depend_on_the_number_of_processes(tiny, decoded, monkeypatch):
+    monkeypatch.setattr(decode, "START_UP_SECONDS", 0.0)  # else so little work is not shared out
+    decode_all(tiny, tiny / "decode 2", jobs=2)
+    for name in ("lat.ark", "1best.txt", "nbest.txt", "words.txt"):
+        assert (tiny / "decode 2" / name).read_bytes() == (decoded / name).read_bytes()
+
+
+def test_hypotheses_have_the_times_of_their_phones(tiny, decoded):
+    found = dict(hypotheses_of(decoded, tiny / "lang", [5, 17], [0.0, 1.0]))
+    assert set(found["s1-1"]) == {(5, 0.0), (5, 1.0), (17, 0.0), (17, 1.0)}
+    assert found["s3-nan"][5, 0.0] == found["s1-2empty"][17, 1.0] == []
+    (word,) = found["s1-1"][5, 0.0]
+    expected = WordTime("no", 0.01 * FRAMES_A_PHONE, 0.01 * 2 * FRAMES_A_PHONE)
+    assert word.word == "no"
+    # deltas reach over the border by a few frames
+    assert word.start == pytest.approx(expected.start, abs=0.03)
+    assert word.duration == pytest.approx(expected.duration, abs=0.06)
+    first, second = found["s1-3"][17, 0.0]
+    assert (first.word, second.word) == ("on", "no")
+    assert second.start - (first.start + first.duration) == pytest.approx(0.01 * FRAMES_A_PHONE, abs=0.06)
+
+
+def test_hypotheses_want_a_decode_folder_and_its_own_lang(tiny, decoded, tmp_path):
+    with pytest.raises(ValueError, match=r"no 1best\.txt"):
+        next(hypotheses_of(tiny / "lang", tiny / "lang", [5], [0]))
+    build_lang(tmp_path / "other", {**LEXICON, "ohno": [(1.0, ("ow", "n"))]})
+    with pytest.raises(ValueError, match="other words"):
+        next(hypotheses_of(decoded, tmp_path / "other", [5], [0]))
+
+
+def test_what_does_not_fit_together_is_refused(tiny, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(ValueError, match="neither"):
+        open_acoustic_model(other)
+    DiagGmmSet.single(np.zeros((3, 6)), np.ones((3, 6))).save(other)
+    with pytest.raises(ValueError, match=r"knows 3 pdfs, the graph .* 10: build the graph"):
+        decode.decode_set(tiny / "graph", other, tiny / "feats", tmp_path, OPTIONS)
+    DiagGmmSet.single(np.zeros((10, 39)), np.ones((10, 39))).save(other)
+    with pytest.raises(ValueError, match="6 dimensions with deltas, the GMM was trained on 39"):
+        decode.decode_set(tiny / "graph", other, tiny / "feats", tmp_path, OPTIONS)
+    with pytest.raises(ValueError, match=r"no words\.txt; expected a graph"):
+        decode.decode_set(tiny / "model", tiny / "model", tiny / "feats", tmp_path, OPTIONS)
+    with pytest.raises(ValueError, match=r"no utterances\.json"):
+        decode.decode_set(tiny / "graph", tiny / "model", tiny / "lang", tmp_path, OPTIONS)
+
+
+def test_a_network_is_decoded_with_kaldis_options_for_networks(tiny, tmp_path):
+    (tmp_path / "net.safetensors").touch()
+    assert default_options(tmp_path) == DecoderOptions(lattice_beam=8.0, acwt=0.1)
+    assert default_options(tiny / "model") == DecoderOptions()
+
+
+def test_verbs_cache_and_report_in_one_line(tiny, tmp_path, capsys):
+    graph, out = tmp_path / "graph", tmp_path / "out"
+    made = ["--lang", f"{tiny}/lang", "--lm", f"{tiny}/lm.arpa", "--model", f"{tiny}/model", "--out", str(graph)]
+    words = ["decode", "--graph", str(graph), "--model", f"{tiny}/model", "--feats", f"{tiny}/feats", "--out", str(out)]
+    assert main(["make-graph", *made]) == 0
+    assert main([*words, "--jobs", "1"]) == 0
+    written = (out / "lat.ark").stat().st_mtime_ns
+    assert main(["make-graph", *made]) == 0
+    assert main([*words, "--jobs", "2"]) == 0  # the number of processes is no reason to decode again
+    assert (out / "lat.ark").stat().st_mtime_ns == written
+    assert main([*words, "--beam", "-3"]) == 1
+    assert main([*words, "--model", f"{tiny}/nowhere"]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == 2 and "above 0" in errors[0] and "nowhere" in errors[1]
