@@ -19,6 +19,7 @@ from asr_parallel.hmm.gmm_update import GmmStats
 from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.viterbi import best_path
+from asr_parallel.record.progress import progress
 
 # steps/train_mono.sh and train_deltas.sh: --transition-scale=1.0 --acoustic-scale=0.1 --self-loop-scale=0.1
 TRANSITION_SCALE = 1.0
@@ -158,5 +159,6 @@ def align_utterances(
                 return path.tids, width != beam
         return None, True
 
-    found = list(threaded(one, zip(utterances, graphs, strict=True), jobs))
+    paths = threaded(one, zip(utterances, graphs, strict=True), jobs)
+    found = list(progress(paths, "aligning", total=len(graphs), unit="utterances"))
     return Aligned([tids for tids, _ in found], sum(retried for _, retried in found))
