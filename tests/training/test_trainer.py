@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from asr_parallel.cli.main import main
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.make_frames import make_frames
@@ -122,3 +123,9 @@ def test_bad_options(store: FrameStore) -> None:
         train(store, options(minibatch=0))
     with pytest.raises(ValueError, match="unknown activation"):
         train(store, options(activation="tanh"))
+
+
+def test_the_verb_without_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train-dnn", "--frames", str(tmp_path / "frames"), "--out", str(tmp_path / "dnn")]) == 1
+    assert "frames: does not exist; run the stage that makes it first" in capsys.readouterr().err
+    assert not (tmp_path / "dnn").exists()
