@@ -142,7 +142,9 @@ def decoding_graph(
     hclg = _determinized(hclg, what="H o C o L o G")
     hclg = to_kaldifst(without_disambiguation(from_kaldifst(hclg), transitions.num_transition_ids))
     kaldifst.minimize_encoded(hclg)
-    return add_self_loops(from_kaldifst(hclg), transitions, transition_scale, self_loop_scale)
+    hclg = to_kaldifst(add_self_loops(from_kaldifst(hclg), transitions, transition_scale, self_loop_scale))
+    kaldifst.connect(hclg)
+    return from_kaldifst(hclg)
 
 
 def make_graph(folder: Path, lang_folder: Path, arpa: Path, model: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from asr_parallel.decode.decoder import Decoder, DecoderOptions
 from asr_parallel.decode.lattice import best_paths
+from asr_parallel.hmm import h_transducer
 from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, fst_from_arcs, to_kaldifst
 from asr_parallel.hmm.graph import SELF_LOOP_SCALE, decoding_graph, grammar_fst, make_graph
 from asr_parallel.hmm.h_transducer import add_self_loops
@@ -196,7 +197,9 @@ def shortest_cost(words, lang, tree, transitions):
     return best + language_cost(words)
 
 
-def test_self_loops_stand_where_their_state_is_entered_and_split_mixed_states():
+@pytest.mark.parametrize("copy_up_to", [-1, 10])
+def test_self_loops_stand_where_their_state_is_entered_and_split_mixed_states(copy_up_to, monkeypatch):
+    monkeypatch.setattr(h_transducer, "COPY_UP_TO", copy_up_to)
     topology = Topology({1: left_to_right(1), 2: left_to_right(1)})
     transitions = TransitionModel.build(topology, monophone_tree(topology))  # ids: 1 loop, 2 out; 3 loop, 4 out
     arcs = np.array([(2, 7, 1.0, 1), (4, 8, 2.0, 1), (4, 0, 0.5, 2), (0, 9, 0.25, 2)], STD_ARC)
@@ -208,11 +211,15 @@ def test_self_loops_stand_where_their_state_is_entered_and_split_mixed_states():
     )
     stay = round(-0.1 * math.log(0.75), 4)
     # state 1 is entered by both phones (new states 3, 4), state 2 by phone 2 (new state 5) and by epsilon
-    by_phone_1 = [(0, 2, 7, 1.0, 3), (3, 1, 0, stay, 3), (3, 0, 0, 0.0, 1)]
-    by_phone_2 = [(0, 4, 8, 2.0, 4), (4, 3, 0, stay, 4), (4, 0, 0, 0.0, 1)]
-    into_state_2 = [(1, 4, 0, 0.5, 5), (5, 3, 0, stay, 5), (5, 0, 0, 0.0, 2), (1, 0, 9, 0.25, 2)]
-    assert rows == sorted(by_phone_1 + by_phone_2 + into_state_2)
-    assert looped.start == 0 and np.isfinite(looped.finals).tolist() == [False, False, True, False, False, False]
+    into_1 = [(0, 2, 7, 1.0, 3), (3, 1, 0, stay, 3), (0, 4, 8, 2.0, 4), (4, 3, 0, stay, 4)]
+    onward = [(1, 4, 0, 0.5, 5), (1, 0, 9, 0.25, 2), (5, 3, 0, stay, 5)]
+    if copy_up_to > 0:
+        joined = [(state, *arc[1:]) for state in (3, 4) for arc in onward[:2]]
+    else:
+        joined = [(3, 0, 0, 0.0, 1), (4, 0, 0, 0.0, 1), (5, 0, 0, 0.0, 2)]
+    assert rows == sorted(into_1 + onward + joined)
+    ends = [False, False, True, False, False, copy_up_to > 0]
+    assert looped.start == 0 and np.isfinite(looped.finals).tolist() == ends
 
 
 def test_graph_folder_comes_back_and_its_epsilon_arcs_lead_upwards(folder, lang, tmp_path):
