@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> None:
     options = {"hours": args.hours, "eval_hours": args.eval_hours, "seed": args.seed, "speech": args.speech}
 
     def build(folder: Path) -> None:
-        write_json(folder / "counts.json", write_corpus(folder, jobs=args.jobs, **options))
+        write_json(folder / "synthetic.json", write_corpus(folder, jobs=args.jobs, **options))
 
     run_stage(args.out, build, number=0, inputs={}, options=options)
