@@ -17,7 +17,7 @@ class Difficulty:
 
     Attributes:
         snr_db: speech to noise within the telephone band.
-        callhome_snr_shift_db: added to the ratio in the evaluation's `en_` half (CallHome is harder than Switchboard).
+        callhome_snr_shift_db: added to the ratio in the evaluation's `en_` half, within the range (CallHome is harder).
         reverberation_seconds: time for the room's sound to fall by 60 dB.
         direct_to_reverberant_db: direct sound to the rest.
         level_db: of speech, relative to full scale.
@@ -72,7 +72,7 @@ def _one_side(
     noise = _surroundings(voices, rng)
     handset = _handset(difficulty, rng)
     speech, noise = (_convolve(sound, handset, FILTER_TAPS // 2) for sound in (in_room, noise))
-    snr = rng.uniform(*difficulty.snr_db) + snr_shift_db
+    snr = max(rng.uniform(*difficulty.snr_db) + snr_shift_db, difficulty.snr_db[0])
     speech_level = _rms(speech[active])
     noise = noise * (speech_level / _rms(noise) * 10 ** (-snr / 20))
     line = (speech + noise) / speech_level  # speech at 1 (0 dB)

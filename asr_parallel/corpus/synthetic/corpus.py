@@ -188,18 +188,20 @@ def pronounce_language(speech: SpeechKind, seed: int) -> dict[str, list[tuple[st
 def make_conversation(task: Task) -> Made:
     """Invent, speak and write one conversation. Runs in a process of its own where the engine keeps state."""
     rng = np.random.default_rng([task.seed, 1 + (task.split == "eval"), task.index])
-    name = f"{task.split}-{task.name}"
-    speakers = (draw_speaker(f"{name}-A", task.split, rng), draw_speaker(f"{name}-B", task.split, rng))
+    people = [
+        draw_speaker(f"{task.split}-{task.name}-{side}", task.split, 2 * task.index + number, rng)
+        for number, side in enumerate(("A", "B", "A1"))
+    ]
     with_visitor = task.split == "eval" and task.index == 0
     plan = Plan(
         topic=task.topic,
         split=task.split,
-        speakers=speakers,
+        speakers=(people[0], people[1]),
         seconds=task.seconds,
         hesitation=task.difficulty.hesitation,
         monologue=task.split == "train" and task.index == 1,
         every_kind=task.index == 0,
-        visitor=draw_speaker(f"{name}-A1", task.split, rng) if with_visitor else None,
+        visitor=people[2] if with_visitor else None,
     )
     conversation = hold_conversation(plan, list(grammar().topics), _engine(task.speech), rng)
     sides = (

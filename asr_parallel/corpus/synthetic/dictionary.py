@@ -27,7 +27,7 @@ def plain_words() -> list[str]:
 
 def odd_spellings() -> list[str]:
     """What is said for mispronounced and weak forms: to be pronounced, but no words of the dictionary."""
-    return sorted({*MISPRONOUNCED.values(), *WEAK_FORMS.values()})
+    return sorted({*(spelt for _, spelt in MISPRONOUNCED.values()), *WEAK_FORMS.values()})
 
 
 def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[tuple[str, ...]]]:

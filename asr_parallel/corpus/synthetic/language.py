@@ -5,9 +5,11 @@ sentence belongs to one of the two by a hash of its words, whatever the seed.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +28,7 @@ Rules = Mapping[str, tuple[tuple[float, str], ...]]
 
 @dataclass(frozen=True)
 class Grammar:
-    """Rules of each topic, the general ones included; each rule a tuple of (probability, text)."""
+    """Rules of each topic, the general ones included; each rule a tuple of (cumulative probability, text)."""
 
     topics: Mapping[str, Rules]
 
@@ -53,7 +55,7 @@ def _expand(rules: Rules, name: str, form: int | None, rng: np.random.Generator)
     if name not in rules:
         raise ValueError(f"grammar: ${name} has no rule")
     alternatives = rules[name]
-    at = rng.choice(len(alternatives), p=[weight for weight, _ in alternatives])
+    at = bisect_right(alternatives, rng.random(), hi=len(alternatives) - 1, key=itemgetter(0))
     words = []
     for item in alternatives[at][1].split():
         if item.startswith("$"):
@@ -103,8 +105,8 @@ def _alternatives(body: str) -> tuple[tuple[float, str], ...]:
     for part in body.split("|"):
         weight, star, text = part.strip().partition("*")
         weighted.append((float(weight), text.strip()) if star else (1.0, part.strip()))
-    total = sum(weight for weight, _ in weighted)
-    return tuple((weight / total, text) for weight, text in weighted)
+    shares = np.cumsum([weight for weight, _ in weighted]) / sum(weight for weight, _ in weighted)
+    return tuple((float(share), text) for share, (_, text) in zip(shares, weighted, strict=True))
 
 
 @cache

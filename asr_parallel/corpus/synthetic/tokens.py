@@ -61,7 +61,13 @@ BACKCHANNELS = (
 OPENERS = ("well", "yeah", "so", "but", "and", "oh", "you know", "i mean", "no", "okay", "and then", "right but")
 TAGS = ("you know", "i guess", "too", "though", "i think", "or something", "and all that", "right")
 COINAGES = ("yuppiedom", "chickeny", "snowish", "dogdom", "unfixable", "golfaholic")  # nobody's dictionary has them
-MISPRONOUNCED = {"isn't": "idn't", "wasn't": "wadn't", "can't": "cain't", "because": "becau"}  # as said for as meant
+# the word meant: what is heard as the transcript spells it, and as a speech engine must have it spelt
+MISPRONOUNCED = {
+    "isn't": ("it'n", "itten"),
+    "wasn't": ("wadn't", "wadn't"),
+    "can't": ("cain't", "cain't"),
+    "because": ("becuz", "becuz"),
+}
 WEAK_FORMS = {"them": "em", "about": "bout", "because": "cuz"}  # written them_1, ...: the dictionary's second entries
 ASIDES = ("hold on a minute", "not now honey", "be quiet", "i'm on the phone")
 
@@ -153,11 +159,11 @@ def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> lis
         case "ending":
             tokens.insert(chosen, only_ending(tokens[chosen].spoken, 2))
         case "mispronounced":
-            meant = str(rng.choice(list(MISPRONOUNCED)))
             at = next((i for i, t in enumerate(tokens) if t.written in MISPRONOUNCED), len(tokens))
-            meant = tokens[at].written if at < len(tokens) else meant
-            said = Token(f"[{MISPRONOUNCED[meant]}/{meant}]", MISPRONOUNCED[meant], reference=meant)
-            return [*tokens[:at], said, *(tokens[at + 1 :] if at < len(tokens) else words(LEAD_INS["mispronounced"]))]
+            meant = tokens[at].written if at < len(tokens) else str(rng.choice(list(MISPRONOUNCED)))
+            heard, spelt = MISPRONOUNCED[meant]
+            said = Token(f"[{heard}/{meant}]", spelt, reference=meant)
+            return [*tokens[:at], said, *(tokens[at + 1 :] or words(LEAD_INS["mispronounced"]))]
         case "coinage":
             coined = str(rng.choice(COINAGES))
             return [*tokens, *words(LEAD_INS["coinage"]), Token("{" + coined + "}", coined, reference=coined)]
