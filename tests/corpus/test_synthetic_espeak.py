@@ -107,9 +107,9 @@ def test_the_verb_writes_once_and_reports_bad_amounts(tmp_path: Path, capsys: py
     out = tmp_path / "it's here"
     words = ["synthesize", "--out", str(out), "--hours", "0.01", "--eval-hours", "0.01", "--speech", "tones"]
     assert main(words) == 0
-    made = (out / "counts.json").stat().st_mtime_ns
+    made = (out / "synthetic.json").stat().st_mtime_ns
     assert main([*words, "--jobs", "7"]) == 0  # the number of processes is no reason to make it again
-    assert (out / "counts.json").stat().st_mtime_ns == made
+    assert (out / "synthetic.json").stat().st_mtime_ns == made
     assert main([*words[:4], "-1"]) == 1
     assert "must both be more than 0" in capsys.readouterr().err
 
