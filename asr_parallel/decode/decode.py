@@ -9,15 +9,17 @@ A decode folder holds
     decode.json   options, speed, counts, failures
 """
 
+import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +146,17 @@ def _decode_one(job: Job, u: int) -> Result:
     )
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _follow_the_parent() -> None:
+    """A worker leaves Ctrl-C to the parent, and ends when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
 
 
 def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
@@ -162,7 +173,7 @@ def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
         return
     context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=_leave_interrupts_to_the_parent)
+    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=_follow_the_parent)
     try:
         yield from pool.map(_decode_one, [job] * len(rest), rest)
     finally:
