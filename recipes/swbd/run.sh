@@ -64,7 +64,7 @@ discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
 case $corpus_format in
   ldc)
     [[ -z $corpus ]] || die "--corpus goes with --corpus-format kaldi; the discs are named by --audio, --transcripts, ..."
-    if [[ -n ${discs[*]// /} ]]; then
+    if [[ -n $(printf %s "${discs[@]}") ]]; then
       for disc in "${discs[@]}"; do
         [[ -n $disc ]] || die "--audio, --transcripts, --eval-audio and --eval-transcripts go together"
       done
@@ -78,7 +78,7 @@ case $corpus_format in
     ;;
   kaldi)
     [[ -n $corpus && -n $lexicon ]] || die "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"
-    [[ -z ${discs[*]// /} ]] || die "--audio and the other discs go with --corpus-format ldc"
+    [[ -z $(printf %s "${discs[@]}") ]] || die "--audio and the other discs go with --corpus-format ldc"
     ;;
   *) die "--corpus-format must be ldc or kaldi, not '$corpus_format'" ;;
 esac
