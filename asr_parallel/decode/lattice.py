@@ -39,7 +39,8 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
     costs = np.full((num_states, num_weightings), np.inf)
     arrived_by = np.full((num_states, num_weightings), -1, np.int32)
     came_from = np.full((num_states, num_weightings), -1, np.int32)
-    costs[0, :] = 0.0
+    for k in range(num_weightings):
+        costs[0, k] = 0.0
     for state in range(num_states):
         for a in range(offsets[state], offsets[state + 1]):
             target = arcs[a].next
@@ -53,6 +54,7 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
                     came_from[target, k] = state
     last = np.zeros(num_weightings, np.int32)
     lengths = np.zeros(num_weightings, np.int64)
+    longest = 0
     for k in range(num_weightings):
         best = np.inf
         for state in range(num_states):
@@ -64,7 +66,8 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
         while arrived_by[state, k] >= 0:
             lengths[k] += 1
             state = came_from[state, k]
-    paths = np.full((num_weightings, lengths.max()), -1, np.int32)
+        longest = max(longest, lengths[k])
+    paths = np.full((num_weightings, longest), -1, np.int32)
     for k in range(num_weightings):
         state = last[k]
         for i in range(lengths[k] - 1, -1, -1):

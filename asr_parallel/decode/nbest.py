@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from asr_parallel.decode.lattice import check_order
+from asr_parallel.decode.search import grown
 from asr_parallel.hmm.fst_arrays import Fst
 
 
@@ -56,8 +57,8 @@ def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
                     highest = max(highest, targets[a])
                 else:
                     if num_found == len(found):
-                        found = np.concatenate((found, np.empty_like(found)))
-                        found_costs = np.concatenate((found_costs, np.empty_like(found_costs)))
+                        found = grown(found, num_found + 1)
+                        found_costs = grown(found_costs, num_found + 1)
                     found[num_found] = a
                     found_costs[num_found] = cost + costs[a]
                     num_found += 1

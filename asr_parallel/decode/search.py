@@ -1,42 +1,29 @@
 """Token passing over a decoding graph with a beam, keeping every path within the lattice beam.
 
-The search of Kaldi's LatticeFasterDecoder (decoder/lattice-faster-decoder.cc), compiled by numba. A token is a graph
-state reached after t frames at a cost; a link is an arc between two tokens. Both lie in two growing arrays in the
-order of frames: frame t's tokens are tokens[token_begin[t]:token_begin[t + 1]], and
-links[link_begin[t]:link_begin[t + 1]] are those that leave them, first the epsilon links, which stay in the frame,
-then the emitting ones, which enter frame t + 1.
-
-Unlike Kaldi's, epsilon links are made after the costs within a frame have settled, so that none is made twice, and
-costs are float64, which needs no offset per frame.
+The search of Kaldi's LatticeFasterDecoder (decoder/lattice-faster-decoder.cc), compiled by numba. How tokens and links
+are kept is told in decode/lattice_pruning.py. Unlike Kaldi's, epsilon links are made after the costs within a frame
+have settled, so that none is made twice, and costs are float64, which needs no offset per frame.
 """
 
 # mypy: disable-error-code="no-untyped-def"
 import numba
 import numpy as np
 
-TOKEN = np.dtype([("state", "<i4"), ("cost", "<f8"), ("extra_cost", "<f8")])
-LINK = np.dtype(
-    [
-        ("source", "<i4"),
-        ("target", "<i4"),
-        ("ilabel", "<i4"),
-        ("olabel", "<i4"),
-        ("graph_cost", "<f4"),
-        ("acoustic_cost", "<f4"),
-    ]
-)
+from asr_parallel.decode.lattice_pruning import LINK, TOKEN, prune, prune_frame
+
 PRUNE_INTERVAL = 25  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
 PRUNE_SCALE = 0.1  # of lattice_beam: smaller changes are not carried on; LatticeFasterDecoderConfig::prune_scale
 BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoderConfig::beam_delta
 
 
 @numba.njit(cache=True)
-def _grown(array, needed):
+def grown(array, needed):
     """`array`, or a copy twice as long if it has fewer than `needed` entries."""
     if needed <= len(array):
         return array
     longer = np.empty(max(needed, 2 * len(array)), array.dtype)
-    longer[: len(array)] = array
+    for i in range(len(array)):  # assigning a slice would take seconds more to compile
+        longer[i] = array[i]
     return longer
 
 
@@ -116,7 +103,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             i = token_of[target]
             if i < 0:
                 i = end
-                tokens = _grown(tokens, end + 1)
+                tokens = grown(tokens, end + 1)
                 tokens[i].state = target
                 tokens[i].extra_cost = 0.0
                 token_of[target] = i
@@ -125,7 +112,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
                 continue
             tokens[i].cost = new_cost
             if first_epsilon[target] < offsets[target + 1]:
-                queue = _grown(queue, waiting + 1)
+                queue = grown(queue, waiting + 1)
                 queue[waiting] = i
                 waiting += 1
     for i in range(begin, end):
@@ -135,7 +122,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             continue
         for a in range(first_epsilon[state], offsets[state + 1]):
             if cost + arcs[a].weight <= cutoff:
-                links = _grown(links, num_links + 1)
+                links = grown(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = token_of[arcs[a].next]
@@ -145,107 +132,6 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
                 link.acoustic_cost = 0.0
                 num_links += 1
     return tokens, end, links, num_links
-
-
-@numba.njit(cache=True)
-def _link_extra(tokens, link, acwt):
-    """How much worse than the best path the best path through `link` is."""
-    step = link.graph_cost + acwt * link.acoustic_cost
-    return tokens[link.target].extra_cost + (tokens[link.source].cost + step - tokens[link.target].cost)
-
-
-@numba.njit(cache=True)
-def _prune_frame(tokens, begin, end, links, link_begin, epsilon_end, link_end, acwt, lattice_beam, last):
-    """Bring the extra costs of one frame's tokens up to date and mark links outside the lattice beam by target -1.
-
-    For the last frame (`last`) the tokens' own extra costs are where to start, else the emitting links are.
-    Returns the greatest change of an extra cost.
-    """
-    before = np.empty(end - begin, np.float64)
-    for i in range(begin, end):
-        before[i - begin] = tokens[i].extra_cost
-        if not last:
-            tokens[i].extra_cost = np.inf
-    for j in range(epsilon_end, link_end):
-        extra = _link_extra(tokens, links[j], acwt)
-        if extra > lattice_beam:
-            links[j].target = -1
-        elif extra < tokens[links[j].source].extra_cost:
-            tokens[links[j].source].extra_cost = extra
-    changed = True
-    while changed:  # epsilon chains within the frame: links were made roughly in the order of paths, so go backwards
-        changed = False
-        for j in range(epsilon_end - 1, link_begin - 1, -1):
-            extra = _link_extra(tokens, links[j], acwt)
-            if extra < tokens[links[j].source].extra_cost and extra <= lattice_beam:
-                tokens[links[j].source].extra_cost = extra
-                changed = True
-    for j in range(link_begin, epsilon_end):
-        if not _link_extra(tokens, links[j], acwt) <= lattice_beam:
-            links[j].target = -1
-    change = 0.0
-    for i in range(begin, end):
-        if tokens[i].extra_cost != before[i - begin]:  # also inf == inf
-            change = max(change, abs(tokens[i].extra_cost - before[i - begin]))
-    return change
-
-
-@numba.njit(cache=True)
-def _drop_pruned(tokens, token_begin, links, link_begin, epsilon_end, frame, last_frame, end, num_links):
-    """Close the gaps that dead tokens and links left from `frame` on. Returns the new ends."""
-    new_index = np.empty(end - token_begin[frame], np.int32)
-    first = token_begin[frame]
-    kept = first
-    for t in range(frame, last_frame + 1):
-        begin, old_end = token_begin[t], token_begin[t + 1]
-        token_begin[t] = kept
-        for i in range(begin, old_end):
-            if tokens[i].extra_cost < np.inf:
-                new_index[i - first] = kept
-                tokens[kept] = tokens[i]
-                kept += 1
-            else:
-                new_index[i - first] = -1
-    token_begin[last_frame + 1] = kept
-    kept_links = link_begin[frame]
-    for t in range(frame, last_frame + 1):
-        begin, middle, old_end = link_begin[t], epsilon_end[t], link_begin[t + 1]
-        link_begin[t] = kept_links
-        for j in range(begin, old_end):
-            if j == middle:
-                epsilon_end[t] = kept_links
-            if links[j].target >= 0:
-                links[kept_links] = links[j]
-                links[kept_links].source = new_index[links[j].source - first]
-                links[kept_links].target = new_index[links[j].target - first]
-                kept_links += 1
-        if middle == old_end:
-            epsilon_end[t] = kept_links
-    link_begin[last_frame + 1] = kept_links
-    return kept, kept_links
-
-
-@numba.njit(cache=True)
-def _prune(tokens, token_begin, links, link_begin, epsilon_end, last_frame, end, num_links, acwt, beam, delta):
-    """Prune from the last frame back to where extra costs no longer change by more than `delta`."""
-    frame = last_frame
-    while frame > 0:
-        frame -= 1
-        change = _prune_frame(
-            tokens,
-            token_begin[frame],
-            token_begin[frame + 1],
-            links,
-            link_begin[frame],
-            epsilon_end[frame],
-            link_begin[frame + 1],
-            acwt,
-            beam,
-            False,
-        )
-        if change <= delta:
-            break
-    return _drop_pruned(tokens, token_begin, links, link_begin, epsilon_end, frame, last_frame, end, num_links)
 
 
 @numba.njit(cache=True)
@@ -289,16 +175,17 @@ def search(
     tokens[0].cost = 0.0
     tokens[0].extra_cost = 0.0
     token_of[start] = 0
+    token_begin[1] = 1
     num_links = 0
     num_tokens = 0
     tokens, end, links, num_links = _follow_epsilons(
-        first_epsilon, offsets, arcs, tokens, 0, 1, links, num_links, token_of, beam
+        first_epsilon, offsets, arcs, tokens, token_begin[0], token_begin[1], links, num_links, token_of, beam
     )
     token_begin[1] = end
     link_begin[1] = epsilon_end[0] = num_links
     for t in range(num_frames):
         if t % PRUNE_INTERVAL == 0 and t > 0:
-            end, num_links = _prune(
+            end, num_links = prune(
                 tokens,
                 token_begin,
                 links,
@@ -337,7 +224,7 @@ def search(
                 target = token_of[arcs[a].next]
                 if target < 0:
                     target = new_end
-                    tokens = _grown(tokens, new_end + 1)
+                    tokens = grown(tokens, new_end + 1)
                     tokens[target].state = arcs[a].next
                     tokens[target].cost = cost
                     tokens[target].extra_cost = 0.0
@@ -345,7 +232,7 @@ def search(
                     new_end += 1
                 elif cost < tokens[target].cost:
                     tokens[target].cost = cost
-                links = _grown(links, num_links + 1)
+                links = grown(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = target
@@ -376,8 +263,8 @@ def search(
         if reached_final:
             extra = tokens[i].cost + finals[tokens[i].state] - best_final
         tokens[i].extra_cost = extra if extra <= lattice_beam else np.inf
-    _prune_frame(tokens, begin, end, links, link_begin[num_frames], num_links, num_links, acwt, lattice_beam, True)
-    end, num_links = _prune(
+    prune_frame(tokens, begin, end, links, link_begin[num_frames], num_links, num_links, acwt, lattice_beam, True)
+    end, num_links = prune(
         tokens, token_begin, links, link_begin, epsilon_end, num_frames, end, num_links, acwt, lattice_beam, -1.0
     )
     return tokens[:end], token_begin, links[:num_links], num_tokens, 1 if reached_final else 0
