@@ -21,10 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="per frame (default: by activation)")
     parser.add_argument("--minibatch", type=int, default=default.minibatch, help="frames (default: %(default)s)")
     parser.add_argument("--max-epochs", type=int, default=default.max_epochs, help="default: %(default)s")
+    parser.add_argument("--halve-from", type=int, metavar="EPOCH", help="halve the rate from here at the latest")
     parser.add_argument("--held-out", type=float, default=default.held_out, help="share (default: %(default)s)")
     parser.add_argument(
         "--held-out-by", choices=("utterance", "speaker"), default=default.held_out_by, help="default: %(default)s"
     )
+    parser.add_argument("--channel-tilt", type=float, default=default.channel_tilt, help="default: %(default)s")
+    parser.add_argument("--channel-ripple", type=float, default=default.channel_ripple, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="of one process (default: %(default)s)")
 

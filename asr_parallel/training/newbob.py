@@ -10,11 +10,18 @@ HALVING_FACTOR = 0.5
 
 @dataclass
 class Newbob:
-    """State of the schedule. best_loss: the held-out loss to improve on, at first the untrained network's."""
+    """State of the schedule.
+
+    best_loss: the held-out loss to improve on, at first the untrained network's.
+    keep_epochs: so many first epochs are accepted whatever they bring, at the full learning rate.
+    halve_from: after this epoch halving starts at the latest. For data whose held-out part is too like the rest to
+        tell when to: the same few speakers.
+    """
 
     learning_rate: float
     best_loss: float
-    keep_epochs: int = 0  # first epochs that are accepted whatever they bring, at the full learning rate
+    keep_epochs: int = 0
+    halve_from: int | None = None
     halving: bool = False
     finished: bool = False
     epoch: int = 0
@@ -36,7 +43,8 @@ class Newbob:
         improvement = (before - self.best_loss) / before if before else 0.0
         if self.halving and improvement < END_HALVING:
             self.finished = True
-        self.halving = self.halving or improvement < START_HALVING
+        due = self.halve_from is not None and self.epoch >= self.halve_from
+        self.halving = self.halving or improvement < START_HALVING or due
         if self.halving:
             self.learning_rate *= HALVING_FACTOR
         return accepted

@@ -14,6 +14,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import FeedForward, Network, NetworkSpec, log_priors
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
+from asr_parallel.training.channel import vary_channel
 from asr_parallel.training.newbob import Newbob
 
 EVALUATION_FRAMES = 8192  # forwarded at once when no gradient is needed
@@ -36,8 +37,11 @@ class TrainingOptions:
     learning_rate: float | None = None  # per frame; LEARNING_RATES of the activation when not given
     minibatch: int = 256  # Kaldi steps/nnet/train.sh
     max_epochs: int = 20  # Kaldi steps/nnet/train_scheduler.sh
+    halve_from: int | None = None  # see training/newbob.py
     held_out: float = 0.1  # Kaldi's 90/10 split
     held_out_by: str = "utterance"
+    channel_tilt: float = 0.0  # see training/channel.py
+    channel_ripple: float = 0.0
     seed: int = 0
 
 
@@ -92,16 +96,16 @@ def train(store: FrameStore, options: TrainingOptions) -> tuple[Network, list[Ep
         len(rows), len(held_out_rows), len(held_out_part), start.loss,
     )  # fmt: skip
     rate = LEARNING_RATES[options.activation] if options.learning_rate is None else options.learning_rate
-    schedule = Newbob(rate, start.loss)
+    schedule = Newbob(rate, start.loss, halve_from=options.halve_from)
     best = copy.deepcopy(net.state_dict())
     order = np.random.default_rng(options.seed)
     epochs: list[Epoch] = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)  # dropout
+        torch.manual_seed(options.seed)  # dropout and channels
         while len(epochs) < options.max_epochs and not schedule.finished:
             rate = schedule.learning_rate
             began = time.monotonic()
-            on_train = _epoch(net, store, order.permutation(rows), rate, options.minibatch)
+            on_train = _epoch(net, _minibatches(store, order.permutation(rows), options), len(rows), rate, options)
             seconds = time.monotonic() - began
             score = evaluate(net, store, held_out_rows)
             accepted = schedule.step(score.loss)
@@ -116,12 +120,16 @@ def train(store: FrameStore, options: TrainingOptions) -> tuple[Network, list[Ep
     return Network(net.eval(), log_priors(counts), store.normalisation), epochs
 
 
-def _epoch(net: FeedForward, store: FrameStore, rows: np.ndarray, rate: float, minibatch: int) -> Score:
-    """Go through shuffled rows once. A last minibatch that is not full is left out, as Kaldi leaves it out."""
+Batches = Iterator[tuple[Tensor, Tensor]]
+"""Spliced frames (B, input_dim) float32 and pdf ids (B,) int64, minibatch after minibatch."""
+
+
+def _epoch(net: FeedForward, batches: Batches, num_rows: int, rate: float, options: TrainingOptions) -> Score:
+    """Go through the training data once."""
     net.train()
     parameters: list[Tensor] = list(net.parameters())
     loss_sum, correct, frames = 0.0, 0, 0
-    for spliced, labels in progress(_minibatches(store, rows, minibatch), "training", len(rows) // minibatch):
+    for spliced, labels in progress(batches, "training", num_rows // options.minibatch, "minibatches"):
         logits = net(spliced)
         loss = cross_entropy(logits, labels, reduction="sum")
         gradients = torch.autograd.grad(loss, parameters)
@@ -133,11 +141,16 @@ def _epoch(net: FeedForward, store: FrameStore, rows: np.ndarray, rate: float, m
     return Score(loss_sum / max(1, frames), correct / max(1, frames))
 
 
-def _minibatches(store: FrameStore, rows: np.ndarray, minibatch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Spliced frames (B, input_dim) float32 and pdf ids (B,) int64, minibatch after minibatch."""
-    for start in range(0, len(rows) - minibatch + 1, minibatch):
-        chosen = rows[start : start + minibatch]
-        yield torch.from_numpy(store.gather(chosen)).float(), torch.from_numpy(store.labels[chosen].astype(np.int64))
+def _minibatches(store: FrameStore, rows: np.ndarray, options: TrainingOptions) -> Batches:
+    """Cut shuffled rows into minibatches. A last one that is not full is left out, as Kaldi leaves it out."""
+    size = options.minibatch
+    vary = bool(options.channel_tilt or options.channel_ripple)
+    for start in range(0, len(rows) - size + 1, size):
+        chosen = rows[start : start + size]
+        spliced = torch.from_numpy(store.gather(chosen)).float()
+        if vary:
+            spliced = vary_channel(spliced, store.dim, options.channel_tilt, options.channel_ripple)
+        yield spliced, torch.from_numpy(store.labels[chosen].astype(np.int64))
 
 
 def evaluate(net: FeedForward, store: FrameStore, rows: np.ndarray) -> Score:

@@ -12,6 +12,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.make_frames import make_frames
 from asr_parallel.nnet.network import Network
 from asr_parallel.record.files import write_json
+from asr_parallel.training.channel import vary_channel
 from asr_parallel.training.newbob import Newbob
 from asr_parallel.training.trainer import TrainingOptions, evaluate, train
 
@@ -45,6 +46,16 @@ def test_newbob_keeps_its_first_epochs_whatever_they_bring() -> None:
     schedule = Newbob(1.0, 10.0, keep_epochs=2)
     assert [schedule.step(loss) for loss in (12.0, 13.0, 11.0)] == [True, True, True]
     assert (schedule.learning_rate, schedule.best_loss) == (1.0, 11.0)
+
+
+def test_newbob_halves_when_it_is_told_to() -> None:
+    schedule = Newbob(1.0, 10.0, halve_from=2)
+    rates = []
+    for loss in (5.0, 4.0, 3.0, 2.0):
+        assert schedule.step(loss)
+        rates.append(schedule.learning_rate)
+    assert rates == [1.0, 0.5, 0.25, 0.125]
+    assert not schedule.finished
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +140,17 @@ def test_the_verb_without_its_input(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["train-dnn", "--frames", str(tmp_path / "frames"), "--out", str(tmp_path / "dnn")]) == 1
     assert "frames: does not exist; run the stage that makes it first" in capsys.readouterr().err
     assert not (tmp_path / "dnn").exists()
+
+
+def test_a_varied_channel_is_the_same_in_all_frames_of_an_example() -> None:
+    torch.manual_seed(0)
+    offsets = vary_channel(torch.zeros(4000, 11 * 5), 5, tilt=0.3, ripple=0.2).view(4000, 11, 5)
+    assert torch.equal(offsets, offsets[:, :1].expand_as(offsets))
+    end, middle = (0.3**2 * 2 + 0.2**2) ** 0.5, (0.3**2 + 0.2**2) ** 0.5
+    torch.testing.assert_close(offsets[:, 0].std(dim=0)[[0, 2, 4]], torch.tensor([end, middle, end]), rtol=0.05, atol=0)
+    assert not vary_channel(torch.zeros(2, 55), 5, tilt=0.0, ripple=0.0).any()
+
+
+def test_training_with_varied_channels_still_learns(store: FrameStore) -> None:
+    _, epochs = train(store, options(channel_tilt=0.2, channel_ripple=0.1, max_epochs=8))
+    assert epochs[-1].held_out.accuracy > 0.8
