@@ -10,4 +10,6 @@ the whole tree. Data flow, one file each:
     conversation              two sides take turns on one time line
     channel                   reverberation, noise, telephone band
     tree, eval2000, sphere    files as the LDC lays them out
+    dictionary, pronunciation phones of every word
+    processes                 every conversation in a process of its own
 """

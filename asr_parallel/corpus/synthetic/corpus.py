@@ -4,11 +4,10 @@ Every conversation is made by a process of its own from the seed and its number 
 processes nor their order can change it (eSpeak NG keeps state between calls).
 """
 
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from asr_parallel.corpus.synthetic.dictionary import Pronunciations, dictionary,
 from asr_parallel.corpus.synthetic.espeak import EspeakEngine
 from asr_parallel.corpus.synthetic.espeak_library import require_espeak
 from asr_parallel.corpus.synthetic.language import Split, grammar
+from asr_parallel.corpus.synthetic.processes import in_fresh_processes
 from asr_parallel.corpus.synthetic.pronunciation import pronounce
 from asr_parallel.corpus.synthetic.segments import Segment, cut_into_segments
 from asr_parallel.corpus.synthetic.speech import Engine
@@ -50,7 +50,7 @@ class Task:
     split: Split
     index: int
     name: str  # "2001" or "sw_4390"
-    disc: int
+    disc: int  # of the training half
     topic: str
     seconds: float
     speech: SpeechKind
@@ -117,72 +117,64 @@ def write_corpus(
     eval_files = eval_files or max(2, 2 * round(eval_hours * 3600 / SECONDS_AN_EVAL_FILE / 2))
     if conversations > 4000 or eval_files > 400:
         raise ValueError(f"{hours} + {eval_hours} hours are too many: conversation numbers have four digits")
-    chance = np.random.default_rng([seed, 0])
-    numbers = FIRST_CONVERSATION - 1 + np.cumsum([1, *chance.choice([1, 1, 1, 2, 4], conversations - 1)])
-    names = [str(number) for number in numbers]
+    names: dict[Split, list[str]] = {"train": _conversations(conversations, seed), "eval": _eval_files(eval_files)}
+    amount: dict[Split, float] = {"train": hours * 3600, "eval": eval_hours * 3600}
     tasks = [
         Task(
-            root,
-            seed,
-            "train",
-            index,
-            name,
-            1 + index * tree.DISCS // conversations,
-            _topic(index),
-            hours * 3600 / conversations,
-            speech,
-            difficulty or Difficulty(),
+            root=root,
+            seed=seed,
+            split=split,
+            index=index,
+            name=name,
+            disc=1 + index * tree.DISCS // len(names[split]),
+            topic=list(grammar().topics)[index % len(grammar().topics)],
+            seconds=amount[split] / len(names[split]),
+            speech=speech,
+            difficulty=difficulty or Difficulty(),
         )
-        for index, name in enumerate(names)
+        for split in names
+        for index, name in enumerate(names[split])
     ]
-    for index in range(eval_files):
-        half = ("sw", "en")[index % 2]
-        name = f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}"
-        share = eval_hours * 3600 / eval_files
-        tasks.append(Task(root, seed, "eval", index, name, 0, _topic(index), share, speech, difficulty or Difficulty()))
-    with _pool(speech, jobs) as pool:
-        said = pool.submit(pronounce_language, speech, seed)
-        conversations_made = pool.map(make_conversation, tasks)
-        made = list(progress(conversations_made, "synthesising", total=len(tasks), unit="conversations"))
-        _write_about_all(root, made, said.result(), speech)
+    said: Pronunciations
+    if speech == "tones":  # keep no state
+        said = {text: [spell(text)] for text in _words()}
+        made = [make_conversation(task) for task in progress(tasks, "synthesising", unit="conversations")]
+    else:
+        calls: list[Callable[[], object]] = [partial(_pronunciations, seed)]
+        calls += [partial(make_conversation, task) for task in tasks]
+        with closing(in_fresh_processes(calls, jobs, preload=__name__)) as results:
+            said = next(results)
+            made = list(progress(results, "synthesising", total=len(tasks), unit="conversations"))
+    _write_about_all(root, made, said, speech)
     return _count(made)
 
 
-def _topic(index: int) -> str:
-    """Topics in turn, so that each comes up about as often."""
-    topics = list(grammar().topics)
-    return topics[index % len(topics)]
+def _conversations(count: int, seed: int) -> list[str]:
+    """Switchboard's conversation numbers: four digits, ascending, with gaps."""
+    steps = np.random.default_rng([seed, 0]).choice([1, 1, 1, 2, 4], count - 1)
+    return [str(number) for number in FIRST_CONVERSATION - 1 + np.cumsum([1, *steps])]
 
 
-@contextmanager
-def _pool(speech: SpeechKind, jobs: int) -> Iterator[Executor]:
-    """Processes that each do one thing and end; for tones, which keep no state, threads do."""
-    if speech == "tones":
-        with ThreadPoolExecutor(1) as threads:
-            yield threads
-        return
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that a fresh process costs a fork, not the imports
-    with ProcessPoolExecutor(max(1, jobs), mp_context=context, max_tasks_per_child=1) as processes:
-        try:
-            yield processes
-        except BaseException:
-            processes.shutdown(wait=False, cancel_futures=True)
-            raise
+def _eval_files(count: int) -> list[str]:
+    """Names of the evaluation's files: Switchboard and Callhome halves by turns."""
+    halves = [("sw", "en")[index % 2] for index in range(count)]
+    return [f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}" for index, half in enumerate(halves)]
 
 
 def _engine(speech: SpeechKind) -> Engine:
     return ToneEngine() if speech == "tones" else EspeakEngine()
 
 
-def pronounce_language(speech: SpeechKind, seed: int) -> dict[str, list[tuple[str, ...]]]:
-    """Pronunciations of all that is said. Runs in a process of its own where eSpeak NG gives them."""
-    words = [*plain_words(), *odd_spellings()]
-    if speech == "tones":
-        return {text: [spell(text)] for text in words}
+def _words() -> list[str]:
+    """All that must have a pronunciation."""
+    return [*plain_words(), *odd_spellings()]
+
+
+def _pronunciations(seed: int) -> dict[str, list[tuple[str, ...]]]:
+    """What eSpeak NG says for each word; to be called in a process of its own."""
     rng = np.random.default_rng([seed, 3])
     topics = list(grammar().topics)
-    return pronounce(words, [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
+    return pronounce(_words(), [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
 
 
 def make_conversation(task: Task) -> Made:
