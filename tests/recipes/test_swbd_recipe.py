@@ -1,0 +1,114 @@
+"""recipes/swbd/run.sh on a tree of a minute, tones for speech: every stage alone, then all again with nothing to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr_parallel.record.files import read_json
+from asr_parallel.testing.tiny_swbd import write_tiny_tree
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
+SMALL = [
+    "--mono-gauss",
+    "80",
+    "--tri-leaves",
+    "50",
+    "--tri-gauss",
+    "100",
+    "--hidden-dim",
+    "32",
+    "--hidden-layers",
+    "2",
+    "--jobs",
+    "2",
+]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [str(RECIPE), *SMALL, *words], capture_output=True, text=True, timeout=280, env=os.environ | {"PATH": path}
+    )
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("a tree; with $(odd) characters")
+    write_tiny_tree(root, conversations=4, seconds=40)
+    return root
+
+
+def discs(tree: Path) -> list[str]:
+    return [
+        *("--audio", str(tree / "LDC97S62"), "--transcripts", str(tree / "swb_ms98_transcriptions")),
+        *("--eval-audio", str(tree / "LDC2002S09"), "--eval-transcripts", str(tree / "LDC2002T43")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def exp(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exp = tmp_path_factory.mktemp("exp")
+    for stage in (0, 1, 2, 3, 4, 6, 7):
+        done = run(*discs(tree), "--exp", str(exp), "--stage", str(stage), "--stop-stage", str(stage))
+        assert done.returncode == 0, done.stderr
+    return exp
+
+
+@pytest.mark.timeout(600)
+def test_every_system_gets_its_word_error_rate(exp: Path) -> None:
+    for system in ("mono", "tri", "dnn"):
+        for decoded in ("decode_dev", "decode_eval"):
+            line = (exp / system / decoded / "best_wer").read_text()
+            assert line.startswith("%WER ") and f"{system}/{decoded}" in line
+        scored = read_json(exp / system / "decode_eval" / "scoring" / "wer.json")
+        assert scored["words"] > 100
+        # a tone a letter is easy; a system that has learnt nothing gets 100 % or more
+        assert scored["wer"] < 60
+    results = (exp / "results.md").read_text()
+    assert all(f"| {system} |" in results for system in ("mono", "tri", "dnn"))
+
+
+@pytest.mark.timeout(300)
+def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")}
+    done = run(*discs(tree), "--exp", str(exp))
+    assert done.returncode == 0, done.stderr
+    assert ": building" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")} == before
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_stage_is_made_again_alone(exp: Path, tree: Path) -> None:
+    shutil.rmtree(exp / "frames")
+    done = run(*discs(tree), "--exp", str(exp), "--stage", "4", "--stop-stage", "6")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(")", 1)[1].strip() for line in done.stderr.splitlines() if line.endswith(": building")] == [
+        f"{exp}/frames: building"
+    ]
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 7])
+def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: Path, stage: int) -> None:
+    done = run(*discs(tree), "--exp", str(tmp_path / "exp"), "--stage", str(stage))
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1 and "does not exist; run the stage that makes it first" in errors[0]
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--audio", "somewhere"], "--audio, --transcripts, --eval-audio and --eval-transcripts go together"),
+        (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
+        (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
+        (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
+    ],
+)
+def test_options_that_do_not_fit_together(words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
