@@ -11,6 +11,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dictionary", type=Path, help="MS-State's dictionary (sw-ms98-dict.text)")
     source.add_argument("--lexicon", help="'digits', or a file of lines 'word [probability] phone phone ...'")
+    parser.add_argument(
+        "--pron-probs",
+        nargs=2,
+        type=Path,
+        metavar=("ALI", "LANG"),
+        help="estimate pronunciation probabilities from the alignment ALI, made with the lang folder LANG",
+    )
     parser.add_argument("--out", type=Path, required=True, help="lang folder to make")
 
 
@@ -20,25 +27,34 @@ def run(args: argparse.Namespace) -> None:
         add_noise_words,
         count_words,
         digits_lexicon,
+        estimate_probabilities,
         read_lexicon,
         write_oov_words,
     )
-    from asr_parallel.hmm.lang import build_lang
+    from asr_parallel.hmm.lang import Lang, build_lang
 
     inputs: dict[str, Path] = {"data": args.data}
+    if args.pron_probs:
+        inputs["alignment"], inputs["aligned lang"] = args.pron_probs
     if args.lexicon != "digits":
         inputs["lexicon"] = args.dictionary or Path(args.lexicon)
         if not inputs["lexicon"].is_file():
             raise ValueError(f"{inputs['lexicon']}: no such lexicon; expected a file of lines 'word phone phone ...'")
 
     def build(folder: Path) -> None:
-        counts = count_words(u.text for u in read_utterances(args.data))
+        utterances = read_utterances(args.data)
+        counts = count_words(u.text for u in utterances)
         if args.dictionary:
-            lexicon = read_lexicon(args.dictionary, lower=True)
+            lexicon = read_lexicon(args.dictionary, ms_state=True)
         else:
             lexicon = digits_lexicon() if args.lexicon == "digits" else read_lexicon(Path(args.lexicon))
         lexicon = add_noise_words(lexicon, counts)
+        if args.pron_probs:
+            from asr_parallel.hmm.pronunciations import count_pronunciations
+
+            ali, aligned_lang = args.pron_probs
+            lexicon = estimate_probabilities(lexicon, count_pronunciations(ali, Lang.open(aligned_lang), utterances))
         write_oov_words(folder / "oov_words.txt", counts, lexicon)
         build_lang(folder, lexicon)
 
-    run_stage(args.out, build, number=1, inputs=inputs, options={"lower": bool(args.dictionary)})
+    run_stage(args.out, build, number=1, inputs=inputs, options={"ms_state": bool(args.dictionary)})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 
+from asr_parallel.corpus.transcripts import map_token
 from asr_parallel.record.files import read_lines, write_lines
 from asr_parallel.record.log import logger
 
@@ -23,34 +24,39 @@ NOISE_WORDS = {"[vocalized-noise]": "spn", "[noise]": "nsn", "[laughter]": "lau"
 RESERVED_WORDS = {"<eps>", "<s>", "</s>"}  # symbols of the FSTs and of ARPA files
 
 
-def read_lexicon(path: Path, lower: bool = False) -> Lexicon:
+def read_lexicon(path: Path, ms_state: bool = False) -> Lexicon:
     """Read "word phone phone ..." or, when every line's second field is a number, "word probability phone ...".
 
     Lines starting with `#` are comments, as in MS-State's dictionary. Words and phones are kept as they are,
-    except that silence phones are recognised in any case. `lower` puts words and phones into lower case.
+    except that silence phones are recognised in any case. `ms_state` says that it is MS-State's dictionary: its words
+    are mapped as those of the transcripts are, its phones put into lower case.
 
     Raises:
         ValueError: a line without phones, a reserved symbol, a probability outside (0, 1], no entry, not UTF-8.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such lexicon; expected a file of lines 'word phone phone ...'")
-    return _parse(str(path), read_lines(path), lower)
+    return _parse(str(path), read_lines(path), ms_state)
 
 
 def digits_lexicon() -> Lexicon:
     """The built-in lexicon of zero to nine."""
     source = resources.files("asr_parallel.corpus") / "digits_lexicon.txt"
-    return _parse("digits", source.read_text(encoding="utf-8").splitlines(), lower=False)
+    return _parse("digits", source.read_text(encoding="utf-8").splitlines(), ms_state=False)
 
 
-def _parse(name: str, lines: list[str], lower: bool) -> Lexicon:
-    rows = [(n, line.lower().split() if lower else line.split()) for n, line in enumerate(lines, 1)]
+def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
+    rows = [(n, line.lower().split() if ms_state else line.split()) for n, line in enumerate(lines, 1)]
     rows = [(n, fields) for n, fields in rows if fields and not fields[0].startswith("#")]
     if not rows:
         raise ValueError(f"{name}: holds no word; expected lines 'word phone phone ...'")
     with_probability = all(len(fields) > 2 and _is_number(fields[1]) for _, fields in rows)
     lexicon: Lexicon = {}
     for n, (word, *rest) in rows:
+        if ms_state:
+            word = map_token(word)
+            if not word or word in NOISE_WORDS:  # their phones are add_noise_words's
+                continue
         probability = float(rest.pop(0)) if with_probability else 1.0
         if not rest:
             raise ValueError(f"{name}: line {n}: the word {word!r} has no phones")

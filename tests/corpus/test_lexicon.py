@@ -23,9 +23,18 @@ def written(tmp_path, text, name="lexicon.txt"):
 
 def test_ms_state_dictionary_comments_case_and_repeated_lines(tmp_path):
     path = written(tmp_path, "#\n# MS-State\nHello hh ax l ow\nhello hh eh l ow\nhello hh ax l ow\n\na ey\n")
-    assert read_lexicon(path, lower=True) == {
+    assert read_lexicon(path, ms_state=True) == {
         "hello": [(1.0, ("hh", "ax", "l", "ow")), (1.0, ("hh", "eh", "l", "ow"))],
         "a": [(1.0, ("ey",))],
+    }
+
+
+def test_ms_state_words_are_mapped_as_the_transcripts_are(tmp_path):
+    lines = ["ab[solute]- ae b", "them_1 eh m", "them dh eh m", "{yuppiedom} y ah p", "[silence] sil", "[noise] sil"]
+    assert read_lexicon(written(tmp_path, "\n".join(lines)), ms_state=True) == {
+        "ab-": [(1.0, ("ae", "b"))],
+        "them": [(1.0, ("eh", "m")), (1.0, ("dh", "eh", "m"))],
+        "yuppiedom": [(1.0, ("y", "ah", "p"))],
     }
 
 

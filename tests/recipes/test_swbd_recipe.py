@@ -8,24 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from asr_parallel.cli.main import main
+from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.record.files import read_json
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
-SMALL = [
-    "--mono-gauss",
-    "80",
-    "--tri-leaves",
-    "50",
-    "--tri-gauss",
-    "100",
-    "--hidden-dim",
-    "32",
-    "--hidden-layers",
-    "2",
-    "--jobs",
-    "2",
-]
+SIZES = {"mono-gauss": 80, "tri-leaves": 50, "tri-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
+SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -89,6 +79,17 @@ def test_a_lost_stage_is_made_again_alone(exp: Path, tree: Path) -> None:
     assert [line.split(")", 1)[1].strip() for line in done.stderr.splitlines() if line.endswith(": building")] == [
         f"{exp}/frames: building"
     ]
+
+
+@pytest.mark.timeout(120)
+def test_pronunciation_probabilities_come_from_the_alignment(exp: Path, tree: Path, tmp_path: Path) -> None:
+    dictionary = str(tree / "swb_ms98_transcriptions" / "sw-ms98-dict.text")
+    words = ["lang", "--data", str(exp / "data" / "train"), "--dictionary", dictionary, "--out", str(tmp_path / "lang")]
+    assert main([*words, "--pron-probs", str(exp / "tri"), str(exp / "lang")]) == 0
+    estimated = read_lexicon(tmp_path / "lang" / "lexiconp.txt")
+    assert estimated.keys() == read_lexicon(exp / "lang" / "lexiconp.txt").keys()
+    assert all(max(probability for probability, _ in variants) == 1.0 for variants in estimated.values())
+    assert any(probability < 1.0 for variants in estimated.values() for probability, _ in variants)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 7])
