@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channel-tilt", type=float, default=default.channel_tilt, help="default: %(default)s")
     parser.add_argument("--channel-ripple", type=float, default=default.channel_ripple, help="default: %(default)s")
+    parser.add_argument("--mask-filters", type=int, default=default.mask_filters, help="widest (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="of one process (default: %(default)s)")
 

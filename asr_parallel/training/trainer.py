@@ -14,7 +14,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import FeedForward, Network, NetworkSpec, log_priors
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
-from asr_parallel.training.channel import vary_channel
+from asr_parallel.training.channel import mask_filters, vary_channel
 from asr_parallel.training.newbob import Newbob
 
 EVALUATION_FRAMES = 8192  # forwarded at once when no gradient is needed
@@ -42,6 +42,7 @@ class TrainingOptions:
     held_out_by: str = "utterance"
     channel_tilt: float = 0.0  # see training/channel.py
     channel_ripple: float = 0.0
+    mask_filters: int = 0
     seed: int = 0
 
 
@@ -144,12 +145,13 @@ def _epoch(net: FeedForward, batches: Batches, num_rows: int, rate: float, optio
 def _minibatches(store: FrameStore, rows: np.ndarray, options: TrainingOptions) -> Batches:
     """Cut shuffled rows into minibatches. A last one that is not full is left out, as Kaldi leaves it out."""
     size = options.minibatch
-    vary = bool(options.channel_tilt or options.channel_ripple)
     for start in range(0, len(rows) - size + 1, size):
         chosen = rows[start : start + size]
         spliced = torch.from_numpy(store.gather(chosen)).float()
-        if vary:
+        if options.channel_tilt or options.channel_ripple:
             spliced = vary_channel(spliced, store.dim, options.channel_tilt, options.channel_ripple)
+        if options.mask_filters:
+            spliced = mask_filters(spliced, store.dim, options.mask_filters)
         yield spliced, torch.from_numpy(store.labels[chosen].astype(np.int64))
 
 

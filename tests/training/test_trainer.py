@@ -12,7 +12,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.make_frames import make_frames
 from asr_parallel.nnet.network import Network
 from asr_parallel.record.files import write_json
-from asr_parallel.training.channel import vary_channel
+from asr_parallel.training.channel import mask_filters, vary_channel
 from asr_parallel.training.newbob import Newbob
 from asr_parallel.training.trainer import TrainingOptions, evaluate, train
 
@@ -154,3 +154,14 @@ def test_a_varied_channel_is_the_same_in_all_frames_of_an_example() -> None:
 def test_training_with_varied_channels_still_learns(store: FrameStore) -> None:
     _, epochs = train(store, options(channel_tilt=0.2, channel_ripple=0.1, max_epochs=8))
     assert epochs[-1].held_out.accuracy > 0.8
+
+
+def test_a_mask_is_one_band_in_all_frames() -> None:
+    torch.manual_seed(0)
+    masked = mask_filters(torch.ones(2000, 11 * 8), 8, widest=3).view(2000, 11, 8) == 0
+    assert torch.equal(masked, masked[:, :1].expand_as(masked))
+    bands = masked[:, 0].int()
+    assert bands.sum(dim=1).unique().tolist() == [0, 1, 2, 3]
+    edges = torch.nn.functional.pad(bands, (1, 1)).diff(dim=1)
+    assert int((edges == 1).sum(dim=1).max()) == 1  # never two bands
+    assert bands.float().mean(dim=0)[2:].sub(1.5 / 8).abs().max() < 0.03
