@@ -16,7 +16,7 @@ from asr_parallel.corpus.datadir import Utterance, read_utterances
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.augment import Perturbation, change_speed
 from asr_parallel.features.cmvn import CmvnStats
-from asr_parallel.features.extractors import BACKENDS, open_extractor
+from asr_parallel.features.extractors import BACKENDS, FRAME_LENGTH_SECONDS, open_extractor
 from asr_parallel.features.normalisation import KIND_FILE
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
@@ -36,6 +36,7 @@ class FeatureOptions:
     kind: str
     backend: str = BACKENDS[0]
     dither: float = 0.0  # Kaldi's default is 1 (of 32768), which makes no two runs alike
+    noise_floor_db: float | None = None  # white noise so far below the utterance's speech level
     seed: int = 0
     copies: tuple[Perturbation, ...] = (Perturbation(),)
 
@@ -122,7 +123,7 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Com
         rate = inspect_audio(path).sampling_rate
         for u in of_recording:
             samples = read_audio(path, u.channel, u.start, u.duration)
-            waves.setdefault(rate, []).append(_dithered(samples, u.id, options))
+            waves.setdefault(rate, []).append(add_noise(samples, rate, u.id, options))
             owners.setdefault(rate, []).append(u)
     computed = []
     for copy in options.copies:
@@ -135,10 +136,28 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Com
     return computed
 
 
-def _dithered(samples: np.ndarray, utterance: str, options: FeatureOptions) -> np.ndarray:
-    """Add noise of `dither` 16-bit steps; it depends on seed and utterance only, not on order or processes."""
-    if not options.dither:
+def add_noise(samples: np.ndarray, sample_rate: int, utterance: str, options: FeatureOptions) -> np.ndarray:
+    """Add white noise of `dither` 16-bit steps, and of `noise_floor_db` below the speech's level.
+
+    It depends on seed and utterance only, not on order or processes.
+    """
+    deviation = options.dither
+    if options.noise_floor_db is not None:
+        deviation = np.hypot(deviation, speech_level(samples, sample_rate) * 10 ** (-options.noise_floor_db / 20))
+    if not deviation:
         return samples
     random = np.random.default_rng([options.seed, zlib.crc32(utterance.encode())])
     noise = random.standard_normal(len(samples), dtype=np.float32)
-    return samples + noise * np.float32(options.dither)
+    return samples + noise * np.float32(deviation)
+
+
+def speech_level(samples: np.ndarray, sample_rate: int) -> float:
+    """Level of the louder parts of (N,) samples: the upper quartile of the frames' root mean squares.
+
+    Unlike the mean it asks neither how much of the utterance is pause nor how loud its loudest word is.
+    """
+    length = int(FRAME_LENGTH_SECONDS * sample_rate)
+    if len(samples) < length:
+        return 0.0
+    frames = samples[: len(samples) // length * length].reshape(-1, length)
+    return float(np.quantile(np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1)), 0.75))

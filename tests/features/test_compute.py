@@ -13,7 +13,7 @@ from asr_parallel.features import compute
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.augment import Perturbation, change_speed, frame_map, perturbations
 from asr_parallel.features.cmvn import CmvnStats
-from asr_parallel.features.compute import FeatureOptions, compute_features
+from asr_parallel.features.compute import FeatureOptions, add_noise, compute_features, speech_level
 from asr_parallel.features.extractors import open_extractor
 from asr_parallel.record.files import read_json
 
@@ -74,6 +74,21 @@ def test_dither_follows_its_seed(data: Path, tmp_path: Path) -> None:
     second = made(data, tmp_path / "second", dither=1.0, seed=1)
     assert 0 < np.abs(first.frames - plain.frames).max() < 0.5
     assert (first.frames != second.frames).any()
+
+
+def test_the_speech_level_is_that_of_the_louder_frames() -> None:
+    loud, quiet = np.full(6000, 400.0), np.full(2000, 1.0)
+    assert speech_level(np.concatenate([quiet, loud, quiet]), 8000) == pytest.approx(400.0)
+    assert speech_level(np.ones(199), 8000) == 0.0  # no whole frame
+
+
+def test_a_noise_floor_lies_below_the_speech_whatever_its_level() -> None:
+    options = FeatureOptions("fbank", noise_floor_db=20.0)
+    speech = 100 * np.random.default_rng(1).standard_normal(8000).astype(np.float32)
+    noise = add_noise(speech, 8000, "u", options) - speech
+    assert noise.std() == pytest.approx(0.1 * speech_level(speech, 8000), rel=0.05)
+    np.testing.assert_allclose(add_noise(50 * speech, 8000, "u", options), 50 * (speech + noise), rtol=1e-4, atol=0.1)
+    assert (add_noise(speech, 8000, "another", options) - speech != noise).any()
 
 
 def test_perturbed_copies(data: Path, tmp_path: Path) -> None:
