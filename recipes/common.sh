@@ -87,16 +87,17 @@ run_stages() {
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), jobs, seed, feature_backend, the sizes of the systems, and the arrays train_feats_opts, dnn_opts, decode_opts and
-# score_opts with further options of single verbs.
+# folder), jobs, seed, feature_backend, the sizes of the systems, and arrays of further options of single verbs: fbank_opts,
+# train_fbank_opts (make-features for the DNN, all sets and train), frames_opts (make-frames), dnn_opts (train-dnn),
+# decode_opts and score_opts.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more
   for set in train dev eval; do
     run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" \
       --feature-backend "$feature_backend" --jobs "$jobs"
-    more=()
-    [[ $set != train ]] || more=("${train_feats_opts[@]}")
+    more=("${fbank_opts[@]}")
+    [[ $set != train ]] || more+=("${train_fbank_opts[@]}")
     run make-features --data "$exp/data/$set" --kind fbank --out "$exp/feats/fbank/$set" \
       --feature-backend "$feature_backend" --jobs "$jobs" "${more[@]}"
   done
@@ -110,7 +111,7 @@ stage_3() {  # monophone GMM, decision tree, triphone GMM, alignment
 }
 
 stage_4() {  # the DNN's frames and their pdf_ids
-  run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/tri" --out "$exp/frames"
+  run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/tri" --out "$exp/frames" "${frames_opts[@]}"
 }
 
 stage_6() {  # DNN

@@ -41,7 +41,9 @@ END
 }
 parse_options "$@"
 
-train_feats_opts=()
+fbank_opts=()
+train_fbank_opts=()
+frames_opts=()
 dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation")
 decode_opts=()
 score_opts=()

@@ -83,7 +83,9 @@ case $corpus_format in
   *) die "--corpus-format must be ldc or kaldi, not '$corpus_format'" ;;
 esac
 
-train_feats_opts=()
+fbank_opts=()
+train_fbank_opts=()
+frames_opts=()
 dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation")
 decode_opts=()
 score_opts=()
