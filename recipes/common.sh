@@ -133,4 +133,5 @@ stage_7() {  # graphs, decoding, scoring
       --data-eval "$exp/data/eval" --decode-eval "$exp/$system/decode_eval" "${score_opts[@]}"
   done
   run results --exp "$exp"
+  echo "The rest is in $exp: results.md, SYSTEM/decode_SET/{best_wer,scoring,lat.ark,1best.txt}, every stage's stage.json"
 }

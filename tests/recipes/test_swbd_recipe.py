@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from asr_parallel.cli.main import main
+from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.record.files import read_json
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
@@ -113,3 +116,24 @@ def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: P
 def test_options_that_do_not_fit_together(words: list[str], message: str) -> None:
     done = run(*words)
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.timeout(120)
+def test_kaldi_data_directories(tmp_path: Path) -> None:
+    corpus, wav = tmp_path / "my data", tmp_path / "a.wav"
+    soundfile.write(wav, np.random.default_rng(0).normal(0, 0.1, 16000), 8000)
+    for name in ("train", "dev", "eval"):
+        folder = corpus / name
+        folder.mkdir(parents=True)
+        (folder / "wav.scp").write_text(f"rec {wav}\n")
+        (folder / "segments").write_text("s1-u1 rec 0.0 1.0\ns1-u2 rec 1.0 2.0\n")
+        (folder / "text").write_text("s1-u1 yes no\ns1-u2 no yes yes\n")
+        (folder / "utt2spk").write_text("s1-u1 s1\ns1-u2 s1\n")
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("yes y eh s\nno n ow\n")
+    words = ["--corpus-format", "kaldi", "--corpus", str(corpus), "--lexicon", str(lexicon)]
+    done = run(*words, "--exp", str(tmp_path / "exp"), "--stop-stage", "2")
+    assert done.returncode == 0, done.stderr
+    assert [u.text for u in read_utterances(tmp_path / "exp" / "data" / "eval")] == ["yes no", "no yes yes"]
+    assert "yes 1 y eh s" in (tmp_path / "exp" / "lang" / "lexiconp.txt").read_text()
+    assert (tmp_path / "exp" / "feats" / "fbank" / "eval" / "feats.npy").is_file()
