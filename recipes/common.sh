@@ -87,7 +87,7 @@ run_stages() {
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), jobs, seed, feature_backend, the sizes of the systems, and arrays of further options of single verbs: fbank_opts,
+# folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further options of single verbs: fbank_opts,
 # train_fbank_opts (make-features for the DNN, all sets and train), frames_opts (make-frames), dnn_opts (train-dnn),
 # decode_opts and score_opts.
 
@@ -115,15 +115,15 @@ stage_4() {  # the DNN's frames and their pdf_ids
 }
 
 stage_6() {  # DNN
-  run train-dnn --frames "$exp/frames" --out "$exp/dnn" --seed "$seed" "${dnn_opts[@]}"
+  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${dnn_opts[@]}"
 }
 
 stage_7() {  # graphs, decoding, scoring
   local system kind graph set
-  for system in mono tri dnn; do
+  for system in mono tri "$dnn"; do
     kind=mfcc graph=$exp/$system/graph
-    if [[ $system == dnn ]]; then kind=fbank graph=$exp/tri/graph; fi  # the DNN has the triphone system's tree
-    [[ $system == dnn ]] ||
+    if [[ $system == "$dnn" ]]; then kind=fbank graph=$exp/tri/graph; fi  # the DNN has the triphone system's tree
+    [[ $system == "$dnn" ]] ||
       run make-graph --lang "$exp/lang" --lm "$exp/lm" --model "$exp/$system" --out "$graph"
     for set in dev eval; do
       run decode --graph "$graph" --model "$exp/$system" --feats "$exp/feats/$kind/$set" \

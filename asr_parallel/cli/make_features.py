@@ -14,10 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feature-backend", choices=BACKENDS, default=BACKENDS[0], help="default: %(default)s")
     parser.add_argument("--dither", type=float, default=0.0, help="noise in 16-bit steps (default: none)")
     parser.add_argument(
-        "--noise-floor-db",
-        type=float,
-        metavar="DB",
-        help="white noise so far below each utterance's speech level: hides differing recording noise (default: none)",
+        "--noise-floors-db",
+        type=_factors,
+        default=(),
+        metavar="DB,DB",
+        help="white noise so far below each utterance's speech level, hides differing recording noise; more than one: "
+        "copies (default: none)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
     parser.add_argument(
@@ -46,9 +48,8 @@ def run(args: argparse.Namespace) -> None:
         args.kind,
         args.feature_backend,
         args.dither,
-        args.noise_floor_db,
         args.seed,
-        tuple(perturbations(args.speed_factors, args.warp_factors)),
+        tuple(perturbations(args.speed_factors, args.warp_factors, args.noise_floors_db)),
     )
     run_stage(
         args.out,
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
             "kind": args.kind,
             "feature_backend": args.feature_backend,
             "dither": args.dither,
-            "noise_floor_db": args.noise_floor_db,
+            "noise_floors_db": args.noise_floors_db,
             "seed": args.seed,
             "speed_factors": args.speed_factors,
             "warp_factors": args.warp_factors,

@@ -1,9 +1,10 @@
 """Perturbed copies of the training speech: more speakers and rates than were recorded.
 
-A copy is a pair (speed, warp). Speed resamples the audio, so it changes rate, pitch and formants together
-(Ko et al., "Audio augmentation for speech recognition", 2015); warp moves the mel filters only, like another
-vocal-tract length (Jaitly and Hinton, "Vocal tract length perturbation", 2013). Ids and speakers of a copy get a
-prefix, as Kaldi's perturb_data_dir_speed.sh gives them: each copy of a speaker is normalised as one more speaker.
+A copy has a speed, a warp and a noise floor. Speed resamples the audio, so it changes rate, pitch and formants together
+(Ko et al., "Audio augmentation for speech recognition", 2015). Warp moves the mel filters only, like another vocal
+tract length (Jaitly and Hinton, "Vocal tract length perturbation", 2013). The noise floor is white noise so far below the
+utterance's speech level; it hides how quiet the room was. Ids and speakers of a copy get a prefix, as Kaldi's
+perturb_data_dir_speed.sh gives them: each copy of a speaker is normalised as one more speaker.
 """
 
 from collections.abc import Sequence
@@ -18,21 +19,28 @@ LARGEST_FACTOR = 2.0  # an octave: beyond it nothing sounds like the same words
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """One way to change an utterance; (1, 1) leaves it alone."""
+    """One way to change an utterance; the default leaves it alone. noise_floor_db None: no noise is added.
+
+    The first noise floor that is asked for belongs to what counts as the original: it gives no prefix.
+    """
 
     speed: float = 1.0
     warp: float = 1.0
+    noise_floor_db: float | None = None
+    original_floor: bool = True
 
     @property
     def prefix(self) -> str:
         """What stands before the ids and speakers of this copy."""
         speed = f"sp{self.speed:g}-" if self.speed != 1.0 else ""
         warp = f"wf{self.warp:g}-" if self.warp != 1.0 else ""
-        return speed + warp
+        return speed + warp + ("" if self.original_floor else f"nf{self.noise_floor_db:g}-")
 
 
-def perturbations(speed_factors: Sequence[float], warp_factors: Sequence[float]) -> list[Perturbation]:
-    """Every speed with every warp.
+def perturbations(
+    speed_factors: Sequence[float], warp_factors: Sequence[float], noise_floors_db: Sequence[float] = ()
+) -> list[Perturbation]:
+    """Every speed with every warp and every noise floor; the first noise floor is the original's.
 
     Raises:
         ValueError: a factor out of range, a repeated one, or none that leaves the speech as it is.
@@ -42,7 +50,12 @@ def perturbations(speed_factors: Sequence[float], warp_factors: Sequence[float])
             raise ValueError(f"{name} factors {list(factors)}: expected numbers from 0.5 to 2")
         if 1.0 not in factors or len(set(factors)) != len(factors):
             raise ValueError(f"{name} factors {list(factors)}: expected different numbers with 1.0 among them")
-    return [Perturbation(speed, warp) for speed, warp in product(speed_factors, warp_factors)]
+    if len(set(noise_floors_db)) != len(noise_floors_db):
+        raise ValueError(f"noise floors {list(noise_floors_db)}: expected different numbers")
+    return [
+        Perturbation(speed, warp, floor, number == 0)
+        for speed, warp, (number, floor) in product(speed_factors, warp_factors, enumerate(noise_floors_db or [None]))
+    ]
 
 
 def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:

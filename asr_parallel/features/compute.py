@@ -36,7 +36,6 @@ class FeatureOptions:
     kind: str
     backend: str = BACKENDS[0]
     dither: float = 0.0  # Kaldi's default is 1 (of 32768), which makes no two runs alike
-    noise_floor_db: float | None = None  # white noise so far below the utterance's speech level
     seed: int = 0
     copies: tuple[Perturbation, ...] = (Perturbation(),)
 
@@ -122,28 +121,32 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Com
     for path, of_recording in groupby(batch, key=lambda u: u.path):
         rate = inspect_audio(path).sampling_rate
         for u in of_recording:
-            samples = read_audio(path, u.channel, u.start, u.duration)
-            waves.setdefault(rate, []).append(add_noise(samples, rate, u.id, options))
+            waves.setdefault(rate, []).append(read_audio(path, u.channel, u.start, u.duration))
             owners.setdefault(rate, []).append(u)
     computed = []
     for copy in options.copies:
         for rate, cuts in waves.items():
             features = _extractor(options.kind, rate, options.backend, copy.warp)(
-                [change_speed(cut, copy.speed) for cut in cuts]
+                [
+                    add_noise(change_speed(cut, copy.speed), rate, copy.prefix + u.id, options, copy.noise_floor_db)
+                    for cut, u in zip(cuts, owners[rate], strict=True)
+                ]
             )
             for u, matrix in zip(owners[rate], features, strict=True):
                 computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, matrix))
     return computed
 
 
-def add_noise(samples: np.ndarray, sample_rate: int, utterance: str, options: FeatureOptions) -> np.ndarray:
-    """Add white noise of `dither` 16-bit steps, and of `noise_floor_db` below the speech's level.
+def add_noise(
+    samples: np.ndarray, sample_rate: int, utterance: str, options: FeatureOptions, floor_db: float | None = None
+) -> np.ndarray:
+    """Add white noise of `dither` 16-bit steps, and of `floor_db` below the speech's level.
 
     It depends on seed and utterance only, not on order or processes.
     """
     deviation = options.dither
-    if options.noise_floor_db is not None:
-        deviation = np.hypot(deviation, speech_level(samples, sample_rate) * 10 ** (-options.noise_floor_db / 20))
+    if floor_db is not None:
+        deviation = np.hypot(deviation, speech_level(samples, sample_rate) * 10 ** (-floor_db / 20))
     if not deviation:
         return samples
     random = np.random.default_rng([options.seed, zlib.crc32(utterance.encode())])

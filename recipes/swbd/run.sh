@@ -27,8 +27,9 @@ tri_gauss=8000
 hidden_layers=3
 hidden_dim=512
 activation=relu
+dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim activation)
+  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim activation dnn)
 
 usage() {
   cat << END
@@ -56,6 +57,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N, --activation relu|sigmoid                        ($hidden_layers, $hidden_dim, $activation)
+  --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
 parse_options "$@"

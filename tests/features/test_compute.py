@@ -83,12 +83,22 @@ def test_the_speech_level_is_that_of_the_louder_frames() -> None:
 
 
 def test_a_noise_floor_lies_below_the_speech_whatever_its_level() -> None:
-    options = FeatureOptions("fbank", noise_floor_db=20.0)
+    options = FeatureOptions("fbank")
     speech = 100 * np.random.default_rng(1).standard_normal(8000).astype(np.float32)
-    noise = add_noise(speech, 8000, "u", options) - speech
+    noise = add_noise(speech, 8000, "u", options, 20.0) - speech
     assert noise.std() == pytest.approx(0.1 * speech_level(speech, 8000), rel=0.05)
-    np.testing.assert_allclose(add_noise(50 * speech, 8000, "u", options), 50 * (speech + noise), rtol=1e-4, atol=0.1)
-    assert (add_noise(speech, 8000, "another", options) - speech != noise).any()
+    np.testing.assert_allclose(
+        add_noise(50 * speech, 8000, "u", options, 20.0), 50 * (speech + noise), rtol=1e-4, atol=0.1
+    )
+    assert (add_noise(speech, 8000, "another", options, 20.0) - speech != noise).any()
+
+
+def test_the_first_noise_floor_is_the_original(data: Path, tmp_path: Path) -> None:
+    archive = made(data, tmp_path / "out", copies=tuple(perturbations([1.0], [1.0, 1.1], [25.0, 15.0])))
+    origins = read_json(tmp_path / "out/copies.json")
+    assert set(archive.ids) - set(origins) == {"a-1", "a-2", "b-2"}
+    assert origins["wf1.1-nf15-a-1"] == ["a-1", 1.0, 1.1]
+    assert {"nf15-a", "wf1.1-a", "wf1.1-nf15-a"} < set(archive.speakers)
 
 
 def test_perturbed_copies(data: Path, tmp_path: Path) -> None:
