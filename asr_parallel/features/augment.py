@@ -2,8 +2,8 @@
 
 A copy has a speed, a warp and a noise floor. Speed resamples the audio, so it changes rate, pitch and formants together
 (Ko et al., "Audio augmentation for speech recognition", 2015). Warp moves the mel filters only, like another vocal
-tract length (Jaitly and Hinton, "Vocal tract length perturbation", 2013). The noise floor is white noise so far below the
-utterance's speech level; it hides how quiet the room was. Ids and speakers of a copy get a prefix, as Kaldi's
+tract length (Jaitly and Hinton, "Vocal tract length perturbation", 2013). The noise floor is white noise so far below
+the utterance's speech level; it hides how quiet the room was. Ids and speakers of a copy get a prefix, as Kaldi's
 perturb_data_dir_speed.sh gives them: each copy of a speaker is normalised as one more speaker.
 """
 
