@@ -1,14 +1,13 @@
 """`asr-parallel VERB ...`: finds the verb, runs it, turns users' mistakes into one line and exit status 1."""
 
 import argparse
-import errno
 import importlib
 import signal
 import sys
 from collections.abc import Sequence
 
 from asr_parallel import __version__
-from asr_parallel.record.log import set_up_logging
+from asr_parallel.record.log import logger, set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {
@@ -59,12 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-            raise
+    except (ValueError, OSError) as error:
+        logger.debug("", exc_info=True)
         print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -73,8 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is None:  # how numpy and OpenFst tell of a full disk
+        return f"cannot write (is the disk full?): {text}"
+    return text
 
 
 if __name__ == "__main__":

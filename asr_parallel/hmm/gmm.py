@@ -13,7 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from asr_parallel.record.files import whole_file
 
@@ -140,7 +140,7 @@ class DiagGmmSet:
         """Write `gmm.safetensors` into `folder`."""
         tensors = {"weights": self.weights, "means": self.means, "variances": self.variances}
         with whole_file(folder / GMM_FILE) as aside:
-            save_file(tensors | {"offsets": torch.from_numpy(self.offsets)}, aside)
+            aside.write_bytes(save(tensors | {"offsets": torch.from_numpy(self.offsets)}))
 
     @classmethod
     def open(cls, folder: Path) -> "DiagGmmSet":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from asr_parallel.features.normalisation import Normalisation
@@ -120,7 +120,7 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write the three files into `folder`."""
         with whole_file(folder / NET_FILE) as aside:
-            save_file({name: tensor.contiguous() for name, tensor in self.net.state_dict().items()}, aside)
+            aside.write_bytes(save({name: tensor.contiguous() for name, tensor in self.net.state_dict().items()}))
         with whole_file(folder / PRIOR_FILE) as aside, aside.open("wb") as file:
             np.save(file, self.log_prior)
         write_json(folder / SPEC_FILE, {"spec": asdict(self.net.spec), "normalisation": self.normalisation.to_json()})

@@ -101,3 +101,44 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "error:" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "data", "lexicon.txt"]
+
+
+WRITING_VERB = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from asr_parallel.cli import main as program
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.lang import build_lang
+from asr_parallel.record.stage import run_stage
+
+class writing:
+    @staticmethod
+    def add_arguments(parser): parser.add_argument("--out", type=Path)
+    @staticmethod
+    def run(args):
+        def build(folder):
+            if args.out.name == "array":
+                np.save(folder / "a.npy", np.zeros(100_000))
+            elif args.out.name == "gmm":
+                DiagGmmSet.single(np.zeros((100, 39)), np.ones((100, 39))).save(folder)
+            else:
+                build_lang(folder, {f"w{n}": [(1.0, ("a",))] for n in range(200)} | {"<unk>": [(1.0, ("spn",))]})
+        run_stage(args.out, build, number=0, inputs={}, options={})
+
+sys.modules["writing_verb"] = writing
+program.VERBS["writing"] = ("writing_verb", "writes")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+sys.exit(max(program.main(["writing", "--out", out]) for out in sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_full_disk_is_one_line_for_arrays_models_and_fsts_too(tmp_path: Path) -> None:
+    outs = [str(tmp_path / name) for name in ("array", "gmm", "fst")]
+    done = subprocess.run([sys.executable, "-c", WRITING_VERB, *outs], capture_output=True, text=True, timeout=50)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("asr-parallel writing: error: ")]
+    assert done.returncode == 1 and len(errors) == 3 and "Traceback" not in done.stderr
+    assert "is the disk full?" in errors[0] and "too large" in errors[1] and ".fst: cannot be written" in errors[2]
+    assert list(tmp_path.iterdir()) == []
