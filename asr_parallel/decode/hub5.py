@@ -13,9 +13,9 @@ from itertools import groupby
 
 import numpy as np
 
+from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts, align
 from asr_parallel.decode.glm import MappingRules
-from asr_parallel.decode.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.word_network import NOTHING, WordNetwork, add_alternatives, parse_transcript
 
 # What Kaldi's egs/swbd/s5c/local/score_sclite.sh takes out of the hypothesis: words that the rules make optional in the

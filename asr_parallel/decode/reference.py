@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from asr_parallel.corpus.datadir import Utterance, read_utterances
+from asr_parallel.corpus.nist_files import CtmWord, StmSegment, channel_name, read_stm
 from asr_parallel.decode.edit_distance import Counts, align
 from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
-from asr_parallel.decode.nist_files import CtmWord, StmSegment, read_stm
 from asr_parallel.decode.word_network import literal_transcript
 
 NOISES = {"[noise]", "[laughter]", "[vocalized-noise]", "[silence]"}
@@ -84,14 +84,14 @@ class Reference:
         """The reference as stm segments: those of the data folder, else one an utterance."""
         texts = self.texts
         return self.segments or [
-            StmSegment(u.recording_id, channel_name(u), u.speaker, u.start, u.start + u.duration, texts[u.id])
+            StmSegment(u.recording_id, channel_name(u.channel), u.speaker, u.start, u.start + u.duration, texts[u.id])
             for u in self.utterances
         ]
 
     def ctm(self, hypothesis: Hypothesis) -> list[CtmWord]:
         """What counts of the recognised words, with times in the recording, in the order of a ctm file."""
         words = [
-            CtmWord(u.recording_id, channel_name(u), round(u.start + w.start, 3), round(w.duration, 3), w.word)
+            CtmWord(u.recording_id, channel_name(u.channel), round(u.start + w.start, 3), round(w.duration, 3), w.word)
             for u in self.utterances
             for w in hypothesis.get(u.id, ())
         ]
@@ -125,8 +125,3 @@ class Reference:
         if key not in self._known:
             self._known[key] = align(literal_transcript(reference.split()), literal_transcript(key[1]))
         return self._known[key]
-
-
-def channel_name(utterance: Utterance) -> str:
-    """The channel's name in stm and ctm files: A, B, ..."""
-    return chr(ord("A") + utterance.channel)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_parallel.corpus.nist_files import write_ctm, write_stm, write_trn
 from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hub5 import SUBSETS
-from asr_parallel.decode.nist_files import write_ctm, write_stm, write_trn
 from asr_parallel.decode.reference import NOISES, Hypothesis, Reference, TimedWord
 from asr_parallel.decode.sclite import find_tool, sclite_hub5, sclite_trn
 from asr_parallel.record.files import write_json, write_lines, write_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from praatio import textgrid
 
 from asr_parallel.corpus.datadir import Utterance
-from asr_parallel.decode.nist_files import CtmWord, write_ctm
+from asr_parallel.corpus.nist_files import CtmWord, channel_name, write_ctm
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.lang import Lang
@@ -59,11 +59,10 @@ def write_times(
 
 
 def _ctm(utterance: Utterance, times: Times, symbols: dict[int, str]) -> list[CtmWord]:
-    channel = "AB"[utterance.channel] if utterance.channel < 2 else str(utterance.channel + 1)
     return [
         CtmWord(
             utterance.recording_id,
-            channel,
+            channel_name(utterance.channel),
             utterance.start + start * FRAME_SHIFT_SECONDS,
             frames * FRAME_SHIFT_SECONDS,
             symbols[number],

@@ -9,7 +9,7 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 from asr_parallel.cli.main import main
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.lexicon import add_noise_words
-from asr_parallel.decode.nist_files import read_ctm
+from asr_parallel.corpus.nist_files import read_ctm
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.lang import build_lang

@@ -8,7 +8,7 @@ from praatio import textgrid
 from toy_hmm import LANG, SIL, SPN, A, B, C, mono_model
 
 from asr_parallel.corpus.datadir import Utterance
-from asr_parallel.decode.nist_files import read_ctm
+from asr_parallel.corpus.nist_files import read_ctm
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.ctm import write_times
 from asr_parallel.hmm.word_times import WordTimes

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asr_parallel.decode.nist_files import (
+from asr_parallel.corpus.nist_files import (
     CtmWord,
     StmSegment,
     read_ctm,

@@ -42,6 +42,11 @@ class StmSegment:
         return IGNORED in self.text.upper()
 
 
+def channel_name(channel: int) -> str:
+    """The name of a channel, counted from 0, in stm and ctm files: A, B, ..."""
+    return chr(ord("A") + channel)
+
+
 def write_trn(path: Path, texts: Mapping[str, str], speakers: Mapping[str, str]) -> None:
     """Write utterance id -> words. sclite takes what precedes the first hyphen for the speaker."""
     write_lines(path, (f"{text} ({speakers[i].replace('-', '.')}-{i})".lstrip() for i, text in texts.items()))
