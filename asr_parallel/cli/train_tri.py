@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.hmm.alignment import AlignmentSet
-    from asr_parallel.hmm.lang import Lang
+    from asr_parallel.hmm.lang import Lang, check_phones
     from asr_parallel.hmm.training_set import TrainingSet
     from asr_parallel.hmm.transitions import TransitionModel
     from asr_parallel.hmm.tri import schedule, train_tri
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     def build(folder: Path) -> None:
         old, alignments = TransitionModel.open(args.ali), AlignmentSet.open(args.ali / "ali")
         lang = Lang.open(args.lang)
+        check_phones(lang, old.topology, args.ali)
         data = TrainingSet.open(args.data, args.feats, lang)
         plan = schedule(args.num_gauss, args.boost_silence)
         train_tri(data, lang, old, alignments, args.leaves, plan, args.jobs, args.seed).save(folder)

@@ -9,10 +9,11 @@ from asr_parallel.decode.lattice import BestPath, best_paths
 from asr_parallel.decode.lattice_archive import LATTICES, read_lattices
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
 from asr_parallel.hmm.fst_arrays import Fst
-from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.lang import Lang, check_phones
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.word_times import Times, WordTimes
 from asr_parallel.record.files import read_lines
+from asr_parallel.record.progress import progress
 
 Weighting = tuple[float, float]  # LMWT and word insertion penalty, see decode/lattice.py
 
@@ -60,12 +61,13 @@ def hypotheses_of(
     if (decode_folder / "words.txt").read_bytes() != (lang_folder / "words.txt").read_bytes():
         raise ValueError(f"{decode_folder}: decoded with other words than those of {lang_folder}")
     lang, transitions = Lang.open(lang_folder), TransitionModel.open(decode_folder)
+    check_phones(lang, transitions.topology, decode_folder)
     finder = WordTimes(lang, transitions)
     symbols = {i: word for word, i in lang.words.items()}
     weightings = [(lmwt, wip) for lmwt in lmwts for wip in wips]
     lattices = read_lattices(decode_folder / LATTICES)
     following = next(lattices, None)
-    for line in read_lines(decode_folder / ONE_BEST):
+    for line in progress(read_lines(decode_folder / ONE_BEST), f"reading lattices of {decode_folder}", unit="utt"):
         utterance = line.partition(" ")[0]
         if following is None or following[0] != utterance:
             yield utterance, {weighting: [] for weighting in weightings}

@@ -5,7 +5,7 @@ from pathlib import Path
 from asr_parallel.hmm.em import Acoustics
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_training import align_set
-from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.lang import Lang, check_phones
 from asr_parallel.hmm.training_graph import GraphBuilder
 from asr_parallel.hmm.training_set import TrainingSet, warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
@@ -19,9 +19,10 @@ def align_data(
     """Align `data` by the system in the folder `model` and write `out`/ali with the tree and transition model beside.
 
     Raises:
-        ValueError: no system there, features of another kind, or too many utterances cannot be aligned.
+        ValueError: no system there, phones or features of another kind, or too many utterances cannot be aligned.
     """
     tree, transitions, gmm = Tree.open(model), TransitionModel.open(model), DiagGmmSet.open(model)
+    check_phones(lang, transitions.topology, model)
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
     aligned = align_set(data, graphs, Acoustics(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
     logger.info("aligned %d utterances, %d retried, %d failed", len(data), aligned.retried, aligned.num_failed)

@@ -23,7 +23,7 @@ import numpy as np
 
 from asr_parallel.hmm.fst_arrays import Fst, from_kaldifst, to_kaldifst, write_fst
 from asr_parallel.hmm.h_transducer import add_self_loops, h_transducer
-from asr_parallel.hmm.lang import Lang
+from asr_parallel.hmm.lang import Lang, check_phones
 from asr_parallel.hmm.search_graph import search_graph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
@@ -157,9 +157,7 @@ def make_graph(folder: Path, lang_folder: Path, arpa: Path, model: Path) -> None
 
     lang = Lang.open(lang_folder)
     tree, transitions = Tree.open(model), TransitionModel.open(model)
-    real_phones = {*lang.silence_phones, *lang.nonsilence_phones}
-    if real_phones != set(transitions.topology.phones):
-        raise ValueError(f"{model}: its phones are not those of {lang_folder}; train it with this lang folder")
+    check_phones(lang, transitions.topology, model)
     grammar = grammar_fst(arpa, lang_folder / "words.txt")
     lexicon = kaldifst.StdVectorFst.read(str(lang_folder / "L_disambig.fst"))
     graph = decoding_graph(grammar, lexicon, lang.disambig_phones, tree, transitions)

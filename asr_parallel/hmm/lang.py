@@ -23,6 +23,7 @@ from asr_parallel.corpus.lexicon import (
     write_lexicon,
 )
 from asr_parallel.hmm.lexicon_fst import disambiguation_numbers, lexicon_fst
+from asr_parallel.hmm.topology import Topology
 from asr_parallel.record.files import read_lines, write_lines
 
 ALWAYS_THERE = (OPTIONAL_SILENCE, "spn")  # between words, and for words without a pronunciation
@@ -80,6 +81,12 @@ class Lang:
     def word_ids(self, text: str) -> list[int]:
         """Word ids of a transcript; words without a pronunciation get `oov_id`."""
         return [self.words[word] if word in self.lexicon else self.oov_id for word in text.split()]
+
+
+def check_phones(lang: Lang, topology: Topology, made: Path) -> None:
+    """ValueError unless `made`, whose HMMs have this topology, and the lang folder have the same phone ids."""
+    if {*lang.silence_phones, *lang.nonsilence_phones} != set(topology.phones):
+        raise ValueError(f"{made}: its phones are not those of {lang.folder}; make it with this lang folder")
 
 
 def build_lang(folder: Path, lexicon: Lexicon) -> None:

@@ -12,7 +12,11 @@ from asr_parallel.corpus.lexicon import add_noise_words
 from asr_parallel.corpus.nist_files import read_ctm
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.hmm.alignment import AlignmentSet
+from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.lang import build_lang
+from asr_parallel.hmm.topology import Topology
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import monophone_tree
 
 LEXICON = {"go": [(1.0, ("g", "ow"))], "oh": [(1.0, ("ow",))], "hug": [(1.0, ("hh", "ah", "g"))]}
 STATES_OF_PHONE = 3
@@ -103,3 +107,15 @@ def test_folders_of_another_kind_are_one_line(exp, capsys):
     assert run(exp, "ctm", "--ali", exp / "feats", "--out", exp / "never") == 1
     assert "expected alignments made by stage 3" in capsys.readouterr().err
     assert not (exp / "never").exists()
+
+
+def test_systems_of_another_lang_folder_are_one_line(exp, tmp_path, capsys):
+    topology = Topology.of_phones([1], [2])
+    tree = monophone_tree(topology)
+    transitions = TransitionModel.build(topology, tree)
+    for part in (tree, transitions, DiagGmmSet.single(np.zeros((8, 12)), np.ones((8, 12)))):
+        part.save(tmp_path)
+    AlignmentSet.of([], []).write(tmp_path / "ali")
+    for verb, option in (("align", "--model"), ("train-tri", "--ali")):
+        assert run(exp, verb, option, tmp_path, "--out", exp / "never") == 1
+        assert f"its phones are not those of {exp / 'lang'}" in capsys.readouterr().err

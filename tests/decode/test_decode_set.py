@@ -132,6 +132,9 @@ def test_hypotheses_want_a_decode_folder_and_its_own_lang(tiny, decoded, tmp_pat
     build_lang(tmp_path / "other", {**LEXICON, "ohno": [(1.0, ("ow", "n"))]})
     with pytest.raises(ValueError, match="other words"):
         next(hypotheses_of(decoded, tmp_path / "other", [5], [0]))
+    build_lang(tmp_path / "respelt", {**LEXICON, "no": [(1.0, ("n", "ow", "w"))]})
+    with pytest.raises(ValueError, match="its phones are not those of"):
+        next(hypotheses_of(decoded, tmp_path / "respelt", [5], [0]))
 
 
 def test_what_does_not_fit_together_is_refused(tiny, tmp_path):
