@@ -6,11 +6,13 @@ utterances.json  {"ids": [...], "speakers": [...], "frames": [...]}  one entry a
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.matrix import matrix_file
 
 
 @dataclass(frozen=True)
@@ -65,34 +67,24 @@ def write_archive(folder: Path, utterances: Iterable[tuple[str, str, np.ndarray]
     Raises:
         ValueError: no utterance, a repeated id, or differing dimensions.
     """
+    utterances = iter(utterances)
+    first = next(utterances, None)
+    if first is None:
+        raise ValueError(f"{folder}: no utterance to write features of")
+    dim = first[2].shape[1]
     ids: list[str] = []
     speakers: list[str] = []
     counts: list[int] = []
     seen: set[str] = set()
-    dim = -1
-    raw = folder / "feats.raw"
-    with raw.open("wb") as file:
-        for utterance, speaker, matrix in utterances:
+    with matrix_file(folder / "feats.npy", np.float32, dim) as file:
+        for utterance, speaker, matrix in chain([first], utterances):
             if utterance in seen:
                 raise ValueError(f"{folder}: utterance id {utterance} appears twice")
-            if dim not in (-1, matrix.shape[1]):
+            if matrix.shape[1] != dim:
                 raise ValueError(f"{folder}: utterance {utterance} has {matrix.shape[1]} dimensions, expected {dim}")
-            dim = matrix.shape[1]
             seen.add(utterance)
             ids.append(utterance)
             speakers.append(speaker)
             counts.append(len(matrix))
-            file.write(np.ascontiguousarray(matrix, dtype=np.float32).tobytes())
-    if not ids:
-        raise ValueError(f"{folder}: no utterance to write features of")
-    _add_npy_header(raw, folder / "feats.npy", (sum(counts), dim))
+            file.append(matrix)
     write_json(folder / "utterances.json", {"ids": ids, "speakers": speakers, "frames": counts})
-
-
-def _add_npy_header(raw: Path, npy: Path, shape: tuple[int, int]) -> None:
-    """Turn raw float32 bytes into a .npy file without holding them in memory."""
-    target = np.lib.format.open_memmap(npy, mode="w+", dtype=np.float32, shape=shape)
-    if shape[0] * shape[1]:
-        target[:] = np.memmap(raw, dtype=np.float32, mode="r", shape=shape)
-    target.flush()
-    raw.unlink()

@@ -11,6 +11,7 @@ from asr_parallel.features.frames import CONTEXT
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import read_json, write_json, write_lines
 from asr_parallel.record.log import logger
+from asr_parallel.record.matrix import matrix_file
 from asr_parallel.record.progress import progress
 
 Labels = dict[str, np.ndarray]
@@ -36,23 +37,17 @@ def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars
     if not kept:
         raise ValueError(f"{feats}: none of its {len(archive)} utterances has an alignment")
     counts = np.diff(archive.offsets)
-    shape = (int(counts[kept].sum()) + 2 * CONTEXT * len(kept), archive.dim)
-    frames = np.lib.format.open_memmap(out / "frames.npy", mode="w+", dtype=np.float16, shape=shape)
     small = num_pdfs <= np.iinfo(np.int16).max
-    rows = np.lib.format.open_memmap(
-        out / "labels.npy", mode="w+", dtype=np.int16 if small else np.int32, shape=shape[:1]
-    )
-    rows[:] = -1
-    start = 0
-    for u in progress(kept, "frame store", unit="utterances"):
-        scale, shift = affine[archive.speakers[u]]
-        matrix = archive[u] * scale + shift
-        end = start + len(matrix) + 2 * CONTEXT
-        frames[start:end] = np.pad(matrix, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
-        rows[start + CONTEXT : end - CONTEXT] = _labels(archive.ids[u], len(matrix), origin[archive.ids[u]], labels)
-        start = end
-    frames.flush()
-    rows.flush()
+    # -1 stays on the repeated rows
+    rows = np.full(int(counts[kept].sum()) + 2 * CONTEXT * len(kept), -1, dtype=np.int16 if small else np.int32)
+    with matrix_file(out / "frames.npy", np.float16, archive.dim) as file:
+        for u in progress(kept, "frame store", unit="utterances"):
+            scale, shift = affine[archive.speakers[u]]
+            matrix = archive[u] * scale + shift
+            start = file.rows + CONTEXT
+            file.append(np.pad(matrix, ((CONTEXT, CONTEXT), (0, 0)), mode="edge"))
+            rows[start : start + len(matrix)] = _labels(archive.ids[u], len(matrix), origin[archive.ids[u]], labels)
+    np.save(out / "labels.npy", rows)
     write_json(
         out / "index.json",
         {
