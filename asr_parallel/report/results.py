@@ -47,6 +47,8 @@ def stage_seconds(exp: Path) -> dict[int, float]:
     """Seconds of each stage number: the sum over the folders that were made in it."""
     seconds: dict[int, float] = defaultdict(float)
     for path in exp.rglob(RECORD):
+        if any(part.startswith(".") for part in path.relative_to(exp).parts):
+            continue  # left aside by a run that was killed
         record = read_json(path)
         seconds[record["stage"]] += record["seconds"]
     return dict(sorted(seconds.items()))
