@@ -63,7 +63,12 @@ def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output
                 write_text(folder / copy, ";; no rules\n")
             else:
                 shutil.copyfile(path, folder / copy)
-        done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        try:
+            done = subprocess.run(
+                [*command, *options], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"{tool} did not score {', '.join(files)} within {TIMEOUT_SECONDS} s") from None
         result = done.stdout if output is None else None
         if output and (folder / output).is_file():
             result = (folder / output).read_text(encoding="utf-8", errors="replace")

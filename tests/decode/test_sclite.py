@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_ctm, read_stm, write_ctm, write_stm, write_trn
+from asr_parallel.decode import sclite
 from asr_parallel.decode.edit_distance import align, total
 from asr_parallel.decode.glm import read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
@@ -122,6 +123,15 @@ def test_absence_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert find_tool("sclite") is None
     with pytest.raises(ValueError, match="sclite is not installed"):
+        sclite_trn(tmp_path / "ref.trn", tmp_path / "hyp.trn")
+
+
+def test_a_scorer_that_hangs_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sclite, "find_tool", lambda name: ["sh", "-c", "exec sleep 30"])
+    monkeypatch.setattr(sclite, "TIMEOUT_SECONDS", 0.1)
+    for name in ("ref.trn", "hyp.trn"):
+        (tmp_path / name).write_text("a (s-1)\n")
+    with pytest.raises(ValueError, match=r"sclite did not score ref.trn, hyp.trn within 0\.1 s"):
         sclite_trn(tmp_path / "ref.trn", tmp_path / "hyp.trn")
 
 
