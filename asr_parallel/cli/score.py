@@ -5,6 +5,10 @@ from pathlib import Path
 
 from asr_parallel.record.stage import run_stage
 
+# Kaldi's egs/swbd/s5c/local/score.sh: min_lmwt, max_lmwt, word_ins_penalty
+LMWT_RANGE = "5:17"
+WORD_INSERTION_PENALTIES = "0,0.5,1"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dev", type=Path, required=True, help="data folder of the development set")
@@ -12,9 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-eval", type=Path, required=True, help="data folder of the evaluation set")
     parser.add_argument("--decode-eval", type=Path, required=True, help="its decode folder; scoring/ is made inside")
     parser.add_argument("--lang", type=Path, required=True, help="lang folder")
-    parser.add_argument("--lmwt-range", default="5:17", help="LM weights to try, first:last (default 5:17, Kaldi's)")
     parser.add_argument(
-        "--word-ins-penalties", default="0,0.5,1", help="word insertion penalties to try (default 0,0.5,1, Kaldi's)"
+        "--lmwt-range", default=LMWT_RANGE, help="LM weights to try, first:last (default: %(default)s, Kaldi's)"
+    )
+    parser.add_argument(
+        "--word-ins-penalties",
+        default=WORD_INSERTION_PENALTIES,
+        help="word insertion penalties to try (default: %(default)s, Kaldi's)",
     )
 
 

@@ -25,8 +25,6 @@ from asr_parallel.record.files import write_json, write_lines, write_text
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
 
-LMWTS = tuple(range(5, 18))  # Kaldi's egs/swbd/s5c/local/score.sh: min_lmwt 5, max_lmwt 17
-WORD_INSERTION_PENALTIES = (0.0, 0.5, 1.0)  # the same script's word_ins_penalty
 SCORER = "asr-parallel"
 
 Weighting = tuple[float, float]  # language-model weight and word insertion penalty

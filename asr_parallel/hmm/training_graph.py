@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
+from asr_parallel.hmm.lexicon_fst import SILENCE_PROBABILITY
 from asr_parallel.hmm.segments import NO_PHONE
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 
-SILENCE_PROBABILITY = 0.5  # prepare_lang.sh: at the ends of an utterance and between words
 _OUT_OF_CONTEXT = -1
 
 
