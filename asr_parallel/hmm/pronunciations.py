@@ -9,6 +9,7 @@ from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.word_times import WordTimes
+from asr_parallel.record.progress import progress
 
 
 def count_pronunciations(
@@ -28,10 +29,10 @@ def count_pronunciations(
     word_of = {i: word for word, i in lang.words.items()}
     phone_of = {i: phone for phone, i in lang.phones.items()}
     counts: Counter[tuple[str, tuple[str, ...]]] = Counter()
-    for u, utterance in enumerate(alignments.ids):
+    aligned = zip(alignments.ids, alignments, strict=True)
+    for utterance, tids in progress(aligned, "pronunciations", total=len(alignments), unit="utterances"):
         if utterance not in texts:
             raise ValueError(f"{ali}: aligned utterance {utterance} is not in the data folder")
-        tids = alignments.transition_ids[alignments.offsets[u] : alignments.offsets[u + 1]]
         phones = times.phones(tids)
         for word, start, num_frames in times.words(tids, lang.word_ids(texts[utterance])):
             spoken = tuple(phone_of[phone] for phone, at, _ in phones if start <= at < start + num_frames)
