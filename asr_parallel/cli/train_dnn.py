@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
+from asr_parallel.cli.train_mono import check_positive
 from asr_parallel.record.environment import cpu_count
 
 
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.trainer import TrainingOptions, train
 
+    check_positive(args, "threads")
     options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
 
     def build(folder: Path) -> None:

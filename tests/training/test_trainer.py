@@ -139,6 +139,8 @@ def test_bad_options(store: FrameStore) -> None:
 def test_the_verb_without_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train-dnn", "--frames", str(tmp_path / "frames"), "--out", str(tmp_path / "dnn")]) == 1
     assert "frames: does not exist; run the stage that makes it first" in capsys.readouterr().err
+    assert main(["train-dnn", "--frames", str(tmp_path), "--out", str(tmp_path / "dnn"), "--threads", "0"]) == 1
+    assert "--threads must be above 0" in capsys.readouterr().err
     assert not (tmp_path / "dnn").exists()
 
 
