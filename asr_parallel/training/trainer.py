@@ -77,10 +77,11 @@ def train(store: FrameStore, options: TrainingOptions) -> tuple[Network, list[Ep
     Raises:
         ValueError: options out of range, or too little data to hold some out.
     """
-    if options.minibatch < 1 or options.max_epochs < 0:
-        raise ValueError(f"minibatch {options.minibatch}, max_epochs {options.max_epochs}: expected positive numbers")
+    _check(options)
     train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
     rows, held_out_rows = store.rows_of(train_part), store.rows_of(held_out_part)
+    if len(rows) < options.minibatch:
+        raise ValueError(f"only {len(rows)} frames to train on, less than one minibatch of {options.minibatch}")
     spec = NetworkSpec(
         store.dim,
         store.context,
@@ -119,6 +120,17 @@ def train(store: FrameStore, options: TrainingOptions) -> tuple[Network, list[Ep
     net.load_state_dict(best)
     counts = np.bincount(store.labels[rows], minlength=store.num_pdfs)
     return Network(net.eval(), log_priors(counts), store.normalisation), epochs
+
+
+def _check(options: TrainingOptions) -> None:
+    """ValueError naming options that are out of range; the network's sizes and the split check their own."""
+    if options.minibatch < 1 or options.max_epochs < 0:
+        raise ValueError(f"minibatch {options.minibatch}, max_epochs {options.max_epochs}: expected positive numbers")
+    if options.learning_rate is not None and not options.learning_rate > 0:
+        raise ValueError(f"learning_rate {options.learning_rate}: expected a number above 0")
+    for name in ("channel_tilt", "channel_ripple", "mask_filters", "seed"):
+        if not getattr(options, name) >= 0:
+            raise ValueError(f"{name} {getattr(options, name)}: expected a number of at least 0")
 
 
 Batches = Iterator[tuple[Tensor, Tensor]]

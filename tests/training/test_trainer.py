@@ -129,11 +129,21 @@ def test_a_ruinous_rate_is_rejected_and_the_start_kept(store: FrameStore) -> Non
     assert torch.equal(network.net.state_dict()["layers.0.weight"], untrained.net.state_dict()["layers.0.weight"])
 
 
-def test_bad_options(store: FrameStore) -> None:
-    with pytest.raises(ValueError, match="minibatch 0"):
-        train(store, options(minibatch=0))
-    with pytest.raises(ValueError, match="unknown activation"):
-        train(store, options(activation="tanh"))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minibatch": 0}, "minibatch 0"),
+        ({"minibatch": 10_000}, "only 3240 frames to train on, less than one minibatch of 10000"),
+        ({"activation": "tanh"}, "unknown activation"),
+        ({"learning_rate": 0.0}, "learning_rate 0.0: expected a number above 0"),
+        ({"mask_filters": -1}, "mask_filters -1: expected a number of at least 0"),
+        ({"seed": -1}, "seed -1: expected"),
+        ({"channel_tilt": float("nan")}, "channel_tilt nan: expected"),
+    ],
+)
+def test_bad_options(store: FrameStore, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(store, options(**change))
 
 
 def test_the_verb_without_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
