@@ -66,8 +66,10 @@ def run_stage(
         True when the stage ran, False when its result was up to date.
 
     Raises:
-        ValueError: an input is missing.
+        ValueError: an input is missing, or something that no stage has made is in the way.
     """
+    if out.exists() and not (out / RECORD).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f"{out}: is there already and holds no {RECORD}; not replaced, because no stage has made it")
     input_prints = {name: fingerprint(path) for name, path in inputs.items()}
     print_of_all = _digest([__version__, dict(options), input_prints])
     if (out / RECORD).is_file() and read_json(out / RECORD)["fingerprint"] == print_of_all:

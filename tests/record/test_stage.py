@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.stage import fingerprint, run_stage
 
@@ -77,3 +78,21 @@ def test_a_folder_of_data_is_known_by_its_files(tmp_path: Path) -> None:
     before = fingerprint(tmp_path / "data")
     (tmp_path / "data" / "b").write_text("2")
     assert fingerprint(tmp_path / "data") != before
+
+
+def test_a_folder_that_no_stage_has_made_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "photos").mkdir(parents=True)
+    with pytest.raises(ValueError, match="no stage has made it"):
+        run_stage(out, build_counter([]), number=0, inputs={}, options={})
+    assert (out / "photos").is_dir()
+    (out / "photos").rmdir()
+    assert run_stage(out, build_counter([]), number=0, inputs={}, options={})
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="no stage has made it"):
+        run_stage(tmp_path / "file", build_counter([]), number=0, inputs={}, options={})
+
+
+def test_a_machine_without_git_has_a_record_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert environment()["revision"] is None
