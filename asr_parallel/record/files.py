@@ -68,6 +68,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():  # killed between the two renames
+        old.rename(path)
     for left_over in (aside, old):  # of a run that was killed
         if left_over.exists():
             shutil.rmtree(left_over)
@@ -79,5 +81,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         aside.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
         raise

@@ -49,6 +49,10 @@ def test_a_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
         (folder / "x").write_text("2")
         raise OSError(28, "No space left on device")
     assert (out / "x").read_text() == "1"
+    out.rename(tmp_path / ".out.old")  # as a kill between the two renames leaves it
+    with pytest.raises(OSError), whole_folder(out):
+        raise OSError(28, "No space left on device")
+    assert (out / "x").read_text() == "1"
     with whole_folder(out) as folder:
         (folder / "y").write_text("3")
     assert names(tmp_path) == ["out"]
