@@ -13,6 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from asr_parallel.record.files import whole_file
@@ -144,10 +145,13 @@ class DiagGmmSet:
 
     @classmethod
     def open(cls, folder: Path) -> "DiagGmmSet":
-        """Read what `save` wrote; ValueError when it is not there."""
+        """Read what `save` wrote; ValueError when it is not there or damaged."""
         if not (folder / GMM_FILE).is_file():
             raise ValueError(f"{folder}: no {GMM_FILE}; expected a GMM folder made by stage 3")
-        tensors = load_file(folder / GMM_FILE)
+        try:
+            tensors = load_file(folder / GMM_FILE)
+        except SafetensorError as error:
+            raise ValueError(f"{folder / GMM_FILE}: damaged: {error}") from error
         return cls(tensors["weights"], tensors["means"], tensors["variances"], tensors["offsets"].numpy())
 
     @classmethod

@@ -13,6 +13,7 @@ transition_scale (Kaldi: AddTransitionProbs in src/hmm/hmm-utils.h).
 """
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -142,10 +143,13 @@ class TransitionModel:
 
     @classmethod
     def open(cls, folder: Path) -> "TransitionModel":
-        """Read what `save` wrote; ValueError when it is not there."""
+        """Read what `save` wrote; ValueError when it is not there or damaged."""
         for name in ("transitions.json", "transitions.npz"):
             if not (folder / name).is_file():
                 raise ValueError(f"{folder}: no {name}; expected a model folder made by stage 3")
-        topology = Topology.from_json(read_json(folder / "transitions.json")["topology"])
-        with np.load(folder / "transitions.npz", allow_pickle=False) as arrays:
-            return cls(topology, arrays["tuples"], arrays["log_prob"])
+        try:
+            topology = Topology.from_json(read_json(folder / "transitions.json")["topology"])
+            with np.load(folder / "transitions.npz", allow_pickle=False) as arrays:
+                return cls(topology, arrays["tuples"], arrays["log_prob"])
+        except (BadZipFile, KeyError) as error:
+            raise ValueError(f"{folder}: damaged transition model: {error}") from error

@@ -145,3 +145,11 @@ def test_round_trip(gmm, tmp_path):
     assert np.array_equal(again.offsets, gmm.offsets)
     with pytest.raises(ValueError, match=r"gmm\.safetensors"):
         DiagGmmSet.open(tmp_path / "elsewhere")
+
+
+def test_a_damaged_file_is_one_line(gmm, tmp_path):
+    gmm.save(tmp_path)
+    content = (tmp_path / "gmm.safetensors").read_bytes()
+    (tmp_path / "gmm.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"gmm\.safetensors: damaged"):
+        DiagGmmSet.open(tmp_path)

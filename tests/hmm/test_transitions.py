@@ -104,3 +104,11 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_missing_model_is_one_line(reader: type, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stage 3"):
         reader.open(tmp_path)
+
+
+def test_a_damaged_model_is_one_line(tmp_path: Path) -> None:
+    TransitionModel.build(TOPOLOGY, triphone_tree()).save(tmp_path)
+    content = (tmp_path / "transitions.npz").read_bytes()
+    (tmp_path / "transitions.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="damaged transition model"):
+        TransitionModel.open(tmp_path)
