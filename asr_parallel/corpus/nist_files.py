@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from asr_parallel.corpus.transcripts import STM_IGNORED, repair_stm_text
 from asr_parallel.record.files import read_lines, write_lines
-
-IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 
 
 class CtmWord(NamedTuple):
@@ -39,7 +38,7 @@ class StmSegment:
     @property
     def ignored(self) -> bool:
         """Whether neither its words nor what was recognised in it counts."""
-        return IGNORED in self.text.upper()
+        return STM_IGNORED in self.text.upper()
 
 
 def channel_name(channel: int) -> str:
@@ -104,8 +103,8 @@ def read_stm(path: Path) -> list[StmSegment]:
         if finish < begin:
             raise ValueError(f"{path}: line {n}: the segment ends ({finish}) before it starts ({begin})")
         words = rest[1:] if rest and rest[0].startswith("<") and "," in rest[0] else rest
-        kept = [word.replace("((", "(") for word in words if word.upper() not in ("<B_ASIDE>", "<E_ASIDE>")]
-        segments.append(StmSegment(recording, channel, speaker, begin, finish, " ".join(kept)))
+        text = repair_stm_text(" ".join(words))
+        segments.append(StmSegment(recording, channel, speaker, begin, finish, text))
     if not segments:
         raise ValueError(f"{path}: holds no segment; expected an stm file")
     return segments

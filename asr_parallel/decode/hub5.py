@@ -13,6 +13,8 @@ from itertools import groupby
 
 import numpy as np
 
+from asr_parallel.corpus import transcripts
+from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts, align
 from asr_parallel.decode.glm import MappingRules
@@ -20,7 +22,7 @@ from asr_parallel.decode.word_network import NOTHING, WordNetwork, add_alternati
 
 # What Kaldi's egs/swbd/s5c/local/score_sclite.sh takes out of the hypothesis: words that the rules make optional in the
 # reference, where recognising them gains nothing and hearing them wrongly costs
-NOISES = {"[noise]", "[laughter]", "[vocalized-noise]", "[silence]", "<unk>"}
+NOISES = transcripts.NOISES | {transcripts.SILENCE, OOV_WORD}
 HESITATIONS = set("uh um eh mm hm ah huh ha er oof hee ach eee ew".split())  # noqa: SIM905
 # The halves of eval2000, by the start of a recording's name
 SUBSETS = {"swbd": "sw_", "callhome": "en_"}

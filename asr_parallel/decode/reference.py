@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from asr_parallel.corpus import transcripts
 from asr_parallel.corpus.datadir import Utterance, read_utterances
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, channel_name, read_stm
 from asr_parallel.decode.edit_distance import Counts, align
@@ -17,7 +18,7 @@ from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 from asr_parallel.decode.word_network import literal_transcript
 
-NOISES = {"[noise]", "[laughter]", "[vocalized-noise]", "[silence]"}
+NOISES = transcripts.NOISES | {transcripts.SILENCE}
 
 
 class TimedWord(Protocol):

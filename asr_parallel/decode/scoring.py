@@ -19,6 +19,7 @@ from typing import Any
 from asr_parallel.corpus.nist_files import write_ctm, write_stm, write_trn
 from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hub5 import SUBSETS
+from asr_parallel.decode.hypotheses import Weighting
 from asr_parallel.decode.reference import NOISES, Hypothesis, Reference, TimedWord
 from asr_parallel.decode.sclite import find_tool, sclite_hub5, sclite_trn
 from asr_parallel.record.files import write_json, write_lines, write_text
@@ -26,8 +27,6 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
 
 SCORER = "asr-parallel"
-
-Weighting = tuple[float, float]  # language-model weight and word insertion penalty
 
 
 @dataclass(frozen=True)
