@@ -6,9 +6,10 @@ text utt2spk segments the same as Kaldi writes them (read by people only; the ma
 ref.stm  glm          for an evaluation set scored with NIST's tools
 """
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr_parallel.record.files import write_lines
 
@@ -49,16 +50,16 @@ def read_utterances(folder: Path) -> list[Utterance]:
     """Utterances of a data folder, sorted by id.
 
     Raises:
-        ValueError: not a data folder, no utterance, or an utterance of an unknown recording.
+        ValueError: not a data folder, a damaged one, no utterance, or an utterance of an unknown recording.
     """
     from lhotse import RecordingSet, SupervisionSet
 
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
-    recordings = RecordingSet.from_file(folder / "recordings.jsonl.gz")
-    supervisions = SupervisionSet.from_file(folder / "supervisions.jsonl.gz")
-    if recordings is None or supervisions is None:  # what lhotse makes of an empty file
+    recordings = _manifest(RecordingSet, folder / "recordings.jsonl.gz")
+    supervisions = _manifest(SupervisionSet, folder / "supervisions.jsonl.gz")
+    if not recordings or not supervisions:
         raise ValueError(f"{folder}: holds no utterance")
     paths = {r.id: Path(r.sources[0].source) for r in recordings}
     utterances = []
@@ -70,3 +71,11 @@ def read_utterances(folder: Path) -> list[Utterance]:
             Utterance(s.id, s.recording_id, paths[s.recording_id], channel, s.start, s.duration, s.speaker, s.text)
         )
     return sorted(utterances, key=lambda u: u.id.encode())
+
+
+def _manifest(kind: Any, path: Path) -> list[Any]:
+    """Everything in a manifest of lhotse's, read whole: what is damaged shows only then."""
+    try:
+        return list(kind.from_file(path) or [])  # None is what lhotse makes of an empty file
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); run stage 0 again") from error

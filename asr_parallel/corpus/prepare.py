@@ -37,17 +37,17 @@ def prepare_swbd(
             raise ValueError(f"{folder}: no such folder; expected a tree of the corpus")
 
     @cache
-    def conversations() -> tuple[dict[str, list[Conversation]], Dropped]:
+    def conversations() -> dict[str, tuple[list[Conversation], list[Dropped]]]:
         found, dropped = read_conversations(audio, transcripts)
         check_conversations(found, dropped, max_bad_share)
         train, dev = hold_out_conversations(found, dev_utterances)
-        return {"train": train, "dev": dev}, dropped
+        nowhere = [c for c in found if not c.supervisions]  # in neither set; train's dropped.txt tells of them
+        return {"train": (train, [dropped, *_dropped_of(nowhere)]), "dev": (dev, [])}
 
     for set_name in ("train", "dev"):
 
         def build(folder: Path, set_name: str = set_name) -> None:
-            sets, dropped_recordings = conversations()
-            _write(folder, set_name, sets[set_name], dropped_recordings if set_name == "train" else Dropped())
+            _write(folder, set_name, *conversations()[set_name])
 
         run_stage(
             out / set_name,
@@ -65,11 +65,15 @@ def prepare_swbd(
     )
 
 
-def _write(folder: Path, set_name: str, conversations: list[Conversation], dropped_recordings: Dropped) -> None:
+def _dropped_of(conversations: list[Conversation]) -> list[Dropped]:
+    return [dropped for c in conversations for dropped in (c.dropped_sides, c.dropped)]
+
+
+def _write(folder: Path, set_name: str, conversations: list[Conversation], also_dropped: list[Dropped]) -> None:
     from lhotse import RecordingSet, SupervisionSet
 
     supervisions = [s for c in conversations for s in c.supervisions]
     recordings = RecordingSet.from_recordings(c.recording for c in conversations)
     write_data(folder, recordings, SupervisionSet.from_segments(supervisions))
-    write_dropped(folder, [dropped_recordings, *(d for c in conversations for d in (c.dropped_sides, c.dropped))])
+    write_dropped(folder, [*also_dropped, *_dropped_of(conversations)])
     log_counts(set_name, len(conversations), supervisions)

@@ -93,6 +93,16 @@ def test_manifests_are_lhotses(tree: Path, prepare: Program) -> None:
         set_current_audio_backend("default")
 
 
+def test_a_damaged_data_folder(tree: Path, prepare: Program) -> None:
+    assert prepare() == (0, "")
+    manifest = _data(tree, "dev") / "supervisions.jsonl.gz"
+    whole = manifest.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"no gzip", gzip.compress(b'{"a": 1}\n')):
+        manifest.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"supervisions\.jsonl\.gz: damaged \(.*\); run stage 0 again"):
+            read_utterances(manifest.parent)
+
+
 def test_speakers_of_conv_tab(tree: Path, prepare: Program) -> None:
     number = _transcripts(tree)[0].name[2:6]
     folder = tree / "LDC97S62" / "tables"
@@ -216,6 +226,16 @@ def test_a_side_without_transcript(tree: Path, prepare: Program) -> None:
     assert status == 1 and f"no transcript {path.name}" in error and "of 6 sides are bad" in error
     assert prepare("--max-bad-share", "0.2") == (0, "")
     assert f"no transcript {path.name}" in (_data(tree, "train") / "dropped.txt").read_text()
+
+
+def test_a_conversation_without_any_transcript_is_accounted_for(tree: Path, prepare: Program) -> None:
+    lost = _transcripts(tree)[-2:]
+    assert lost[0].name[:6] == lost[1].name[:6]
+    for path in lost:
+        path.unlink()
+    assert prepare("--max-bad-share", "0.5") == (0, "")
+    dropped = (_data(tree, "train") / "dropped.txt").read_text()
+    assert all(f"no transcript {path.name}" in dropped for path in lost)
 
 
 @pytest.mark.parametrize(
