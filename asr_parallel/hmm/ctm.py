@@ -79,7 +79,6 @@ def _write_textgrid(path: Path, num_frames: int, tiers: dict[str, tuple[Times, d
             (round(s * FRAME_SHIFT_SECONDS, 2), round((s + n) * FRAME_SHIFT_SECONDS, 2), symbols[number])
             for number, s, n in times
         ]
-        if intervals:
-            grid.addTier(textgrid.IntervalTier(name, intervals, 0.0, end))
+        grid.addTier(textgrid.IntervalTier(name, intervals, 0.0, end))
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.save(str(path), "long_textgrid", includeBlankSpaces=True)

@@ -73,20 +73,22 @@ def test_files(tmp_path):
         word_ids=lambda text: [LANG.words[word] for word in text.split()],
     )
     transitions = mono_model()[1]
-    alignments = AlignmentSet.of(["u1", "u2"], [path(SIL, A, B), path(C, A, SIL)])
+    alignments = AlignmentSet.of(["u1", "u2", "u3"], [path(SIL, A, B), path(C, A, SIL), path(SIL)])
     utterances = [
         Utterance(name, "rec", tmp_path, channel, start, 1.0, "spk", text)
-        for name, channel, start, text in (("u1", 0, 0.0, "ab"), ("u2", 1, 10.0, "ca"))
+        for name, channel, start, text in (("u1", 0, 0.0, "ab"), ("u2", 1, 10.0, "ca"), ("u3", 0, 20.0, ""))
     ]
     write_times(tmp_path, alignments, transitions, lang, utterances, textgrids=True)
     assert [tuple(w) for w in read_ctm(tmp_path / "words.ctm")] == [
         ("rec", "A", 0.06, 0.12, "ab"),
         ("rec", "B", 10.0, 0.12, "ca"),
     ]
-    assert [w.word for w in read_ctm(tmp_path / "phones.ctm")] == ["sil", "a", "b", "c", "a", "sil"]
+    assert [w.word for w in read_ctm(tmp_path / "phones.ctm")] == ["sil", "a", "b", "c", "a", "sil", "sil"]
     grid = textgrid.openTextgrid(str(tmp_path / "textgrids" / "u2.TextGrid"), includeEmptyIntervals=False)
     assert [tuple(entry) for entry in grid.getTier("words").entries] == [(0.0, 0.12, "ca")]
     assert [entry.label for entry in grid.getTier("phones").entries] == ["c", "a", "sil"]
     assert grid.maxTimestamp == pytest.approx(0.18)
+    silent = textgrid.openTextgrid(str(tmp_path / "textgrids" / "u3.TextGrid"), includeEmptyIntervals=False)
+    assert silent.tierNames == ("words", "phones") and not silent.getTier("words").entries
     with pytest.raises(ValueError, match="alignment of u2: no such utterance"):
         write_times(tmp_path, alignments, transitions, lang, utterances[:1])
