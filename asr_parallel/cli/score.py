@@ -1,6 +1,7 @@
 """Verb `score`: word error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
 
 import argparse
+import math
 from pathlib import Path
 
 from asr_parallel.record.stage import run_stage
@@ -79,8 +80,9 @@ def _lmwts(text: str) -> list[int]:
 
 def _penalties(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ValueError(
-            f"--word-ins-penalties {text}: expected numbers with commas between, such as 0,0.5,1"
-        ) from error
+        penalties = [float(part) for part in text.split(",")]
+    except ValueError:
+        penalties = []
+    if not penalties or not all(map(math.isfinite, penalties)):
+        raise ValueError(f"--word-ins-penalties {text}: expected numbers with commas between, such as 0,0.5,1")
+    return penalties

@@ -135,7 +135,12 @@ def test_verb_chooses_on_dev_and_applies_to_eval(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [("--lmwt-range=17:5", "first:last"), ("--word-ins-penalties=0,x", "expected numbers")]
+    ("option", "message"),
+    [
+        ("--lmwt-range=17:5", "first:last"),
+        ("--word-ins-penalties=0,x", "expected numbers"),
+        ("--word-ins-penalties=nan", "expected numbers"),
+    ],
 )
 def test_bad_ranges_are_one_line(tmp_path, capsys, option, message):
     command = ["score", "--lang", "l", "--data-dev", "a", "--decode-dev", "b", "--data-eval", "c", "--decode-eval", "d"]
