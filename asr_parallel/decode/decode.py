@@ -9,17 +9,14 @@ A decode folder holds
     decode.json   options, speed, counts, failures
 """
 
-import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +36,7 @@ from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
+from asr_parallel.record.workers import follow_the_parent
 
 ONE_BEST = "1best.txt"
 SUMMARY = "decode.json"
@@ -146,19 +144,6 @@ def _decode_one(job: Job, u: int) -> Result:
     )
 
 
-def _follow_the_parent() -> None:
-    """A worker leaves Ctrl-C to the parent, and ends when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_it() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()
-
-
 def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
     """Results in the order of the utterances.
 
@@ -173,7 +158,7 @@ def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
         return
     context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=_follow_the_parent)
+    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=follow_the_parent)
     try:
         yield from pool.map(_decode_one, [job] * len(rest), rest)
     finally:

@@ -21,6 +21,7 @@ from asr_parallel.features.normalisation import KIND_FILE
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
+from asr_parallel.record.workers import follow_the_parent
 
 BATCH_SECONDS = 60.0  # of audio in one call: long enough to forget call costs, short enough to stay in the cache
 PROCESSES_FROM_SECONDS = 1200.0  # less audio than this is done sooner than processes have started
@@ -90,15 +91,19 @@ def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int
         for batch in progress(batches, f"{options.kind} features", unit="batches"):
             yield from _compute_batch(batch, options)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_one_thread) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_start_worker)
+    try:
         done = pool.map(_compute_batch, batches, [options] * len(batches))
         for computed in progress(done, f"{options.kind} features", total=len(batches), unit="batches"):
             yield from computed
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     import torch
 
+    follow_the_parent()
     torch.set_num_threads(1)
 
 
