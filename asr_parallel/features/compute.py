@@ -61,6 +61,8 @@ def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int =
     Raises:
         ValueError: not a data folder, unreadable audio, bad options, or no utterance with a frame.
     """
+    if options.seed < 0 or not 0 <= options.dither < float("inf"):
+        raise ValueError(f"seed {options.seed}, dither {options.dither}: expected numbers of at least 0")
     utterances = read_utterances(data)
     skipped: list[str] = []
     origins: dict[str, tuple[str, float, float]] = {}

@@ -122,6 +122,10 @@ def test_same_seed_same_bytes_other_seed_other_words(tree: Path, tmp_path: Path)
 def test_bad_amounts_are_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         write_corpus(tmp_path, hours=0, speech="tones")
+    with pytest.raises(ValueError, match="more than 0"):
+        write_corpus(tmp_path, eval_hours=float("nan"), speech="tones")
+    with pytest.raises(ValueError, match="seed is -1; expected 0 or more"):
+        write_corpus(tmp_path, seed=-1, speech="tones")
     with pytest.raises(ValueError, match="too many"):
         write_corpus(tmp_path, hours=1000, speech="tones")
     with pytest.raises(ValueError, match="expected one of espeak, tones"):

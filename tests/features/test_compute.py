@@ -145,6 +145,13 @@ def test_unreadable_audio_is_named(data: Path, tmp_path: Path) -> None:
         made(data, tmp_path / "out")
 
 
+def test_bad_options(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seed -1, dither 0.0: expected"):
+        made(data, tmp_path / "seed", seed=-1)
+    with pytest.raises(ValueError, match="dither nan: expected"):
+        made(data, tmp_path / "dither", dither=float("nan"))
+
+
 def test_the_verb(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["make-features", "--data", str(data), "--kind", "mfcc", "--out", str(tmp_path / "E"), "--jobs", "1"]
     assert main(command) == 0

@@ -107,8 +107,10 @@ def write_corpus(
     Raises:
         ValueError: an amount that cannot be made, or the optional package is missing.
     """
-    if hours <= 0 or eval_hours <= 0:
+    if not all(0 < h < float("inf") for h in (hours, eval_hours)):
         raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected 0 or more")
     if speech not in tree.ENGINES:
         raise ValueError(f"speech is {speech!r}; expected one of {', '.join(tree.ENGINES)}")
     if speech == "espeak":
