@@ -146,7 +146,7 @@ def test_unreadable_audio_is_named(data: Path, tmp_path: Path) -> None:
 
 
 def test_bad_options(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="seed -1, dither 0.0: expected"):
+    with pytest.raises(ValueError, match=r"seed -1, dither 0\.0: expected"):
         made(data, tmp_path / "seed", seed=-1)
     with pytest.raises(ValueError, match="dither nan: expected"):
         made(data, tmp_path / "dither", dither=float("nan"))
