@@ -82,6 +82,8 @@ run_stages() {
     if declare -F "stage_$n" > /dev/null; then
       log "stage $n"
       "stage_$n"
+    elif ((stage == stop_stage)); then
+      log "stage $n: this recipe has none"
     fi
   done
 }

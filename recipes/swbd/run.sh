@@ -88,7 +88,8 @@ esac
 fbank_opts=()
 train_fbank_opts=()
 frames_opts=()
-dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation")
+dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation" --minibatch 512
+  --max-epochs 7 --halve-from 4 --channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 decode_opts=()
 score_opts=()
 
