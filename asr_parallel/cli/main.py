@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "make-frames": ("asr_parallel.cli.make_frames", "make the frame store of a network (stage 4)"),
     "train-dnn": ("asr_parallel.cli.train_dnn", "train a network on a frame store (stage 6)"),
     "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
+    "leave-speaker-out": ("asr_parallel.cli.leave_speaker_out", "treat a training speaker as unseen (stage 0)"),
     "lang": ("asr_parallel.cli.lang", "make lexicon and lang folder (stage 1)"),
     "make-graph": ("asr_parallel.cli.make_graph", "build the decoding graph HCLG (stage 7)"),
     "decode": ("asr_parallel.cli.decode", "decode features into lattices (stage 7)"),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lhotse import RecordingSet, SupervisionSet
+
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.swbd import Conversation
 from asr_parallel.record.log import logger
@@ -78,26 +80,29 @@ def _linked_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conv
     return list(groups.values())
 
 
-def leave_speaker_out(data_folder: Path, speaker: str, out: Path) -> None:
-    """Split a data folder into `out`/train (everyone else) and `out`/dev (`speaker` alone).
+def leave_speaker_out(data: Path, speaker: str, out: Path) -> None:
+    """Make data sets in `out` that treat one training speaker as unseen: train, dev and eval.
 
     For choosing settings that must work on unseen speakers without ever looking at the test set.
 
-    Raises:
-        ValueError: the folder has no such speaker, or no other.
-    """
-    from lhotse import RecordingSet, SupervisionSet
+    Args:
+        data: folder of data folders train and dev.
+        speaker: `out`/eval is this speaker's part of train; `out`/train and `out`/dev are everyone else's of each.
 
-    recordings = {r.id: r for r in RecordingSet.from_file(data_folder / "recordings.jsonl.gz")}
-    supervisions = list(SupervisionSet.from_file(data_folder / "supervisions.jsonl.gz"))
-    speakers = sorted({s.speaker for s in supervisions})
-    if speaker not in speakers or len(speakers) < 2:
-        raise ValueError(f"{data_folder}: cannot leave out speaker {speaker!r}; its speakers: {', '.join(speakers)}")
-    for set_name, left_out in (("train", False), ("dev", True)):
-        kept = [s for s in supervisions if (s.speaker == speaker) is left_out]
-        used = {s.recording_id for s in kept}
-        write_data(
-            out / set_name,
-            RecordingSet.from_recordings(r for key, r in recordings.items() if key in used),
-            SupervisionSet.from_segments(kept),
-        )
+    Raises:
+        ValueError: train has no such speaker, or a set no other.
+    """
+    for source, parts in (("train", {"train": False, "eval": True}), ("dev", {"dev": False})):
+        recordings = {r.id: r for r in RecordingSet.from_file(data / source / "recordings.jsonl.gz")}
+        supervisions = list(SupervisionSet.from_file(data / source / "supervisions.jsonl.gz"))
+        for part, left_out in parts.items():
+            kept = [s for s in supervisions if (s.speaker == speaker) is left_out]
+            if not kept:
+                speakers = ", ".join(sorted({s.speaker for s in supervisions}))
+                raise ValueError(f"{data / source}: cannot leave out speaker {speaker!r}; its speakers: {speakers}")
+            used = {s.recording_id for s in kept}
+            write_data(
+                out / part,
+                RecordingSet.from_recordings(r for key, r in recordings.items() if key in used),
+                SupervisionSet.from_segments(kept),
+            )

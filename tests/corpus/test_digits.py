@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr_parallel.cli.main import main
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.digit_lists import DigitUtterance, generate_lists, read_lists
@@ -77,12 +78,14 @@ def test_leaving_a_speaker_out(digit_corpus: Path, lists: Path, tmp_path: Path) 
         file.write("bob-a0 bob 10 4_bob_0.wav 10\n")
         text.write("bob-a0 four\n")
     prepare_digits(digit_corpus, lists, tmp_path / "E")
-    leave_speaker_out(tmp_path / "E" / "data" / "train", "bob", tmp_path / "F")
+    leave = ["leave-speaker-out", "--data", str(tmp_path / "E" / "data"), "--speaker"]
+    assert main([*leave, "bob", "--out", str(tmp_path / "F")]) == 0
     assert [u.id for u in read_utterances(tmp_path / "F" / "train")] == ["ann-a0"]
-    [left_out] = read_utterances(tmp_path / "F" / "dev")
+    assert {u.speaker for u in read_utterances(tmp_path / "F" / "dev")} == {"ann"}
+    [left_out] = read_utterances(tmp_path / "F" / "eval")
     assert left_out.id == "bob-a0" and left_out.path.is_file()
     with pytest.raises(ValueError, match="cannot leave out speaker 'eve'; its speakers: ann, bob"):
-        leave_speaker_out(tmp_path / "E" / "data" / "train", "eve", tmp_path / "G")
+        leave_speaker_out(tmp_path / "E" / "data", "eve", tmp_path / "G")
 
 
 def _write(path: Path, rate: int = 8000, channels: int = 1, length: int = 800) -> None:

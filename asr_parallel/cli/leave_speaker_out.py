@@ -1,0 +1,25 @@
+"""`asr-parallel leave-speaker-out`: data sets in which a training speaker is the unseen one (stage 0)."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("--data", type=Path, metavar="E/data", required=True, help="folder with train and dev")
+    parser.add_argument("--speaker", required=True, help="of train; becomes eval and leaves train and dev")
+    parser.add_argument("--out", type=Path, metavar="F/data", required=True, help="folder to make: train, dev and eval")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the data sets."""
+    from asr_parallel.corpus.split import leave_speaker_out
+    from asr_parallel.record.stage import run_stage
+
+    run_stage(
+        args.out,
+        lambda folder: leave_speaker_out(args.data, args.speaker, folder),
+        number=0,
+        inputs={"train": args.data / "train", "dev": args.data / "dev"},
+        options={"speaker": args.speaker},
+    )
