@@ -5,6 +5,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 
 from asr_parallel import __version__
 from asr_parallel.record.log import logger, set_up_logging
@@ -62,6 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         logger.debug("", exc_info=True)
         print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except BrokenExecutor as error:
+        print(
+            f"asr-parallel {args.verb}: error: a worker process died, killed for lack of memory perhaps"
+            f" (fewer --jobs need less): {_one_line(error)}",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(f"asr-parallel {args.verb}: interrupted; nothing half-written is left", file=sys.stderr)

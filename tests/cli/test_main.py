@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,14 @@ def test_a_full_disk_is_one_line_for_arrays_models_and_fsts_too(tmp_path: Path) 
     assert done.returncode == 1 and len(errors) == 3 and "Traceback" not in done.stderr
     assert "is the disk full?" in errors[0] and "too large" in errors[1] and ".fst: cannot be written" in errors[2]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_was_killed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died(_: object) -> None:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr("asr_parallel.cli.results.run", died)
+    assert main(["results", "--exp", "nowhere"]) == 1
+    assert "a worker process died" in capsys.readouterr().err.splitlines()[-1]

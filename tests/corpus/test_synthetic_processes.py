@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from multiprocessing import active_children
 
@@ -39,5 +40,5 @@ def test_a_caller_who_stops_leaves_nothing_running() -> None:
 
 
 def test_a_process_that_dies_is_an_error_not_a_wait() -> None:
-    with pytest.raises(RuntimeError, match="status 3 before its work was done"):
+    with pytest.raises(BrokenExecutor, match="status 3 before its work was done"):
         list(in_fresh_processes([partial(os._exit, 3)], 1, __name__))

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -23,7 +24,7 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
 
     Raises:
         Exception: whatever a call raises; then, and when the caller stops, the running processes are ended.
-        RuntimeError: a process died.
+        BrokenExecutor: a process died.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
@@ -71,7 +72,7 @@ def _result(connection: Connection, process: BaseProcess) -> Any:
         value, error = connection.recv()
     except EOFError:
         process.join()
-        raise RuntimeError(f"a process ended with status {process.exitcode} before its work was done") from None
+        raise BrokenExecutor(f"a process ended with status {process.exitcode} before its work was done") from None
     process.join()
     connection.close()
     if error is not None:
