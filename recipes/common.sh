@@ -89,9 +89,9 @@ run_stages() {
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further options of single verbs: fbank_opts,
-# train_fbank_opts (make-features for the DNN, all sets and train), frames_opts (make-frames), dnn_opts (train-dnn),
-# decode_opts and score_opts.
+# folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
+# options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
+# (make-frames), dnn_opts (train-dnn), decode_opts and score_opts.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more

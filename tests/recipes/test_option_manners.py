@@ -18,6 +18,7 @@ options=(stage stop_stage use_noise corpus hidden_dim)
 usage() {{ echo "Usage: toy/run.sh [options]"; echo " e.g.: toy/run.sh --stage 2"; }}
 stage_2() {{ echo "two with '$corpus' $use_noise $hidden_dim"; }}
 stage_4() {{ echo "four"; }}
+unset -f stage_3 stage_6 stage_7  # the shared ones
 parse_options "$@"
 run_stages
 """
@@ -38,6 +39,11 @@ def test_stages_from_and_to(recipe: Path) -> None:
     assert run(recipe).stdout == "two with '' false 512\nfour\n"
     assert run(recipe, "--stage", "3").stdout == "four\n"
     assert run(recipe, "--stage", "2", "--stop-stage", "2").stdout == "two with '' false 512\n"
+
+
+def test_a_stage_that_the_recipe_has_not_says_so(recipe: Path) -> None:
+    done = run(recipe, "--stage", "5", "--stop-stage", "5")
+    assert done.returncode == 0 and "stage 5: this recipe has none" in done.stderr
 
 
 def test_values_keep_spaces_and_shell_characters(recipe: Path) -> None:
