@@ -44,7 +44,8 @@ def test_a_missing_input_is_one_line_and_status_1(tmp_path: Path, capsys: pytest
 
 
 SLOW_VERB = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job is started without
 from pathlib import Path
 from asr_parallel.cli import main as program
 from asr_parallel.record.stage import run_stage

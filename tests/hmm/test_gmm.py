@@ -45,7 +45,8 @@ def test_log_likelihoods_directly(gmm, num_frames):
     found = gmm.log_likelihoods(x)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
-    np.testing.assert_array_equal(gmm.log_likelihoods(x, [2, 0]), found[:, [2, 0]])
+    # a product with fewer columns may round differently, depending on the BLAS and its threads
+    np.testing.assert_allclose(gmm.log_likelihoods(x, [2, 0]), found[:, [2, 0]], rtol=1e-5, atol=1e-4)
 
 
 def test_wrong_dimension(gmm):
