@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from lhotse import RecordingSet, SupervisionSet
 
+from asr_parallel.corpus import eval2000, swbd
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.eval2000 import read_stm, utterance_id
@@ -289,3 +290,16 @@ def test_an_unchanged_corpus_is_not_read_again(tree: Path, prepare: Program) -> 
     assert (_data(tree, "train") / "stage.json").read_bytes() == before
     manifest = gzip.decompress((_data(tree, "train") / "recordings.jsonl.gz").read_bytes()).splitlines()
     assert all(".partial" not in json.loads(line)["sources"][0]["source"] for line in manifest)
+
+
+def test_a_full_size_corpus_of_other_counts_than_the_released_one_is_warned_of(
+    prepare: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert swbd.REAL_CONVERSATIONS == (2435, 2438) and (eval2000.REAL_FILES, eval2000.REAL_UTTERANCES) == (40, 4459)
+    monkeypatch.setattr(swbd, "FULL_SIZE_CONVERSATIONS", 1)
+    monkeypatch.setattr(eval2000, "REAL_FILES", 1)
+    warnings: list[str] = []
+    monkeypatch.setattr(swbd.logger, "warning", lambda text, *values: warnings.append(text % values))
+    assert prepare()[0] == 0
+    assert any("conversations; LDC97S62 has 2438 (some pressings 2435)" in line for line in warnings)
+    assert any("the released set has 1 and 4459" in line for line in warnings)
