@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from asr_parallel.cli.max_bad_share import add_max_bad_share
 from asr_parallel.corpus.kaldi_dir import import_kaldi
-from asr_parallel.corpus.validate import MAX_BAD_SHARE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="the data folder to make")
     parser.add_argument("--sampling-rate", type=int, default=8000, help="of all recordings, Hz (default: %(default)s)")
-    parser.add_argument(
-        "--max-bad-share",
-        type=float,
-        default=MAX_BAD_SHARE,
-        help="share of utterances that may be left out as bad before it is an error (default: %(default)s)",
-    )
+    add_max_bad_share(parser)
 
 
 def run(args: argparse.Namespace) -> None:

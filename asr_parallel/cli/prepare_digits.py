@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from asr_parallel.cli.max_bad_share import add_max_bad_share
 from asr_parallel.corpus.digits import HOW_TO_GET, TEST_SPEAKERS, prepare_digits
-from asr_parallel.corpus.validate import MAX_BAD_SHARE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="speakers held out for testing when lists are generated (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of generated lists (default: %(default)s)")
-    parser.add_argument(
-        "--max-bad-share",
-        type=float,
-        default=MAX_BAD_SHARE,
-        help="share of a set's utterances that may be left out as bad before it is an error (default: %(default)s)",
-    )
+    add_max_bad_share(parser)
 
 
 def run(args: argparse.Namespace) -> None:

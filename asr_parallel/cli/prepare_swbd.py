@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from asr_parallel.cli.max_bad_share import add_max_bad_share
 from asr_parallel.corpus.prepare import prepare_swbd
-from asr_parallel.corpus.validate import MAX_BAD_SHARE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="held out from training, whole conversations (default: 4000 of the full corpus, 7 %% of a small one)",
     )
-    parser.add_argument(
-        "--max-bad-share",
-        type=float,
-        default=MAX_BAD_SHARE,
-        help="share of recordings, sides or utterances that may be bad before it is an error (default: %(default)s)",
-    )
+    add_max_bad_share(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,0 +1,15 @@
+"""The option --max-bad-share, the same for every verb that reads a corpus."""
+
+import argparse
+
+from asr_parallel.corpus.validate import MAX_BAD_SHARE
+
+
+def add_max_bad_share(parser: argparse.ArgumentParser) -> None:
+    """How much of a corpus may be bad."""
+    parser.add_argument(
+        "--max-bad-share",
+        type=float,
+        default=MAX_BAD_SHARE,
+        help="share of recordings, sides or utterances that may be bad before it is an error (default: %(default)s)",
+    )
