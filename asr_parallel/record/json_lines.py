@@ -1,0 +1,49 @@
+"""A file of JSON objects, one a line, that grows while a program runs and survives its being killed."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from asr_parallel.record.files import write_lines
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file. A last line that was cut off while it was written is left out.
+
+    Raises:
+        ValueError: another line is not a JSON object; names the file and the line.
+    """
+    lines = path.read_bytes().split(b"\n")
+    values = []
+    for number, line in enumerate(lines[:-1], start=1):  # after the last newline nothing, or a part of a line
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is not valid JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: line {number}: expected a JSON object")
+        values.append(value)
+    return values
+
+
+class JsonLines:
+    """Appends to such a file.
+
+    The file is opened for each line and closed after it: what is written is there for others to read, and an error
+    (a full disk) is raised by the line it is about.
+    """
+
+    def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Of a file that is there already only the lines `keep` says yes to stay; `kept` are those."""
+        self._path = path
+        self.kept = [value for value in read_json_lines(path) if keep(value)] if path.exists() else []
+        write_lines(path, map(_line, self.kept))
+
+    def append(self, value: Mapping[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(value) + "\n")
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
