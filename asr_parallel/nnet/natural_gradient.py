@@ -55,8 +55,8 @@ class OnlineNaturalGradient:
         H, J        H_t, J_t  x W^T, H^T x
         Y           Y_t       R T = E^(-1/2) [eta/N J + (1 - eta) (D + rho) W]
         Z, c, U     Z_t, C_t, U_t   Y Y^T = U C U^T
-        K           R         rank
-        R           -         (in shapes) replicas
+
+    (In shapes, K is the rank and R the number of replicas.)
 
     Applying. R has orthonormal rows, so G has eigenvalue beta + d_i along its rows and beta elsewhere, and
     beta G^-1 = I - R^T diag(d / (beta + d)) R = I - W^T W. Hence y = x - H W: two thin products, no inverse. The factor
@@ -74,11 +74,12 @@ class OnlineNaturalGradient:
 
     Directions of noise. With fewer rows than K, or after a jump of scale, Y has fewer than K directions in it and the
     rest of its space is rounding error. Kaldi orthonormalises that error and keeps it as directions; here fixed
-    pseudo-random ones take its place, so that results depend on the data alone. Either way they start without variance
-    and turn to where there is some.
+    pseudo-random ones take its place, so that results depend on the data and not on the order of sums. Either way they
+    start with the least variance and turn to where there is more.
 
-    Not at finite values (an input with NaN, an overflow) a replica keeps its estimate; its y and scale are not finite.
-    On a GPU, calls that do not update never wait for it; of those that do, only the eigen-decomposition may.
+    A replica whose next estimate is not finite (an input with NaN, an overflow) keeps the one it has; its y and scale
+    are then not finite either, and the caller's to leave out. On a GPU, calls that do not update never wait for it; of
+    those that do, only the eigen-decomposition may. Products in TF32 would need a greater NOISE.
 
     Defaults: Kaldi's class OnlineNaturalGradient.
     """
@@ -181,12 +182,12 @@ class OnlineNaturalGradient:
         eta = min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
-        J = (H * (eta / num_rows / unit).float()[:, None, None]).mT @ x
-        kept = (1 - eta) * (d + rho[:, None]) / unit[:, None]
-        Y = torch.addcmul(J.double(), kept[:, :, None], self.W.double())
-        Y *= self._e(rho, d).rsqrt()[:, :, None]
+        new = self._e(rho, d).rsqrt() / unit[:, None]
+        old = (1 - eta) * (d + rho[:, None]) * new
+        scaled_J = (H * (eta / num_rows * new).float()[:, None, :]).mT @ x
+        Y = torch.addcmul(scaled_J.double(), old[:, :, None], self.W.double())
         Z = Y @ Y.mT
-        finite = Z.isfinite().all(2).all(1)
+        finite = Z.sum((1, 2)).isfinite()
         eye = torch.eye(self.rank, dtype=Z.dtype, device=Z.device)
         return _Update(eta, unit, Y, torch.where(finite[:, None, None], Z, eye))
 
@@ -206,7 +207,7 @@ class OnlineNaturalGradient:
         W = (self._e(rho, d).sqrt()[:, :, None] * R).float()
         rho, d = rho.float(), d.float()
 
-        good = orthonormal & W.isfinite().all(2).all(1) & rho.isfinite() & d.isfinite().all(1)
+        good = orthonormal & (W.sum((1, 2)) + d.sum(1) + rho).isfinite()
         self.W = torch.where(good[:, None, None], W, self.W)
         self.rho = torch.where(good, rho, self.rho)
         self.d = torch.where(good[:, None], d, self.d)
@@ -256,7 +257,7 @@ def precondition_together(
             updates.append((preconditioner, preconditioner._collect(wide, H, trace)))
         y = y.to(x.dtype)
         left = _sum_of_squares(y)
-        results.append((y, torch.where(trace > 0, (trace / left).sqrt(), 1.0)))
+        results.append((y, torch.where((trace == 0) | (left == 0), 1.0, (trace / left).sqrt())))
         preconditioner.t += 1
     _update(updates)
     return results
