@@ -88,7 +88,7 @@ class OnlineNaturalGradient:
         self,
         replicas: int,
         dim: int,
-        rank: int = 40,  # at most dim - 1
+        rank: int = 40,  # cut to dim - 1; with dim 1 that is 0, and y = x
         update_period: int = 1,  # calls
         num_samples_history: float = 2000.0,  # rows
         alpha: float = 4.0,  # this and the next: also the paper's
@@ -160,11 +160,14 @@ class OnlineNaturalGradient:
             raise ValueError(f"natural gradient: input of {x.dtype}; expected torch.float32 or torch.bfloat16")
 
     def _updating(self) -> bool:
-        return self.t <= NUM_INITIAL_UPDATES or (self.t - NUM_INITIAL_UPDATES) % self.update_period == 0
+        due = self.t <= NUM_INITIAL_UPDATES or (self.t - NUM_INITIAL_UPDATES) % self.update_period == 0
+        return due and self.rank > 0
 
     def _initial_passes(self, num_rows: int) -> int:
         """Updates on the first minibatch before it is preconditioned; more do not help when K rows cannot span K."""
-        return 0 if self.t > 0 else 1 if num_rows <= self.rank else INITIAL_PASSES
+        if self.t > 0 or self.rank == 0:
+            return 0
+        return 1 if num_rows <= self.rank else INITIAL_PASSES
 
     def _apply(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y, and H in the type of x."""
