@@ -68,9 +68,8 @@ class OnlineNaturalGradient:
     (tr(T) - sum c^(1/2)) / (D - K), so tr(F) = tr(T). Then rho and d are kept above delta max(c^(1/2)) and epsilon.
     Everything small is in float64 and relative to tr(T), which takes the fourth powers of the data out of Z.
 
-    Y is formed with (D + rho) W rather than from R F: the same algebraically, but it contracts errors of
-    orthogonality where the other amplifies them. Z is formed as the product of that very Y, not by way of K = J J^T and
-    L = H^T H, so that the next R is orthonormal to rounding, however Y came about.
+    The paper assembles Z from K = J J^T and L = H^T H, taking W W^T = E for granted, and now and then orthonormalises R
+    anew. Here Z is the product of the very Y, in float64: the next R is orthonormal whatever errors W has gathered.
 
     Directions of noise. With fewer rows than K, or after a jump of scale, Y has fewer than K directions in it and the
     rest of its space is rounding error. Kaldi orthonormalises that error and keeps it as directions; here fixed
@@ -80,18 +79,16 @@ class OnlineNaturalGradient:
     A replica whose next estimate is not finite (an input with NaN, an overflow) keeps the one it has; its y and scale
     are then not finite either, and the caller's to leave out. On a GPU, calls that do not update never wait for it; of
     those that do, only the eigen-decomposition may. Products in TF32 would need a greater NOISE.
-
-    Defaults: Kaldi's class OnlineNaturalGradient.
     """
 
     def __init__(
         self,
         replicas: int,
         dim: int,
-        rank: int = 40,  # cut to dim - 1; with dim 1 that is 0, and y = x
+        rank: int = 40,  # this and all below: Kaldi. Cut to dim - 1; with dim 1 that is 0, and y = x
         update_period: int = 1,  # calls
         num_samples_history: float = 2000.0,  # rows
-        alpha: float = 4.0,  # this and the next: also the paper's
+        alpha: float = 4.0,
         epsilon: float = 1e-10,
         delta: float = 5e-4,
         device: torch.device | str = "cpu",

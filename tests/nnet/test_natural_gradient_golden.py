@@ -1,7 +1,7 @@
 """Natural gradient against streams that went through Kaldi's own class.
 
-golden_natural_gradient.npz holds the first minibatches of two streams, rank 20 and period 4, float32: many_* has 64 rows
-of 50 dimensions (y: only its first 4 rows), few_* 10 rows of 40. A folder with the whole streams, ng_in.npz and
+golden_natural_gradient.npz holds the first minibatches of two streams, rank 20 and period 4, float32: many_* has 64
+rows of 50 dimensions (y: only its first 4 rows), few_* 10 rows of 40. A folder with the whole streams, ng_in.npz and
 ng_few.npz, can be named by ASR_PARALLEL_GOLDEN.
 """
 
