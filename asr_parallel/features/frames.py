@@ -115,6 +115,19 @@ class FrameStore:
         parts = [np.arange(self.offsets[u] + self.context, self.offsets[u + 1] - self.context) for u in utterances]
         return np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
+    def groups(self, by: str) -> list[str]:
+        """What must not be torn apart: of each utterance its source ("utterance") or its source's speaker ("speaker").
+
+        Raises:
+            ValueError: any other `by`.
+        """
+        if by == "utterance":
+            return self.sources
+        if by == "speaker":
+            speaker_of = dict(zip(self.ids, self.speakers, strict=True))
+            return [speaker_of[source] for source in self.sources]
+        raise ValueError(f"cannot split by {by!r}; expected utterance or speaker")
+
     def split(self, held_out: float, by: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Choose utterances to train on and to hold out: two arrays of numbers into ids.
 
@@ -127,13 +140,10 @@ class FrameStore:
         Raises:
             ValueError: bad arguments or too little data to cut in two.
         """
-        if by not in ("utterance", "speaker") or not 0 < held_out < 1:
-            raise ValueError(
-                f"held-out share {held_out} by {by}: expected a share between 0 and 1 by utterance or speaker"
-            )
+        if not 0 < held_out < 1:
+            raise ValueError(f"held-out share {held_out}: expected a number between 0 and 1")
         is_copy = np.array([i != source for i, source in zip(self.ids, self.sources, strict=True)])
-        speaker_of = {i: speaker for i, speaker in zip(self.ids, self.speakers, strict=True)}
-        group = self.sources if by == "utterance" else [speaker_of[source] for source in self.sources]
+        group = self.groups(by)
         names = sorted(set(group))
         if len(names) < 2:
             raise ValueError(f"only {len(names)} {by}(s) in the frame store; too few to hold some out")

@@ -1,0 +1,136 @@
+"""How the frames of a minibatch get from the frame store to the device: three ways, the same minibatches.
+
+mapped     CPU: gathered from the memory map and converted, in the thread that prepares ahead
+pinned     GPU without room for the store: gathered into pinned memory as float16, copied on a stream of its own
+resident   the whole store on the device, gathered there; what is sent is an epoch's order, and the variation if any
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.training.channel import DrawnVariation
+
+RESIDENT_SHARE = 0.5  # of the free memory that the store may take; the rest is for the network and its minibatches
+UPLOAD_ROWS = 1 << 20
+PIECE_VALUES = 1 << 15  # smaller jobs torch does in the thread that asks: other cores stay the network's
+
+
+class Loader(Protocol):
+    """Prepares minibatches of (R, B) rows of the store, in another thread, and finishes them in the consumer's."""
+
+    def upload(self, order: np.ndarray) -> Any:
+        """An epoch's (R, N) rows in the form that `prepare` wants, an array or tensor."""
+
+    def prepare(self, rows: Any, drawn: DrawnVariation) -> Any:
+        """All that can be done ahead. `drawn` is for R * B examples."""
+
+    def finish(self, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Spliced frames (R, B, spliced_dim), labels (R, B) int64 on the device, ready for the current stream."""
+
+
+def make_loader(store: FrameStore, dtype: torch.dtype, device: torch.device, resident: bool | None = None) -> Loader:
+    """The loader for a device. resident: whether the store is to live on it; None: on a GPU with room for it."""
+    on_gpu = device.type == "cuda"
+    if resident or (resident is None and on_gpu and _fits(store, device)):
+        return ResidentLoader(store, dtype, device)
+    return PinnedLoader(store, dtype, device) if on_gpu else MappedLoader(store, dtype)
+
+
+def _fits(store: FrameStore, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return store.frames.nbytes + store.labels.nbytes <= RESIDENT_SHARE * free
+
+
+def _labels(store: FrameStore, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(store.labels[rows].astype(np.int64))
+
+
+def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnVariation, out: Tensor) -> None:
+    """Spliced frames of (R, B) rows into out (R, B, spliced_dim), converted and varied, in pieces that fit a cache."""
+    rows, out = rows.reshape(-1), out.flatten(0, 1)
+    step = max(1, PIECE_VALUES // store.spliced_dim)
+    for start in range(0, len(rows), step):
+        stop = min(start + step, len(rows))
+        out[start:stop] = torch.from_numpy(store.gather(rows[start:stop]))
+        drawn.part(start, stop).apply(out[start:stop])
+
+
+class MappedLoader:
+    """From the memory map to tensors of the CPU."""
+
+    def __init__(self, store: FrameStore, dtype: torch.dtype) -> None:
+        self._store, self._dtype = store, dtype
+
+    def upload(self, order: np.ndarray) -> np.ndarray:
+        return order
+
+    def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor]:
+        spliced = torch.empty((*rows.shape, self._store.spliced_dim), dtype=self._dtype)
+        _gather(self._store, rows, drawn.to(spliced), spliced)
+        return spliced, _labels(self._store, rows)
+
+    def finish(self, prepared: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return prepared
+
+
+class PinnedLoader:
+    """From the memory map through pinned memory to a GPU. torch's pinned memory is reused once its copy is done."""
+
+    def __init__(self, store: FrameStore, dtype: torch.dtype, device: torch.device) -> None:
+        self._store, self._dtype, self._device = store, dtype, device
+        self._stream = torch.cuda.Stream(device)
+
+    def upload(self, order: np.ndarray) -> np.ndarray:
+        return order
+
+    def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor, torch.cuda.Event]:
+        halves = torch.empty((*rows.shape, self._store.spliced_dim), dtype=torch.float16, pin_memory=True)
+        _gather(self._store, rows, DrawnVariation(None, None), halves)
+        labels = _labels(self._store, rows).pin_memory()
+        drawn = drawn.pinned()
+        with torch.cuda.stream(self._stream):
+            spliced = halves.to(self._device, non_blocking=True).to(self._dtype)
+            drawn.to(spliced).apply(spliced.flatten(0, 1))
+            return spliced, labels.to(self._device, non_blocking=True), self._stream.record_event()
+
+    def finish(self, prepared: tuple[Tensor, Tensor, torch.cuda.Event]) -> tuple[Tensor, Tensor]:
+        spliced, labels, arrived = prepared
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(arrived)
+        for tensor in (spliced, labels):
+            tensor.record_stream(current)  # the side stream must not reuse its memory before the current one is done
+        return spliced, labels
+
+
+class ResidentLoader:
+    """The whole store on the device as float16; one copy of (P, D) frames and (P,) labels."""
+
+    def __init__(self, store: FrameStore, dtype: torch.dtype, device: torch.device) -> None:
+        self._dtype, self._device = dtype, device
+        self._window = torch.arange(-store.context, store.context + 1, device=device)
+        self._frames, self._labels = _on_device(store.frames, device), _on_device(store.labels, device)
+
+    def upload(self, order: np.ndarray) -> Tensor:
+        return torch.from_numpy(order).to(self._device)
+
+    def prepare(self, rows: Tensor, drawn: DrawnVariation) -> tuple[Tensor, DrawnVariation]:
+        return rows, drawn.pinned() if self._device.type == "cuda" else drawn
+
+    def finish(self, prepared: tuple[Tensor, DrawnVariation]) -> tuple[Tensor, Tensor]:
+        rows, drawn = prepared[0].long(), prepared[1]
+        spliced = self._frames[rows.unsqueeze(-1) + self._window].flatten(-2).to(self._dtype)
+        drawn.to(spliced).apply(spliced.flatten(0, 1))
+        return spliced, self._labels[rows].long()
+
+
+def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A memory-mapped array copied to the device, a part at a time."""
+    sample = torch.from_numpy(np.empty(0, dtype=array.dtype))
+    out = torch.empty(array.shape, dtype=sample.dtype, device=device)
+    for start in range(0, len(array), UPLOAD_ROWS):
+        out[start : start + UPLOAD_ROWS] = torch.from_numpy(np.array(array[start : start + UPLOAD_ROWS]))
+    return out

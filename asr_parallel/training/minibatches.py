@@ -1,0 +1,162 @@
+"""Workers' shares of a frame store, shuffled frame by frame, cut into minibatches and made ready ahead of time.
+
+What a worker sees follows from (seed, worker, epoch, minibatch) alone: not from the process it runs in, from the
+workers beside it, from the device, or from what was trained before. A resumed epoch skips without reading anything.
+"""
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.training.channel import DrawnVariation, Variation, stacked
+from asr_parallel.training.loaders import make_loader
+
+AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
+ORDER, VARIATION, SHARES = 0, 1, 2  # keep apart what the same counters are used for
+
+
+def counted_seed(seed: int, *counters: int) -> np.random.SeedSequence:
+    """Seed of the random numbers with these counters: numpy's SeedSequence of `seed`, the counters its spawn key.
+
+    It hashes all of them, so that neighbouring counters give unrelated streams.
+    """
+    return np.random.SeedSequence(seed, spawn_key=counters)
+
+
+class Minibatches:
+    """Minibatches of R workers, stacked.
+
+    minibatches_per_epoch, frames_per_epoch: of one worker, the same for all: the smallest share decides, and frames
+        short of a whole minibatch are left out, others in each epoch.
+    waited_seconds: how long the consumer has waited for data.
+    """
+
+    def __init__(
+        self,
+        store: FrameStore,
+        shares: Sequence[np.ndarray],
+        workers: Sequence[int],
+        minibatch: int,
+        seed: int,
+        variation: Variation | None,
+        dtype: torch.dtype,
+        device: torch.device,
+        resident: bool | None = None,
+    ) -> None:
+        """Nothing is read yet, except that a store which is to live on the device is copied there.
+
+        Args:
+            shares: for each worker the rows of the store (real frames) it trains on.
+            workers: numbers of the workers, from 0; one a share.
+            minibatch: B, frames of one worker.
+            seed: of order and variation, not negative.
+            variation: None for frames as they are.
+            dtype: of the spliced frames.
+            device: where the minibatches are wanted.
+            resident: whether the whole store is kept on the device; None: on a GPU with room for it.
+
+        Raises:
+            ValueError: minibatch or seed out of range; a share that is empty or smaller than a minibatch.
+        """
+        assert len(shares) == len(workers) == len(set(workers)) > 0
+        if minibatch < 1 or seed < 0:
+            raise ValueError(f"minibatch {minibatch}, seed {seed}: expected at least one frame and a seed from 0")
+        for worker, share in zip(workers, shares, strict=True):
+            if len(share) < minibatch:
+                raise ValueError(f"worker {worker}: only {len(share)} frames, less than one minibatch of {minibatch}")
+        self.minibatches_per_epoch = min(map(len, shares)) // minibatch
+        self.frames_per_epoch = self.minibatches_per_epoch * minibatch
+        self.waited_seconds = 0.0
+        self._shares, self._workers = list(shares), list(workers)
+        self._minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
+        self._variation = variation or Variation()
+        self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
+        self._loader = make_loader(store, dtype, torch.device(device), resident)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The minibatches of epoch `number`, from minibatch `first` on.
+
+        Spliced frames (R, B, spliced_dim) of the dtype, labels (R, B) int64, both on the device and the caller's to
+        keep or change. Closing the iterator ends its thread; what goes wrong in the thread is raised here.
+        """
+        began = time.monotonic()
+        order = self._loader.upload(self._order(number))
+        last, size = self.minibatches_per_epoch, self._minibatch
+
+        def prepare(k: int) -> Any:
+            return self._loader.prepare(order[:, k * size : (k + 1) * size], self._draw(number, k))
+
+        pool = ThreadPoolExecutor(1, thread_name_prefix="minibatches")
+        try:
+            coming: deque[Future] = deque(pool.submit(prepare, k) for k in range(first, min(first + AHEAD, last)))
+            for k in range(first, last):
+                prepared = coming.popleft().result()
+                if k + AHEAD < last:
+                    coming.append(pool.submit(prepare, k + AHEAD))
+                minibatch = self._loader.finish(prepared)
+                self.waited_seconds += time.monotonic() - began
+                yield minibatch
+                began = time.monotonic()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """(R, frames_per_epoch) rows: each worker's whole share shuffled, and cut off where the smallest one ends."""
+        order = np.empty((len(self._shares), self.frames_per_epoch), dtype=self._row_dtype)
+        for own, share, worker in zip(order, self._shares, self._workers, strict=True):
+            shuffled = share.astype(self._row_dtype)
+            np.random.default_rng(counted_seed(self._seed, ORDER, worker, epoch)).shuffle(shuffled)
+            own[:] = shuffled[: len(own)]
+        return order
+
+    def _draw(self, epoch: int, k: int) -> DrawnVariation:
+        """The variation of minibatch k, for R * B examples."""
+        generator = torch.Generator()
+        each = []
+        for worker in self._workers:
+            mixed = counted_seed(self._seed, VARIATION, worker, epoch, k).generate_state(1, np.uint64)
+            generator.manual_seed(int(mixed[0]))
+            each.append(self._variation.draw(self._minibatch, self._frame_dim, generator))
+        return stacked(each)
+
+
+def cut_shares(
+    store: FrameStore, utterances: np.ndarray, num_workers: int, by: str = "utterance", seed: int = 0
+) -> list[np.ndarray]:
+    """Cut utterances into one share for each worker, nearly equal in frames: the longest first to the smallest share.
+
+    Args:
+        utterances: numbers into the store's ids.
+        by: what stays together, "utterance" (with its perturbed copies) or "speaker" (all the source speaker said).
+        seed: decides between equally long ones, and which worker gets which share.
+
+    Returns:
+        The rows of each share, in the store's order.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers.
+    """
+    members: dict[str, list[int]] = {}
+    for u, group in zip(utterances, np.array(store.groups(by))[utterances], strict=True):
+        members.setdefault(str(group), []).append(int(u))
+    if not 0 < num_workers <= len(members):
+        raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
+    counts = np.diff(store.offsets) - 2 * store.context
+    random = np.random.default_rng(counted_seed(seed, SHARES))
+    groups = random.permutation(sorted(members)).tolist()
+    groups.sort(key=lambda group: -counts[members[group]].sum())
+    shares: list[list[int]] = [[] for _ in range(num_workers)]
+    smallest = [(0, rank, int(worker)) for rank, worker in enumerate(random.permutation(num_workers))]
+    for group in groups:
+        frames, rank, worker = smallest[0]
+        shares[worker] += members[group]
+        heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
+    return [store.rows_of(np.sort(share)) for share in shares]
