@@ -20,7 +20,7 @@ class DnnAcousticModel:
 
     @property
     def num_pdfs(self) -> int:
-        return self.network.net.spec.num_pdfs
+        return self.network.spec.num_pdfs
 
     @classmethod
     def open(cls, model: Path) -> "DnnAcousticModel":
@@ -36,7 +36,7 @@ class DnnAcousticModel:
 
         The first and last frame are repeated for the context, as in the frame store.
         """
-        spec = self.network.net.spec
+        spec = self.network.spec
         context = spec.context
         padded = np.pad(features, ((context, context), (0, 0)), mode="edge").astype(np.float32)
         windows = torch.from_numpy(padded).unfold(0, 2 * context + 1, 1).transpose(1, 2)  # (T, window, D)
@@ -44,5 +44,5 @@ class DnnAcousticModel:
         with torch.inference_mode():
             for start in range(0, len(features), BLOCK_FRAMES):
                 block = windows[start : start + BLOCK_FRAMES].reshape(-1, spec.input_dim)
-                out[start : start + len(block)] = torch.log_softmax(self.network.net(block), dim=1).numpy()
+                out[start : start + len(block)] = torch.log_softmax(self.network.logits(block), dim=1).numpy()
         return out - self.network.log_prior

@@ -22,13 +22,26 @@ FIRST_ELEMENT = 1.1  # of each row of the starting R, relative to its others; Ka
 NOISE = 1e-11
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Preconditioned:
+    """What is left of a minibatch.
+
+    y (R, N, columns of x), of the type of x. one (R, N, 1): what is left of the appended 1, None where there is none.
+    scale (R,) float32: scale * (y, one) has the Frobenius norm of (x, 1).
+    """
+
+    y: Tensor
+    one: Tensor | None
+    scale: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class _Update:
     """What an update of the estimate needs from one minibatch; everything in units of `unit` = tr(T)."""
 
     eta: float
     unit: Tensor  # (R,) float64
-    Y: Tensor  # (R, K, D) float64
+    Y: Tensor  # (R, K, D) float32
     Z: Tensor  # (R, K, K) float64, the identity where Y is not finite
 
 
@@ -91,8 +104,14 @@ class OnlineNaturalGradient:
         alpha: float = 4.0,
         epsilon: float = 1e-10,
         delta: float = 5e-4,
+        with_one: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
+        """Start from an estimate that knows nothing.
+
+        Args:
+            with_one: every row ends with a 1 that x leaves out: x has dim - 1 columns.
+        """
         if min(replicas, dim, rank, update_period) < 1:
             raise ValueError(
                 f"natural gradient: replicas {replicas}, dim {dim}, rank {rank}, update_period {update_period}:"
@@ -107,22 +126,25 @@ class OnlineNaturalGradient:
         self.update_period = update_period
         self.num_samples_history = num_samples_history
         self.alpha, self.epsilon, self.delta = alpha, epsilon, delta
+        self.with_one = with_one
         self.t = 0  # calls so far
 
         start = _starting_directions(self.rank, dim) / math.sqrt(2 + alpha * (dim + self.rank) / dim)
         self.W = start.repeat(replicas, 1, 1).to(device)
         self.rho = torch.full((replicas,), epsilon, device=device)
         self.d = torch.full((replicas, self.rank), epsilon, device=device)
-        self._W_low: Tensor | None = None  # bfloat16 copy of W
+        self._thin: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}  # what _apply multiplies with
         random = torch.Generator().manual_seed(0)
         self._spare = (torch.randn(self.rank, dim, generator=random) / math.sqrt(dim)).to(device)
 
     def precondition(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Take (R, N, dim) x, float32 or bfloat16, into account and return y, of x's shape and type, and (R,) scale.
 
-        scale * y is the preconditioned minibatch; x is not changed. ValueError for another shape or type.
+        scale * y is the preconditioned minibatch; x is not changed. With `with_one` y has a column more than x.
+        ValueError for another shape or type.
         """
-        return precondition_together([self], [x])[0]
+        done = precondition_together([self], [x])[0]
+        return (done.y if done.one is None else torch.cat([done.y, done.one], dim=2)), done.scale
 
     def state(self) -> dict[str, Tensor]:
         """Copies of W (R, K, D), rho (R,), d (R, K) float32 and t () int64: all that the next calls depend on."""
@@ -145,13 +167,13 @@ class OnlineNaturalGradient:
                 )
         self.W, self.rho, self.d = (state[name].to(mine[name], copy=True) for name in ("W", "rho", "d"))
         self.t = int(state["t"])
-        self._W_low = None
+        self._thin.clear()
 
     def _check(self, x: Tensor) -> None:
-        replicas = len(self.W)
-        if x.dim() != 3 or x.shape[0] != replicas or x.shape[1] < 1 or x.shape[2] != self.dim:
+        replicas, columns = len(self.W), self.dim - self.with_one
+        if x.dim() != 3 or x.shape[0] != replicas or x.shape[1] < 1 or x.shape[2] != columns:
             raise ValueError(
-                f"natural gradient: input of shape {tuple(x.shape)}; expected ({replicas}, one or more, {self.dim})"
+                f"natural gradient: input of shape {tuple(x.shape)}; expected ({replicas}, one or more, {columns})"
             )
         if x.dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"natural gradient: input of {x.dtype}; expected torch.float32 or torch.bfloat16")
@@ -166,27 +188,34 @@ class OnlineNaturalGradient:
             return 0
         return 1 if num_rows <= self.rank else INITIAL_PASSES
 
-    def _apply(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """y, and H in the type of x."""
-        W = self.W
-        if x.dtype == torch.bfloat16:
-            if self._W_low is None:
-                self._W_low = W.bfloat16()
-            W = self._W_low
-        H = x @ W.mT
-        return torch.baddbmm(x, H, W, alpha=-1), H
+    def _apply(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """y, what is left of the appended 1, and H, all of the type of x."""
+        if x.dtype not in self._thin:
+            W = self.W.to(x.dtype)
+            of_one = W[:, :, -1:].mT if self.with_one else None
+            self._thin[x.dtype] = (W[:, :, :-1].contiguous() if self.with_one else W, of_one)
+        W, of_one = self._thin[x.dtype]
+        if of_one is None:
+            H = x @ W.mT
+            return torch.baddbmm(x, H, W, alpha=-1), None, H
+        H = torch.baddbmm(of_one, x, W.mT)
+        return torch.baddbmm(x, H, W, alpha=-1), 1 - H @ of_one.mT, H
 
     def _collect(self, x: Tensor, H: Tensor, squares: Tensor) -> _Update:
-        """From float32 x (R, N, D), H (R, N, K) and tr(x x^T) (R,)."""
+        """From x (R, N, D), H (R, N, K) and tr(x x^T) (R,), the appended 1 counted there."""
         num_rows = x.shape[1]
         eta = min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
         new = self._e(rho, d).rsqrt() / unit[:, None]
         old = (1 - eta) * (d + rho[:, None]) * new
-        scaled_J = (H * (eta / num_rows * new).float()[:, None, :]).mT @ x
-        Y = torch.addcmul(scaled_J.double(), old[:, :, None], self.W.double())
-        Z = Y @ Y.mT
+        scaled_H = H * (eta / num_rows * new).to(H.dtype)[:, None, :]
+        scaled_J = (scaled_H.mT @ x).float()
+        if self.with_one:
+            scaled_J = torch.cat([scaled_J, scaled_H.sum(1, dtype=torch.float32)[:, :, None]], dim=2)
+        Y = torch.addcmul(scaled_J, old.float()[:, :, None], self.W)
+        wide = Y.double()
+        Z = wide @ wide.mT
         finite = Z.sum((1, 2)).isfinite()
         eye = torch.eye(self.rank, dtype=Z.dtype, device=Z.device)
         return _Update(eta, unit, Y, torch.where(finite[:, None, None], Z, eye))
@@ -202,24 +231,26 @@ class OnlineNaturalGradient:
         rho, d = (unit * torch.maximum(rho, least))[:, 0], unit * torch.maximum(d, least)
 
         noise = c <= NOISE * c[:, :1]
-        R = (U * c.clamp(min=torch.finfo(c.dtype).tiny).rsqrt()[:, None, :]).mT @ update.Y
-        R, orthonormal = self._replace(R, noise)
-        W = (self._e(rho, d).sqrt()[:, :, None] * R).float()
+        of_Y = U.mT * c.clamp(min=torch.finfo(c.dtype).tiny).rsqrt()[:, :, None]
+        root_e = self._e(rho, d).sqrt()[:, :, None]
+        if noise.device.type == "cpu" and not noise.any():  # elsewhere looking would mean waiting
+            W, orthonormal = (root_e * of_Y).float() @ update.Y, torch.ones(len(c), dtype=torch.bool)
+        else:
+            R, orthonormal = self._replace(of_Y @ update.Y.double(), noise)
+            W = (root_e * R).float()
         rho, d = rho.float(), d.float()
 
         good = orthonormal & (W.sum((1, 2)) + d.sum(1) + rho).isfinite()
         self.W = torch.where(good[:, None, None], W, self.W)
         self.rho = torch.where(good, rho, self.rho)
         self.d = torch.where(good[:, None], d, self.d)
-        self._W_low = None
+        self._thin.clear()
 
     def _replace(self, R: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """R (R, K, D), orthonormal but for the rows where noise (R, K), with other rows there; and whether it worked.
 
         The rows of noise come last, so that the others stay as they are.
         """
-        if noise.device.type == "cpu" and not noise.any():  # elsewhere looking would mean waiting
-            return R, torch.ones(len(R), dtype=torch.bool)
         R = torch.where(noise[:, :, None], self._spare.double(), R)
         lower, failed = torch.linalg.cholesky_ex(R @ R.mT)
         R = torch.where(noise[:, :, None], torch.linalg.solve_triangular(lower, R, upper=False), R)
@@ -232,32 +263,29 @@ class OnlineNaturalGradient:
 
 def precondition_together(
     preconditioners: Sequence[OnlineNaturalGradient], inputs: Sequence[Tensor]
-) -> list[tuple[Tensor, Tensor]]:
-    """What precondition() of each returns for its input, with one batched eigen-decomposition for each rank."""
+) -> list[Preconditioned]:
+    """What each makes of its input, with one batched eigen-decomposition for each rank."""
     pairs = list(zip(preconditioners, inputs, strict=True))
     for preconditioner, x in pairs:
         preconditioner._check(x)
-    squares = [_sum_of_squares(x) for x in inputs]
+    squares = [_sum_of_squares(x) + x.shape[1] * preconditioner.with_one for preconditioner, x in pairs]
 
     for turn in range(INITIAL_PASSES):
         updates = []
         for (preconditioner, x), trace in zip(pairs, squares, strict=True):
             if turn < preconditioner._initial_passes(x.shape[1]):
-                wide = x.float()
-                H = preconditioner._apply(wide)[1]
-                updates.append((preconditioner, preconditioner._collect(wide, H, trace)))
+                _, _, H = preconditioner._apply(x)
+                updates.append((preconditioner, preconditioner._collect(x, H, trace)))
         _update(updates)
 
     results, updates = [], []
     for (preconditioner, x), trace in zip(pairs, squares, strict=True):
-        updating = preconditioner._updating()
-        wide = x.float() if updating else x
-        y, H = preconditioner._apply(wide)
-        if updating:
-            updates.append((preconditioner, preconditioner._collect(wide, H, trace)))
-        y = y.to(x.dtype)
-        left = _sum_of_squares(y)
-        results.append((y, torch.where((trace == 0) | (left == 0), 1.0, (trace / left).sqrt())))
+        y, one, H = preconditioner._apply(x)
+        if preconditioner._updating():
+            updates.append((preconditioner, preconditioner._collect(x, H, trace)))
+        left = _sum_of_squares(y) if one is None else _sum_of_squares(y) + _sum_of_squares(one)
+        scale = torch.where((trace == 0) | (left == 0), 1.0, (trace / left).sqrt())
+        results.append(Preconditioned(y, one, scale))
         preconditioner.t += 1
     _update(updates)
     return results

@@ -1,0 +1,37 @@
+"""How far one minibatch may move the parameters."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MaxChange:
+    """Largest Euclidean length of one minibatch's change, of an affine layer (weights and biases) and of the whole.
+
+    Layers are scaled down first, then the whole (Kaldi nnet3 NnetTrainer, UpdateNnetWithMaxChange).
+    """
+
+    hidden: float = 0.75  # Kaldi xconfig, max-change of a layer
+    output: float = 1.5  # Kaldi xconfig, max-change of the output layer
+    whole: float = 2.0  # Kaldi steps/nnet3/train_dnn.py, max-param-change
+
+    def __post_init__(self) -> None:
+        if not (self.hidden > 0 and self.output > 0 and self.whole > 0):
+            raise ValueError(f"a largest change must be above 0: {self}")
+
+    def scale(self, lengths: Tensor) -> Tensor:
+        """What to multiply each layer's change with.
+
+        Args:
+            lengths: (R, L) lengths of the changes of L affine layers, all finite.
+
+        Returns:
+            (R, L) factors, at most 1.
+        """
+        layers = lengths.shape[1]
+        limit = lengths.new_tensor([self.hidden] * (layers - 1) + [self.output])
+        scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
+        whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
+        return scale * (self.whole / whole.clamp_min(1e-30)).clamp_max(1.0)

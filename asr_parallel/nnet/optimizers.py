@@ -1,0 +1,244 @@
+"""Optimisers behind one small interface: given every layer's input and derivative, move the parameters of all replicas.
+
+Gradients are summed over the minibatch and learning rates are per frame. The change of a minibatch is written into one
+flat buffer of the parameters' shape and limited there. A replica whose change is not finite keeps its parameters and
+its optimiser's state; how often that happened is counted. Nothing here waits for a GPU.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
+from asr_parallel.nnet.spec import layout
+from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
+
+# Kaldi nnet3 NaturalGradientAffineComponent; never more than half the dimensions
+RANK_IN = 20
+RANK_OUT = 80
+UPDATE_PERIOD = 4  # minibatches, same source
+
+ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
+ADAM_EPSILON = 1e-8
+
+State = dict[str, Tensor]
+
+
+class Optimizer(ABC):
+    """Moves a stacked network's parameters.
+
+    skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None) -> None:
+        self.network = network
+        self.max_change = max_change
+        self.skipped = torch.zeros(network.replicas, dtype=torch.int64, device=network.device)
+        self._spans = [(p.start, p.end) for p in layout(network.spec)]
+        self._change = Layers.zeros(network.spec, network.replicas, network.device)
+
+    def step(self, minibatch: Backward, learning_rate: float) -> None:
+        """Apply one minibatch.
+
+        Args:
+            minibatch: what `StackedNetwork.backward` returned; its tensors may be overwritten.
+            learning_rate: per frame.
+        """
+        factors = self._gradient(minibatch.inputs, minibatch.derivatives)
+        lengths = self._lengths(factors)
+        finite = lengths.isfinite().all(dim=1)
+        self.skipped += ~finite
+        # A masked fill is a pass over the buffer; on a CPU it is cheaper to look first.
+        if self._change.flat.is_cuda or not bool(finite.all()):
+            self._change.flat.masked_fill_(~finite[:, None], 0.0)
+            factors = factors.masked_fill(~finite[:, None], 0.0)
+        factors = self._direct(factors, finite)
+        if self.max_change is not None:
+            lengths = learning_rate * self._lengths(factors)
+            factors = factors * self.max_change.scale(lengths)
+        for (start, end), factor in zip(self._spans, (-learning_rate * factors).split(1, dim=1), strict=True):
+            self.network.parameters[:, start:end].addcmul_(self._change.flat[:, start:end], factor)
+        self.network.parameters_changed()
+
+    def _lengths(self, factors: Tensor) -> Tensor:
+        """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
+        norms = [torch.linalg.vector_norm(self._change.flat[:, start:end], dim=1) for start, end in self._spans]
+        return torch.stack(norms, dim=1) * factors
+
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor]) -> Tensor:
+        """Write the gradient, preconditioned or not, into the buffer. Returns (R, L) factors it is to be taken with."""
+        for weight, bias, x, d in zip(self._change.weights, self._change.biases, inputs, derivatives, strict=True):
+            _product(d.mT, x, weight)
+            torch.sum(d, dim=1, dtype=torch.float32, out=bias)
+        return self._change.flat.new_ones(self.network.replicas, len(inputs))
+
+    @abstractmethod
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        """Turn the gradient in the buffer into the direction to go against; keep state of finite replicas alone.
+
+        Returns (R, L) factors that the direction is to be taken with.
+        """
+
+    @abstractmethod
+    def _tensors(self) -> State:
+        """All state beside `skipped`, by name; no copies."""
+
+    def state(self) -> State:
+        """Copies of all that a later `restore` needs to go on as if nothing had happened."""
+        return {name: t.clone() for name, t in {"skipped": self.skipped, **self._tensors()}.items()}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave; ValueError when it is of another optimiser or network."""
+        mine = {"skipped": self.skipped, **self._tensors()}
+        if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in state.items()}:
+            raise ValueError(f"optimiser state of another kind or size: {sorted(state)}; expected {sorted(mine)}")
+        self.skipped.copy_(state["skipped"])
+        self._take(state)
+
+    def _take(self, state: State) -> None:
+        """Take over the state of the right names and shapes."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
+
+
+class Sgd(Optimizer):
+    """Plain stochastic gradient descent: w -= rate * g."""
+
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        return factors
+
+    def _tensors(self) -> State:
+        return {}
+
+
+class Momentum(Optimizer):
+    """v = m v + g; w -= rate * (1 - m) * v.
+
+    The factor 1 - m, Kaldi nnet3's and its RBMs', keeps the effective learning rate what it is without momentum;
+    torch.optim.SGD and Kaldi's nnet1 fine-tuning have none.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None, momentum: float) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum {momentum}: expected at least 0 and below 1")
+        super().__init__(network, max_change)
+        self.momentum = momentum
+        self._velocity = torch.zeros_like(network.parameters)
+
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        decay = torch.where(finite, self.momentum, 1.0)[:, None]
+        self._velocity.mul_(decay).add_(self._change.flat)  # a skipped replica's gradient is zero by now
+        self._change.flat.copy_(self._velocity)
+        return factors * (finite[:, None] * (1 - self.momentum))
+
+    def _tensors(self) -> State:
+        return {"velocity": self._velocity}
+
+
+class Adam(Optimizer):
+    """Kingma & Ba, 2015, on the gradient summed over the minibatch; the rate is per minibatch, as always with Adam.
+
+    Table: _mean = m, _square = v, _steps = t of the paper's Algorithm 1.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None) -> None:
+        super().__init__(network, max_change)
+        self._mean = torch.zeros_like(network.parameters)
+        self._square = torch.zeros_like(network.parameters)
+        self._steps = torch.zeros(network.replicas, dtype=torch.int64, device=network.device)
+
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        gradient, moved = self._change.flat, finite[:, None].float()
+        self._steps += finite
+        mean_beta, square_beta = ADAM_BETAS
+        self._mean.lerp_(gradient, (1 - mean_beta) * moved)
+        self._square.lerp_(gradient.square(), (1 - square_beta) * moved)
+        steps = self._steps.clamp_min(1)[:, None]
+        mean_correction, square_correction = 1 - mean_beta**steps, 1 - square_beta**steps
+        root = (self._square / square_correction).sqrt_().add_(ADAM_EPSILON)
+        torch.div(self._mean, root, out=gradient)
+        return factors * moved / mean_correction
+
+    def _tensors(self) -> State:
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+
+class NgSgd(Optimizer):
+    """Natural-gradient SGD (Povey, Zhang & Khudanpur, 2015) as in Kaldi nnet3's NaturalGradientAffineComponent.
+
+    Every affine layer has two preconditioners: one of its input with a 1 appended for the bias, one of its derivative.
+    The change is rate * (scale_in * scale_out) * derivative^T input, of what they leave of both.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None) -> None:
+        super().__init__(network, max_change)
+        places = layout(network.spec)
+
+        def side(dims: list[int], rank: int, with_one: bool) -> list[OnlineNaturalGradient]:
+            return [
+                OnlineNaturalGradient(
+                    network.replicas,
+                    dim,
+                    min(rank, (dim + 1) // 2),
+                    UPDATE_PERIOD,
+                    with_one=with_one,
+                    device=network.device,
+                )
+                for dim in dims
+            ]
+
+        self._inputs = side([p.into + 1 for p in places], RANK_IN, with_one=True)
+        self._outputs = side([p.out for p in places], RANK_OUT, with_one=False)
+
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor]) -> Tensor:
+        done = precondition_together([*self._inputs, *self._outputs], [*inputs, *derivatives])
+        sides = list(zip(done[: len(inputs)], done[len(inputs) :], strict=True))
+        for k, (of_input, of_derivative) in enumerate(sides):
+            assert of_input.one is not None
+            _product(of_derivative.y.mT, of_input.y, self._change.weights[k])
+            self._change.biases[k].copy_((of_derivative.y.mT @ of_input.one).squeeze(2))
+        return torch.stack([of_input.scale * of_derivative.scale for of_input, of_derivative in sides], dim=1)
+
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        return factors
+
+    def _tensors(self) -> State:
+        sides = {"in": self._inputs, "out": self._outputs}
+        return {
+            f"{side}{k}.{name}": tensor
+            for side, preconditioners in sides.items()
+            for k, preconditioner in enumerate(preconditioners)
+            for name, tensor in preconditioner.state().items()
+        }
+
+    def _take(self, state: State) -> None:
+        for side, preconditioners in {"in": self._inputs, "out": self._outputs}.items():
+            for k, preconditioner in enumerate(preconditioners):
+                prefix = f"{side}{k}."
+                preconditioner.restore({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """a @ b into float32 `out`, without an intermediate where they are float32 too."""
+    if a.dtype == out.dtype:
+        torch.bmm(a, b, out=out)
+    else:
+        out.copy_(torch.bmm(a, b))
+
+
+OPTIMIZERS = ("ng-sgd", "sgd", "momentum", "adam")
+
+
+def optimizer(name: str, network: StackedNetwork, max_change: MaxChange | None, momentum: float) -> Optimizer:
+    """The optimiser of this name in OPTIMIZERS; ValueError for another."""
+    if name == "ng-sgd":
+        return NgSgd(network, max_change)
+    if name == "sgd":
+        return Sgd(network, max_change)
+    if name == "momentum":
+        return Momentum(network, max_change, momentum)
+    if name == "adam":
+        return Adam(network, max_change)
+    raise ValueError(f"unknown optimizer {name!r}; expected one of {', '.join(OPTIMIZERS)}")

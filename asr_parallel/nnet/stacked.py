@@ -1,0 +1,142 @@
+"""R feed-forward networks of one shape in one flat buffer, forward and backward by hand.
+
+There is no autograd: an optimiser is given each affine layer's input and derivative, which natural gradient needs as
+they are and from which every other method makes the gradient in one product.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.initial import draw
+from asr_parallel.nnet.nonlinearity import nonlinearity
+from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """A flat buffer (R, P) seen as affine layers: weights (R, out, in) and biases (R, out) share its memory."""
+
+    flat: Tensor
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, flat: Tensor) -> "Layers":
+        places = layout(spec)
+        assert flat.shape[1] == buffer_size(places[-1])
+        weights = [flat[:, p.start : p.bias_start].unflatten(1, (p.out, p.into)) for p in places]
+        return cls(flat, weights, [flat[:, p.bias_start : p.end] for p in places])
+
+    @classmethod
+    def zeros(cls, spec: NetworkSpec, replicas: int, device: torch.device | str = "cpu") -> "Layers":
+        return cls.of(spec, torch.zeros(replicas, buffer_size(layout(spec)[-1]), device=device))
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """What one minibatch brings: of every affine layer, first to last, its input and the derivative by its output.
+
+    inputs (R, B, in) and derivatives (R, B, out) each, of the products' dtype. The loss is summed over the minibatch,
+    not averaged, as in Kaldi: a learning rate is per frame.
+    loss_sum (R,) float32, nats; correct (R,) int64: frames whose label has the highest posterior.
+    """
+
+    inputs: list[Tensor]
+    derivatives: list[Tensor]
+    loss_sum: Tensor
+    correct: Tensor
+
+
+class StackedNetwork:
+    """R replicas of a network; `parameters` (R, P) float32 is all there is to them.
+
+    dtype is that of activations and products: float32, or bfloat16 with a copy of the parameters made once a step.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        replicas: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.spec = spec
+        self.dtype = dtype
+        self.layers = Layers.zeros(spec, replicas, device)
+        self.nonlinearity = nonlinearity(spec.nonlinearity, spec.pnorm_group)
+        low = dtype != torch.float32
+        self._working = Layers.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.layers
+
+    @property
+    def parameters(self) -> Tensor:
+        """The flat buffer, (R, P) float32. After writing to it, call `parameters_changed`."""
+        return self.layers.flat
+
+    @property
+    def replicas(self) -> int:
+        return self.parameters.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameters.device
+
+    def initialise(self, seed: int) -> "StackedNetwork":
+        """Draw initial parameters, the same in every replica; returns itself."""
+        one = Layers.zeros(self.spec, 1)
+        draw(self.spec, [w[0] for w in one.weights], [b[0] for b in one.biases], seed)
+        self.parameters.copy_(one.flat)  # broadcast over replicas
+        self.parameters_changed()
+        return self
+
+    def parameters_changed(self) -> None:
+        """Tell that `parameters` was written to."""
+        if self._working is not self.layers:
+            self._working.flat.copy_(self.parameters)
+
+    def replica(self, r: int) -> "StackedNetwork":
+        """Replica r as a network of its own that shares this one's memory."""
+        one = copy.copy(self)
+        one.layers = Layers.of(self.spec, self.parameters[r : r + 1])
+        low = self._working is not self.layers
+        one._working = Layers.of(self.spec, self._working.flat[r : r + 1]) if low else one.layers
+        return one
+
+    def logits(self, spliced: Tensor) -> Tensor:
+        """(R, B, input_dim) of the network's dtype -> (R, B, num_pdfs), before the softmax."""
+        x = spliced
+        for k in range(self.spec.hidden_layers):
+            x, _ = self.nonlinearity.forward(self._affine(k, x))
+        return self._affine(self.spec.hidden_layers, x)
+
+    def _affine(self, k: int, x: Tensor) -> Tensor:
+        return torch.baddbmm(self._working.biases[k].unsqueeze(1), x, self._working.weights[k].mT)
+
+    def backward(self, spliced: Tensor, labels: Tensor) -> Backward:
+        """Loss and derivatives for a minibatch.
+
+        Args:
+            spliced: (R, B, input_dim) of the network's dtype.
+            labels: (R, B) int64 pdf ids.
+        """
+        inputs, saved = [spliced], []
+        for k in range(self.spec.hidden_layers):
+            output, kept = self.nonlinearity.forward(self._affine(k, inputs[-1]))
+            inputs.append(output)
+            saved.append(kept)
+        log_posterior = torch.log_softmax(
+            self._affine(self.spec.hidden_layers, inputs[-1]), dim=-1, dtype=torch.float32
+        )
+        of_label = log_posterior.gather(-1, labels.unsqueeze(-1))
+        loss_sum = -of_label.sum(dim=(1, 2))
+        correct = (of_label.squeeze(-1) >= log_posterior.amax(dim=-1)).sum(dim=1)
+        posterior = log_posterior.exp_()  # in place: no longer needed
+        posterior.scatter_add_(-1, labels.unsqueeze(-1), posterior.new_full((), -1.0).expand(*labels.shape, 1))
+        derivatives = [posterior.to(self.dtype)]
+        for k in range(self.spec.hidden_layers, 0, -1):
+            through = torch.bmm(derivatives[-1], self._working.weights[k])
+            derivatives.append(self.nonlinearity.backward(through, inputs[k], saved[k - 1]))
+        derivatives.reverse()
+        return Backward(inputs, derivatives, loss_sum, correct)
