@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
 from multiprocessing import get_context
@@ -16,8 +16,8 @@ from asr_parallel.corpus.datadir import Utterance, read_utterances
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.augment import Perturbation, change_speed
 from asr_parallel.features.cmvn import CmvnStats
-from asr_parallel.features.extractors import BACKENDS, FRAME_LENGTH_SECONDS, open_extractor
-from asr_parallel.features.normalisation import KIND_FILE
+from asr_parallel.features.config import KIND_FILE
+from asr_parallel.features.extractors import BACKENDS, FRAME_LENGTH_SECONDS, KINDS, open_extractor
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
@@ -49,6 +49,7 @@ class _Computed:
     speaker: str
     source_id: str
     copy: Perturbation
+    sample_rate: int
     matrix: np.ndarray
 
 
@@ -66,6 +67,7 @@ def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int =
     utterances = read_utterances(data)
     skipped: list[str] = []
     origins: dict[str, tuple[str, float, float]] = {}
+    rates: set[int] = set()
 
     def written() -> Iterator[tuple[str, str, np.ndarray]]:
         for one in _compute_all(utterances, options, jobs):
@@ -74,10 +76,14 @@ def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int =
                 continue
             if one.copy.prefix:
                 origins[one.id] = (one.source_id, one.copy.speed, one.copy.warp)
+            rates.add(one.sample_rate)
             yield one.id, one.speaker, one.matrix
 
     write_archive(out, written())
-    write_json(out / KIND_FILE, {"kind": options.kind})
+    write_json(
+        out / KIND_FILE,
+        {"kind": options.kind, "settings": asdict(KINDS[options.kind]), "sample_rates": sorted(rates)},
+    )
     CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
     write_lines(out / "skipped.txt", (f"{utterance} too short for one frame" for utterance in skipped))
     if origins:
@@ -140,7 +146,7 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Com
                 ]
             )
             for u, matrix in zip(owners[rate], features, strict=True):
-                computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, matrix))
+                computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, rate, matrix))
     return computed
 
 

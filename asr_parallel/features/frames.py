@@ -3,7 +3,8 @@
     frames.npy    (P, D) float16: normalised frames, each utterance with its first and last frame repeated
                   `context` times, so that every window of 2 * context + 1 rows around a real frame stays inside it
     labels.npy    (P,) int16 or int32: pdf id of each row; -1 on the repeated rows
-    index.json    context, num_pdfs, normalisation, and of each utterance id, speaker, source and number of frames
+    index.json    context, num_pdfs, normalisation, what the features were made with (config.py), and of each utterance
+                  id, speaker, source and number of frames
 
 An utterance's `source` is its id, or for a perturbed copy the id of the utterance it was made from.
 """
@@ -11,14 +12,18 @@ An utterance's `source` is its id, or for a perturbed copy the id of the utteran
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from asr_parallel.features.frame_index import read_index
 from asr_parallel.features.normalisation import Normalisation
-from asr_parallel.record.files import read_json
 
 CONTEXT = 5  # frames on either side: 11 in all (Kaldi steps/nnet/train.sh, splice 5)
-NAN_CHECK_ROWS = 1 << 20  # rows looked at in one go
+CHECKED_ROWS = 1 << 15  # looked at in one go: what that takes fits a processor's cache
+
+
+FLOAT16_EXPONENT = np.uint16(0x7C00)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class FrameStore:
 
     frames (P, D) float16, labels (P,): memory-mapped. ids, speakers, sources: U each.
     offsets (U + 1,) int64: utterance u has the rows offsets[u] .. offsets[u + 1], repeated ones included.
+    feature_config: what the features were made with, see config.py.
     """
 
     frames: np.ndarray
@@ -38,54 +44,74 @@ class FrameStore:
     context: int
     num_pdfs: int
     normalisation: Normalisation
+    feature_config: dict[str, Any]
 
     @classmethod
     def open(cls, folder: Path) -> "FrameStore":
-        """Open and check a folder made by stage 4.
+        """Open a folder made by stage 4 and check all of it: every row is read once, a few megabytes at a time.
 
         Raises:
-            ValueError: a file is missing, sizes do not fit together, a frame is not finite, a label out of range.
+            ValueError: a file is missing or truncated, sizes or types do not fit together, the features are not those
+                that are described, a frame is not finite, a label out of range.
         """
         for name in ("index.json", "frames.npy", "labels.npy"):
             if not (folder / name).is_file():
                 raise ValueError(f"{folder}: no {name}; expected a frame store made by stage 4")
-        index = read_json(folder / "index.json")
-        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
+        index = read_index(folder / "index.json")
         rows = np.array(index["frames"], dtype=np.int64) + 2 * index["context"]
         store = cls(
-            frames,
-            labels,
+            _map(folder / "frames.npy", 2, (np.float16,)),
+            _map(folder / "labels.npy", 1, (np.int16, np.int32)),
             index["ids"],
             index["speakers"],
             index["sources"],
             np.concatenate([[0], np.cumsum(rows)]),
             index["context"],
             index["num_pdfs"],
-            Normalisation.from_json(index["normalisation"]),
+            index["normalisation"],
+            index["feature_config"],
         )
-        store._check(folder)
+        store._check_sizes(folder)
+        for start in range(0, len(store.frames), CHECKED_ROWS):
+            store._check_rows(folder, start, min(start + CHECKED_ROWS, len(store.frames)))
         return store
 
-    def _check(self, folder: Path) -> None:
+    def _check_sizes(self, folder: Path) -> None:
         expected = int(self.offsets[-1])
         if len(self.frames) != expected or len(self.labels) != expected:
             raise ValueError(
                 f"{folder}: the index counts {expected} rows, frames.npy has {len(self.frames)}, "
                 f"labels.npy {len(self.labels)}"
             )
-        if self.frames.dtype != np.float16 or self.dim != len(self.normalisation.scale):
-            raise ValueError(f"{folder}: frames.npy is {self.frames.dtype} of {self.dim} dimensions; expected float16")
-        if expected and not -1 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_pdfs:
+        found = (self.normalisation.kind, self.dim, len(self.normalisation.scale))
+        made = (self.feature_config["kind"], self.feature_config["dim"], self.feature_config["dim"])
+        if found != made:
             raise ValueError(
-                f"{folder}: labels from {self.labels.min()} to {self.labels.max()}; expected below {self.num_pdfs}"
+                f"{folder}: frames.npy has {found[1]} dimensions, the normalisation is of {found[2]}-dimensional "
+                f"{found[0]}; the features were {made[1]}-dimensional {made[0]}"
             )
-        for start in range(0, expected, NAN_CHECK_ROWS):
-            finite = np.isfinite(self.frames[start : start + NAN_CHECK_ROWS]).all(axis=1)
-            if not finite.all():
-                row = start + int(np.argmin(finite))
-                utterance = self.ids[int(np.searchsorted(self.offsets, row, side="right")) - 1]
-                raise ValueError(f"{folder}: utterance {utterance} has a frame that is not finite")
+
+    def _check_rows(self, folder: Path, start: int, stop: int) -> None:
+        # Float16 numbers that are not finite have all bits of the exponent set; looked at as integers it is seen fast.
+        finite = (self.frames[start:stop].view(np.uint16) & FLOAT16_EXPONENT) != FLOAT16_EXPONENT
+        if not finite.all():
+            row = start + int(np.argmin(finite.all(axis=1)))
+            raise ValueError(f"{folder}: {self._where(row)} is not finite")
+        first, last = np.searchsorted(self.offsets, (start - self.context, stop + self.context), side="left")
+        around = np.arange(-self.context, self.context)  # the end of one utterance and the start of the next
+        repeated = (self.offsets[first : last + 1, None] + around).reshape(-1)
+        real = np.ones(stop - start, dtype=bool)
+        real[repeated[(repeated >= start) & (repeated < stop)] - start] = False
+        labels = self.labels[start:stop]
+        good = np.where(real, (labels >= 0) & (labels < self.num_pdfs), labels == -1)
+        if not good.all():
+            row = start + int(np.argmin(good))
+            expected = f"0 to {self.num_pdfs - 1}" if real[row - start] else "-1, for it is a repeated one"
+            raise ValueError(f"{folder}: {self._where(row)} has label {self.labels[row]}; expected {expected}")
+
+    def _where(self, row: int) -> str:
+        u = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return f"utterance {self.ids[u]}, row {row - self.offsets[u]} of {self.offsets[u + 1] - self.offsets[u]},"
 
     @property
     def dim(self) -> int:
@@ -151,3 +177,17 @@ class FrameStore:
         chosen = set(np.random.default_rng(seed).permutation(names)[:count].tolist())
         out = np.array([name in chosen for name in group])
         return np.flatnonzero(~out), np.flatnonzero(out & ~is_copy)
+
+
+def _map(path: Path, dimensions: int, dtypes: tuple[type[np.generic], ...]) -> np.ndarray:
+    """Memory-map a .npy file; ValueError when it is damaged or of other dimensions or types."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: truncated or not a .npy file: {str(error).splitlines()[0]}") from error
+    if array.ndim != dimensions or array.dtype not in dtypes or not array.flags.c_contiguous:
+        names = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+        raise ValueError(
+            f"{path}: {array.ndim}-dimensional {array.dtype}; expected {dimensions}-dimensional {names} in C order"
+        )
+    return array

@@ -7,6 +7,7 @@ import numpy as np
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.augment import frame_map
 from asr_parallel.features.compute import COPIES
+from asr_parallel.features.config import feature_config
 from asr_parallel.features.frames import CONTEXT
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import read_json, write_json, write_lines
@@ -54,6 +55,7 @@ def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars
             "context": CONTEXT,
             "num_pdfs": num_pdfs,
             "normalisation": normalisation.to_json(),
+            "feature_config": feature_config(feats, archive),
             "ids": [archive.ids[u] for u in kept],
             "speakers": [archive.speakers[u] for u in kept],
             "sources": [origin[archive.ids[u]][0] for u in kept],

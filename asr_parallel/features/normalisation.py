@@ -8,9 +8,7 @@ import numpy as np
 
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.cmvn import VARIANCE_FLOOR, CmvnStats
-from asr_parallel.record.files import read_json
-
-KIND_FILE = "kind.json"
+from asr_parallel.features.config import read_kind
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Normalisation:
         if not norm_vars:
             within_speakers = (stats.squares - stats.sums**2 / stats.counts[:, None]).sum(axis=0)
             scale = np.maximum(within_speakers / stats.counts.sum(), VARIANCE_FLOOR) ** -0.5
-        return cls(_kind(folder), norm_vars, tuple(scale.tolist()))
+        return cls(read_kind(folder)["kind"], norm_vars, tuple(scale.tolist()))
 
     def per_speaker(self, folder: Path, archive: FeatureArchive) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What to do with each speaker's raw frames: speaker -> (scale, shift), each (D,) float32; x * scale + shift.
@@ -49,9 +47,10 @@ class Normalisation:
         Raises:
             ValueError: the archive holds another kind of features or other dimensions.
         """
-        if (_kind(folder), archive.dim) != (self.kind, len(self.scale)):
+        kind = read_kind(folder)["kind"]
+        if (kind, archive.dim) != (self.kind, len(self.scale)):
             raise ValueError(
-                f"{folder}: {archive.dim}-dimensional {_kind(folder)} features; "
+                f"{folder}: {archive.dim}-dimensional {kind} features; "
                 f"expected {len(self.scale)}-dimensional {self.kind}"
             )
         stats = CmvnStats.of(archive)
@@ -81,9 +80,3 @@ class Normalisation:
     def from_json(cls, value: dict[str, Any]) -> "Normalisation":
         """Inverse of `to_json`."""
         return cls(str(value["kind"]), bool(value["norm_vars"]), tuple(float(x) for x in value["scale"]))
-
-
-def _kind(folder: Path) -> str:
-    if not (folder / KIND_FILE).is_file():
-        raise ValueError(f"{folder}: no {KIND_FILE}; expected features made by stage 2")
-    return str(read_json(folder / KIND_FILE)["kind"])

@@ -8,6 +8,7 @@ import pytest
 
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.cmvn import apply_cmvn
+from asr_parallel.features.config import check_features
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.features.make_frames import make_frames
 from asr_parallel.features.normalisation import Normalisation
@@ -127,17 +128,124 @@ def test_opening_says_what_is_wrong(folder: Path) -> None:
     lines: list[str] = []
     damaged("frames.npy", lambda a: a[:-1])
     damaged("frames.npy", with_value(45, np.nan))
+    damaged("frames.npy", with_value(40, -np.inf))
     damaged("labels.npy", with_value(7, NUM_PDFS))
+    damaged("labels.npy", with_value(7, -1))
+    damaged("labels.npy", with_value(36, 2))
+    damaged("labels.npy", with_value(0, -2))
     damaged("frames.npy", lambda a: a.astype(np.float32))
-    assert lines == [
-        f"{folder}: the index counts 115 rows, frames.npy has 114, labels.npy 115",
-        f"{folder}: utterance a-2 has a frame that is not finite",
-        f"{folder}: labels from -1 to 7; expected below 7",
-        f"{folder}: frames.npy is float32 of 3 dimensions; expected float16",
+    damaged("frames.npy", np.asfortranarray)
+    damaged("frames.npy", lambda a: a[:, :2])
+    damaged("labels.npy", lambda a: a[:, None])
+    damaged("labels.npy", lambda a: a.astype(np.int64))
+    assert [line.removeprefix(f"{folder}") for line in lines] == [
+        ": the index counts 115 rows, frames.npy has 114, labels.npy 115",
+        ": utterance a-2, row 5 of 11, is not finite",
+        ": utterance a-2, row 0 of 11, is not finite",
+        ": utterance a-1, row 7 of 40, has label 7; expected 0 to 6",
+        ": utterance a-1, row 7 of 40, has label -1; expected 0 to 6",
+        ": utterance a-1, row 36 of 40, has label 2; expected -1, for it is a repeated one",
+        ": utterance a-1, row 0 of 40, has label -2; expected -1, for it is a repeated one",
+        "/frames.npy: 2-dimensional float32; expected 2-dimensional float16 in C order",
+        "/frames.npy: 2-dimensional float16; expected 2-dimensional float16 in C order",
+        ": frames.npy has 2 dimensions, the normalisation is of 3-dimensional fbank; the features were 3-dimensional"
+        " fbank",
+        "/labels.npy: 2-dimensional int16; expected 1-dimensional int16 or int32 in C order",
+        "/labels.npy: 1-dimensional int64; expected 1-dimensional int16 or int32 in C order",
     ]
     (folder / "labels.npy").unlink()
     with pytest.raises(ValueError, match=r"no labels\.npy; expected a frame store made by stage 4"):
         FrameStore.open(folder)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_every_row_is_checked_whatever_the_parts_it_is_looked_at_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr("asr_parallel.features.frames.CHECKED_ROWS", rows)
+    good = np.load(folder / "labels.npy")
+    FrameStore.open(folder)
+    for row in range(len(good)):
+        bad = good.copy()
+        bad[row] = -1 if good[row] >= 0 else 0
+        np.save(folder / "labels.npy", bad)
+        with pytest.raises(ValueError, match=f"label {bad[row]}; expected"):
+            FrameStore.open(folder)
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "labels.npy"])
+def test_truncated_files_are_refused(folder: Path, name: str) -> None:
+    whole = (folder / name).read_bytes()
+    for length in (0, 3, 9, 40, 128, len(whole) // 2, len(whole) - 1):
+        (folder / name).write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=rf"{name}: truncated or not a \.npy file: .*"):
+            FrameStore.open(folder)
+    (folder / name).write_bytes(b"PK" + whole[2:])
+    with pytest.raises(ValueError, match=r"not a \.npy file"):
+        FrameStore.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        *((key, None, f"no '{key}'; expected an index") for key in ("context", "ids", "feature_config")),
+        ("context", "5", "context is a str; expected a int"),
+        ("context", -1, "context below 0"),
+        ("num_pdfs", True, "num_pdfs is a bool; expected a int"),
+        ("frames", [30, 1, 20, 24.0], "frames holds 24.0; expected a list of int"),
+        ("frames", [30, 1, 20, 0], "one without frames"),
+        ("frames", [30, 1, 20], "lists of different lengths"),
+        ("frames", {"a-1": 30}, "frames is a dict; expected a list"),
+        ("frames", [30, 1, 20, 25], "the index counts 116 rows, frames.npy has 115"),
+        ("ids", ["a-1", "a-1", "b-1", "c"], "an utterance id appears twice"),
+        ("speakers", ["a", "a", None, "c"], "speakers holds None; expected a list of str"),
+        ("sources", ["a-1", "a-2", "b-1", "x"], "x, the source of a copy, is not among the ids"),
+        ("normalisation", {"kind": "fbank"}, "normalisation is not one made by stage 4"),
+        ("normalisation", {"kind": "fbank", "norm_vars": False, "scale": ["much"]}, "normalisation is not one made"),
+        ("normalisation", {"kind": "mfcc", "norm_vars": False, "scale": [1, 1, 1]}, "the normalisation is of 3-dim"),
+        ("feature_config", {"kind": "fbank"}, "feature_config does not tell the features' kind and dim"),
+        ("feature_config", {"kind": "fbank", "dim": 40}, "the features were 40-dimensional fbank"),
+    ],
+)
+def test_an_index_that_is_json_but_not_an_index(folder: Path, key: str, value: object, message: str) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    index[key] = value
+    if value is None:
+        del index[key]
+    write_json(folder / "index.json", index)
+    with pytest.raises(ValueError) as caught:
+        FrameStore.open(folder)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_index_of_another_shape(folder: Path) -> None:
+    write_json(folder / "index.json", [1, 2])
+    with pytest.raises(ValueError, match="expected an object with keys, not a list"):
+        FrameStore.open(folder)
+
+
+def test_the_store_knows_what_its_features_were_made_with(feats: Path, tmp_path: Path) -> None:
+    settings = {"num_mel_bins": 40}
+    write_json(feats / "kind.json", {"kind": "fbank", "settings": settings, "sample_rates": [8000]})
+    write_json(feats / "stage.json", {"fingerprint": "0123", "options": {"seed": 3}})
+    out = tmp_path / "frames"
+    out.mkdir()
+    make_frames(feats, labels(), NUM_PDFS, out)
+    config = FrameStore.open(out).feature_config
+    assert config == {
+        "kind": "fbank",
+        "settings": settings,
+        "sample_rates": [8000],
+        "dim": DIM,
+        "options": {"seed": 3},
+        "fingerprint": "0123",
+    }
+    check_features(config, feats)
+    for change in ({"kind": "mfcc"}, {"settings": {"num_mel_bins": 23}}, {"sample_rates": [8000, 16000]}):
+        write_json(feats / "kind.json", {"kind": "fbank", "settings": settings, "sample_rates": [8000]} | change)
+        (name,) = change
+        with pytest.raises(ValueError, match=f"features with {name} .*; the network was trained on "):
+            check_features(config, feats)
 
 
 def test_normalisation_refuses_other_features(feats: Path) -> None:
