@@ -1,0 +1,269 @@
+"""Shares and minibatches: covering, order by the counters alone, the same whichever way the frames take."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.training.channel import Variation
+from asr_parallel.training.minibatches import Minibatches, cut_shares
+
+DIM, CONTEXT = 4, 2
+CPU = torch.device("cpu")
+Batch = tuple[Tensor, Tensor]
+
+
+def make_store(lengths: list[int], speakers: int = 3, copies: int = 0) -> FrameStore:
+    """A store whose labels number the real frames, so that a label tells which frame it came with."""
+    ids = [f"u{u}" for u in range(len(lengths))]
+    names = [f"s{u % speakers}" for u in range(len(lengths))]
+    sources = ids + ids[:copies]
+    names += [f"sp-{name}" for name in names[:copies]]
+    ids += [f"sp-{i}" for i in ids[:copies]]
+    lengths = lengths + lengths[:copies]
+    offsets = np.concatenate([[0], np.cumsum(np.array(lengths) + 2 * CONTEXT)])
+    frames = np.random.default_rng(0).normal(size=(offsets[-1], DIM)).astype(np.float16)
+    labels = np.full(offsets[-1], -1, dtype=np.int32)
+    real = [row for u in range(len(ids)) for row in range(offsets[u] + CONTEXT, offsets[u + 1] - CONTEXT)]
+    labels[real] = np.arange(len(real))
+    normalisation = Normalisation("fbank", False, (1.0,) * DIM)
+    config = {"kind": "fbank", "dim": DIM}
+    return FrameStore(
+        frames, labels, ids, names, sources, offsets, CONTEXT, max(1, len(real)), normalisation, config
+    )  # fmt: skip
+
+
+STORE = make_store([31, 17, 40, 5, 28, 33, 12, 26])
+SHARES = cut_shares(STORE, np.arange(len(STORE.ids)), 3)
+VARIATION = Variation(0.3, 0.2, 2)
+
+
+def minibatches(
+    workers: tuple[int, ...] = (0, 1, 2),
+    minibatch: int = 8,
+    variation: Variation | None = VARIATION,
+    dtype: torch.dtype = torch.float32,
+    resident: bool | None = None,
+    store: FrameStore = STORE,
+    seed: int = 3,
+) -> Minibatches:
+    return Minibatches(store, [SHARES[w] for w in workers], workers, minibatch, seed, variation, dtype, CPU, resident)
+
+
+def assert_same(a: list[Batch], b: list[Batch]) -> None:
+    assert len(a) == len(b)
+    for (x, y), (x2, y2) in zip(a, b, strict=True):
+        assert torch.equal(x, x2) and torch.equal(y, y2)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("minibatches")]
+
+
+def test_minibatches_hold_the_frames_their_labels_belong_to() -> None:
+    data = minibatches(variation=None)
+    row_of = np.flatnonzero(STORE.labels >= 0)
+    seen: list[list[int]] = [[], [], []]
+    for spliced, labels in data.epoch(0):
+        assert spliced.shape == (3, 8, STORE.spliced_dim) and spliced.dtype == torch.float32
+        assert labels.shape == (3, 8) and labels.dtype == torch.int64
+        for r in range(3):
+            rows = row_of[labels[r].numpy()]
+            np.testing.assert_array_equal(spliced[r].numpy(), STORE.gather(rows).astype(np.float32))
+            seen[r] += rows.tolist()
+    for r in range(3):  # every frame at most once, all but what is short of a minibatch
+        assert len(seen[r]) == len(set(seen[r])) == data.frames_per_epoch == 8 * data.minibatches_per_epoch
+        assert set(seen[r]) <= set(SHARES[r].tolist())
+    assert data.minibatches_per_epoch == min(map(len, SHARES)) // 8
+    assert data.waited_seconds >= 0
+
+
+def test_the_shuffle_goes_over_the_whole_share_and_differs_by_epoch_worker_and_seed() -> None:
+    whole = [np.arange(192), np.arange(192)]
+    store = make_store([192])
+    rows = store.rows_of(np.array([0]))
+
+    def order(seed: int, epoch: int) -> np.ndarray:
+        data = Minibatches(store, [rows, rows], (4, 9), 32, seed, None, torch.float32, CPU)
+        return torch.cat([labels for _, labels in data.epoch(epoch)], dim=1).numpy()
+
+    orders = [order(seed, epoch)[r] for seed in (0, 1) for epoch in (0, 1) for r in (0, 1)]
+    for one in orders:
+        np.testing.assert_array_equal(np.sort(one), whole[0])
+        assert abs(np.corrcoef(one, np.arange(192))[0, 1]) < 0.25
+        assert np.abs(np.diff(one)).mean() > 40  # 64 for random order
+    assert len({tuple(one) for one in orders}) == len(orders)
+    np.testing.assert_array_equal(order(0, 1), order(0, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("variation", [None, VARIATION, Variation(tilt=0.2), Variation(widest_mask=2)])
+def test_a_resident_store_gives_the_minibatches_of_the_mapped_one(
+    dtype: torch.dtype, variation: Variation | None
+) -> None:
+    mapped = list(minibatches(variation=variation, dtype=dtype, resident=False).epoch(1))
+    resident = list(minibatches(variation=variation, dtype=dtype, resident=True).epoch(1))
+    assert mapped[0][0].dtype == dtype
+    assert_same(mapped, resident)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_gpu_gets_the_minibatches_of_the_cpu(dtype: torch.dtype, resident: bool) -> None:
+    gpu = torch.device("cuda")
+    workers = (0, 1, 2)
+    data = Minibatches(STORE, [SHARES[w] for w in workers], workers, 8, 3, VARIATION, dtype, gpu, resident)
+    got = [(spliced.cpu(), labels.cpu()) for spliced, labels in data.epoch(1)]
+    assert_same(got, list(minibatches(dtype=dtype).epoch(1)))
+
+
+@pytest.mark.parametrize("ahead", [2, 50])
+def test_how_far_ahead_is_prepared_does_not_show(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    data = minibatches()
+    usual = list(data.epoch(0))
+    order = data._order(0)
+    for k, minibatch in enumerate(usual):  # the same without any thread
+        rows = order[:, 8 * k : 8 * k + 8]
+        assert_same([minibatch], [data._loader.finish(data._loader.prepare(rows, data._draw(0, k)))])
+    monkeypatch.setattr("asr_parallel.training.minibatches.AHEAD", ahead)
+    assert_same(usual, list(data.epoch(0)))
+    assert_same(usual[3:], list(data.epoch(0, 3)))
+
+
+def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(minibatches().epoch(0))
+    monkeypatch.setattr("asr_parallel.training.loaders.PIECE_VALUES", 3 * STORE.spliced_dim)
+    assert_same(whole, list(minibatches().epoch(0)))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.permutations([0, 1, 2]), st.integers(1, 3), st.integers(1, 20), st.integers(0, 5), st.booleans())
+def test_workers_do_not_depend_on_those_beside_them(
+    order: list[int], count: int, minibatch: int, epoch: int, resident: bool
+) -> None:
+    workers = tuple(order[:count])
+    together = list(minibatches(workers, minibatch, resident=resident).epoch(epoch))
+    for r, worker in enumerate(workers):
+        alone = minibatches((worker,), minibatch, resident=resident).epoch(epoch)
+        for (x, y), (x1, y1) in zip(together, alone, strict=False):
+            assert torch.equal(x[r], x1[0]) and torch.equal(y[r], y1[0])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 9), st.integers(0, 3), st.booleans())
+def test_a_resumed_epoch_goes_on_as_if_nothing_had_been(first: int, epoch: int, resident: bool) -> None:
+    whole = list(minibatches(resident=resident).epoch(epoch))
+    assert_same(whole[first:], list(minibatches(resident=resident).epoch(epoch, first)))
+
+
+def test_skipped_minibatches_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    gather = FrameStore.gather
+
+    def counted(self: FrameStore, rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return gather(self, rows)
+
+    monkeypatch.setattr(FrameStore, "gather", counted)
+    data = minibatches((0,))
+    assert len(list(data.epoch(0, data.minibatches_per_epoch - 2))) == 2
+    assert sum(asked) == 2 * 8
+    assert not list(data.epoch(0, data.minibatches_per_epoch))
+    assert sum(asked) == 2 * 8
+
+
+def test_the_thread_ends_with_the_epoch_or_when_it_is_closed() -> None:
+    data = minibatches()
+    running = data.epoch(0)
+    assert isinstance(running, Iterator)
+    next(running)
+    assert len(threads()) == 1
+    running.close()  # type: ignore[attr-defined]
+    assert not threads()
+    list(data.epoch(1))
+    assert not threads()
+    for _ in data.epoch(2):
+        break  # the iterator goes out of use
+    assert not threads()
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_minibatches_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FrameStore, rows: np.ndarray) -> np.ndarray:
+        raise OSError("the disk is gone")
+
+    data = minibatches()
+    running = data.epoch(0)
+    next(running)
+    monkeypatch.setattr(FrameStore, "gather", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(running)
+    assert not threads()
+
+
+def test_minibatches_are_the_consumers_to_change() -> None:
+    changed = []
+    for x, y in minibatches().epoch(0):
+        changed.append((x.clone(), y))
+        x.zero_()
+    assert_same(changed, list(minibatches().epoch(0)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "minibatch", "message"),
+    [
+        (0, 8, "worker 7: only 0 frames, less than one minibatch of 8"),
+        (5, 8, "worker 7: only 5 frames, less than one minibatch of 8"),
+        (5, 0, "minibatch 0, seed 0: expected at least one frame"),
+    ],
+)
+def test_shares_too_small(rows: int, minibatch: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Minibatches(STORE, [SHARES[0], SHARES[1][:rows]], (0, 7), minibatch, 0, None, torch.float32, CPU)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=20),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from(["utterance", "speaker"]),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_shares_cover_the_utterances_and_nothing_is_torn_apart(
+    lengths: list[int], speakers: int, num_workers: int, by: str, seed: int, data: st.DataObject
+) -> None:
+    store = make_store(lengths, speakers, copies=data.draw(st.integers(0, len(lengths))))
+    chosen = np.flatnonzero(data.draw(st.lists(st.booleans(), min_size=len(store.ids), max_size=len(store.ids))))
+    groups = np.array(store.groups(by))
+    if len(set(groups[chosen])) < num_workers:
+        with pytest.raises(ValueError, match=rf"{by}\(s\) to train on for {num_workers} workers; expected at least"):
+            cut_shares(store, chosen, num_workers, by, seed)
+        return
+    shares = cut_shares(store, chosen, num_workers, by, seed)
+    assert len(shares) == num_workers
+    np.testing.assert_array_equal(np.sort(np.concatenate(shares)), np.sort(store.rows_of(chosen)))
+    owners = [set(groups[np.searchsorted(store.offsets, rows, side="right") - 1]) for rows in shares]
+    assert all(owners) and sum(map(len, owners)) == len(set(groups[chosen]))
+    sizes = [len(rows) for rows in shares]
+    largest = max(len(store.rows_of(chosen[groups[chosen] == group])) for group in set(groups[chosen]))
+    assert max(sizes) - min(sizes) <= largest
+    for one, again in zip(shares, cut_shares(store, chosen, num_workers, by, seed), strict=True):
+        np.testing.assert_array_equal(one, again)
+
+
+def test_many_utterances_make_nearly_equal_shares() -> None:
+    lengths = np.random.default_rng(0).integers(100, 1000, 300).tolist()
+    store = make_store(lengths)
+    shares = cut_shares(store, np.arange(300), 8)
+    sizes = [len(rows) for rows in shares]
+    assert max(sizes) - min(sizes) <= 0.01 * max(sizes)
+    assert {tuple(rows) for rows in shares} != {tuple(rows) for rows in cut_shares(store, np.arange(300), 8, seed=1)}
