@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.config import check_features
 from asr_parallel.nnet.network import Network
 
 BLOCK_FRAMES = 2048  # frames forwarded at once: large enough for fast products, small enough for a long utterance
@@ -28,7 +29,8 @@ class DnnAcousticModel:
         return cls(Network.open(model))
 
     def open_features(self, folder: Path) -> FeatureArchive:
-        """The raw archive `folder`, normalised per speaker as in training; ValueError when it is of another kind."""
+        """The raw archive `folder`, normalised per speaker as in training; ValueError for other features than there."""
+        check_features(self.network.feature_config, folder)
         return self.network.normalisation.apply(folder)
 
     def log_likelihoods(self, features: np.ndarray) -> np.ndarray:

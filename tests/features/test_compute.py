@@ -57,6 +57,8 @@ def test_utterances_are_cut_from_their_channel(data: Path, tmp_path: Path) -> No
     assert (tmp_path / "out/skipped.txt").read_text() == "c-short too short for one frame\n"
     assert CmvnStats.open(tmp_path / "out/cmvn.npz").speakers == ["a", "b"]
     assert not (tmp_path / "out/copies.json").exists()
+    kind = read_json(tmp_path / "out/kind.json")
+    assert (kind["kind"], kind["sample_rates"], kind["settings"]["num_mel_bins"]) == ("fbank", [8000], 40)
 
 
 def test_processes_do_not_change_the_result(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

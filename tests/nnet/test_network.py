@@ -65,10 +65,10 @@ def test_decoding_sees_what_training_saw(tmp_path: Path) -> None:
         feats,
         [(u, u[0], random.normal(9, 4, (n, 3)).astype(np.float32)) for u, n in (("a1", 3000), ("a2", 4), ("b", 9))],
     )
-    write_json(feats / "kind.json", {"kind": "fbank"})
+    write_json(feats / "kind.json", {"kind": "fbank", "sample_rates": [8000]})
     make_frames(feats, {"a1": np.zeros(3000, int), "a2": np.arange(4), "b": np.full(9, 2)}, 4, out)
     store = FrameStore.open(out)
-    Network(network().net, log_priors(np.array([5, 3, 2, 10])), store.normalisation).save(model)
+    Network(network().net, log_priors(np.array([5, 3, 2, 10])), store.normalisation, store.feature_config).save(model)
     acoustic = DnnAcousticModel.open(model)
     features = acoustic.open_features(feats)
     assert acoustic.num_pdfs == 4 and features.ids == ["a1", "a2", "b"]
@@ -78,3 +78,6 @@ def test_decoding_sees_what_training_saw(tmp_path: Path) -> None:
         got = acoustic.log_likelihoods(features[u])
         assert got.dtype == np.float32 and got.shape == want.shape
         np.testing.assert_allclose(got, want, atol=2e-2)  # the store is float16
+    write_json(feats / "kind.json", {"kind": "fbank", "sample_rates": [16000]})
+    with pytest.raises(ValueError, match=r"sample_rates \[16000\]; the network was trained on \[8000\]"):
+        acoustic.open_features(feats)
