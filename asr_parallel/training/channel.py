@@ -52,9 +52,9 @@ class DrawnVariation:
     offset: Tensor | None
     keep: Tensor | None
 
-    def to(self, like: Tensor) -> "DrawnVariation":
-        """The same on another tensor's device and of its dtype; from pinned memory without waiting."""
-        return self._each(lambda t: t.to(like.device, like.dtype, non_blocking=True))
+    def to(self, device: torch.device) -> "DrawnVariation":
+        """The same on another device; from pinned memory without waiting."""
+        return self._each(lambda t: t.to(device, non_blocking=True))
 
     def pinned(self) -> "DrawnVariation":
         """The same in memory that a GPU copies from by itself."""
@@ -68,7 +68,7 @@ class DrawnVariation:
         return DrawnVariation(*(None if t is None else change(t) for t in (self.offset, self.keep)))
 
     def apply(self, spliced: Tensor) -> None:
-        """Vary (B, frames * frame_dim) examples in place; device and dtype must be the same."""
+        """Vary (B, frames * frame_dim) float32 examples in place, on the device of what was drawn."""
         if self.offset is not None:
             spliced.view(len(spliced), -1, self.offset.shape[1]).add_(self.offset.unsqueeze(1))
         if self.keep is not None:

@@ -50,13 +50,28 @@ def _labels(store: FrameStore, rows: np.ndarray) -> Tensor:
 
 
 def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnVariation, out: Tensor) -> None:
-    """Spliced frames of (R, B) rows into out (R, B, spliced_dim), converted and varied, in pieces that fit a cache."""
+    """Spliced frames of (R, B) rows into out (R, B, spliced_dim), varied and converted, in pieces that fit a cache.
+
+    Frames are varied as float32. On its way to bfloat16 a CPU is also faster over float32.
+    """
     rows, out = rows.reshape(-1), out.flatten(0, 1)
     step = max(1, PIECE_VALUES // store.spliced_dim)
     for start in range(0, len(rows), step):
         stop = min(start + step, len(rows))
-        out[start:stop] = torch.from_numpy(store.gather(rows[start:stop]))
-        drawn.part(start, stop).apply(out[start:stop])
+        halves = torch.from_numpy(store.gather(rows[start:stop]))
+        piece = out[start:stop].copy_(halves) if out.dtype == torch.float32 else halves.float()
+        drawn.part(start, stop).apply(piece)
+        if out.dtype != torch.float32:
+            out[start:stop] = piece
+
+
+def _varied(halves: Tensor, drawn: DrawnVariation, dtype: torch.dtype) -> Tensor:
+    """Spliced frames (R, B, spliced_dim) float16 on the device, varied as float32 and converted."""
+    if drawn == DrawnVariation(None, None):
+        return halves.to(dtype)
+    spliced = halves.float()
+    drawn.to(spliced.device).apply(spliced.flatten(0, 1))
+    return spliced.to(dtype)
 
 
 class MappedLoader:
@@ -70,7 +85,7 @@ class MappedLoader:
 
     def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor]:
         spliced = torch.empty((*rows.shape, self._store.spliced_dim), dtype=self._dtype)
-        _gather(self._store, rows, drawn.to(spliced), spliced)
+        _gather(self._store, rows, drawn, spliced)
         return spliced, _labels(self._store, rows)
 
     def finish(self, prepared: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -89,12 +104,11 @@ class PinnedLoader:
 
     def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor, torch.cuda.Event]:
         halves = torch.empty((*rows.shape, self._store.spliced_dim), dtype=torch.float16, pin_memory=True)
-        _gather(self._store, rows, DrawnVariation(None, None), halves)
+        halves.copy_(torch.from_numpy(self._store.gather(rows)))
         labels = _labels(self._store, rows).pin_memory()
         drawn = drawn.pinned()
         with torch.cuda.stream(self._stream):
-            spliced = halves.to(self._device, non_blocking=True).to(self._dtype)
-            drawn.to(spliced).apply(spliced.flatten(0, 1))
+            spliced = _varied(halves.to(self._device, non_blocking=True), drawn, self._dtype)
             return spliced, labels.to(self._device, non_blocking=True), self._stream.record_event()
 
     def finish(self, prepared: tuple[Tensor, Tensor, torch.cuda.Event]) -> tuple[Tensor, Tensor]:
@@ -122,8 +136,7 @@ class ResidentLoader:
 
     def finish(self, prepared: tuple[Tensor, DrawnVariation]) -> tuple[Tensor, Tensor]:
         rows, drawn = prepared[0].long(), prepared[1]
-        spliced = self._frames[rows.unsqueeze(-1) + self._window].flatten(-2).to(self._dtype)
-        drawn.to(spliced).apply(spliced.flatten(0, 1))
+        spliced = _varied(self._frames[rows.unsqueeze(-1) + self._window].flatten(-2), drawn, self._dtype)
         return spliced, self._labels[rows].long()
 
 
