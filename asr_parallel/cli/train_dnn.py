@@ -1,7 +1,7 @@
 """asr-parallel train-dnn: stage 6, a network on a frame store."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from asr_parallel.cli.train_mono import check_positive
@@ -9,48 +9,89 @@ from asr_parallel.record.environment import cpu_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.nnet.network import ACTIVATIONS
-    from asr_parallel.training.trainer import TrainingOptions
+    from asr_parallel.nnet.optimizers import OPTIMIZERS
+    from asr_parallel.nnet.spec import NONLINEARITIES
+    from asr_parallel.training.options import PRIORS, SCHEDULES, TrainingOptions
+    from asr_parallel.training.precision import PRECISIONS
+    from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
     default = TrainingOptions()
-    parser.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the network")
-    parser.add_argument("--hidden-layers", type=int, default=default.hidden_layers, help="default: %(default)s")
-    parser.add_argument("--hidden-dim", type=int, default=default.hidden_dim, help="default: %(default)s")
-    parser.add_argument("--activation", choices=ACTIVATIONS, default=default.activation, help="default: %(default)s")
-    parser.add_argument("--dropout", type=float, default=default.dropout, help="default: %(default)s")
-    parser.add_argument("--learning-rate", type=float, help="per frame (default: by activation)")
-    parser.add_argument("--minibatch", type=int, default=default.minibatch, help="frames (default: %(default)s)")
-    parser.add_argument("--max-epochs", type=int, default=default.max_epochs, help="default: %(default)s")
-    parser.add_argument("--halve-from", type=int, metavar="EPOCH", help="halve the rate from here at the latest")
-    parser.add_argument("--held-out", type=float, default=default.held_out, help="share (default: %(default)s)")
-    parser.add_argument(
-        "--held-out-by", choices=("utterance", "speaker"), default=default.held_out_by, help="default: %(default)s"
-    )
-    parser.add_argument("--channel-tilt", type=float, default=default.channel_tilt, help="default: %(default)s")
-    parser.add_argument("--channel-ripple", type=float, default=default.channel_ripple, help="default: %(default)s")
-    parser.add_argument("--mask-filters", type=int, default=default.mask_filters, help="widest (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="of one process (default: %(default)s)")
+
+    def number(group: argparse._ArgumentGroup, name: str, text: str, kind: type = int) -> None:
+        value = getattr(default, name)
+        shown = text if value is None else f"{text} (default: {value})"
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=shown)
+
+    def choice(group: argparse._ArgumentGroup, name: str, known: tuple[str, ...], text: str) -> None:
+        value = getattr(default, name)
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, choices=known, default=value, help=f"{text} (default: {value})")
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
+    files.add_argument("--out", type=Path, required=True, help="folder of the network; OUT.training until it is done")
+
+    network = parser.add_argument_group("network")
+    number(network, "hidden_layers", "hidden layers")
+    number(network, "hidden_dim", "units of a hidden layer")
+    choice(network, "nonlinearity", NONLINEARITIES, "of the hidden layers")
+    number(network, "pnorm_group", "inputs of a p-norm unit")
+
+    how = parser.add_argument_group("optimiser; gradients are summed over frames, so learning rates are per frame")
+    choice(how, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
+    number(how, "momentum", "of --optimizer momentum", float)
+    number(how, "minibatch", "frames")
+    number(how, "max_change", "largest change of a hidden layer by a minibatch (ng-sgd: 0.75, else none)", float)
+    number(how, "max_change_output", "of the output layer (ng-sgd: 1.5, else none)", float)
+    number(how, "max_param_change", "of all layers together (ng-sgd: 2.0, else none)", float)
+
+    course = parser.add_argument_group("schedule")
+    choice(course, "schedule", SCHEDULES, "course of the learning rate")
+    number(course, "learning_rate", "at first, effective (default: by optimizer and nonlinearity)", float)
+    number(course, "final_learning_rate", "exponential, cyclical (default: a tenth of the first)", float)
+    number(course, "epochs", "passes over the data; newbob: at most")
+    number(course, "halve_from", "newbob: halve from this epoch on at the latest")
+    number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch)")
+
+    data = parser.add_argument_group("data")
+    number(data, "held_out", "share held out for cross-validation", float)
+    choice(data, "held_out_by", ("utterance", "speaker"), "what is held out whole")
+    number(data, "channel_tilt", "random slope of the spectrum, deviation", float)
+    number(data, "channel_ripple", "random change of each filter, deviation", float)
+    number(data, "mask_filters", "widest random band set to zero, in filters")
+    number(data, "seed", "of everything random")
+
+    end = parser.add_argument_group("final model")
+    number(end, "combine", "average up to so many of the last models, as many as do best on held-out data; 0: none")
+    choice(end, "prior", PRIORS, "from the alignments' counts or the model's mean posterior")
+
+    machine = parser.add_argument_group("machine")
+    choice(machine, "precision", PRECISIONS, "of products; auto: bf16 on GPUs and on CPUs with AMX")
+    choice(machine, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
+    machine.add_argument("--threads", type=int, default=cpu_count(), metavar="N", help="default: %(default)s")
+    resume = "go on from a checkpoint: insist on one, or start anew (default: go on if there is one)"
+    machine.add_argument("--resume", action=argparse.BooleanOptionalAction, help=resume)
+    for name, frames in (("report", REPORT_FRAMES), ("checkpoint", CHECKPOINT_FRAMES)):
+        flag = f"--{name}-frames"
+        machine.add_argument(flag, type=int, default=frames, metavar="N", help=f"between {name}s (default: {frames})")
 
 
 def run(args: argparse.Namespace) -> None:
-    from dataclasses import fields
+    import shutil
 
     import torch
 
-    from asr_parallel.features.frames import FrameStore
-    from asr_parallel.record.files import write_json
     from asr_parallel.record.stage import run_stage
-    from asr_parallel.training.trainer import TrainingOptions, train
+    from asr_parallel.training.options import TrainingOptions
+    from asr_parallel.training.run import train_into, working_path
 
-    check_positive(args, "threads")
+    check_positive(args, "threads", "report_frames", "checkpoint_frames")
     options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
+    torch.set_num_threads(args.threads)
+    work = working_path(args.out)
 
     def build(folder: Path) -> None:
-        torch.set_num_threads(args.threads)
-        network, epochs = train(FrameStore.open(args.frames), options)
-        network.save(folder)
-        write_json(folder / "epochs.json", [asdict(epoch) for epoch in epochs])
+        train_into(folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames)
 
     run_stage(args.out, build, number=6, inputs={"frames": args.frames}, options=asdict(options))
+    shutil.rmtree(work, ignore_errors=True)  # only now is the result in its place

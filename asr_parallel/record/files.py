@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import Any
 
 
+def sync(path: Path) -> None:
+    """Have the system write a file, or a folder's list of names, to the disk before this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed."""
@@ -16,8 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

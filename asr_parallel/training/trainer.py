@@ -1,190 +1,220 @@
-"""One worker, plain SGD: the baseline every other way of training is measured against."""
+"""The loop that trains a network on a frame store."""
 
-import copy
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.network import FeedForward, Network, NetworkSpec, log_priors
+from asr_parallel.nnet.network import Network, log_priors
+from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
-from asr_parallel.training.channel import mask_filters, vary_channel
-from asr_parallel.training.newbob import Newbob
+from asr_parallel.training.channel import Variation
+from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
+from asr_parallel.training.combine import combine, snapshot_frames, write_model
+from asr_parallel.training.evaluation import evaluate, mean_posterior
+from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.precision import choose_device, products_dtype
+from asr_parallel.training.watch import Watch
 
-EVALUATION_FRAMES = 8192  # forwarded at once when no gradient is needed
-
-# Step per frame, for gradients summed over the minibatch as Kaldi sums them: a larger minibatch then learns as fast.
-LEARNING_RATES = {
-    "sigmoid": 0.008,  # Kaldi steps/nnet/train.sh
-    "relu": 0.0003,  # Kaldi steps/nnet3/train_dnn.py, initial effective learning rate
-}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """What decides the trained network, beside the data."""
-
-    hidden_layers: int = 3
-    hidden_dim: int = 512
-    activation: str = "sigmoid"
-    dropout: float = 0.0
-    learning_rate: float | None = None  # per frame; LEARNING_RATES of the activation when not given
-    minibatch: int = 256  # Kaldi steps/nnet/train.sh
-    max_epochs: int = 20  # Kaldi steps/nnet/train_scheduler.sh
-    halve_from: int | None = None  # see training/newbob.py
-    held_out: float = 0.1  # Kaldi's 90/10 split
-    held_out_by: str = "utterance"
-    channel_tilt: float = 0.0  # see training/channel.py
-    channel_ripple: float = 0.0
-    mask_filters: int = 0
-    seed: int = 0
+COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
+PRIOR_FRAMES = 20_000  # Kaldi steps/nnet3/train_dnn.py, prior-subset-size
+CHECKPOINT_FRAMES = 1_000_000
+REPORT_FRAMES = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Mean cross-entropy (nats a frame) and share of frames whose best pdf is the label."""
+class Trainer:
+    """One training, from its first minibatch or from a checkpoint to the final network.
 
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One epoch's line in the record. train is measured while the weights moved (with dropout)."""
-
-    number: int
-    learning_rate: float
-    train: Score
-    held_out: Score
-    accepted: bool
-    frames_per_second: float
-
-
-def train(store: FrameStore, options: TrainingOptions) -> tuple[Network, list[Epoch]]:
-    """Train on a frame store until the held-out loss stops falling.
-
-    The same store, options and number of threads give the same network, bit for bit.
-
-    Returns:
-        The network of the best held-out loss, and what happened in each epoch.
-
-    Raises:
-        ValueError: options out of range, or too little data to hold some out.
+    The same store, options and number of threads give the same network, bit for bit, also when the training was killed
+    and resumed: everything random follows from the seed and from where in the data the training is.
     """
-    _check(options)
-    train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
-    rows, held_out_rows = store.rows_of(train_part), store.rows_of(held_out_part)
-    if len(rows) < options.minibatch:
-        raise ValueError(f"only {len(rows)} frames to train on, less than one minibatch of {options.minibatch}")
-    spec = NetworkSpec(
-        store.dim,
-        store.context,
-        options.hidden_layers,
-        options.hidden_dim,
-        store.num_pdfs,
-        options.activation,
-        options.dropout,
-    )
-    net = FeedForward(spec, options.seed)
-    start = evaluate(net, store, held_out_rows)
-    logger.info(
-        "%d frames to train on, %d held out (%d utterances); loss %.4f before training",
-        len(rows), len(held_out_rows), len(held_out_part), start.loss,
-    )  # fmt: skip
-    rate = LEARNING_RATES[options.activation] if options.learning_rate is None else options.learning_rate
-    schedule = Newbob(rate, start.loss, halve_from=options.halve_from)
-    best = copy.deepcopy(net.state_dict())
-    order = np.random.default_rng(options.seed)
-    epochs: list[Epoch] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)  # dropout and channels
-        while len(epochs) < options.max_epochs and not schedule.finished:
-            rate = schedule.learning_rate
-            began = time.monotonic()
-            on_train = _epoch(net, _minibatches(store, order.permutation(rows), options), len(rows), rate, options)
-            seconds = time.monotonic() - began
-            score = evaluate(net, store, held_out_rows)
-            accepted = schedule.step(score.loss)
+
+    def __init__(
+        self, store: FrameStore, options: TrainingOptions, work: Path, workers: tuple[int, ...] = (0,)
+    ) -> None:
+        """Set up; nothing is trained yet.
+
+        Args:
+            store, options: what decides the network.
+            work: folder for checkpoints, snapshots and logs.
+
+        Raises:
+            ValueError: options out of range, or too little data.
+        """
+        self.store, self.options, self.work = store, options, work
+        device = choose_device(options.device)
+        dtype = products_dtype(options.precision, device)
+        train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
+        self.rows, self.held_out_rows = store.rows_of(train_part), store.rows_of(held_out_part)
+        spec = NetworkSpec(
+            store.dim,
+            store.context,
+            options.hidden_layers,
+            options.hidden_dim,
+            store.num_pdfs,
+            options.nonlinearity,
+            options.pnorm_group,
+        )
+        self.network = StackedNetwork(spec, 1, device, dtype).initialise(options.seed)
+        self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum)
+        variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
+        self.batches = Minibatches(store, [self.rows], [0], options.minibatch, options.seed, variation, dtype, device)
+        untrained = evaluate(self.network, store, self.held_out_rows)
+        frames_per_epoch = self.batches.frames_per_epoch
+        self.schedule = options.make_schedule(frames_per_epoch, 1, untrained.loss)
+        # The best model so far, where a worse epoch may be taken back.
+        self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
+        self.epoch, self.minibatch, self.frames = 0, 0, 0
+        self._watched: dict[str, Any] | None = None  # what was not yet written when the checkpoint was
+        self.checkpoints = Checkpoints(work / "checkpoints")
+        total = self.schedule.total_frames
+        self.snapshots = snapshot_frames(total, frames_per_epoch, options.combine) if total and options.combine else []
+        logger.info(
+            "%d frames to train on, %d held out (%d utterances); %s on %s; loss %.4f before training",
+            len(self.rows), len(self.held_out_rows), len(held_out_part),
+            "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
+        )  # fmt: skip
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
+        tensors = dict(checkpoint.tensors)
+        parameters, best = tensors.pop("parameters"), tensors.pop("best", None)
+        if parameters.shape != self.network.parameters.shape or (best is None) != (self.best is None):
+            raise ValueError("checkpoint of another network or schedule")
+        self.network.parameters.copy_(parameters)
+        self.network.parameters_changed()
+        if self.best is not None and best is not None:
+            self.best.copy_(best)
+        self.optimizer.restore(tensors)
+        self.schedule.restore(checkpoint.state["schedule"])
+        self.epoch, self.minibatch = checkpoint.state["epoch"], checkpoint.state["minibatch"]
+        self.frames, self._watched = checkpoint.frames, checkpoint.state["watch"]
+
+    def run(self, report_frames: int = REPORT_FRAMES, checkpoint_frames: int = CHECKPOINT_FRAMES) -> Network:
+        """Train to the end of the schedule and return the final network.
+
+        Args:
+            report_frames, checkpoint_frames: between two lines of train.jsonl, between two checkpoints.
+
+        Raises:
+            ValueError: the training diverged; the last good checkpoint stays.
+        """
+        with Watch(
+            self.work,
+            total_frames=self.schedule.total_frames,
+            report_frames=report_frames,
+            frames_per_epoch=self.batches.frames_per_epoch,
+            start_frames=self.frames,
+            state=self._watched,
+        ) as watch:
+            watch.skipped(self.optimizer.skipped)
+            while not self.schedule.finished:
+                self._epoch(watch, report_frames, checkpoint_frames)
+                self._end_epoch(watch)
+        return self._final()
+
+    def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int) -> None:
+        """What is left of the current epoch."""
+        bad = torch.full(
+            (), -1, dtype=torch.int64, device=self.network.device
+        )  # frames before a loss that is not finite
+        for spliced, labels in self.batches.epoch(self.epoch, self.minibatch):
+            rate = self.schedule.learning_rate(self.frames)
+            minibatch = self.network.backward(spliced, labels)
+            loss_sum = minibatch.loss_sum.sum()
+            bad = torch.where((bad < 0) & ~loss_sum.isfinite(), self.frames, bad)
+            self.optimizer.step(minibatch, rate)
+            before = self.frames
+            self.frames += labels.numel()
+            self.minibatch += 1
+            watch.data_wait(self.batches.waited_seconds)
+            watch.minibatch(labels.numel(), loss_sum, minibatch.correct.sum(), rate)
+            report, snapshot, checkpoint = (
+                self._crossed(before, moments)
+                for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
+            )
+            if report or snapshot or checkpoint:
+                self._stop_if_diverged(bad)
+            if snapshot:
+                write_model(self._snapshot(self.frames), self.network.parameters[0])
+            if checkpoint:
+                self.save(watch)
+        self._stop_if_diverged(bad)
+
+    def _crossed(self, before: int, moments: list[int]) -> bool:
+        """Whether one of the moments lies in the minibatch that began after `before` frames."""
+        return any(before < frames <= self.frames for frames in moments)
+
+    def _last(self, period: int) -> list[int]:
+        """The last multiple of a period of frames."""
+        return [self.frames // period * period]
+
+    def _snapshot(self, frames: int) -> Path:
+        return self.work / "models" / f"{frames:012d}.safetensors"
+
+    def _stop_if_diverged(self, bad: Tensor) -> None:
+        """ValueError when a minibatch's loss was not finite. Waits for the GPU, so it is called now and then."""
+        frames = int(bad)
+        if frames >= 0:
+            step, rate = frames // self.options.minibatch + 1, self.schedule.learning_rate(frames)
+            raise ValueError(
+                f"training diverged: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
+                f" {rate:.3g} per frame; try a lower one. {self.work} keeps the last good checkpoint"
+            )
+
+    def _end_epoch(self, watch: Watch) -> None:
+        score = evaluate(self.network, self.store, self.held_out_rows)
+        accepted = self.schedule.end_epoch(self.frames, score.loss)
+        self.epoch, self.minibatch = self.epoch + 1, 0
+        watch.held_out(self.frames, score.loss, score.accuracy, accepted)
+        if self.best is not None:
             if accepted:
-                best = copy.deepcopy(net.state_dict())
+                self.best.copy_(self.network.parameters)
             else:
-                net.load_state_dict(best)
-            epochs.append(Epoch(len(epochs) + 1, rate, on_train, score, accepted, len(rows) / seconds))
-            _log(epochs[-1])
-    net.load_state_dict(best)
-    counts = np.bincount(store.labels[rows], minlength=store.num_pdfs)
-    return Network(net.eval(), log_priors(counts), store.normalisation), epochs
+                self.network.parameters.copy_(self.best)
+                self.network.parameters_changed()
+        self.save(watch)
 
+    def save(self, watch: Watch) -> None:
+        """Write a checkpoint of the present state."""
+        tensors = {"parameters": self.network.parameters, **self.optimizer.state()}
+        if self.best is not None:
+            tensors["best"] = self.best
+        state: dict[str, Any] = {
+            "epoch": self.epoch,
+            "minibatch": self.minibatch,
+            "schedule": self.schedule.state(),
+            "watch": watch.state(),
+        }
+        self.checkpoints.save(self.frames, tensors, state)
 
-def _check(options: TrainingOptions) -> None:
-    """ValueError naming options that are out of range; the network's sizes and the split check their own."""
-    if options.minibatch < 1 or options.max_epochs < 0:
-        raise ValueError(f"minibatch {options.minibatch}, max_epochs {options.max_epochs}: expected positive numbers")
-    if options.learning_rate is not None and not options.learning_rate > 0:
-        raise ValueError(f"learning_rate {options.learning_rate}: expected a number above 0")
-    for name in ("channel_tilt", "channel_ripple", "mask_filters", "seed"):
-        if not getattr(options, name) >= 0:
-            raise ValueError(f"{name} {getattr(options, name)}: expected a number of at least 0")
+    def _final(self) -> Network:
+        """The deliverable: the last models combined, or the last model; its priors; float32."""
+        final = StackedNetwork(self.network.spec)
+        final.parameters.copy_(self.network.parameters[:1])
+        newest_first = [path for f in reversed(self.snapshots) if (path := self._snapshot(f)).is_file()]
+        if newest_first:
+            every = -(-len(self.held_out_rows) // COMBINE_FRAMES)
 
+            def held_out_loss(parameters: Tensor) -> float:
+                final.parameters[0].copy_(parameters)
+                return evaluate(final, self.store, self.held_out_rows[::every]).loss
 
-Batches = Iterator[tuple[Tensor, Tensor]]
-"""Spliced frames (B, input_dim) float32 and pdf ids (B,) int64, minibatch after minibatch."""
-
-
-def _epoch(net: FeedForward, batches: Batches, num_rows: int, rate: float, options: TrainingOptions) -> Score:
-    """Go through the training data once."""
-    net.train()
-    parameters: list[Tensor] = list(net.parameters())
-    loss_sum, correct, frames = 0.0, 0, 0
-    for spliced, labels in progress(batches, "training", num_rows // options.minibatch, "minibatches"):
-        logits = net(spliced)
-        loss = cross_entropy(logits, labels, reduction="sum")
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-rate)
-        loss_sum += loss.item()
-        correct += int((logits.detach().argmax(dim=1) == labels).sum())
-        frames += len(labels)
-    return Score(loss_sum / max(1, frames), correct / max(1, frames))
-
-
-def _minibatches(store: FrameStore, rows: np.ndarray, options: TrainingOptions) -> Batches:
-    """Cut shuffled rows into minibatches. A last one that is not full is left out, as Kaldi leaves it out."""
-    size = options.minibatch
-    for start in range(0, len(rows) - size + 1, size):
-        chosen = rows[start : start + size]
-        spliced = torch.from_numpy(store.gather(chosen)).float()
-        if options.channel_tilt or options.channel_ripple:
-            spliced = vary_channel(spliced, store.dim, options.channel_tilt, options.channel_ripple)
-        if options.mask_filters:
-            spliced = mask_filters(spliced, store.dim, options.mask_filters)
-        yield spliced, torch.from_numpy(store.labels[chosen].astype(np.int64))
-
-
-def evaluate(net: FeedForward, store: FrameStore, rows: np.ndarray) -> Score:
-    """Loss and accuracy of a network on some rows of a store."""
-    net.eval()
-    loss_sum, correct = 0.0, 0
-    with torch.inference_mode():
-        for start in range(0, len(rows), EVALUATION_FRAMES):
-            chosen = rows[start : start + EVALUATION_FRAMES]
-            logits = net(torch.from_numpy(store.gather(chosen)).float())
-            labels = torch.from_numpy(store.labels[chosen].astype(np.int64))
-            loss_sum += cross_entropy(logits, labels, reduction="sum").item()
-            correct += int((logits.argmax(dim=1) == labels).sum())
-    return Score(loss_sum / max(1, len(rows)), correct / max(1, len(rows)))
-
-
-def _log(epoch: Epoch) -> None:
-    logger.info(
-        "epoch %2d: learning rate %.3g, train loss %.4f accuracy %.2f %%, held-out loss %.4f accuracy %.2f %%%s, "
-        "%.0f frames/s",
-        epoch.number, epoch.learning_rate, epoch.train.loss, 100 * epoch.train.accuracy, epoch.held_out.loss,
-        100 * epoch.held_out.accuracy, "" if epoch.accepted else " (rejected)", epoch.frames_per_second,
-    )  # fmt: skip
+            best, count, losses = combine(newest_first, held_out_loss)
+            final.parameters[0].copy_(best)
+            logger.info(
+                "final model: mean of the last %d of %d, held-out loss %.4f (last alone %.4f)",
+                count, len(newest_first), min(losses), losses[0],
+            )  # fmt: skip
+        if self.options.prior == "posterior":
+            some = np.random.default_rng(self.options.seed).permutation(self.rows)[:PRIOR_FRAMES]
+            prior = log_priors(mean_posterior(final, self.store, np.sort(some)))
+        else:
+            prior = log_priors(np.bincount(self.store.labels[self.rows], minlength=self.store.num_pdfs))
+        return Network(final, prior, self.store.normalisation, self.store.feature_config)

@@ -73,7 +73,7 @@ class Watch:
         self._loss_sum = _Sum(state.get("loss_sum", 0.0))
         self._correct = _Sum(state.get("correct", 0.0))
         self._learning_rate: float | None = state.get("learning_rate")
-        self._skipped = int(state.get("skipped", 0))
+        self._skipped: Tensor | int = int(state.get("skipped", 0))
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
         self._bar: tqdm | None = None
@@ -128,8 +128,11 @@ class Watch:
         """Take in how long the training has waited for data so far."""
         self._waited = seconds_total
 
-    def skipped(self, count: int) -> None:
-        """Take in how many steps so far were not applied because the change was not finite."""
+    def skipped(self, count: Tensor | int) -> None:
+        """Take in how many steps so far were not applied because the change was not finite.
+
+        A tensor is summed when a report is due, and may count on until then.
+        """
         self._skipped = count
 
     def held_out(self, frames: int, loss: float, accuracy: float, accepted: bool = True) -> None:
@@ -152,12 +155,15 @@ class Watch:
             "loss_sum": float(self._loss_sum),
             "correct": float(self._correct),
             "learning_rate": self._learning_rate,
-            "skipped": self._skipped,
+            "skipped": self._skipped_now(),
         }
 
     @property
     def _epoch(self) -> float:
         return self._frames / self._frames_per_epoch
+
+    def _skipped_now(self) -> int:
+        return int(self._skipped.sum()) if isinstance(self._skipped, Tensor) else self._skipped
 
     def _report(self, ended: float | None = None) -> None:
         """Write the means since the last report, if there was a step since; they end now or `ended` (monotonic)."""
@@ -181,7 +187,8 @@ class Watch:
     def _write(self, kind: str, loss: float, accuracy: float, more: Mapping[str, float]) -> None:
         if self._frames == self._start_frames and kind in self._last_kinds:
             return  # by the run this one goes on from, after it had saved itself
-        numbers = {"loss": loss, "accuracy": accuracy, "learning_rate": self._learning_rate, "skipped": self._skipped}
+        rate, skipped = self._learning_rate, self._skipped_now()
+        numbers = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "skipped": skipped}
         finite = {name: _finite(value) for name, value in {**numbers, **more}.items()}
         with _naming(self._folder):
             self._lines.append({"kind": kind, "frames": self._frames, "epoch": self._epoch} | finite)
@@ -191,7 +198,8 @@ class Watch:
     def _show(self, loss: float, accuracy: float, speed: float, wait_share: float) -> None:
         text = f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, learning rate {self._learning_rate:.3g}"
         waiting = f"waiting for data {100 * wait_share:.0f} %"
-        skipped = f", {self._skipped} steps skipped" if self._skipped else ""
+        count = self._skipped_now()
+        skipped = f", {count} steps skipped" if count else ""
         now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(f"{text}, {waiting}{skipped}")

@@ -1,0 +1,116 @@
+"""What decides a trained network, beside the data and the precision of its arithmetic."""
+
+import math
+from dataclasses import dataclass, fields
+
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.spec import NONLINEARITIES
+from asr_parallel.training.precision import PRECISIONS
+from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
+
+SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
+PRIORS = ("counts", "posterior")
+
+# Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
+NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
+NNET2_RATE = 0.01  # Kaldi steps/nnet2/train_pnorm_accel2.sh
+NNET3_RATE = 3e-4  # Kaldi steps/nnet3/train_dnn.py
+ADAM_RATE = 1e-3  # Kingma & Ba, 2015
+FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
+
+
+def default_rate(optimizer: str, nonlinearity: str) -> float:
+    """Initial effective learning rate when none is given."""
+    if optimizer == "adam":
+        return ADAM_RATE
+    if nonlinearity == "sigmoid":
+        return NNET1_RATE
+    if nonlinearity in ("tanh", "pnorm") and optimizer == "ng-sgd":
+        return NNET2_RATE
+    return NNET3_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
+
+    hidden_layers: int = 3
+    hidden_dim: int = 512
+    nonlinearity: str = "relu-renorm"
+    pnorm_group: int = 10
+    optimizer: str = "ng-sgd"
+    momentum: float = 0.9
+    max_change: float | None = None  # Kaldi's three limits (nnet/max_change.py) for ng-sgd, else none
+    max_change_output: float | None = None
+    max_param_change: float | None = None
+    schedule: str = "exponential"
+    learning_rate: float | None = None  # initial, effective; default_rate() when not given
+    final_learning_rate: float | None = None  # exponential and cyclical; FINAL_SHARE of the initial one when not given
+    epochs: int = 8  # Kaldi steps/nnet3/train_dnn.py
+    halve_from: int | None = None  # newbob, see training/schedules.py
+    cycle_frames: int | None = None  # cyclical; an epoch when not given
+    minibatch: int = 512  # Kaldi steps/nnet3/train_dnn.py
+    held_out: float = 0.1  # Kaldi nnet1's 90/10 split
+    held_out_by: str = "utterance"
+    channel_tilt: float = 0.0  # see training/channel.py
+    channel_ripple: float = 0.0
+    mask_filters: int = 0
+    combine: int = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
+    prior: str = "counts"
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """ValueError naming an option out of range; the network's sizes and the split check their own."""
+        named = {"nonlinearity": NONLINEARITIES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for name, known in {**named, "prior": PRIORS, "precision": PRECISIONS}.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        for name, least in {"minibatch": 1, "epochs": 1, "combine": 0, "seed": 0, "mask_filters": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
+        for name in ("channel_tilt", "channel_ripple"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: expected a number of at least 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == float | None and value is not None and not value > 0:
+                raise ValueError(f"{field.name} {value}: expected a number above 0")
+
+    def limits(self) -> MaxChange | None:
+        """How far a minibatch may move the parameters: Kaldi's limits for natural gradient, for others as asked."""
+        given = (self.max_change, self.max_change_output, self.max_param_change)
+        if self.optimizer == "ng-sgd":
+            default = MaxChange()
+        elif any(value is not None for value in given):
+            default = MaxChange(math.inf, math.inf, math.inf)
+        else:
+            return None
+        hidden, output, whole = given
+        return MaxChange(hidden or default.hidden, output or default.output, whole or default.whole)
+
+    def make_schedule(self, frames_per_epoch: int, num_jobs: int, untrained_loss: float) -> Schedule:
+        """The learning rate's course.
+
+        Args:
+            frames_per_epoch: over all workers.
+            num_jobs: workers whose parameters are averaged.
+            untrained_loss: held-out loss before training.
+        """
+        first = self.learning_rate or default_rate(self.optimizer, self.nonlinearity)
+        last = self.final_learning_rate or FINAL_SHARE * first
+        total = self.epochs * frames_per_epoch
+        if self.schedule == "exponential":
+            return Exponential(
+                total_frames=total, num_jobs=num_jobs, initial_effective_rate=first, final_effective_rate=last
+            )
+        if self.schedule == "constant":
+            return Constant(total_frames=total, rate=num_jobs * first)
+        if self.schedule == "cyclical":
+            cycle = self.cycle_frames or frames_per_epoch
+            return Cyclical(total_frames=total, top=num_jobs * first, bottom=num_jobs * last, cycle_frames=cycle)
+        return Newbob(
+            rate=num_jobs * first, best_loss=untrained_loss, max_epochs=self.epochs, halve_from=self.halve_from
+        )

@@ -1,0 +1,67 @@
+"""One run of stage 6: where an unfinished training lives, whether it goes on, and what is left when it is done."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from asr_parallel import __version__
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.record.environment import environment
+from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.log import logger
+from asr_parallel.record.stage import fingerprint
+from asr_parallel.report.curves import plot_curves
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.trainer import Trainer
+from asr_parallel.training.watch import EVENTS, LINES
+
+IDENTITY = "training.json"
+
+
+def working_path(out: Path) -> Path:
+    """The folder of an unfinished training whose network will be `out`: checkpoints, snapshots, logs."""
+    return out.with_name(f"{out.name}.training")
+
+
+def train_into(
+    folder: Path,
+    work: Path,
+    frames: Path,
+    options: TrainingOptions,
+    resume: bool | None,
+    report_frames: int,
+    checkpoint_frames: int,
+) -> None:
+    """Train, or go on with a training, and leave the network, train.jsonl, curves.png and tensorboard/ in `folder`.
+
+    Args:
+        folder: of the result, there and empty.
+        work: of the unfinished training.
+        frames: frame store.
+        resume: True: only go on, False: only start anew, None: go on if `work` holds a checkpoint of this training.
+        report_frames, checkpoint_frames: as for Trainer.run.
+
+    Raises:
+        ValueError: there is nothing to go on with, bad options or data, or the training diverged.
+    """
+    store = FrameStore.open(frames)
+    trainer = Trainer(store, options, work)
+    identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
+    same = (work / IDENTITY).is_file() and read_json(work / IDENTITY)["identity"] == identity
+    checkpoint = trainer.checkpoints.newest() if same and resume is not False else None
+    if resume and checkpoint is None:
+        raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
+    if checkpoint is None:
+        if work.exists():
+            logger.info("%s: starting anew; what was there is removed", work)
+            shutil.rmtree(work)
+        work.mkdir(parents=True)
+        write_json(work / IDENTITY, {"identity": identity, "environment": environment()})
+    else:
+        logger.info("%s: going on after %d frames", work, checkpoint.frames)
+        trainer.resume(checkpoint)
+    trainer.run(report_frames, checkpoint_frames).save(folder)
+    shutil.copyfile(work / LINES, folder / LINES)
+    shutil.copytree(work / EVENTS, folder / EVENTS)
+    plot_curves(folder / LINES, folder / "curves.png")

@@ -1,0 +1,28 @@
+"""A small frame store that can be learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_parallel.features.archive import write_archive
+from asr_parallel.features.make_frames import make_frames
+from asr_parallel.record.files import write_json
+
+NUM_PDFS = 3
+
+
+@pytest.fixture(scope="session")
+def frames_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames whose pdf shows in which of three dimensions is large, two frames *earlier*: context is needed."""
+    feats, out = tmp_path_factory.mktemp("feats"), tmp_path_factory.mktemp("frames")
+    random = np.random.default_rng(0)
+    labels = {f"u{k:02}": np.repeat(random.integers(0, NUM_PDFS, 40), 3) for k in range(30)}
+    matrices = [
+        (name, name[:2], (np.roll(np.eye(3)[pdf_ids], -2, axis=0) + 0.5 * random.standard_normal((120, 3))))
+        for name, pdf_ids in labels.items()
+    ]
+    write_archive(feats, matrices)
+    write_json(feats / "kind.json", {"kind": "fbank"})
+    make_frames(feats, labels, NUM_PDFS, out)
+    return out
