@@ -100,17 +100,3 @@ def filters_kept(examples: int, frame_dim: int, widest: int, generator: Generato
     first = torch.randint(0, frame_dim, (examples, 1), generator=generator)
     filters = torch.arange(frame_dim)
     return ((filters < first) | (filters >= first + width)).float()
-
-
-def vary_channel(
-    spliced: Tensor, frame_dim: int, tilt: float, ripple: float, generator: Generator | None = None
-) -> Tensor:
-    """Add random lines to (B, frames * frame_dim) examples in place, and return them."""
-    Variation(tilt, ripple).draw(len(spliced), frame_dim, generator).apply(spliced)
-    return spliced
-
-
-def mask_filters(spliced: Tensor, frame_dim: int, widest: int, generator: Generator | None = None) -> Tensor:
-    """Set random bands of (B, frames * frame_dim) examples to zero in place, and return them."""
-    Variation(widest_mask=widest).draw(len(spliced), frame_dim, generator).apply(spliced)
-    return spliced

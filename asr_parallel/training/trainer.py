@@ -135,27 +135,28 @@ class Trainer:
             self.minibatch += 1
             watch.data_wait(self.batches.waited_seconds)
             watch.minibatch(labels.numel(), loss_sum, minibatch.correct.sum(), rate)
-            report, snapshot, checkpoint = (
+            report, snapshots, checkpoint = (
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
             )
-            if report or snapshot or checkpoint:
+            if report or snapshots or checkpoint:
                 self._stop_if_diverged(bad)
-            if snapshot:
-                write_model(self._snapshot(self.frames), self.network.parameters[0])
+            for moment in snapshots:
+                write_model(self._snapshot(moment), self.network.parameters[0])
             if checkpoint:
                 self.save(watch)
         self._stop_if_diverged(bad)
 
-    def _crossed(self, before: int, moments: list[int]) -> bool:
-        """Whether one of the moments lies in the minibatch that began after `before` frames."""
-        return any(before < frames <= self.frames for frames in moments)
+    def _crossed(self, before: int, moments: list[int]) -> list[int]:
+        """Those of the moments that lie in the minibatch that began after `before` frames."""
+        return [frames for frames in moments if before < frames <= self.frames]
 
     def _last(self, period: int) -> list[int]:
         """The last multiple of a period of frames."""
         return [self.frames // period * period]
 
     def _snapshot(self, frames: int) -> Path:
+        """Where the model is kept that first had been trained on so many frames."""
         return self.work / "models" / f"{frames:012d}.safetensors"
 
     def _stop_if_diverged(self, bad: Tensor) -> None:
@@ -198,7 +199,7 @@ class Trainer:
         """The deliverable: the last models combined, or the last model; its priors; float32."""
         final = StackedNetwork(self.network.spec)
         final.parameters.copy_(self.network.parameters[:1])
-        newest_first = [path for f in reversed(self.snapshots) if (path := self._snapshot(f)).is_file()]
+        newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
         if newest_first:
             every = -(-len(self.held_out_rows) // COMBINE_FRAMES)
 
