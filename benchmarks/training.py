@@ -14,7 +14,6 @@ Each figure is the median over rounds; in every round each contestant runs once,
 
 import argparse
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -28,8 +27,8 @@ from torch import Tensor, nn
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.max_change import MaxChange
-from asr_parallel.nnet.optimizers import Optimizer, optimizer
-from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.optimizers import RANK_IN, RANK_OUT, Optimizer, optimizer
+from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 from asr_parallel.training.minibatches import Minibatches
@@ -196,15 +195,44 @@ def stacked(work: Path, rounds: int, device: str = "cpu") -> None:
             show(take_turns({"one by one": one_by_one, "stacked": together}, rounds, seconds=1.0), "one by one")
 
 
+def resident(field: str) -> int:
+    """Bytes of a field of /proc/self/status: VmHWM is the most that was resident, RssFile what is of mapped files."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"/proc/self/status has no {field}")
+
+
+def formula(spec: NetworkSpec, minibatch: int) -> dict[str, int]:
+    """Bytes of a training with natural gradient in bf16, one replica, as the README states them."""
+    places = layout(spec)
+    parameters = sum(p.end - p.start for p in places)
+    ranks = [(min(RANK_IN, (p.into + 2) // 2), p.into + 1) for p in places]
+    ranks += [(min(RANK_OUT, (p.out + 1) // 2), p.out) for p in places]
+    return {
+        "parameters": 4 * parameters,
+        "change": 4 * parameters,
+        "bf16 copy": 2 * parameters,
+        "natural gradient": sum(10 * rank * dim for rank, dim in ranks),
+        "minibatches": 3 * 2 * minibatch * spec.input_dim,
+        "activations": 2 * 3 * 2 * minibatch * sum(p.out for p in places),
+    }
+
+
 def memory(work: Path) -> None:
-    """Peak resident memory beyond what imports and an opened store take, against the formula."""
+    """Most resident memory beyond what the libraries take, against the formula."""
     store = make_store(work / "memory", 3_000_000, LARGE.num_pdfs)
     dtype = torch.bfloat16
-    ours(SMALL, make_store(work / "tiny", 5_000, SMALL.num_pdfs), 256, "ng-sgd", dtype, [0])(20)  # libraries' own
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    ours(SMALL, make_store(work / "tiny", 5_000, SMALL.num_pdfs), 256, "ng-sgd", dtype, [0])(20)  # the libraries
+    before, mapped_before = resident("VmHWM"), resident("RssFile")
     ours(LARGE, store, 512, "ng-sgd", dtype, [0])(60)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    print(f"440-1024x4-2000, bf16, natural gradient, minibatch 512: {grown:.0f} MiB more than before")
+    mapped = resident("RssFile") - mapped_before
+    grown = resident("VmHWM") - before - mapped
+    parts = formula(LARGE, 512)
+    print("440-1024x4-2000, minibatch 512, natural gradient, bf16, in MiB")
+    for name, size in [*parts.items(), ("formula, in all", sum(parts.values())), ("measured", grown)]:
+        print(f"  {name:18} {size / 2**20:7.1f}")
+    print(f"  {'pages of the store':18} {mapped / 2**20:7.1f} of {store.frames.nbytes / 2**20:.0f}")
 
 
 def matrix_rate() -> float:

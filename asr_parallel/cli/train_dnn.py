@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice(end, "prior", PRIORS, "from the alignments' counts or the model's mean posterior")
 
     machine = parser.add_argument_group("machine")
-    choice(machine, "precision", PRECISIONS, "of products; auto: bf16 on GPUs and on CPUs with AMX")
+    choice(machine, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
     choice(machine, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
     machine.add_argument("--threads", type=int, default=cpu_count(), metavar="N", help="default: %(default)s")
     resume = "go on from a checkpoint: insist on one, or start anew (default: go on if there is one)"

@@ -1,5 +1,8 @@
 """Which type of number the network's products are computed in."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 PRECISIONS = ("auto", "float32", "bf16")
@@ -8,7 +11,8 @@ PRECISIONS = ("auto", "float32", "bf16")
 def products_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The dtype for a precision; parameters and their sums stay float32 in any case.
 
-    "auto" is bfloat16 where it has hardware of its own: CPUs with AMX tiles and GPUs from Ampere on. Elsewhere float32.
+    "auto" is bfloat16 where it has hardware of its own: GPUs from Ampere on, CPUs with AMX tiles or AVX512-BF16 (whose
+    products are twice as fast as in float32). Elsewhere float32.
 
     Raises:
         ValueError: an unknown name.
@@ -16,7 +20,11 @@ def products_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported(False) if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
+            fast = able.get("amx_bf16", False) or able.get("avx512_bf16", False)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
 

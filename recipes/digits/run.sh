@@ -15,10 +15,12 @@ tri_leaves=300
 tri_gauss=3000
 hidden_layers=3
 hidden_dim=512
-activation=relu
+nonlinearity=relu-renorm
+optimizer=ng-sgd
+precision=auto
 dnn=dnn
 options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
-  hidden_dim activation dnn)
+  hidden_dim nonlinearity optimizer precision dnn)
 
 usage() {
   cat << END
@@ -37,7 +39,10 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --seed N                       of generated lists and the DNN                     ($seed)
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
-  --hidden-layers, --hidden-dim N, --activation relu|sigmoid                        ($hidden_layers, $hidden_dim, $activation)
+  --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
+  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm                                ($nonlinearity)
+  --optimizer ng-sgd|sgd|momentum|adam                                              ($optimizer)
+  --precision auto|float32|bf16  of products                                        ($precision)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
@@ -48,7 +53,7 @@ parse_options "$@"
 fbank_opts=(--noise-floors-db 25)
 train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
 frames_opts=(--norm-vars)
-dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation" --learning-rate 0.0002
+dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --nonlinearity "$nonlinearity" --learning-rate 0.0002
   --minibatch 512 --max-epochs 2 --halve-from 1 --channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 decode_opts=()
 score_opts=()

@@ -26,10 +26,12 @@ tri_leaves=800
 tri_gauss=8000
 hidden_layers=3
 hidden_dim=512
-activation=relu
+nonlinearity=relu-renorm
+optimizer=ng-sgd
+precision=auto
 dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim activation dnn)
+  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim nonlinearity optimizer precision dnn)
 
 usage() {
   cat << END
@@ -56,7 +58,10 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --corpus DIR, --lexicon FILE   with --corpus-format kaldi
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
-  --hidden-layers, --hidden-dim N, --activation relu|sigmoid                        ($hidden_layers, $hidden_dim, $activation)
+  --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
+  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm                                ($nonlinearity)
+  --optimizer ng-sgd|sgd|momentum|adam                                              ($optimizer)
+  --precision auto|float32|bf16  of products                                        ($precision)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
@@ -88,7 +93,7 @@ esac
 fbank_opts=()
 train_fbank_opts=()
 frames_opts=()
-dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --activation "$activation" --minibatch 512
+dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --nonlinearity "$nonlinearity" --minibatch 512
   --max-epochs 7 --halve-from 4 --channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 decode_opts=()
 score_opts=()

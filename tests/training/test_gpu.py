@@ -1,0 +1,68 @@
+"""On a GPU: the same as on the CPU to rounding, and no waiting for it between two updates of the preconditioners."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+SPEC = NetworkSpec(frame_dim=8, context=2, hidden_layers=2, hidden_dim=48, num_pdfs=30, nonlinearity="relu-renorm")
+
+
+def minibatch(step: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(step)
+    x, y = torch.randn(2, 64, 40, generator=random), torch.randint(0, 30, (2, 64), generator=random)
+    return x.to(device), y.to(device)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_those_of_the_cpu(name: str) -> None:
+    parameters = []
+    for device in ("cpu", "cuda"):
+        network = StackedNetwork(SPEC, 2, device).initialise(1)
+        of = optimizer(name, network, MaxChange(), 0.9)
+        for step in range(20):
+            of.step(network.backward(*minibatch(step, device)), 0.001)
+        parameters.append(network.parameters.cpu())
+    torch.testing.assert_close(parameters[1], parameters[0], atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_only_the_eigenvalues_of_an_update_are_waited_for(name: str) -> None:
+    network = StackedNetwork(SPEC, 2, "cuda", torch.bfloat16).initialise(1)
+    of = optimizer(name, network, MaxChange(), 0.9)
+    data = [minibatch(step, "cuda") for step in range(30)]
+    waited = []
+    for step, (x, y) in enumerate(data):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            of.step(network.backward(x.bfloat16(), y), 0.001)
+        except RuntimeError as error:
+            assert "synchroniz" in str(error)
+            waited.append(step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    updates = [step for step in range(30) if step <= 10 or (step - 10) % 4 == 0]
+    assert set(waited) <= (set(updates) if name == "ng-sgd" else set())
+
+
+def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Path) -> None:
+    options = TrainingOptions(hidden_layers=2, hidden_dim=32, minibatch=32, epochs=4, learning_rate=0.004)
+    trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
+    assert trainer.network.device.type == "cuda" and trainer.network.dtype == torch.bfloat16
+    network = trainer.run(checkpoint_frames=1000)
+    assert network.net.device.type == "cpu" and network.net.parameters.isfinite().all()
+    checkpoint = trainer.checkpoints.newest()
+    assert checkpoint is not None
+    again = Trainer(FrameStore.open(frames_folder), options, tmp_path)
+    again.resume(checkpoint)
+    assert again.network.parameters.device.type == "cuda"
