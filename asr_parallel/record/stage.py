@@ -44,6 +44,21 @@ def fingerprint(path: Path) -> str:
     raise ValueError(f"{path}: does not exist; run the stage that makes it first")
 
 
+def check_inputs_unchanged(folder: Path) -> None:
+    """Refuse a stage's folder whose inputs have been made anew, with another result, since it was built.
+
+    Inputs that are gone are no reason to refuse: a folder may be kept or moved without them.
+
+    Raises:
+        ValueError: an input has changed (with both paths).
+    """
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"inputs": {}}
+    for name, made_from in record["inputs"].items():
+        path = Path(made_from["path"])
+        if path.exists() and fingerprint(path) != made_from["fingerprint"]:
+            raise ValueError(f"{folder}: its {name}, {path}, have changed since; run stage {record['stage']} again")
+
+
 def run_stage(
     out: Path,
     build: Callable[[Path], None],

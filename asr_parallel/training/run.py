@@ -10,7 +10,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
-from asr_parallel.record.stage import fingerprint
+from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
@@ -43,8 +43,10 @@ def train_into(
         report_frames, checkpoint_frames: as for Trainer.run.
 
     Raises:
-        ValueError: there is nothing to go on with, bad options or data, or the training diverged.
+        ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
+            made of them, or the training diverged.
     """
+    check_inputs_unchanged(frames)
     store = FrameStore.open(frames)
     trainer = Trainer(store, options, work)
     identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}

@@ -1,5 +1,6 @@
 """Stages run when something they depend on changed, and only then."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
-from asr_parallel.record.stage import fingerprint, run_stage
+from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 
 
 def build_counter(calls: list[Path]) -> Any:
@@ -44,6 +45,19 @@ def test_a_change_travels_down_a_chain_of_stages(tmp_path: Path) -> None:
     run_stage(first, build_counter([]), number=0, inputs={}, options={"hours": 2})
     assert run_stage(second, build_counter(calls), number=1, inputs={"first": first}, options={})
     assert fingerprint(second) != before
+
+
+def test_a_folder_whose_inputs_were_made_anew_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    run_stage(first, build_counter([]), number=2, inputs={}, options={"hours": 1})
+    run_stage(second, build_counter([]), number=4, inputs={"features": first}, options={})
+    check_inputs_unchanged(second)
+    run_stage(first, build_counter([]), number=2, inputs={}, options={"hours": 2})
+    with pytest.raises(ValueError, match=r"second: its features, .*first, have changed since; run stage 4 again"):
+        check_inputs_unchanged(second)
+    shutil.rmtree(first)
+    check_inputs_unchanged(second)
+    check_inputs_unchanged(tmp_path)  # no stage's folder
 
 
 def test_a_missing_input_is_named_before_anything_is_built(tmp_path: Path) -> None:
