@@ -7,7 +7,7 @@ constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc. Th
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
@@ -136,33 +136,24 @@ class OnlineNaturalGradient(FisherEstimate):
         ends = list(accumulate(len(x) for x in xs))
         return [(x, slice(end - len(x), end)) for x, end in zip(xs, ends, strict=True)]
 
-    def _squares(self, x: Tensor) -> Tensor:
-        """tr(x x^T) (R,), the appended 1 counted."""
-        return sums_of_squares([x]) + x.shape[1] if self.with_one else sums_of_squares([x])
-
-    def _examine(self, xs: Sequence[Tensor]) -> Update:
+    def _examine(self, xs: Sequence[Tensor], squares: Tensor) -> Update:
         """The update that a minibatch calls for; the xs are left alone."""
         J = torch.empty_like(self.W)
         for x, part in self._parts(xs):
             self.correlate(x, self.project(x, part), out=J[part])
-        return self.toward(J, torch.cat([self._squares(x) for x in xs]), xs[0].shape[1])
+        return self.toward(J, squares, xs[0].shape[1])
 
-    def _process(self, xs: Sequence[Tensor]) -> tuple[list[Preconditioned], Update | None]:
-        """Precondition the xs, in their memory; the update that they call for, if it is time for one."""
+    def _process(self, xs: Sequence[Tensor], squares: Tensor) -> tuple[list[Tensor | None], Update | None]:
+        """Make every x its y; what is left of the appended ones, and the update called for if it is time for one."""
         J = torch.empty_like(self.W) if self._updating() else None
         self.t += 1
-        squares, done = [], []
-        for x, part in self._parts(xs):  # all that is to be done with one of them while it is in the cache
-            before = self._squares(x)
+        ones = []
+        for x, part in self._parts(xs):
             H = self.project(x, part)
             if J is not None:
                 self.correlate(x, H, out=J[part])
-            one = self.subtract(x, H, part)
-            after = sums_of_squares([x]) if one is None else sums_of_squares([x]) + sums_of_squares([one])
-            scale = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt())
-            squares.append(before)
-            done.append(Preconditioned(x, one, scale))
-        return done, None if J is None else self.toward(J, torch.cat(squares), xs[0].shape[1])
+            ones.append(self.subtract(x, H, part))
+        return ones, None if J is None else self.toward(J, squares, xs[0].shape[1])
 
 
 def precondition_together(
@@ -174,20 +165,32 @@ def precondition_together(
         inputs: for each preconditioner the minibatches of its estimates, in their order: tensors (R, N, columns) of one
             type whose R add up to its `replicas`. They are overwritten.
     """
-    pairs = list(zip(preconditioners, inputs, strict=True))
-    for preconditioner, xs in pairs:
-        preconditioner._check(xs)
+    for own, xs in zip(preconditioners, inputs, strict=True):
+        own._check(xs)
+    everything = [x for xs in inputs for x in xs]
+    sizes = [len(own.rho) for own in preconditioners]
+    before = sums_of_squares([(x,) for x in everything])
+    squares = before.split(sizes)
+    for own, xs, of_xs in zip(preconditioners, inputs, squares, strict=True):
+        if own.with_one:
+            of_xs += xs[0].shape[1]
+
+    tasks = list(zip(preconditioners, inputs, squares, strict=True))
     for turn in range(INITIAL_PASSES):
-        due = [(own, xs) for own, xs in pairs if turn < own._initial_passes(xs[0].shape[1])]
-        _update([(own, own._examine(xs)) for own, xs in due])
-    results, updates = [], []
-    for own, xs in pairs:
-        result, update = own._process(xs)
-        results.append(result)
+        due = [task for task in tasks if turn < task[0]._initial_passes(task[1][0].shape[1])]
+        _update([(own, own._examine(xs, of_xs)) for own, xs, of_xs in due])
+    ones, updates = [], []
+    for own, xs, of_xs in tasks:
+        of_one, update = own._process(xs, of_xs)
+        ones += of_one
         if update is not None:
             updates.append((own, update))
     _update(updates)
-    return results
+
+    after = sums_of_squares([(x,) if one is None else (x, one) for x, one in zip(everything, ones, strict=True)])
+    scales = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt()).split([len(x) for x in everything])
+    done = iter([Preconditioned(*of_x) for of_x in zip(everything, ones, scales, strict=True)])
+    return [list(islice(done, len(xs))) for xs in inputs]
 
 
 def _update(updates: Sequence[tuple[OnlineNaturalGradient, Update]]) -> None:

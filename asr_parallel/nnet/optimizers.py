@@ -70,7 +70,7 @@ class Optimizer(ABC):
 
     def _lengths(self, factors: Tensor) -> Tensor:
         """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
-        squares = sums_of_squares([self._change.flat[:, start:end] for start, end in self._spans])
+        squares = sums_of_squares([(self._change.flat[:, start:end],) for start, end in self._spans])
         return squares.view(len(self._spans), -1).mT.sqrt() * factors
 
     def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor]) -> Tensor:

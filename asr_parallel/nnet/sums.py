@@ -10,22 +10,29 @@ from torch import Tensor
 CHUNK = 1024  # squares added up in float32 before float64 takes over
 
 
-def sums_of_squares(stacks: Sequence[Tensor]) -> Tensor:
-    """Of (R, ...) tensors of float32 or bfloat16, one after the other, every replica's sum: (sum of R,) float32.
+def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    """Every replica's sum: (sum of R,) float32.
 
     On a CPU in one pass over memory: torch's own reductions are several times slower for bfloat16.
+
+    Args:
+        stacks: one after the other; each of one or more (R, ...) tensors of float32 or bfloat16, taken together.
     """
-    if stacks[0].device.type != "cpu":
-        norms = [torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32) for x in stacks]
-        return torch.cat(norms).square_()
-    sums = np.empty(sum(len(x) for x in stacks), dtype=np.float32)
-    position = 0
-    for x in stacks:
-        low = x.dtype == torch.bfloat16
-        for own in (x.view(torch.uint16) if low else x).reshape(len(x), -1).numpy():
-            sums[position] = _of_bfloat16(own) if low else _of_float32(own)
-            position += 1
+    if stacks[0][0].device.type != "cpu":
+        return torch.cat([sum((_off_the_cpu(x) for x in rest), _off_the_cpu(first)) for first, *rest in stacks])
+    sums = np.zeros(sum(len(stack[0]) for stack in stacks), dtype=np.float32)
+    start = 0
+    for stack in stacks:
+        for x in stack:
+            low = x.dtype == torch.bfloat16
+            for r, own in enumerate((x.view(torch.uint16) if low else x).reshape(len(x), -1).numpy(), start):
+                sums[r] += _of_bfloat16(own) if low else _of_float32(own)
+        start += len(stack[0])
     return torch.from_numpy(sums)
+
+
+def _off_the_cpu(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32).square_()
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
