@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asr_parallel.nnet.initial import draw
 from asr_parallel.nnet.nonlinearity import nonlinearity
+from asr_parallel.nnet.products import add_product, product
 from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
 
 
@@ -68,6 +69,7 @@ class StackedNetwork:
         self.layers = Layers.zeros(spec, replicas, device)
         self.nonlinearity = nonlinearity(spec.nonlinearity, spec.pnorm_group)
         low = dtype != torch.float32
+        self._rooms: dict[tuple[str, int], Tensor] = {}
         self._working = Layers.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.layers
 
     @property
@@ -99,6 +101,7 @@ class StackedNetwork:
     def replica(self, r: int) -> "StackedNetwork":
         """Replica r as a network of its own that shares this one's memory."""
         one = copy.copy(self)
+        one._rooms = {}
         one.layers = Layers.of(self.spec, self.parameters[r : r + 1])
         low = self._working is not self.layers
         one._working = Layers.of(self.spec, self._working.flat[r : r + 1]) if low else one.layers
@@ -111,19 +114,30 @@ class StackedNetwork:
             x, _ = self.nonlinearity.forward(self._affine(k, x))
         return self._affine(self.spec.hidden_layers, x)
 
-    def _affine(self, k: int, x: Tensor) -> Tensor:
-        return torch.baddbmm(self._working.biases[k].unsqueeze(1), x, self._working.weights[k].mT)
+    def _affine(self, k: int, x: Tensor, out: Tensor | None = None) -> Tensor:
+        weight = self._working.weights[k]
+        out = x.new_empty(*x.shape[:2], weight.shape[1]) if out is None else out
+        return add_product(self._working.biases[k].unsqueeze(1), x, weight.mT, alpha=1, out=out)
+
+    def _room(self, name: str, k: int, rows: int, columns: int) -> Tensor:
+        """Memory (R, rows, columns) that every minibatch uses again: to be given new pages each time is dear."""
+        shape = (self.replicas, rows, columns)
+        room = self._rooms.get((name, k))
+        if room is None or room.shape != shape:
+            room = self._rooms[name, k] = torch.empty(shape, dtype=self.dtype, device=self.device)
+        return room
 
     def backward(self, spliced: Tensor, labels: Tensor) -> Backward:
-        """Loss and derivatives for a minibatch.
+        """Loss and derivatives for a minibatch; the next call writes the inputs and derivatives into the same memory.
 
         Args:
             spliced: (R, B, input_dim) of the network's dtype.
             labels: (R, B) int64 pdf ids.
         """
-        inputs, saved = [spliced], []
+        inputs, saved, rows = [spliced], [], spliced.shape[1]
         for k in range(self.spec.hidden_layers):
-            output, kept = self.nonlinearity.forward(self._affine(k, inputs[-1]))
+            z = self._room("z", k, rows, self._working.weights[k].shape[1])
+            output, kept = self.nonlinearity.forward(self._affine(k, inputs[-1], out=z))
             inputs.append(output)
             saved.append(kept)
         log_posterior = torch.log_softmax(
@@ -136,7 +150,8 @@ class StackedNetwork:
         posterior.scatter_add_(-1, labels.unsqueeze(-1), posterior.new_full((), -1.0).expand(*labels.shape, 1))
         derivatives = [posterior.to(self.dtype)]
         for k in range(self.spec.hidden_layers, 0, -1):
-            through = torch.bmm(derivatives[-1], self._working.weights[k])
+            weight = self._working.weights[k]
+            through = product(derivatives[-1], weight, out=self._room("d", k, rows, weight.shape[2]))
             derivatives.append(self.nonlinearity.backward(through, inputs[k], saved[k - 1]))
         derivatives.reverse()
         return Backward(inputs, derivatives, loss_sum, correct)

@@ -205,6 +205,31 @@ def test_together_is_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
             assert torch.equal(of_x.y, own_y) and torch.equal(of_x.scale, own_scale)
 
 
+def test_an_appended_one_is_a_column_of_ones() -> None:
+    implied = OnlineNaturalGradient(2, 13, 5, update_period=4, with_one=True)
+    written = OnlineNaturalGradient(2, 13, 5, update_period=4)
+    for x in stream(25, 30, 12, seed=9):
+        both = torch.stack([batch(x)[0], 0.1 * batch(x)[0].flip(0)])
+        y, scale = implied.precondition(both)
+        other_y, other_scale = written.precondition(torch.cat([both, torch.ones(2, 30, 1)], dim=2))
+        torch.testing.assert_close(y, other_y, rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(scale, other_scale, rtol=1e-5, atol=0)
+
+
+def test_estimates_in_one_object_are_those_of_several() -> None:
+    """Of two tensors, of two replicas and of one."""
+    shared = OnlineNaturalGradient(3, 13, 5, update_period=4, with_one=True)
+    first, second = (OnlineNaturalGradient(r, 13, 5, update_period=4, with_one=True) for r in (2, 1))
+    for a, b in zip(stream(20, 30, 12, seed=10), stream(20, 30, 12, seed=11), strict=True):
+        xs = [batch(a, 2), batch(b)]
+        (done,) = precondition_together([shared], [[x.clone() for x in xs]])
+        for own, x, of_x in zip((first, second), xs, done, strict=True):
+            y, scale = own.precondition(x)
+            assert of_x.one is not None
+            torch.testing.assert_close(torch.cat([of_x.y, of_x.one], dim=2), y, rtol=1e-4, atol=2e-5)
+            torch.testing.assert_close(of_x.scale, scale, rtol=1e-5, atol=0)
+
+
 def test_inputs_are_left_alone_and_one_dimension_is_the_identity() -> None:
     x = torch.randn(2, 6, 1, generator=torch.Generator().manual_seed(0))
     y, scale = OnlineNaturalGradient(2, 1).precondition(x)
