@@ -222,7 +222,7 @@ class NgSgd(Optimizer):
             x, d = left["in", k], left["out", k]
             assert x.one is not None
             product(d.y.mT, x.y, out=weight)
-            product(d.y.mT, x.one, out=bias.unsqueeze(2))
+            product(x.one.mT, d.y, out=bias.unsqueeze(1))
             scales.append(x.scale * d.scale)
         return torch.stack(scales, dim=1)
 
