@@ -91,7 +91,7 @@ run_stages() {
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
 # folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
 # options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
-# (make-frames), dnn_opts (train-dnn), decode_opts and score_opts.
+# (make-frames), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every optimiser it knows rates for.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more
@@ -116,8 +116,20 @@ stage_4() {  # the DNN's frames and their pdf_ids
   run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/tri" --out "$exp/frames" "${frames_opts[@]}"
 }
 
+rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST : what options of the DNN that were not given are with this optimiser
+  [[ $optimizer == "$1" ]] || return 0
+  : "${nonlinearity:=$2}"
+  [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
+}
+
 stage_6() {  # DNN
-  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${dnn_opts[@]}"
+  local given=()
+  [[ -z $nonlinearity ]] || given+=(--nonlinearity "$nonlinearity")
+  [[ -z $learning_rate ]] || given+=(--learning-rate "$learning_rate")
+  [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
+  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" --hidden-layers "$hidden_layers" \
+    --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" "${given[@]}" \
+    "${dnn_opts[@]}"
 }
 
 stage_7() {  # graphs, decoding, scoring

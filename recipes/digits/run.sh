@@ -13,14 +13,18 @@ feature_backend=lhotse
 mono_gauss=1000
 tri_leaves=300
 tri_gauss=3000
-hidden_layers=3
+hidden_layers=1
 hidden_dim=512
-nonlinearity=relu-renorm
+nonlinearity=
 optimizer=ng-sgd
+learning_rate=
+final_learning_rate=
+epochs=2
 precision=auto
 dnn=dnn
 options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
-  hidden_dim nonlinearity optimizer precision dnn)
+  hidden_dim nonlinearity optimizer learning_rate
+  final_learning_rate epochs precision dnn)
 
 usage() {
   cat << END
@@ -40,8 +44,10 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
-  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm                                ($nonlinearity)
   --optimizer ng-sgd|sgd|momentum|adam                                              ($optimizer)
+  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm       (relu-renorm; with sgd relu, which SGD trains better)
+  --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
+  --epochs N                                                                        ($epochs)
   --precision auto|float32|bf16  of products                                        ($precision)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
@@ -53,8 +59,9 @@ parse_options "$@"
 fbank_opts=(--noise-floors-db 25)
 train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
 frames_opts=(--norm-vars)
-dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --nonlinearity "$nonlinearity" --learning-rate 0.0002
-  --minibatch 512 --max-epochs 2 --halve-from 1 --channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
+dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
+rates ng-sgd relu-renorm 0.001 0.0001
+rates sgd relu 0.0004 0.00004
 decode_opts=()
 score_opts=()
 

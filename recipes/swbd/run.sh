@@ -26,12 +26,16 @@ tri_leaves=800
 tri_gauss=8000
 hidden_layers=3
 hidden_dim=512
-nonlinearity=relu-renorm
+nonlinearity=
 optimizer=ng-sgd
+learning_rate=
+final_learning_rate=
+epochs=4
 precision=auto
 dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim nonlinearity optimizer precision dnn)
+  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim nonlinearity optimizer learning_rate
+  final_learning_rate epochs precision dnn)
 
 usage() {
   cat << END
@@ -59,8 +63,10 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
-  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm                                ($nonlinearity)
   --optimizer ng-sgd|sgd|momentum|adam                                              ($optimizer)
+  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm       (relu-renorm; with sgd relu, which SGD trains better)
+  --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
+  --epochs N                                                                        ($epochs)
   --precision auto|float32|bf16  of products                                        ($precision)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
@@ -93,8 +99,9 @@ esac
 fbank_opts=()
 train_fbank_opts=()
 frames_opts=()
-dnn_opts=(--hidden-layers "$hidden_layers" --hidden-dim "$hidden_dim" --nonlinearity "$nonlinearity" --minibatch 512
-  --max-epochs 7 --halve-from 4 --channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
+dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
+rates ng-sgd relu-renorm 0.008 0.0003
+rates sgd relu 0.001 0.0001
 decode_opts=()
 score_opts=()
 
