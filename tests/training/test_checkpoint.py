@@ -1,0 +1,134 @@
+"""Checkpoints come back exactly, only whole ones count, and a killed or full disk costs none that was good."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr_parallel.training.checkpoint import STATE, TENSORS, Checkpoints
+
+
+def tensors(k: int) -> dict[str, Tensor]:
+    return {"parameters": torch.full((2, 300), float(k)), "t": torch.tensor(k)}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.randn(3, 5),
+        torch.randn(4, 6, dtype=torch.float64).T[1:],
+        torch.tensor([1.5, float("nan"), float("inf")]).bfloat16(),
+        torch.tensor(7, dtype=torch.int64),
+        torch.zeros(0, 3),
+        torch.tensor([True, False]),
+        torch.arange(10)[::3],
+    ],
+)
+def test_tensors_and_state_come_back_exactly(tmp_path: Path, tensor: Tensor) -> None:
+    state = {"epoch": 3, "schedule": {"rate": 0.1 + 0.2}, "none": None}
+    Checkpoints(tmp_path).save(1234, {"a": tensor, "again": tensor}, state)
+    back = Checkpoints(tmp_path).newest()
+    assert back is not None and back.frames == 1234 and back.state == state
+    for name in ("a", "again"):
+        assert back.tensors[name].dtype == tensor.dtype
+        assert torch.equal(back.tensors[name].nan_to_num(), tensor.nan_to_num())
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.newest() is None
+    for k in (5, 40, 300, 2000):
+        checkpoints.save(k, tensors(k), {})
+    assert names(tmp_path) == ["000000000300", "000000002000"]
+    checkpoints.save(2000, tensors(1), {})  # the end of an epoch just after a checkpoint
+    newest = checkpoints.newest()
+    assert newest is not None and newest.tensors["t"] == 1
+    with pytest.raises(ValueError, match="0 checkpoints to keep"):
+        Checkpoints(tmp_path, keep=0)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "no tensors", "no state", "state not JSON", "state empty"])
+def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(100, tensors(1), {"epoch": 0})
+    checkpoints.save(200, tensors(2), {"epoch": 1})
+    newest = tmp_path / "000000000200"
+    data = bytearray((newest / TENSORS).read_bytes())
+    if damage == "truncated":
+        (newest / TENSORS).write_bytes(data[:-10])
+    elif damage == "changed":
+        data[-1] ^= 1
+        (newest / TENSORS).write_bytes(data)
+    elif damage == "no tensors":
+        (newest / TENSORS).unlink()
+    elif damage == "no state":
+        (newest / STATE).unlink()
+    else:
+        (newest / STATE).write_text("{" if damage == "state not JSON" else "{}")
+    back = checkpoints.newest()
+    assert back is not None and (back.frames, back.state) == (100, {"epoch": 0})
+    assert "checkpoint left out" in caplog.text and "000000000200" in caplog.text
+    (tmp_path / "000000000100" / TENSORS).unlink()
+    with pytest.raises(ValueError, match="none of its 2 checkpoints can be read"):
+        checkpoints.newest()
+
+
+def test_a_full_disk_names_the_checkpoint_and_keeps_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(100, tensors(1), {})
+
+    def full(path: Path, data: bytes) -> int:
+        path.open("wb").write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="cannot write a checkpoint: No space left on device") as error:
+        checkpoints.save(200, tensors(2), {})
+    assert "000000000200" in str(error.value)
+    assert names(tmp_path) == ["000000000100"]
+    newest = checkpoints.newest()
+    assert newest is not None and newest.frames == 100
+
+
+SAVE_ON = """
+import sys, torch
+from pathlib import Path
+from asr_parallel.training.checkpoint import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+for k in range(int(sys.argv[2]), 10**6):
+    checkpoints.save(k, {"parameters": torch.full((500, 400), float(k))}, {"k": k})
+    print(k, flush=True)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_process_killed_while_saving_leaves_what_it_had_saved(tmp_path: Path) -> None:
+    delays, first = random.Random(0), 0
+    for _ in range(6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVE_ON, str(tmp_path), str(first)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # it is at it
+        time.sleep(delays.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        said = process.stdout.read().split()
+        process.wait(timeout=30)
+        newest = Checkpoints(tmp_path).newest()
+        assert newest is not None
+        assert newest.frames >= max([first, *map(int, said)]) and newest.state == {"k": newest.frames}
+        assert bool((newest.tensors["parameters"] == newest.frames).all())
+        assert all(name.isdigit() for name in names(tmp_path))  # leftovers are gone
+        first = newest.frames + 1
