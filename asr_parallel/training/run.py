@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.environment import environment
@@ -33,7 +35,7 @@ def train_into(
     report_frames: int,
     checkpoint_frames: int,
 ) -> None:
-    """Train, or go on with a training, and leave the network, train.jsonl, curves.png and tensorboard/ in `folder`.
+    """Train, or go on with a training, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
 
     Args:
         folder: of the result, there and empty.
@@ -59,11 +61,18 @@ def train_into(
             logger.info("%s: starting anew; what was there is removed", work)
             shutil.rmtree(work)
         work.mkdir(parents=True)
-        write_json(work / IDENTITY, {"identity": identity, "environment": environment()})
+        network = trainer.network
+        arithmetic = {
+            "device": str(network.device),
+            "products": str(network.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        }
+        write_json(work / IDENTITY, {"identity": identity, "arithmetic": arithmetic, "environment": environment()})
     else:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
     trainer.run(report_frames, checkpoint_frames).save(folder)
-    shutil.copyfile(work / LINES, folder / LINES)
+    for name in (LINES, IDENTITY):
+        shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
     plot_curves(folder / LINES, folder / "curves.png")

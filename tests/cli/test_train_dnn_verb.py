@@ -36,6 +36,8 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dnn"]
     made = {path.name for path in (tmp_path / "dnn").iterdir()}
     assert {"net.safetensors", "net.json", "log_prior.npy", "train.jsonl", "curves.png", "tensorboard"} <= made
+    arithmetic = json.loads((tmp_path / "dnn" / "training.json").read_text())["arithmetic"]
+    assert arithmetic["threads"] == 1 and arithmetic["products"] in ("float32", "bfloat16")
     described = json.loads((tmp_path / "dnn" / "net.json").read_text())
     assert described["spec"]["num_pdfs"] == 4 and described["feature_config"]["dim"] == 3
     options = json.loads((tmp_path / "dnn" / "stage.json").read_text())["options"]
