@@ -35,7 +35,7 @@ def train_into(
     report_frames: int,
     checkpoint_frames: int,
 ) -> None:
-    """Train, or go on with a training, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
+    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
 
     Args:
         folder: of the result, there and empty.
