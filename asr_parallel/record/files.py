@@ -20,13 +20,22 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed.
+
+    Raises:
+        OSError: it cannot be written (a full disk, say); names `path` where the system's error names no file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside
         sync(aside)
         aside.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        text = error.strerror or f"{path}: {error}"  # numpy's own have a text alone
+        raise (OSError(text) if error.errno is None else OSError(error.errno, text, str(path))) from error
     finally:
         aside.unlink(missing_ok=True)
 
