@@ -2,13 +2,14 @@
 
     000001234432/           named by the frames trained on
         tensors.safetensors
-        state.json          counters, schedule, versions, and the digest of the tensors
+        state.json          counters, schedule, versions, and the digest of these and the tensors
 
 A folder is written aside, brought to the disk and renamed; only then are older ones removed. A process killed at any
 moment leaves the last checkpoint that `save` returned from, or a newer one.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from asr_parallel.record.files import read_json, sync, write_json
 from asr_parallel.record.log import logger
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
+REPLACED = ".replaced"
 DIGITS = 12  # of the folders' names, so that they sort by frames
 
 
@@ -46,7 +48,7 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def save(self, frames: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; one of the same frames is replaced.
+        """Write a checkpoint; one of the same frames is replaced, those of more frames (damaged ones) are removed.
 
         Raises:
             OSError: it cannot be written (a full disk, say); older checkpoints stay.
@@ -61,16 +63,21 @@ class Checkpoints:
             (aside / TENSORS).write_bytes(data)
             sync(aside / TENSORS)
             versions = {"asr_parallel": __version__, "torch": torch.__version__}
-            digest = hashlib.sha256(data).hexdigest()
-            write_json(aside / STATE, {"frames": frames, "sha256": digest, "versions": versions, "state": dict(state)})
+            described = {"frames": frames, "versions": versions, "state": dict(state)}
+            write_json(aside / STATE, {**described, "sha256": _digest(data, described)})
             sync(aside)
-            self._remove(final)
+            if final.exists():
+                final.rename(self.folder / f".{final.name}{REPLACED}")
             aside.rename(final)
             sync(self.folder)
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
             raise OSError(error.errno, f"cannot write a checkpoint: {error.strerror or error}", str(final)) from error
-        for old in self._folders()[: -self.keep]:
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            self._recover()
+        folders = self._folders()
+        newest = folders.index(final) + 1
+        for old in (*folders[: max(0, newest - self.keep)], *folders[newest:]):
             self._remove(old)
 
     def newest(self) -> Checkpoint | None:
@@ -81,6 +88,7 @@ class Checkpoints:
         """
         if not self.folder.is_dir():
             return None
+        self._recover()
         for left_over in self.folder.glob(".*"):
             shutil.rmtree(left_over, ignore_errors=True)
         folders = self._folders()
@@ -97,21 +105,37 @@ class Checkpoints:
         """Of the checkpoints, from the oldest to the newest."""
         return sorted(path for path in self.folder.iterdir() if path.name.isdigit())
 
+    def _recover(self) -> None:
+        """Put back a checkpoint that was to be replaced, where the one to replace it did not come."""
+        for replaced in self.folder.glob(f".*{REPLACED}"):
+            final = self.folder / replaced.name.removeprefix(".").removesuffix(REPLACED)
+            if final.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                replaced.rename(final)
+
     def _remove(self, folder: Path) -> None:
         """Remove a checkpoint so that a process killed meanwhile leaves none that is half there."""
-        if folder.exists():
-            gone = folder.with_name(f".{folder.name}.old")
-            shutil.rmtree(gone, ignore_errors=True)
-            folder.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+        gone = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _read(folder: Path) -> Checkpoint:
     described = read_json(folder / STATE)
     data = (folder / TENSORS).read_bytes()
     try:
-        if hashlib.sha256(data).hexdigest() != described["sha256"]:
-            raise ValueError(f"{folder / TENSORS}: not what was written (other digest)")
+        digest = described.pop("sha256")
+        if _digest(data, described) != digest:
+            raise ValueError(f"{folder}: not what was written (other digest)")
         return Checkpoint(described["frames"], load(data), described["state"])
-    except (KeyError, TypeError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"{folder}: not a checkpoint: {error}") from error
+
+
+def _digest(data: bytes, described: dict[str, Any]) -> str:
+    """Of the tensor file and of all else that state.json holds."""
+    digest = hashlib.sha256(data)
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    return digest.hexdigest()
