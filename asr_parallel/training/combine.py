@@ -3,6 +3,7 @@
 Kaldi nnet3-combine keeps a running mean from the newest model backwards and takes the best of them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tupl
     Raises:
         ValueError: a file is damaged, or of another size.
     """
-    best, best_count, losses = torch.empty(0), 0, list[float]()
+    best, best_count, best_loss, losses = torch.empty(0), 0, math.inf, list[float]()
     total: Tensor | None = None
     count = 0
     for path in models:
@@ -64,8 +65,9 @@ def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tupl
         count += 1
         mean = (total / count).float()
         losses.append(evaluate(mean))
-        if best_count == 0 or losses[-1] < min(losses[:-1]):
+        if not best_count or losses[-1] < best_loss:
             best, best_count = mean, count
+            best_loss = losses[-1] if math.isfinite(losses[-1]) else math.inf
     if not best_count:
         raise ValueError(f"none of the {len(models)} models to combine is finite")
     return best, best_count, losses
