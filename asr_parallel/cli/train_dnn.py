@@ -77,13 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    import shutil
-
     import torch
 
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.options import TrainingOptions
-    from asr_parallel.training.run import train_into, working_path
+    from asr_parallel.training.run import remove_work, train_into, working_path
 
     check_positive(args, "threads", "report_frames", "checkpoint_frames")
     options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
@@ -94,4 +92,4 @@ def run(args: argparse.Namespace) -> None:
         train_into(folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames)
 
     run_stage(args.out, build, number=6, inputs={"frames": args.frames}, options=asdict(options))
-    shutil.rmtree(work, ignore_errors=True)  # only now is the result in its place
+    remove_work(work)  # only now is the result in its place

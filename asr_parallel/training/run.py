@@ -26,6 +26,15 @@ def working_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.training")
 
 
+def remove_work(work: Path) -> None:
+    """Remove the folder of a training, if it is there; a process killed meanwhile leaves none that is half there."""
+    gone = work.with_name(f".{work.name}.old")
+    shutil.rmtree(gone, ignore_errors=True)
+    if work.exists():
+        work.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
 def train_into(
     folder: Path,
     work: Path,
@@ -46,20 +55,22 @@ def train_into(
 
     Raises:
         ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
-            made of them, or the training diverged.
+            made of them, something that no training has made is in the way, or the training diverged.
     """
     check_inputs_unchanged(frames)
     store = FrameStore.open(frames)
     trainer = Trainer(store, options, work)
     identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
-    same = (work / IDENTITY).is_file() and read_json(work / IDENTITY)["identity"] == identity
-    checkpoint = trainer.checkpoints.newest() if same and resume is not False else None
+    going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
+    checkpoint = trainer.checkpoints.newest() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
     if checkpoint is None:
         if work.exists():
+            if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
+                raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
             logger.info("%s: starting anew; what was there is removed", work)
-            shutil.rmtree(work)
+        remove_work(work)
         work.mkdir(parents=True)
         network = trainer.network
         arithmetic = {
@@ -76,3 +87,10 @@ def train_into(
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
     plot_curves(folder / LINES, folder / "curves.png")
+
+
+def _identity(path: Path) -> Any:
+    try:
+        return read_json(path)["identity"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: does not describe a training; --no-resume starts anew") from error
