@@ -1,8 +1,9 @@
-"""Real trainings killed at random moments and started again end with the same network, bit for bit."""
+"""Trainings killed at random moments and started again end with the same network, bit for bit."""
 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,20 +11,47 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Ended, run_forked
+
+from asr_parallel.cli.main import main
+from asr_parallel.training.checkpoint import TENSORS, Checkpoints
 
 TIMES = ("frames_per_second", "data_wait_share")  # the only values of train.jsonl that may differ
-OPTIONS = [
-    *("--hidden-layers", "2", "--hidden-dim", "24", "--minibatch", "16"),
-    *("--learning-rate", "0.004", "--precision", "float32"),
-]
-OFTEN = ["--checkpoint-frames", "160", "--report-frames", "200", "--threads", "1"]
-VARIED = ["--channel-tilt", "0.1", "--channel-ripple", "0.1", "--mask-filters", "1"]
+NETWORK = "--hidden-layers 2 --hidden-dim 24 --minibatch 32 --learning-rate 0.004 --precision float32 --threads 1"
+OFTEN = "--checkpoint-frames 320 --report-frames 200"
+VARIED = "--channel-tilt 0.1 --channel-ripple 0.1 --mask-filters 1"
+NONE_TO_GO_ON_FROM = "no checkpoint of a training with these options and frames to go on from"
 
 
-def start(frames: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["train-dnn", "--frames", str(frames), "--out", str(out), *OPTIONS, *OFTEN, *more]
+def words(frames: Path, out: Path, more: str) -> list[str]:
+    return ["train-dnn", "--frames", str(frames), "--out", str(out), *f"{NETWORK} {OFTEN} {more}".split()]
+
+
+def train(frames: Path, out: Path, more: str, kill_at: int | None = None) -> Ended:
+    return run_forked(out.with_name("notes"), main, words(frames, out, more), kill_at=kill_at)
+
+
+def finish(frames: Path, out: Path, more: str) -> Ended:
+    ended = train(frames, out, more)
+    assert ended.status == 0, ended.said
+    return ended
+
+
+def cut_off(frames: Path, out: Path, more: str, kill_at: int = 100) -> Path:
+    """The folder of a training that was killed and has checkpoints."""
+    assert train(frames, out, more, kill_at).status == -signal.SIGKILL
+    assert checkpoints(out)
+    return out.with_name(f"{out.name}.training")
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return sorted(out.with_name(f"{out.name}.training").glob("checkpoints/0*"))
+
+
+def start(frames: Path, out: Path, more: str) -> subprocess.Popen[str]:
+    """The real thing: a process of its own from its first import on."""
     return subprocess.Popen(
-        [sys.executable, "-m", "asr_parallel.cli.main", *words],
+        [sys.executable, "-m", "asr_parallel.cli.main", *words(frames, out, more)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -31,22 +59,11 @@ def start(frames: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return said
-
-
-def wait_for_progress(process: subprocess.Popen[str], work: Path, seconds: float) -> None:
-    """Until a checkpoint is there that was not before, then some seconds more; or until the process ends."""
-
-    def newest() -> str:
-        return max((path.name for path in work.glob("checkpoints/0*")), default="")
-
-    before, give_up = newest(), time.monotonic() + 60
-    while process.poll() is None and newest() <= before and time.monotonic() < give_up:
-        time.sleep(0.005)
-    time.sleep(seconds)
+def wait_for_a_new_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
+    """Or until the process ends."""
+    before, give_up = checkpoints(out)[-1:], time.monotonic() + 60
+    while process.poll() is None and checkpoints(out)[-1:] <= before and time.monotonic() < give_up:
+        time.sleep(0.002)
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -55,51 +72,71 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 
 def same(one: Path, other: Path) -> None:
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
     for name in ("net.safetensors", "log_prior.npy", "net.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert lines(one) == lines(other)
 
 
-@pytest.mark.timeout(280)
 @pytest.mark.parametrize(
     "more",
     [
-        ("--epochs", "4", "--prior", "posterior", *VARIED),
-        ("--epochs", "4", "--optimizer", "adam", "--schedule", "newbob", *VARIED),
-        ("--epochs", "4", "--optimizer", "momentum", "--schedule", "cyclical", "--cycle-frames", "700"),
+        f"--epochs 2 --optimizer ng-sgd --prior posterior {VARIED}",
+        f"--epochs 3 --optimizer adam --schedule newbob {VARIED}",
+        "--epochs 2 --optimizer momentum --schedule cyclical --cycle-frames 700 --held-out-by speaker",
+        "--epochs 1 --optimizer sgd --schedule constant --combine 0",
     ],
 )
 def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(
-    frames_folder: Path, tmp_path: Path, more: tuple[str, ...]
+    frames_folder: Path, tmp_path: Path, more: str
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(start(frames_folder, whole, *more))
-    delays = random.Random(len(more))
-    kills = 0
-    for _ in range(4):
-        process = start(frames_folder, killed, *more)
-        wait_for_progress(process, tmp_path / "killed.training", delays.uniform(0, 0.3))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate(timeout=60)
-    said = finish(start(frames_folder, killed, *more))
-    assert kills >= 2
-    assert "going on after" in said or "up to date" in said
-    same(whole, killed)
+    steps = finish(frames_folder, tmp_path / "whole", more).steps
+    choose = random.Random(len(more))
+    gone_on = 0
+    for _ in range(5):
+        ended = train(frames_folder, tmp_path / "killed", more, choose.randint(1, steps // 3))
+        gone_on += "going on after" in ended.said
+        assert ended.status in (0, -signal.SIGKILL), ended.said
+    finish(frames_folder, tmp_path / "killed", more)
+    assert gone_on >= 2
+    same(tmp_path / "whole", tmp_path / "killed")
     assert not (tmp_path / "killed.training").exists()
-    assert "up to date" in finish(start(frames_folder, killed, *more))
+
+
+def test_a_kill_near_the_end_costs_nothing(frames_folder: Path, tmp_path: Path) -> None:
+    """While the models are combined, the result is written and put in its place, or the checkpoints are removed."""
+    more, out = "--epochs 1 --combine 3", tmp_path / "killed"
+    steps = finish(frames_folder, tmp_path / "whole", more).steps
+    work = cut_off(frames_folder, out, more, steps - 60)
+    shutil.copytree(work, tmp_path / "kept")
+    last = train(frames_folder, out, more).steps
+    for kill_at in random.Random(0).sample(range(1, last + 1), 5):
+        for path in (out, work):
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", work)
+        assert train(frames_folder, out, more, kill_at).status == -signal.SIGKILL
+        finish(frames_folder, out, more)
+        same(tmp_path / "whole", out)
+        assert {path.name for path in tmp_path.iterdir()} == {"whole", "killed", "kept", "notes"}
 
 
 @pytest.mark.timeout(120)
-def test_a_kill_while_starting_leaves_nothing_in_the_way(frames_folder: Path, tmp_path: Path) -> None:
-    for delay in (0.2, 1.0, 1.8):
-        process = start(frames_folder, tmp_path / "out", "--epochs", "1")
-        time.sleep(delay)
+def test_real_processes_killed_by_the_clock(frames_folder: Path, tmp_path: Path) -> None:
+    """At moments that no step marks: in the imports, in a minibatch, in the middle of writing a file."""
+    more, out = f"--epochs 4 {VARIED}", tmp_path / "killed"
+    finish(frames_folder, tmp_path / "whole", more)
+    choose = random.Random(0)
+    for wait in (False, True, True):
+        process = start(frames_folder, out, more)
+        if wait:
+            wait_for_a_new_checkpoint(process, out)
+        time.sleep(choose.uniform(0, 0.2))
         process.kill()
         process.communicate(timeout=60)
-    finish(start(frames_folder, tmp_path / "out", "--epochs", "1"))
-    assert not (tmp_path / "out.training").exists()
+    said, _ = (process := start(frames_folder, out, more)).communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "going on after" in said or "up to date" in said
+    same(tmp_path / "whole", out)
 
 
 @pytest.mark.timeout(120)
@@ -107,55 +144,116 @@ def test_a_kill_while_starting_leaves_nothing_in_the_way(frames_folder: Path, tm
 def test_an_interrupt_keeps_the_checkpoints(frames_folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
-        process = start(frames_folder, tmp_path / "out", "--epochs", "200")
+        process = start(frames_folder, tmp_path / "out", "--epochs 1000")
     finally:
         signal.signal(signal.SIGINT, before)
-    wait_for_progress(process, tmp_path / "out.training", 0)
+    wait_for_a_new_checkpoint(process, tmp_path / "out")
     process.send_signal(sent)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.count("Traceback") == 0
-    assert list((tmp_path / "out.training" / "checkpoints").glob("0*")) and not (tmp_path / "out").exists()
+    assert process.returncode == 130 and "Traceback" not in said
+    assert said.splitlines()[-1].startswith("asr-parallel train-dnn: interrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.training"]
+    newest = Checkpoints(tmp_path / "out.training" / "checkpoints").newest()
+    assert newest is not None and newest.frames >= 320
 
 
-@pytest.mark.timeout(240)
-def test_resume_may_be_insisted_on_or_forbidden(frames_folder: Path, tmp_path: Path) -> None:
+def test_resume_insists_on_a_checkpoint(frames_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(frames_folder, out, "--epochs", "1", "--resume")
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and said.count("\n") <= 4
-    assert "no checkpoint of a training with these options and frames to go on from" in said
+    ended = train(frames_folder, out, "--resume")
+    assert ended.status == 1 and NONE_TO_GO_ON_FROM in ended.said.splitlines()[-1]
+    assert ended.said.count("error") == 1
+    shutil.rmtree(tmp_path / "notes")
     assert not list(tmp_path.iterdir())
 
-    process = start(frames_folder, out, "--epochs", "200")
-    wait_for_progress(process, tmp_path / "out.training", 0)
-    process.kill()
-    process.communicate(timeout=60)
-    process = start(frames_folder, out, "--epochs", "2", "--resume")  # other options
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1 and "no checkpoint of a training with these options" in said
-    assert list((tmp_path / "out.training" / "checkpoints").glob("0*"))  # nothing was lost
-    assert "starting anew" in finish(start(frames_folder, out, "--epochs", "2"))
-
-    process = start(frames_folder, tmp_path / "other", "--epochs", "3")
-    wait_for_progress(process, tmp_path / "other.training", 0)
-    process.kill()
-    process.communicate(timeout=60)
-    assert "starting anew" in finish(start(frames_folder, tmp_path / "other", "--epochs", "3", "--no-resume"))
-
-
-@pytest.mark.timeout(120)
-def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(frames_folder: Path, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: the snapshots fit, the optimiser's state does not."""
-    limited = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (14_000, 14_000));"
-        "from asr_parallel.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    work = cut_off(frames_folder, out, "--epochs 2")
+    kept = checkpoints(out)
+    ended = train(frames_folder, out, "--epochs 3 --resume")
+    assert ended.status == 1 and NONE_TO_GO_ON_FROM in ended.said
+    assert checkpoints(out) == kept  # nothing was lost
+    assert (
+        f"{work}: going on after {int(kept[-1].name)} frames" in finish(frames_folder, out, "--epochs 2 --resume").said
     )
-    words = ["train-dnn", "--frames", str(frames_folder), "--out", str(tmp_path / "out"), *OPTIONS, *OFTEN]
-    done = subprocess.run(
-        [sys.executable, "-c", limited, *words, "--epochs", "1"], capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 1
-    assert "cannot write" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+    for more in ("", "--resume", "--no-resume"):
+        ended = finish(frames_folder, out, f"--epochs 2 {more}")
+        assert "up to date" in ended.said and not work.exists()
+
+
+def test_another_training_starts_anew(frames_folder: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "frames"
+    shutil.copytree(frames_folder, other)
+    index = json.loads((other / "index.json").read_text())
+    (other / "index.json").write_text(json.dumps({**index, "speakers": index["ids"]}))
+    for frames, more in (
+        (frames_folder, "--epochs 2"),
+        (other, "--epochs 1"),
+        (frames_folder, "--epochs 1 --no-resume"),
+    ):
+        work = cut_off(frames_folder, out, "--epochs 1")
+        ended = finish(frames, out, more)
+        assert f"{work}: starting anew" in ended.said and "going on" not in ended.said
+        shutil.rmtree(out)
+
+
+def test_a_damaged_checkpoint_costs_but_the_way_from_the_one_before(frames_folder: Path, tmp_path: Path) -> None:
+    more, out = "--epochs 1", tmp_path / "out"
+    finish(frames_folder, tmp_path / "whole", more)
+    work = cut_off(frames_folder, out, more)
+    older, newer = checkpoints(out)[-2:]
+    newer.joinpath(TENSORS).write_bytes(newer.joinpath(TENSORS).read_bytes()[:-7])
+    ended = finish(frames_folder, out, more)
+    assert f"checkpoint left out: {newer}" in ended.said and f"going on after {int(older.name)} frames" in ended.said
+    same(tmp_path / "whole", out)
+
+    shutil.rmtree(out)
+    cut_off(frames_folder, out, more)
+    for folder in checkpoints(out):
+        folder.joinpath(TENSORS).write_bytes(b"")
+    ended = train(frames_folder, out, more)
+    assert ended.status == 1 and "checkpoints can be read" in ended.said.splitlines()[-1]
+    finish(frames_folder, out, f"{more} --no-resume")
+    same(tmp_path / "whole", out)
+    assert not work.exists()
+
+
+def test_a_folder_of_another_kind_is_not_replaced(frames_folder: Path, tmp_path: Path) -> None:
+    thesis = tmp_path / "out.training" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    for more in ("", "--no-resume"):
+        ended = train(frames_folder, tmp_path / "out", f"--epochs 1 {more}")
+        assert ended.status == 1 and "holds no training.json; not replaced" in ended.said.splitlines()[-1]
+    (thesis.parent / "training.json").write_text("[]")
+    ended = train(frames_folder, tmp_path / "out", "--epochs 1")
+    assert ended.status == 1 and "training.json: does not describe a training" in ended.said.splitlines()[-1]
+    assert thesis.read_text() == "years of work" and not (tmp_path / "out").exists()
+
+
+def limited(size: int, arguments: list[str]) -> int:
+    """A limit on the size of files stands for a full disk."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("size", "what"),
+    [
+        (14_000, "cannot write a checkpoint: File too large"),  # the network fits, the optimiser's state does not
+        (4_000, "File too large"),  # nor does a model kept for the combination
+    ],
+)
+def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(
+    frames_folder: Path, tmp_path: Path, size: int, what: str
+) -> None:
+    out, more = tmp_path / "out", "--epochs 1 --combine 60"
+    finish(frames_folder, tmp_path / "whole", more)
+    cut_off(frames_folder, out, more)
+    kept = checkpoints(out)
+    ended = run_forked(tmp_path / "notes", limited, size, words(frames_folder, out, more))
+    last = ended.said.splitlines()[-1]
+    assert ended.status == 1 and what in last and "out.training" in last and "Traceback" not in ended.said
+    assert checkpoints(out) == kept and not out.exists()
     assert not list((tmp_path / "out.training" / "checkpoints").glob(".*"))
+    finish(frames_folder, out, more)
+    same(tmp_path / "whole", out)
