@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,47 @@ def test_a_label_outside_the_output_layer(frames: Path, tmp_path: Path, capsys: 
     assert run(damaged, tmp_path / "dnn") == 1
     assert "frames" in (said := capsys.readouterr().err) and "9" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def not_finite(path: Path) -> None:
+    matrix = np.load(path)
+    matrix[70, 1] = np.inf
+    np.save(path, matrix)
+
+
+def one_dimension_less(path: Path) -> None:
+    np.save(path, np.load(path)[:, :2].copy())
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("frames.npy", cut, "frames.npy: truncated or not a .npy file"),
+        ("labels.npy", cut, "labels.npy: truncated or not a .npy file"),
+        ("index.json", cut, "index.json: not valid JSON"),
+        ("labels.npy", Path.unlink, "frames: no labels.npy; expected a frame store made by stage 4"),
+        ("frames.npy", not_finite, "utterance u1, row 10 of 60, is not finite"),
+        ("frames.npy", one_dimension_less, "frames.npy has 2 dimensions"),
+    ],
+)
+def test_a_damaged_frame_store_is_one_line(
+    frames: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    damage: Callable[[Path], None],
+    message: str,
+) -> None:
+    shutil.copytree(frames, tmp_path / "frames")
+    damage(tmp_path / "frames" / name)
+    assert run(tmp_path / "frames", tmp_path / "dnn") == 1
+    said = capsys.readouterr().err
+    assert message in said.splitlines()[-1] and said.count("error: ") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
 
 
 def test_input_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

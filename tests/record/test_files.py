@@ -24,6 +24,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("5 requested and 1 written")])
+def test_a_full_disk_names_the_file(tmp_path: Path, error: OSError) -> None:
+    with pytest.raises(OSError, match=r"a\.txt") as raised, whole_file(tmp_path / "a.txt"):
+        raise error
+    assert raised.value.errno == error.errno and not names(tmp_path)
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     write_json(tmp_path / "deep" / "a.json", {"ü": [1, 2.5, None]})
     assert read_json(tmp_path / "deep" / "a.json") == {"ü": [1, 2.5, None]}

@@ -17,7 +17,15 @@ STEPS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 SECONDS = 60  # more than any of them takes
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["asr_parallel.cli.main", "asr_parallel.cli.train_dnn", "asr_parallel.training.run"])
+_context.set_forkserver_preload(
+    [
+        "asr_parallel.cli.main",
+        "asr_parallel.cli.train_dnn",
+        "asr_parallel.training.run",
+        "asr_parallel.record.stage",
+        "matplotlib.font_manager",
+    ]
+)
 
 
 @dataclass(frozen=True)

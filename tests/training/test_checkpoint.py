@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_forked
 from torch import Tensor
 
+from asr_parallel.training import checkpoint
 from asr_parallel.training.checkpoint import STATE, TENSORS, Checkpoints
 
 
@@ -46,6 +48,16 @@ def test_tensors_and_state_come_back_exactly(tmp_path: Path, tensor: Tensor) -> 
         assert torch.equal(back.tensors[name].nan_to_num(), tensor.nan_to_num())
 
 
+def test_views_of_one_memory_come_back_each_on_its_own(tmp_path: Path) -> None:
+    flat = torch.arange(12.0)
+    views = {"flat": flat, "weight": flat[:8].view(2, 4), "transposed": flat[:8].view(2, 4).T, "one": flat[3]}
+    Checkpoints(tmp_path).save(1, views, {})
+    back = Checkpoints(tmp_path).newest()
+    assert back is not None and all(torch.equal(back.tensors[name], view) for name, view in views.items())
+    back.tensors["flat"].zero_()
+    assert torch.equal(back.tensors["one"], torch.tensor(3.0))
+
+
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     assert checkpoints.newest() is None
@@ -59,7 +71,19 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
         Checkpoints(tmp_path, keep=0)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "changed", "no tensors", "no state", "state not JSON", "state empty"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        "changed",
+        "no tensors",
+        "no state",
+        "state not JSON",
+        "state empty",
+        "state a list",
+        "state changed",
+    ],
+)
 def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(100, tensors(1), {"epoch": 0})
@@ -76,7 +100,15 @@ def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, damage: str, caplog: p
     elif damage == "no state":
         (newest / STATE).unlink()
     else:
-        (newest / STATE).write_text("{" if damage == "state not JSON" else "{}")
+        text = (newest / STATE).read_text()
+        (newest / STATE).write_text(
+            {
+                "state not JSON": text[:-9],
+                "state empty": "{}",
+                "state a list": "[]",
+                "state changed": text.replace('"epoch": 1', '"epoch": 3'),
+            }[damage]
+        )
     back = checkpoints.newest()
     assert back is not None and (back.frames, back.state) == (100, {"epoch": 0})
     assert "checkpoint left out" in caplog.text and "000000000200" in caplog.text
@@ -102,6 +134,49 @@ def test_a_full_disk_names_the_checkpoint_and_keeps_the_last(tmp_path: Path, mon
     assert newest is not None and newest.frames == 100
 
 
+def test_damaged_ones_do_not_crowd_out_whole_ones(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(100, tensors(1), {})
+    (tmp_path / "000000000900").mkdir()
+    checkpoints.save(200, tensors(2), {})  # by a run that went on from 100
+    newest = checkpoints.newest()
+    assert newest is not None and newest.frames == 200
+    assert names(tmp_path) == ["000000000200"]
+
+
+def test_an_interrupt_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(100, tensors(1), {})
+    monkeypatch.setattr(checkpoint, "sync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(200, tensors(2), {})
+    assert names(tmp_path) == ["000000000100"]
+
+
+def save_three_times(folder: Path) -> None:
+    checkpoints = Checkpoints(folder, keep=1)
+    for frames, k in ((100, 1), (100, 2), (200, 3)):  # written, replaced, and followed by another
+        checkpoints.save(frames, tensors(k), {"k": k})
+        print(k, flush=True)
+
+
+def test_a_kill_at_any_step_of_saving_costs_none_that_was_saved(tmp_path: Path) -> None:
+    steps = run_forked(tmp_path / "notes", save_three_times, tmp_path / "whole").steps
+    assert steps > 20
+    for kill_at in range(1, steps + 1):
+        folder = tmp_path / f"{kill_at}"
+        ended = run_forked(tmp_path / "notes", save_three_times, folder, kill_at=kill_at)
+        assert ended.status == -signal.SIGKILL
+        newest = Checkpoints(folder).newest()
+        found = 0 if newest is None else newest.state["k"]
+        assert found >= len(ended.said.split()), kill_at
+        assert newest is None or newest.tensors["t"] == found
+        assert not folder.exists() or all(name.isdigit() for name in names(folder))
+
+
 SAVE_ON = """
 import sys, torch
 from pathlib import Path
@@ -116,7 +191,7 @@ for k in range(int(sys.argv[2]), 10**6):
 @pytest.mark.timeout(120)
 def test_a_process_killed_while_saving_leaves_what_it_had_saved(tmp_path: Path) -> None:
     delays, first = random.Random(0), 0
-    for _ in range(6):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", SAVE_ON, str(tmp_path), str(first)], stdout=subprocess.PIPE, text=True
         )

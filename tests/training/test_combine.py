@@ -44,6 +44,13 @@ def test_a_model_that_is_not_finite_is_left_out(tmp_path: Path, caplog: pytest.L
         combine(kept(tmp_path, [torch.tensor([float("inf")])]), lambda p: 0.0)
 
 
+def test_a_loss_that_is_not_a_number_does_not_win(tmp_path: Path) -> None:
+    models = [torch.tensor([4.0]), torch.tensor([0.0]), torch.tensor([3.0])]
+    losses = iter([float("nan"), 2.0, 3.0])
+    best, count, _ = combine(kept(tmp_path, models), lambda p: next(losses))
+    assert (float(best), count) == (2.0, 2)
+
+
 def test_damaged_and_mismatched_models_are_refused(tmp_path: Path) -> None:
     paths = kept(tmp_path, [torch.ones(3), torch.ones(4)])
     with pytest.raises(ValueError, match=r"1\.safetensors: 4 parameters; expected 3"):
