@@ -15,6 +15,7 @@ from forked import Ended, run_forked
 
 from asr_parallel.cli.main import main
 from asr_parallel.training.checkpoint import TENSORS, Checkpoints
+from asr_parallel.training.run import remove_work
 
 TIMES = ("frames_per_second", "data_wait_share")  # the only values of train.jsonl that may differ
 NETWORK = "--hidden-layers 2 --hidden-dim 24 --minibatch 32 --learning-rate 0.004 --precision float32 --threads 1"
@@ -221,6 +222,21 @@ def test_a_damaged_checkpoint_costs_but_the_way_from_the_one_before(
     finish(frames_folder, out, f"{more} --no-resume")
     same(whole[0], out)
     assert not work.exists()
+
+
+def test_a_training_is_removed_at_once_or_not_at_all(tmp_path: Path) -> None:
+    """Its checkpoints without its train.jsonl, say, would be gone on from."""
+    work, names = tmp_path / "out.training", [f"file{k}" for k in range(5)]
+    steps, status = 0, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        work.mkdir(exist_ok=True)
+        for name in names:
+            (work / name).touch()
+        steps += 1
+        status = run_forked(tmp_path / "notes", remove_work, work, kill_at=steps).status
+        assert not work.exists() or sorted(path.name for path in work.iterdir()) == names
+    assert status == 0 and steps > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_folder_of_another_kind_is_not_replaced(frames_folder: Path, tmp_path: Path) -> None:
