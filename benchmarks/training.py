@@ -13,12 +13,12 @@ Each figure is the median over rounds; in every round each contestant runs once,
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +95,17 @@ def ours(
     dtype: torch.dtype,
     workers: list[int],
     device: str = "cpu",
+    in_memory: bool = False,
 ) -> Steps:
-    """Training steps of our loop, its data read from the store."""
+    """Training steps of our loop, its data read from the store, or a few minibatches of it again and again."""
     network = StackedNetwork(spec, len(workers), device, dtype).initialise(1)
     limit = MaxChange() if name == "ng-sgd" else None
     optimiser: Optimizer = optimizer(name, network, limit, 0.9)
     parts = shares(store, max(workers) + 1)
     own = [parts[worker] for worker in workers]
     data = forever(Minibatches(store, own, workers, minibatch, 0, None, dtype, torch.device(device)))
+    if in_memory:
+        data = itertools.cycle([next(data) for _ in range(40)])
 
     def steps(count: int) -> int:
         for _ in range(count):
@@ -166,6 +169,7 @@ def show(speeds: dict[str, float], base: str) -> None:
 def small(work: Path, rounds: int) -> None:
     store = make_store(work / "small", 200_000, SMALL.num_pdfs)
     contestants = {"bare float32 SGD": bare(SMALL, store, 256)}
+    contestants["sgd float32, in memory"] = ours(SMALL, store, 256, "sgd", torch.float32, [0], in_memory=True)
     for precision, dtype in PRECISIONS.items():
         for name in ("sgd", "momentum", "adam", "ng-sgd"):
             contestants[f"{name} {precision}"] = ours(SMALL, store, 256, name, dtype, [0])
@@ -203,7 +207,7 @@ def resident(field: str) -> int:
     raise SystemExit(f"/proc/self/status has no {field}")
 
 
-def formula(spec: NetworkSpec, minibatch: int) -> dict[str, int]:
+def formula(spec: NetworkSpec, minibatch: int, frames: int) -> dict[str, int]:
     """Bytes of a training with natural gradient in bf16, one replica, as the README states them."""
     places = layout(spec)
     parameters = sum(p.end - p.start for p in places)
@@ -215,7 +219,8 @@ def formula(spec: NetworkSpec, minibatch: int) -> dict[str, int]:
         "bf16 copy": 2 * parameters,
         "natural gradient": sum(10 * rank * dim for rank, dim in ranks),
         "minibatches": 3 * 2 * minibatch * spec.input_dim,
-        "activations": 2 * 3 * 2 * minibatch * sum(p.out for p in places),
+        "activations": 4 * minibatch * sum(p.out for p in places) + 8 * minibatch * spec.num_pdfs,
+        "order of frames": 12 * frames,
     }
 
 
@@ -224,11 +229,12 @@ def memory(work: Path) -> None:
     store = make_store(work / "memory", 3_000_000, LARGE.num_pdfs)
     dtype = torch.bfloat16
     ours(SMALL, make_store(work / "tiny", 5_000, SMALL.num_pdfs), 256, "ng-sgd", dtype, [0])(20)  # the libraries
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew from what is resident now
     before, mapped_before = resident("VmHWM"), resident("RssFile")
     ours(LARGE, store, 512, "ng-sgd", dtype, [0])(60)
     mapped = resident("RssFile") - mapped_before
     grown = resident("VmHWM") - before - mapped
-    parts = formula(LARGE, 512)
+    parts = formula(LARGE, 512, len(store.frames))
     print("440-1024x4-2000, minibatch 512, natural gradient, bf16, in MiB")
     for name, size in [*parts.items(), ("formula, in all", sum(parts.values())), ("measured", grown)]:
         print(f"  {name:18} {size / 2**20:7.1f}")
@@ -255,7 +261,7 @@ def gpu(work: Path, rounds: int) -> None:
     store = make_store(work / "gpu", 2_000_000, HUGE.num_pdfs)
     rate = matrix_rate()
     sizes = [HUGE.input_dim] + [HUGE.hidden_dim] * HUGE.hidden_layers + [HUGE.num_pdfs]
-    products = [a * b for a, b in pairwise(sizes)]
+    products = [a * b for a, b in itertools.pairwise(sizes)]
     flop = 2 * (3 * sum(products) - products[0])  # no derivative by the input
     contestants = {n: ours(HUGE, store, 2048, n, torch.bfloat16, [0], "cuda") for n in ("sgd", "ng-sgd")}
     for name, speed in take_turns(contestants, rounds, seconds=3.0).items():

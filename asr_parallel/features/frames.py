@@ -137,9 +137,11 @@ class FrameStore:
         return self._windows[rows - self.context]
 
     def rows_of(self, utterances: np.ndarray) -> np.ndarray:
-        """Rows of the real frames of some utterances (numbers into ids), in order."""
-        parts = [np.arange(self.offsets[u] + self.context, self.offsets[u + 1] - self.context) for u in utterances]
-        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        """Rows of the real frames of some utterances (numbers into ids), in order; int32 where that can count them."""
+        dtype = np.int32 if self.offsets[-1] <= np.iinfo(np.int32).max else np.int64
+        first, last = self.offsets[:-1] + self.context, self.offsets[1:] - self.context
+        parts = [np.arange(first[u], last[u], dtype=dtype) for u in utterances]
+        return np.concatenate([np.empty(0, dtype=dtype), *parts])
 
     def groups(self, by: str) -> list[str]:
         """What must not be torn apart: of each utterance its source ("utterance") or its source's speaker ("speaker").

@@ -119,6 +119,8 @@ class Minibatches:
 
     def _draw(self, epoch: int, k: int) -> DrawnVariation:
         """The variation of minibatch k, for R * B examples."""
+        if self._variation == Variation():
+            return DrawnVariation(None, None)
         generator = torch.Generator()
         each = []
         for worker in self._workers:
