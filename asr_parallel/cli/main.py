@@ -54,10 +54,10 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Exit status: 0 done, 1 bad input (one line on standard error), 2 bad usage, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = build_parser(words[0] if words else None).parse_args(words)
-    set_up_logging(args.verbose)
     # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args = build_parser(words[0] if words else None).parse_args(words)
+    set_up_logging(args.verbose)
     try:
         args.run(args)
     except (ValueError, OSError) as error:

@@ -30,8 +30,8 @@ class MaxChange:
         Returns:
             (R, L) factors, at most 1.
         """
-        layers = lengths.shape[1]
-        limit = lengths.new_tensor([self.hidden] * (layers - 1) + [self.output])
+        limit = lengths.new_full(lengths.shape[1:], self.hidden)  # filled, not copied: a GPU is not waited for
+        limit[-1:] = self.output
         scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
         whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
         return scale * (self.whole / whole.clamp_min(1e-30)).clamp_max(1.0)

@@ -38,7 +38,7 @@ def write_model(path: Path, parameters: Tensor) -> None:
 def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tuple[Tensor, int, list[float]]:
     """Choose how many of the last models to average.
 
-    At most three buffers of the parameters' size are held at once, one of them in float64.
+    Beside what `evaluate` needs, three buffers of the parameters' size are held, one of them in float64.
 
     Args:
         models: files of write_model, the newest first, at least one.
@@ -63,7 +63,7 @@ def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tupl
             raise ValueError(f"{path}: {len(model)} parameters; expected {len(total)}")
         total += model
         count += 1
-        mean = (total / count).float()
+        mean = torch.div(total, count, out=model)
         losses.append(evaluate(mean))
         if not best_count or losses[-1] < best_loss:
             best, best_count = mean, count

@@ -14,8 +14,9 @@ from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
+from asr_parallel.training.checkpoint import Checkpoints
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.trainer import Trainer
+from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
 
 IDENTITY = "training.json"
@@ -58,13 +59,12 @@ def train_into(
             made of them, something that no training has made is in the way, or the training diverged.
     """
     check_inputs_unchanged(frames)
-    store = FrameStore.open(frames)
-    trainer = Trainer(store, options, work)
     identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
     going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
-    checkpoint = trainer.checkpoints.newest() if going_on else None
+    checkpoint = Checkpoints(work / CHECKPOINTS).newest() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
+    trainer = Trainer(FrameStore.open(frames), options, work)
     if checkpoint is None:
         if work.exists():
             if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):

@@ -24,6 +24,7 @@ from asr_parallel.training.watch import Watch
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
 PRIOR_FRAMES = 20_000  # Kaldi steps/nnet3/train_dnn.py, prior-subset-size
+CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
 
@@ -72,7 +73,7 @@ class Trainer:
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self._watched: dict[str, Any] | None = None  # what was not yet written when the checkpoint was
-        self.checkpoints = Checkpoints(work / "checkpoints")
+        self.checkpoints = Checkpoints(work / CHECKPOINTS)
         total = self.schedule.total_frames
         self.snapshots = snapshot_frames(total, frames_per_epoch, options.combine) if total and options.combine else []
         logger.info(
