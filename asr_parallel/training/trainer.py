@@ -197,8 +197,8 @@ class Trainer:
         self.checkpoints.save(self.frames, tensors, state)
 
     def _final(self) -> Network:
-        """The deliverable: the last models combined, or the last model; its priors; float32."""
-        final = StackedNetwork(self.network.spec)
+        """The deliverable: the last models combined, or the last model; its priors; float32, on the CPU."""
+        final = StackedNetwork(self.network.spec, device=self.network.device)
         final.parameters.copy_(self.network.parameters[:1])
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
         if newest_first:
@@ -219,4 +219,6 @@ class Trainer:
             prior = log_priors(mean_posterior(final, self.store, np.sort(some)))
         else:
             prior = log_priors(np.bincount(self.store.labels[self.rows], minlength=self.store.num_pdfs))
-        return Network(final, prior, self.store.normalisation, self.store.feature_config)
+        delivered = StackedNetwork(self.network.spec)
+        delivered.parameters.copy_(final.parameters)
+        return Network(delivered, prior, self.store.normalisation, self.store.feature_config)
