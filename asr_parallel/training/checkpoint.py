@@ -54,6 +54,7 @@ class Checkpoints:
             OSError: it cannot be written (a full disk, say); older checkpoints stay.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._recover()
         final = self.folder / f"{frames:0{DIGITS}d}"
         aside = self.folder / f".{final.name}.partial"
         shutil.rmtree(aside, ignore_errors=True)

@@ -68,6 +68,7 @@ def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tupl
         if not best_count or losses[-1] < best_loss:
             best, best_count = mean, count
             best_loss = losses[-1] if math.isfinite(losses[-1]) else math.inf
+        del model, mean  # not held while the next one is read
     if not best_count:
         raise ValueError(f"none of the {len(models)} models to combine is finite")
     return best, best_count, losses
