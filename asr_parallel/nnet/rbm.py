@@ -1,0 +1,214 @@
+"""R restricted Boltzmann machines of one shape in one flat buffer, trained by one step of contrastive divergence.
+
+As Kaldi does it (nnet/nnet-rbm.cc, nnetbin/rbm-train-cd1-frmshuff.cc): the positive phase has hidden probabilities, a
+binary sample of them drives the reconstruction, which is the visible units' mean, and the negative phase has hidden
+probabilities again. Gaussian visible units are linear with variance 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from asr_parallel.nnet.products import add_product
+from asr_parallel.nnet.spec import ALIGNMENT
+from asr_parallel.nnet.sums import sums_of_squares
+
+# Kaldi steps/nnet/pretrain_dbn.sh
+WEIGHT_STDDEV = 0.1
+WEIGHT_L2 = 2e-4
+# Kaldi nnet/nnet-rbm.cc
+LARGEST_RATIO = 2.0  # of the reconstruction's deviation to the data's
+RATE_AFTER_GUARD = 0.9
+SMALLEST_MEAN = 1e-4  # Kaldi steps/nnet/pretrain_dbn.sh: activations are kept this far from 0 and 1
+
+
+@dataclass(frozen=True, slots=True)
+class RbmSpec:
+    """Sizes of an RBM and the kind of its visible units: Gaussian of variance 1, or Bernoulli."""
+
+    visible_dim: int
+    hidden_dim: int
+    gaussian: bool
+
+    def __post_init__(self) -> None:
+        if min(self.visible_dim, self.hidden_dim) < 1:
+            raise ValueError(f"every size of an RBM must be positive: {self}")
+
+    @property
+    def size(self) -> int:
+        """Numbers in a replica's stretch of the flat buffer."""
+        used = self.visible_dim * self.hidden_dim + self.hidden_dim + self.visible_dim
+        return -(-used // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A flat buffer (R, P) seen as weight (R, H, V), hidden_bias (R, H) and visible_bias (R, V); they share memory."""
+
+    flat: Tensor
+    weight: Tensor
+    hidden_bias: Tensor
+    visible_bias: Tensor
+
+    @classmethod
+    def of(cls, spec: RbmSpec, flat: Tensor) -> "Parts":
+        assert flat.shape[1] == spec.size
+        weights = spec.hidden_dim * spec.visible_dim
+        biases = weights + spec.hidden_dim
+        weight = flat[:, :weights].unflatten(1, (spec.hidden_dim, spec.visible_dim))
+        return cls(flat, weight, flat[:, weights:biases], flat[:, biases : biases + spec.visible_dim])
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Both phases of a minibatch: visible (R, 2B, V) and hidden (R, 2B, H) of the products' dtype.
+
+    The first B rows are the data and its hidden probabilities, the others the reconstruction and its.
+    """
+
+    visible: Tensor
+    hidden: Tensor
+
+    @property
+    def error_sum(self) -> Tensor:
+        """(R,) float32: squared error of the reconstruction, summed over frames and dimensions."""
+        data, reconstruction = self.visible.chunk(2, dim=1)
+        return sums_of_squares([((data - reconstruction).contiguous(),)])
+
+
+class StackedRbm:
+    """R replicas of an RBM; `parameters` and `velocity` (R, P) float32 and `rate_factor` (R,) are all there is to them.
+
+    dtype is that of units and products: float32, or bfloat16 with a copy of the parameters made once a step.
+    rate_factor is what the variance guard has left of the learning rate.
+    """
+
+    def __init__(
+        self,
+        spec: RbmSpec,
+        replicas: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.spec, self.dtype = spec, dtype
+        self.parts = Parts.of(spec, torch.zeros(replicas, spec.size, device=device))
+        self.moves = Parts.of(spec, torch.zeros(replicas, spec.size, device=device))
+        self.rate_factor = torch.ones(replicas, dtype=torch.float64)
+        low = dtype != torch.float32
+        self._working = Parts.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.parts
+
+    @property
+    def parameters(self) -> Tensor:
+        """The flat buffer, (R, P) float32. After writing to it, call `parameters_changed`."""
+        return self.parts.flat
+
+    @property
+    def velocity(self) -> Tensor:
+        """The last step of every parameter, (R, P) float32, of which momentum keeps a share."""
+        return self.moves.flat
+
+    def parameters_changed(self) -> None:
+        """Tell that `parameters` was written to."""
+        if self._working is not self.parts:
+            self._working.flat.copy_(self.parameters)
+
+    def initialise(self, seed: int, mean_activation: Tensor | None = None) -> "StackedRbm":
+        """Draw the weights, the same in every replica, from N(0, WEIGHT_STDDEV squared); returns itself.
+
+        Args:
+            mean_activation: (V,) of Bernoulli visible units, whose logits the visible biases become; hidden biases,
+                and the visible ones of Gaussian units, are 0.
+        """
+        assert (mean_activation is None) == self.spec.gaussian
+        self.parameters.zero_()
+        self.velocity.zero_()
+        weight = torch.empty(self.spec.hidden_dim, self.spec.visible_dim)
+        self.parts.weight.copy_(weight.normal_(0, WEIGHT_STDDEV, generator=torch.Generator().manual_seed(seed)))
+        if mean_activation is not None:
+            self.parts.visible_bias.copy_(mean_activation.double().logit(SMALLEST_MEAN))
+        self.parameters_changed()
+        return self
+
+    def hidden(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
+        """Probabilities (R, B, H) of the hidden units given visible ones (R, B, V), both of the RBM's dtype."""
+        out = visible.new_empty(*visible.shape[:2], self.spec.hidden_dim) if out is None else out
+        bias = self._working.hidden_bias.unsqueeze(1)
+        return add_product(bias, visible, self._working.weight.mT, alpha=1, out=out).sigmoid_()
+
+    def reconstruct(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """Mean (R, B, V) of the visible units given hidden ones (R, B, H), both of the RBM's dtype."""
+        out = hidden.new_empty(*hidden.shape[:2], self.spec.visible_dim) if out is None else out
+        mean = add_product(self._working.visible_bias.unsqueeze(1), hidden, self._working.weight, alpha=1, out=out)
+        return mean if self.spec.gaussian else mean.sigmoid_()
+
+    def contrast(self, data: Tensor, uniform: Tensor) -> Phases:
+        """Both phases of CD-1 for data (R, B, V) of the RBM's dtype; uniform (R, B, H) from [0, 1) makes the sample."""
+        replicas, rows, _ = data.shape
+        visible = data.new_empty(replicas, 2 * rows, self.spec.visible_dim)
+        hidden = data.new_empty(replicas, 2 * rows, self.spec.hidden_dim)
+        visible[:, :rows] = data
+        positive = self.hidden(data)
+        hidden[:, :rows] = positive
+        visible[:, rows:] = self.reconstruct((uniform < positive).to(self.dtype))
+        hidden[:, rows:] = self.hidden(visible[:, rows:])
+        return Phases(visible, hidden)
+
+    def update(self, phases: Phases, rate: float, momentum: float, l2: float = WEIGHT_L2) -> Tensor:
+        """Take a step along the likelihood's estimated gradient, or where the variance guard strikes shrink instead.
+
+        The guard is for Gaussian units whose reconstruction has more than LARGEST_RATIO times the deviation of the
+        data (over frames, root of the mean square over dimensions): weights and biases are scaled by the inverse
+        ratio, momentum forgotten and the rate lowered until `restore_rate`.
+
+        Args:
+            rate: for the gradient averaged over the minibatch.
+            momentum: share of the last step that is taken again.
+            l2: of the weights alone, times the rate.
+
+        Returns:
+            (R,) bool on the CPU: whether the guard struck.
+        """
+        rows = phases.visible.shape[1] // 2
+        struck = torch.zeros(len(self.parameters), dtype=torch.bool)
+        if self.spec.gaussian:
+            data_deviation, deviation = (_deviation(x) for x in phases.visible.chunk(2, dim=1))
+            struck = (deviation > LARGEST_RATIO * data_deviation).cpu()
+        for r, guarded in enumerate(struck.tolist()):
+            if guarded:
+                self.parameters[r] *= data_deviation[r] / deviation[r]
+                self.velocity[r].zero_()
+                self.rate_factor[r] *= RATE_AFTER_GUARD
+                continue
+            own = rate * float(self.rate_factor[r])
+            visible, hidden, move = phases.visible[r], phases.hidden[r], self.moves.weight[r]
+            signed = torch.cat([hidden[:rows], -hidden[rows:]])  # one product for both phases
+            if self.dtype == torch.float32:
+                torch.addmm(move, signed.mT, visible, beta=momentum, alpha=own / rows, out=move)
+            else:
+                move.mul_(momentum).add_(torch.mm(signed.mT, visible), alpha=own / rows)
+            move.add_(self.parts.weight[r], alpha=-own * l2)
+            for bias, units in ((self.moves.hidden_bias[r], hidden), (self.moves.visible_bias[r], visible)):
+                data_sum, model_sum = (x.sum(dim=0, dtype=torch.float32) for x in (units[:rows], units[rows:]))
+                bias.mul_(momentum).add_(data_sum - model_sum, alpha=own / rows)
+            self.parameters[r].add_(self.velocity[r])
+        self.parameters_changed()
+        return struck
+
+    def restore_rate(self) -> None:
+        """Undo what the variance guard did to the learning rate: the momentum has taken its next step."""
+        self.rate_factor.fill_(1)
+
+    def free_energy(self, visible: Tensor) -> Tensor:
+        """(R, B) float32, nats: minus the log of the unnormalised probability of visible units (R, B, V)."""
+        x = visible.float()
+        inside = torch.baddbmm(self.parts.hidden_bias.unsqueeze(1), x, self.parts.weight.mT)
+        bias = self.parts.visible_bias.unsqueeze(1)
+        outside = (x - bias).square().sum(dim=2) / 2 if self.spec.gaussian else -(x * bias).sum(dim=2)
+        return outside - softplus(inside).sum(dim=2)
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """(R,) float32: root of the mean over dimensions of the variance over frames of (R, B, V)."""
+    return torch.stack([own.float().var(dim=0, correction=0).mean().sqrt() for own in x])

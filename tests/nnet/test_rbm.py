@@ -1,0 +1,179 @@
+"""RBMs against exact enumeration of all their states."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.rbm import RATE_AFTER_GUARD, WEIGHT_STDDEV, Phases, RbmSpec, StackedRbm
+
+VISIBLE, HIDDEN = 5, 4
+
+
+def states(count: int) -> Tensor:
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=count)))
+
+
+def random_rbm(gaussian: bool, seed: int = 0, scale: float = 0.4) -> StackedRbm:
+    rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, gaussian))
+    rbm.parameters.normal_(0, scale, generator=torch.Generator().manual_seed(seed))
+    return rbm
+
+
+def log_partition(weight: Tensor, hidden_bias: Tensor, visible_bias: Tensor, gaussian: bool) -> Tensor:
+    """Log of the sum (Gaussian: integral, without its constant) over all states, by enumeration of the hidden ones."""
+    h = states(HIDDEN)
+    through = h @ weight
+    if gaussian:
+        inner = (through * visible_bias).sum(1) + through.square().sum(1) / 2
+    else:
+        inner = torch.nn.functional.softplus(visible_bias + through).sum(1)
+    return torch.logsumexp(h @ hidden_bias + inner, 0)
+
+
+def nll(rbm: StackedRbm, data: Tensor) -> float:
+    parts = rbm.parts
+    z = log_partition(parts.weight[0], parts.hidden_bias[0], parts.visible_bias[0], rbm.spec.gaussian)
+    return float(rbm.free_energy(data[None]).mean() + z)
+
+
+def toy(gaussian: bool, rows: int = 200) -> Tensor:
+    random = torch.Generator().manual_seed(3)
+    prototypes = torch.tensor([[1.0, 1, 0, 0, 1], [0, 0, 1, 1, 0]])
+    data = prototypes[torch.randint(2, (rows,), generator=random)]
+    if gaussian:
+        return 2 * data - 1 + 0.3 * torch.randn(rows, VISIBLE, generator=random)
+    return (data - (torch.rand(rows, VISIBLE, generator=random) < 0.05).float()).abs()
+
+
+def exact_gradient(rbm: StackedRbm, data: Tensor) -> list[Tensor]:
+    """Of the mean log-likelihood, by autograd through the enumeration."""
+    parts = [p[0].clone().requires_grad_() for p in (rbm.parts.weight, rbm.parts.hidden_bias, rbm.parts.visible_bias)]
+    weight, hidden_bias, visible_bias = parts
+    if rbm.spec.gaussian:
+        # the same constant, -0.5 b^2, is left out of the partition function above
+        outside = -(data - visible_bias).square().sum(1) / 2 + visible_bias.square().sum() / 2
+    else:
+        outside = data @ visible_bias
+    inside = torch.nn.functional.softplus(hidden_bias + data @ weight.T).sum(1)
+    likelihood = (outside + inside).mean()
+    if rbm.spec.gaussian:
+        likelihood = likelihood - log_partition(weight, hidden_bias, visible_bias, True)
+    else:
+        likelihood = likelihood - log_partition(weight, hidden_bias, visible_bias, False)
+    return list(torch.autograd.grad(likelihood, parts))
+
+
+def estimate(rbm: StackedRbm, data: Tensor, steps: int) -> list[Tensor]:
+    """The step that `update` takes from the ends of Gibbs chains of true samples."""
+    random = torch.Generator().manual_seed(7)
+    visible = data[None]
+    for _ in range(steps):
+        hidden = torch.bernoulli(rbm.hidden(visible), generator=random)
+        mean = rbm.reconstruct(hidden)
+        noise = torch.randn(mean.shape, generator=random)
+        visible = mean + noise if rbm.spec.gaussian else torch.bernoulli(mean, generator=random)
+    both = torch.cat([data[None], visible], dim=1)
+    rbm.update(Phases(both, rbm.hidden(both)), rate=1, momentum=0, l2=0)
+    return [rbm.moves.weight[0], rbm.moves.hidden_bias[0], rbm.moves.visible_bias[0]]
+
+
+def distance(a: list[Tensor], b: list[Tensor]) -> float:
+    return float(torch.cat([(x - y).flatten() for x, y in zip(a, b, strict=True)]).norm())
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_gradient_approaches_the_exact_one(gaussian: bool) -> None:
+    data = toy(gaussian).repeat(200, 1)
+    scale = 0.55 if gaussian else 1.5  # large enough that the chain takes some steps to forget the data
+    exact = exact_gradient(random_rbm(gaussian, scale=scale), data)
+    norm = distance(exact, [torch.zeros_like(x) for x in exact])
+    errors = [distance(estimate(random_rbm(gaussian, scale=scale), data, k), exact) / norm for k in (1, 3, 40)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_exact_likelihood_rises(gaussian: bool, dtype: torch.dtype) -> None:
+    data = toy(gaussian)
+    rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, gaussian), dtype=dtype)
+    rbm.initialise(0, None if gaussian else data.mean(0))
+    random = torch.Generator().manual_seed(1)
+    course = [nll(rbm, data)]
+    for _ in range(4):
+        for _ in range(100):
+            phases = rbm.contrast(data[None].to(dtype), torch.rand(1, len(data), HIDDEN, generator=random))
+            rbm.update(phases, rate=0.05, momentum=0.5)
+        course.append(nll(rbm, data))
+    assert course == sorted(course, reverse=True)
+    assert course[-1] < course[0] - 0.5
+
+
+def test_free_energy_is_the_marginal_over_hidden_states() -> None:
+    for gaussian in (True, False):
+        rbm, v, h = random_rbm(gaussian), toy(gaussian, 6), states(HIDDEN)
+        parts = rbm.parts
+        energy = -(h @ parts.hidden_bias[0])[None] - v @ parts.weight[0].T @ h.T
+        b = parts.visible_bias[0]
+        energy += ((v - b).square().sum(1) / 2 if gaussian else -(v @ b))[:, None]
+        torch.testing.assert_close(rbm.free_energy(v[None])[0], -torch.logsumexp(-energy, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_stacked_as_one_by_one(gaussian: bool, dtype: torch.dtype) -> None:
+    random, spec = torch.Generator().manual_seed(0), RbmSpec(VISIBLE, HIDDEN, gaussian)
+    data = torch.stack([toy(gaussian), toy(gaussian).flip(1), toy(gaussian) * 0.5]).to(dtype)
+    mean = None if gaussian else torch.full((VISIBLE,), 0.4)
+    stacked = StackedRbm(spec, 3, dtype=dtype).initialise(0, mean)
+    alone = [StackedRbm(spec, dtype=dtype).initialise(0, mean) for _ in range(3)]
+    for _ in range(5):
+        uniform = torch.rand(3, data.shape[1], HIDDEN, generator=random)
+        stacked.update(stacked.contrast(data, uniform), rate=0.1, momentum=0.9)
+        for r, rbm in enumerate(alone):
+            rbm.update(rbm.contrast(data[r : r + 1], uniform[r : r + 1]), rate=0.1, momentum=0.9)
+    assert torch.equal(stacked.parameters, torch.cat([rbm.parameters for rbm in alone]))
+    assert not torch.equal(stacked.parameters[0], stacked.parameters[1])
+
+
+def test_variance_guard_shrinks_only_the_replica_that_needs_it() -> None:
+    rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, True), 2).initialise(0)
+    rbm.parameters[0] *= 200
+    rbm.velocity.fill_(0.01)
+    before = rbm.parameters.clone()
+    uniform = torch.rand(2, 200, HIDDEN, generator=torch.Generator().manual_seed(0))
+    struck = rbm.update(rbm.contrast(toy(True).expand(2, -1, -1), uniform), rate=0.01, momentum=0.5)
+    assert struck.tolist() == [True, False]
+    ratio = rbm.parameters[0, 0] / before[0, 0]
+    assert 0 < ratio < 0.5
+    torch.testing.assert_close(rbm.parameters[0], before[0] * ratio)
+    assert not rbm.velocity[0].any() and rbm.velocity[1].any()
+    assert rbm.rate_factor.tolist() == [RATE_AFTER_GUARD, 1]
+    rbm.restore_rate()
+    assert rbm.rate_factor.tolist() == [1, 1]
+
+
+def test_step_by_hand() -> None:
+    """Momentum, averaging over the minibatch and L2 on weights alone."""
+    rbm, data = random_rbm(False), toy(False, 8)
+    rbm.velocity.fill_(0.5)
+    weight = rbm.parts.weight.clone()
+    phases = rbm.contrast(data[None], torch.rand(1, 8, HIDDEN, generator=torch.Generator().manual_seed(0)))
+    v0, v1 = phases.visible[0].chunk(2)
+    h0, h1 = phases.hidden[0].chunk(2)
+    rbm.update(phases, rate=0.2, momentum=0.6, l2=0.1)
+    torch.testing.assert_close(rbm.moves.weight[0], 0.3 + 0.2 / 8 * (h0.T @ v0 - h1.T @ v1) - 0.2 * 0.1 * weight[0])
+    torch.testing.assert_close(rbm.moves.hidden_bias[0], 0.3 + 0.2 * (h0 - h1).mean(0))
+    torch.testing.assert_close(rbm.moves.visible_bias[0], 0.3 + 0.2 * (v0 - v1).mean(0))
+    torch.testing.assert_close(phases.error_sum[0], (v0 - v1).square().sum())
+
+
+def test_initial_parameters() -> None:
+    mean = torch.linspace(0, 1, 300)
+    rbm = StackedRbm(RbmSpec(300, 200, False), 2).initialise(0, mean)
+    assert torch.equal(rbm.parameters[0], rbm.parameters[1])
+    assert abs(rbm.parts.weight.std() - WEIGHT_STDDEV) < 1e-3
+    torch.testing.assert_close(rbm.parts.visible_bias[0].sigmoid(), mean.clamp(1e-4, 1 - 1e-4))
+    assert not rbm.parts.hidden_bias.any()
