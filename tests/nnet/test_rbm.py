@@ -52,16 +52,11 @@ def exact_gradient(rbm: StackedRbm, data: Tensor) -> list[Tensor]:
     parts = [p[0].clone().requires_grad_() for p in (rbm.parts.weight, rbm.parts.hidden_bias, rbm.parts.visible_bias)]
     weight, hidden_bias, visible_bias = parts
     if rbm.spec.gaussian:
-        # the same constant, -0.5 b^2, is left out of the partition function above
-        outside = -(data - visible_bias).square().sum(1) / 2 + visible_bias.square().sum() / 2
+        outside = -(data - visible_bias).square().sum(1) / 2
     else:
         outside = data @ visible_bias
     inside = torch.nn.functional.softplus(hidden_bias + data @ weight.T).sum(1)
-    likelihood = (outside + inside).mean()
-    if rbm.spec.gaussian:
-        likelihood = likelihood - log_partition(weight, hidden_bias, visible_bias, True)
-    else:
-        likelihood = likelihood - log_partition(weight, hidden_bias, visible_bias, False)
+    likelihood = (outside + inside).mean() - log_partition(weight, hidden_bias, visible_bias, rbm.spec.gaussian)
     return list(torch.autograd.grad(likelihood, parts))
 
 

@@ -1,0 +1,101 @@
+"""Pretraining: layers on frames, killed and resumed, finished layers kept, replicas, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.training.pretrain import LayerTrainer, PretrainOptions, Stack, check_normalised
+
+
+@pytest.fixture(scope="module")
+def store(frames_folder: Path) -> FrameStore:
+    """The features are normalised in mean only: here in variance too."""
+    found = FrameStore.open(frames_folder)
+    frames = found.frames.astype(np.float32)
+    return dataclasses.replace(found, frames=(frames / frames.std(axis=0)).astype(np.float16))
+
+
+def options(**changes: object) -> PretrainOptions:
+    base: dict[str, object] = {"layers": 2, "hidden_dim": 8, "minibatch": 32, "precision": "float32"}
+    return PretrainOptions(**{**base, **changes})  # type: ignore[arg-type]
+
+
+def lines(work: Path) -> list[dict]:
+    return [json.loads(line) for line in (work / "train.jsonl").read_text().splitlines()]
+
+
+def test_two_layers_learn_to_reconstruct(store: FrameStore, tmp_path: Path) -> None:
+    given = options(epochs=3, rate_gaussian=0.05)
+    first = LayerTrainer(store, given, Stack([]), tmp_path / "1").run(1000, 10**9)
+    second = LayerTrainer(store, given, Stack([first]), tmp_path / "2").run(1000, 10**9)
+    assert (first.spec.gaussian, second.spec.gaussian) == (True, False)
+    for folder, least in (("1", 0.9), ("2", 1.0)):
+        errors = [line["reconstruction_error"] for line in lines(tmp_path / folder)]
+        assert errors[-1] < least * errors[0]
+
+
+def test_resumed_is_bit_identical(store: FrameStore, tmp_path: Path) -> None:
+    straight = LayerTrainer(store, options(), Stack([]), tmp_path / "straight").run(500, 10**9)
+    broken = LayerTrainer(store, options(), Stack([]), tmp_path / "broken")
+    for spliced, _ in broken.batches.epoch(0):
+        broken._step(spliced)
+        if broken.frames == 640:
+            broken.save()
+        if broken.frames == 960:
+            break
+    again = LayerTrainer(store, options(), Stack([]), tmp_path / "broken")
+    checkpoint = again.checkpoints.newest()
+    assert checkpoint is not None
+    again.resume(checkpoint)
+    resumed = again.run(10**9, 10**9)
+    assert torch.equal(resumed.parameters, straight.parameters)
+    assert torch.equal(resumed.velocity, straight.velocity)
+
+
+def test_a_worker_does_the_same_beside_others_and_alone(store: FrameStore, tmp_path: Path) -> None:
+    train, _ = store.split(0.1, "utterance", 0)
+    shares = [store.rows_of(train[k::2]) for k in range(2)]
+    size = min(map(len, shares))
+    shares = [share[:size] for share in shares]
+    both = LayerTrainer(store, options(), Stack([]), tmp_path / "both", (0, 1), shares).run(10**9, 10**9)
+    for worker in range(2):
+        one = LayerTrainer(store, options(), Stack([]), tmp_path / str(worker), (worker,), shares[worker : worker + 1])
+        assert torch.equal(one.run(10**9, 10**9).parameters[0], both.parameters[worker])
+
+
+def test_momentum_follows_kaldis_ramp() -> None:
+    correct, as_kaldi = options(with_bug=False), options(with_bug=True)
+    assert [correct.momentum(f) for f in (0, 499_999, 10_000_000, 10**9)] == pytest.approx([0.5, 0.5, 0.7, 0.9])
+    assert [as_kaldi.momentum(f) for f in (0, 100, 10**9)] == pytest.approx([0.5, 0.9, 0.9])
+    assert as_kaldi.scheduled_momentum(100) == 0.5  # the rate follows the ramp all the same
+
+
+def test_features_that_are_not_normalised_are_refused(store: FrameStore) -> None:
+    rows = store.rows_of(np.arange(len(store.ids)))
+    for factor, value, words in ((3, 0, "outside"), (0, 1, "constant"), (1, np.nan, "not finite")):
+        frames = np.array(store.frames)
+        frames[:, 1] = frames[:, 1] * factor + value
+        with pytest.raises(ValueError, match=rf"1 of 3 feature dimensions are .*{words}.*: 1 \("):
+            check_normalised(dataclasses.replace(store, frames=frames), rows)
+
+
+def test_collapsed_and_diverged_layers_stop(store: FrameStore, tmp_path: Path) -> None:
+    dead = LayerTrainer(store, options(rate_gaussian=1e-6), Stack([]), tmp_path / "dead")
+    dead.rbm.parts.hidden_bias.fill_(-100)
+    with pytest.raises(ValueError, match="layer 1 collapsed: all 8 hidden units are off"):
+        dead.run(100, 10**9)
+    lost = LayerTrainer(store, options(), Stack([]), tmp_path / "lost")
+    lost.rbm.parameters[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="layer 1 diverged"):
+        lost.run(100, 10**9)
+
+
+@pytest.mark.parametrize("bad", [{"layers": 0}, {"rate_gaussian": 0.0}, {"l2": -1.0}, {"momentum_max": 1.0}])
+def test_options_out_of_range(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        options(**bad)
