@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "prepare-swbd": ("asr_parallel.cli.prepare_swbd", "data folders from Switchboard's discs (stage 0)"),
     "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),
     "make-frames": ("asr_parallel.cli.make_frames", "make the frame store of a network (stage 4)"),
+    "pretrain-rbm": ("asr_parallel.cli.pretrain_rbm", "pretrain a stack of RBMs on a frame store (stage 5)"),
     "train-dnn": ("asr_parallel.cli.train_dnn", "train a network on a frame store (stage 6)"),
     "prepare-digits": ("asr_parallel.cli.prepare_digits", "make connected digits of single ones (stage 0)"),
     "leave-speaker-out": ("asr_parallel.cli.leave_speaker_out", "treat a training speaker as unseen (stage 0)"),

@@ -51,10 +51,7 @@ def exact_gradient(rbm: StackedRbm, data: Tensor) -> list[Tensor]:
     """Of the mean log-likelihood, by autograd through the enumeration."""
     parts = [p[0].clone().requires_grad_() for p in (rbm.parts.weight, rbm.parts.hidden_bias, rbm.parts.visible_bias)]
     weight, hidden_bias, visible_bias = parts
-    if rbm.spec.gaussian:
-        outside = -(data - visible_bias).square().sum(1) / 2
-    else:
-        outside = data @ visible_bias
+    outside = -(data - visible_bias).square().sum(1) / 2 if rbm.spec.gaussian else data @ visible_bias
     inside = torch.nn.functional.softplus(hidden_bias + data @ weight.T).sum(1)
     likelihood = (outside + inside).mean() - log_partition(weight, hidden_bias, visible_bias, rbm.spec.gaussian)
     return list(torch.autograd.grad(likelihood, parts))
