@@ -11,7 +11,7 @@ from asr_parallel.record.environment import cpu_count
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.spec import NONLINEARITIES
-    from asr_parallel.training.options import PRIORS, SCHEDULES, TrainingOptions
+    from asr_parallel.training.options import PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.precision import PRECISIONS
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(network, "hidden_dim", "units of a hidden layer")
     choice(network, "nonlinearity", NONLINEARITIES, "of the hidden layers")
     number(network, "pnorm_group", "inputs of a p-norm unit")
+
+    choice(network, "pretrain", PRETRAININGS, "rbm: begin as the sigmoid layers of --rbm")
+    network.add_argument("--rbm", type=Path, help="folder of stage 5, for --pretrain rbm")
 
     how = parser.add_argument_group("optimiser; gradients are summed over frames, so learning rates are per frame")
     choice(how, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
@@ -89,7 +92,12 @@ def run(args: argparse.Namespace) -> None:
     work = working_path(args.out)
 
     def build(folder: Path) -> None:
-        train_into(folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames)
+        train_into(
+            folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames, args.rbm
+        )
 
-    run_stage(args.out, build, number=6, inputs={"frames": args.frames}, options=asdict(options))
+    inputs = {"frames": args.frames}
+    if args.rbm is not None:
+        inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
+    run_stage(args.out, build, number=6, inputs=inputs, options=asdict(options))
     remove_work(work)  # only now is the result in its place

@@ -11,6 +11,7 @@ from asr_parallel.training.schedules import Constant, Cyclical, Exponential, New
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PRIORS = ("counts", "posterior")
+PRETRAININGS = ("none", "rbm")
 
 # Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
 NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
@@ -58,6 +59,7 @@ class TrainingOptions:
     mask_filters: int = 0
     combine: int = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
     prior: str = "counts"
+    pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
     precision: str = "auto"
     device: str = "auto"
     seed: int = 0
@@ -65,7 +67,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
         named = {"nonlinearity": NONLINEARITIES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-        for name, known in {**named, "prior": PRIORS, "precision": PRECISIONS}.items():
+        for name, known in {**named, "prior": PRIORS, "pretrain": PRETRAININGS, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
         for name, least in {"minibatch": 1, "epochs": 1, "combine": 0, "seed": 0, "mask_filters": 0}.items():

@@ -20,6 +20,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
+from asr_parallel.report.filters import plot_filters
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain import LINES, LayerTrainer, PretrainOptions, Stack, identity_of
 
@@ -60,6 +61,8 @@ def pretrain(frames: Path, out: Path, options: PretrainOptions, report_frames: i
             named = {"weight": parts.weight, "hidden_bias": parts.hidden_bias, "visible_bias": parts.visible_bias}
             (new / TENSORS).write_bytes(save({name: part[0].cpu().contiguous() for name, part in named.items()}))
             shutil.copyfile(work / LINES, new / LINES)
+            if trainer.rbm.spec.gaussian:
+                plot_filters(parts.weight[0].cpu().numpy(), store.dim, new / "filters.png")
 
         run_stage(folder, build, number=5, inputs=inputs, options=identity["options"])
         shutil.rmtree(work, ignore_errors=True)

@@ -44,6 +44,7 @@ def train_into(
     resume: bool | None,
     report_frames: int,
     checkpoint_frames: int,
+    stack: Path | None = None,
 ) -> None:
     """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
 
@@ -53,6 +54,7 @@ def train_into(
         frames: frame store.
         resume: True: only go on, False: only start anew, None: go on if `work` holds a checkpoint of this training.
         report_frames, checkpoint_frames: as for Trainer.run.
+        stack: as for Trainer.
 
     Raises:
         ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
@@ -60,11 +62,14 @@ def train_into(
     """
     check_inputs_unchanged(frames)
     identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
+    if stack is not None:
+        layers = (stack / str(layer + 1) for layer in range(options.hidden_layers))
+        identity["stack"] = [fingerprint(layer) for layer in layers]
     going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
     checkpoint = Checkpoints(work / CHECKPOINTS).newest() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    trainer = Trainer(FrameStore.open(frames), options, work)
+    trainer = Trainer(FrameStore.open(frames), options, work, stack=stack)
     if checkpoint is None:
         if work.exists():
             if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):

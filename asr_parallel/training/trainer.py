@@ -20,6 +20,7 @@ from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
+from asr_parallel.training.pretrain_run import hand_over
 from asr_parallel.training.watch import Watch
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
@@ -37,13 +38,19 @@ class Trainer:
     """
 
     def __init__(
-        self, store: FrameStore, options: TrainingOptions, work: Path, workers: tuple[int, ...] = (0,)
+        self,
+        store: FrameStore,
+        options: TrainingOptions,
+        work: Path,
+        workers: tuple[int, ...] = (0,),
+        stack: Path | None = None,
     ) -> None:
         """Set up; nothing is trained yet.
 
         Args:
             store, options: what decides the network.
             work: folder for checkpoints, snapshots and logs.
+            stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.pretrain says so.
 
         Raises:
             ValueError: options out of range, or too little data.
@@ -63,6 +70,10 @@ class Trainer:
             options.pnorm_group,
         )
         self.network = StackedNetwork(spec, 1, device, dtype).initialise(options.seed)
+        if (stack is None) != (options.pretrain == "none"):
+            raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
+        if stack is not None:
+            hand_over(stack, self.network)
         self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum)
         variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
         self.batches = Minibatches(store, [self.rows], [0], options.minibatch, options.seed, variation, dtype, device)
