@@ -218,9 +218,8 @@ class LayerTrainer:
             )
         mean = self._mean(Stack([*self.stack.rbms, rbm]), self.held_out)
         if float(mean.max()) < COLLAPSED or float(mean.min()) > 1 - COLLAPSED:
-            which = "off" if float(mean.max()) < COLLAPSED else "on"
             raise ValueError(
-                f"layer {self.layer + 1} collapsed: all {spec.hidden_dim} hidden units are {which} after {self.frames} "
+                f"layer {self.layer + 1} collapsed: all {spec.hidden_dim} hidden units are {'off' if float(mean.max()) < COLLAPSED else 'on'} after {self.frames} "
                 f"frames (mean activation {float(mean.mean()):.2g}); try a lower learning rate"
             )
         trained, unseen = (self._free_energy(rows) for rows in (self.measured, self.held_out))
@@ -285,11 +284,6 @@ def check_normalised(store: FrameStore, rows: np.ndarray) -> None:
                 f"{int(bad.sum())} of {store.dim} feature dimensions are {what}: {shown}; an RBM needs features that "
                 "are normalised in mean and variance"
             )
-
-
-def network_layers(rbms: Sequence[StackedRbm]) -> list[tuple[Tensor, Tensor]]:
-    """What a network with sigmoids starts from: weight (H, V) and hidden bias (H,) of each RBM's first replica."""
-    return [(rbm.parts.weight[0].clone(), rbm.parts.hidden_bias[0].clone()) for rbm in rbms]
 
 
 def identity_of(options: PretrainOptions, layer: int) -> dict[str, Any]:
