@@ -219,7 +219,8 @@ class LayerTrainer:
         mean = self._mean(Stack([*self.stack.rbms, rbm]), self.held_out)
         if float(mean.max()) < COLLAPSED or float(mean.min()) > 1 - COLLAPSED:
             raise ValueError(
-                f"layer {self.layer + 1} collapsed: all {spec.hidden_dim} hidden units are {'off' if float(mean.max()) < COLLAPSED else 'on'} after {self.frames} "
+                f"layer {self.layer + 1} collapsed: all {spec.hidden_dim} hidden units are "
+                f"{'off' if float(mean.max()) < COLLAPSED else 'on'} after {self.frames} "
                 f"frames (mean activation {float(mean.mean()):.2g}); try a lower learning rate"
             )
         trained, unseen = (self._free_energy(rows) for rows in (self.measured, self.held_out))
