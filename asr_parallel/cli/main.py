@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     args = build_parser(words[0] if words else None).parse_args(words)
+    args.words = words  # for verbs that start processes of their own kind
     set_up_logging(args.verbose)
     try:
         args.run(args)

@@ -1,16 +1,19 @@
 """asr-parallel train-dnn: stage 6, a network on a frame store."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from asr_parallel.cli.processes import add_arguments as add_process_arguments
+from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
-from asr_parallel.record.environment import cpu_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.spec import NONLINEARITIES
+    from asr_parallel.parallel.algorithms import ALGORITHMS
     from asr_parallel.training.options import PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.precision import PRECISIONS
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
@@ -56,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(course, "halve_from", "newbob: halve from this epoch on at the latest")
     number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch)")
 
+    workers = parser.add_argument_group(
+        "workers; the result depends on their number, not on that of processes"
+    )
+    number(workers, "workers", "models that train on a share of the data each")
+    choice(workers, "algorithm", ALGORITHMS, "what they do to each other's models")
+    number(workers, "period", "minibatches of a worker between two synchronizations (default: the algorithm's)")
+    choice(workers, "share_by", ("utterance", "speaker"), "what a worker gets whole")
+
     data = parser.add_argument_group("data")
     number(data, "held_out", "share held out for cross-validation", float)
     choice(data, "held_out_by", ("utterance", "speaker"), "what is held out whole")
@@ -71,33 +82,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     choice(machine, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
     choice(machine, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
-    machine.add_argument("--threads", type=int, default=cpu_count(), metavar="N", help="default: %(default)s")
     resume = "go on from a checkpoint: insist on one, or start anew (default: go on if there is one)"
     machine.add_argument("--resume", action=argparse.BooleanOptionalAction, help=resume)
     for name, frames in (("report", REPORT_FRAMES), ("checkpoint", CHECKPOINT_FRAMES)):
         flag = f"--{name}-frames"
         machine.add_argument(flag, type=int, default=frames, metavar="N", help=f"between {name}s (default: {frames})")
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
+    from asr_parallel.parallel.stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.options import TrainingOptions
     from asr_parallel.training.run import remove_work, train_into, working_path
 
-    check_positive(args, "threads", "report_frames", "checkpoint_frames")
+    check_positive(args, "report_frames", "checkpoint_frames")
+    if args.threads is not None:
+        check_positive(args, "threads")
     options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
-    torch.set_num_threads(args.threads)
-    work = working_path(args.out)
-
-    def build(folder: Path) -> None:
-        train_into(
-            folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames, args.rbm
-        )
-
+    if launched(args):
+        return
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
-    run_stage(args.out, build, number=6, inputs=inputs, options=asdict(options))
-    remove_work(work)  # only now is the result in its place
+    work = working_path(args.out)
+
+    with joined(args, args.out) as transport:
+
+        def build(folder: Path | None) -> None:
+            train_into(
+                folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames, args.rbm,
+                transport,
+            )  # fmt: skip
+
+        def stage(build: Callable[[Path], None]) -> None:
+            run_stage(args.out, build, number=6, inputs=inputs, options=asdict(options))
+            remove_work(work)  # only now is the result in its place
+
+        together(transport, stage, build)

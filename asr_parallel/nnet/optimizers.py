@@ -43,17 +43,18 @@ class Optimizer(ABC):
         self._spans = [(p.start, p.end) for p in layout(network.spec)]
         self._change = Layers.zeros(network.spec, network.replicas, network.device)
 
-    def step(self, minibatch: Backward, learning_rate: float) -> None:
+    def step(self, minibatch: Backward, learning_rate: float, active: Tensor | None = None) -> None:
         """Apply one minibatch.
 
         Args:
             minibatch: what `StackedNetwork.backward` returned; its tensors may be overwritten.
             learning_rate: per frame.
+            active: (R,) bool; replicas that are not have frames of NaN on purpose, and those left out do not count.
         """
         factors = self._gradient(minibatch.inputs, minibatch.derivatives)
         lengths = self._lengths(factors)
         finite = lengths.isfinite().all(dim=1)
-        self.skipped += ~finite
+        self.skipped += ~finite if active is None else ~finite & active
         # A masked fill is a pass over the buffer; on a CPU it is cheaper to look first.
         if self._change.flat.is_cuda or not bool(finite.all()):
             self._change.flat.masked_fill_(~finite[:, None], 0.0)
@@ -89,7 +90,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _tensors(self) -> State:
-        """All state beside `skipped`, by name; no copies."""
+        """All state beside `skipped`, (R, ...) each, by name."""
 
     def state(self) -> State:
         """Copies of all that a later `restore` needs to go on as if nothing had happened."""
@@ -228,15 +229,23 @@ class NgSgd(Optimizer):
 
     def _tensors(self) -> State:
         return {
-            f"{side.of}{side.layers[0]}.{name}": tensor
+            f"{side.of}{side.layers[0]}.{name}": self._by_replica(tensor)
             for side in self._sides
             for name, tensor in side.preconditioner.state().items()
         }
 
+    def _by_replica(self, tensor: Tensor) -> Tensor:
+        """(R, L, ...) of what a preconditioner of L layers has: (L * R, ...), or one number for all."""
+        replicas = self.network.replicas
+        return tensor.unflatten(0, (-1, replicas)).transpose(0, 1) if tensor.dim() else tensor.expand(replicas)
+
     def _take(self, state: State) -> None:
         for side in self._sides:
-            names = side.preconditioner.state()
-            side.preconditioner.restore({name: state[f"{side.of}{side.layers[0]}.{name}"] for name in names})
+            own = {}
+            for name, tensor in side.preconditioner.state().items():
+                given = state[f"{side.of}{side.layers[0]}.{name}"]
+                own[name] = given.transpose(0, 1).flatten(0, 1) if tensor.dim() else given[0]
+            side.preconditioner.restore(own)
 
 
 OPTIMIZERS = ("ng-sgd", "sgd", "momentum", "adam")

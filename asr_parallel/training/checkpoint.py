@@ -1,17 +1,19 @@
 """Checkpoints of a training: each a folder that is there whole or not at all, whatever happens to the process.
 
-    000001234432/           named by the frames trained on
-        tensors.safetensors
-        state.json          counters, schedule, versions, and the digest of these and the tensors
+    000001234432/               named by the frames trained on
+        tensors.safetensors     what all workers share
+        worker-00003.safetensors
+        state.json              counters, schedule, versions, the other files' digests, and the digest of all that
 
 A folder is written aside, brought to the disk and renamed; only then are older ones removed. A process killed at any
-moment leaves the last checkpoint that `save` returned from, or a newer one.
+moment leaves the last checkpoint that `save` returned from, or a newer one. Each of a run's processes writes the files
+of its workers, to the same folder; so a run may go on in another number of processes.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from asr_parallel import __version__
+from asr_parallel.parallel.transport import Alone, LostError, Transport
 from asr_parallel.record.files import read_json, sync, write_json
 from asr_parallel.record.log import logger
 
@@ -32,79 +35,114 @@ DIGITS = 12  # of the folders' names, so that they sort by frames
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state of a training after `frames` frames. tensors: on the CPU, by name; state: JSON values."""
+    """The state of a training after `frames` frames.
+
+    tensors: shared, on the CPU, by name; workers: of those workers that were asked for; state: JSON values.
+    """
 
     frames: int
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+    workers: dict[int, dict[str, Tensor]]
 
 
 class Checkpoints:
     """The checkpoints of one training in one folder; the `keep` newest are kept."""
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path, keep: int = 2, transport: Transport | None = None) -> None:
+        """Args:
+        transport: of the run's processes, which call everything here together. Rank 0 alone makes and removes folders.
+        """
         if keep < 1:
             raise ValueError(f"{keep} checkpoints to keep: expected at least 1")
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep, self.transport = folder, keep, transport or Alone()
 
-    def save(self, frames: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        frames: int,
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        workers: Mapping[int, Mapping[str, Tensor]] | None = None,
+    ) -> None:
         """Write a checkpoint; one of the same frames is replaced, those of more frames (damaged ones) are removed.
+
+        Args:
+            tensors, state: what all workers share; rank 0's are written.
+            workers: what this process's workers have of their own.
 
         Raises:
             OSError: it cannot be written (a full disk, say); older checkpoints stay.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._recover()
         final = self.folder / f"{frames:0{DIGITS}d}"
         aside = self.folder / f".{final.name}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
+        leads = self.transport.rank == 0
         try:
-            aside.mkdir()
-            data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
-            (aside / TENSORS).write_bytes(data)
-            sync(aside / TENSORS)
-            versions = {"asr_parallel": __version__, "torch": torch.__version__}
-            described = {"frames": frames, "versions": versions, "state": dict(state)}
-            write_json(aside / STATE, {**described, "sha256": _digest(data, described)})
-            sync(aside)
-            if final.exists():
-                final.rename(self.folder / f".{final.name}{REPLACED}")
-            aside.rename(final)
-            sync(self.folder)
+            if leads:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._recover()
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir()
+            self.transport.wait()
+            files = {_worker_file(worker): own for worker, own in (workers or {}).items()}
+            if leads:
+                files[TENSORS] = tensors
+            digests = self.transport.gather({name: _write(aside / name, own) for name, own in files.items()})
+            if leads:
+                versions = {"asr_parallel": __version__, "torch": torch.__version__}
+                files_digests = {name: digest for of_rank in digests for name, digest in of_rank.items()}
+                described = {"frames": frames, "versions": versions, "state": dict(state), "files": files_digests}
+                write_json(aside / STATE, {**described, "sha256": _digest(described)})
+                sync(aside)
+                if final.exists():
+                    final.rename(self.folder / f".{final.name}{REPLACED}")
+                aside.rename(final)
+                sync(self.folder)
+        except LostError:
+            raise
         except OSError as error:
             raise OSError(error.errno, f"cannot write a checkpoint: {error.strerror or error}", str(final)) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
-            self._recover()
+            if leads:
+                shutil.rmtree(aside, ignore_errors=True)
+                self._recover()
+        if not leads:
+            return
         folders = self._folders()
         newest = folders.index(final) + 1
         for old in (*folders[: max(0, newest - self.keep)], *folders[newest:]):
             self._remove(old)
 
-    def newest(self) -> Checkpoint | None:
+    def newest(self, workers: Iterable[int] = ()) -> Checkpoint | None:
         """The newest checkpoint that is whole, None when there is none; leftovers of killed processes are removed.
+
+        Args:
+            workers: whose own tensors are wanted.
 
         Raises:
             ValueError: there are checkpoints, but none can be read.
         """
-        if not self.folder.is_dir():
-            return None
-        self._recover()
-        for left_over in self.folder.glob(".*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        folders = self._folders()
-        for folder in reversed(folders):
+        if self.transport.rank == 0 and self.folder.is_dir():
+            self._recover()
+            for left_over in self.folder.glob(".*"):
+                shutil.rmtree(left_over, ignore_errors=True)
+        names = self.transport.share([path.name for path in self._folders()])
+        for name in reversed(names):
+            found, wrong = None, None
             try:
-                return _read(folder)
+                found = _read(self.folder / name, workers)
             except (ValueError, OSError) as error:
-                logger.warning("checkpoint left out: %s", error)
-        if folders:
-            raise ValueError(f"{self.folder}: none of its {len(folders)} checkpoints can be read")
+                wrong = str(error)
+            wrongs = [text for text in self.transport.gather(wrong) if text is not None]
+            if not wrongs:
+                return found
+            logger.warning("checkpoint left out: %s", wrongs[0])
+        if names:
+            raise ValueError(f"{self.folder}: none of its {len(names)} checkpoints can be read")
         return None
 
     def _folders(self) -> list[Path]:
         """Of the checkpoints, from the oldest to the newest."""
-        return sorted(path for path in self.folder.iterdir() if path.name.isdigit())
+        return sorted(path for path in self.folder.glob("*") if path.name.isdigit())
 
     def _recover(self) -> None:
         """Put back a checkpoint that was to be replaced, where the one to replace it did not come."""
@@ -123,20 +161,39 @@ class Checkpoints:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def _read(folder: Path) -> Checkpoint:
+def _worker_file(worker: int) -> str:
+    return f"worker-{worker:05d}.safetensors"
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Bring tensors to the disk; returns the file's digest."""
+    data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
+    path.write_bytes(data)
+    sync(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(folder: Path, workers: Iterable[int]) -> Checkpoint:
     described = read_json(folder / STATE)
-    data = (folder / TENSORS).read_bytes()
     try:
         digest = described.pop("sha256")
-        if _digest(data, described) != digest:
-            raise ValueError(f"{folder}: not what was written (other digest)")
-        return Checkpoint(described["frames"], load(data), described["state"])
+        if _digest(described) != digest:
+            raise ValueError(f"{folder}: {STATE} is not what was written (other digest)")
+        files = described["files"]
+        of_workers = {worker: _tensors(folder, _worker_file(worker), files) for worker in workers}
+        shared = _tensors(folder, TENSORS, files)
+        return Checkpoint(described["frames"], shared, described["state"], of_workers)
     except (AttributeError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"{folder}: not a checkpoint: {error}") from error
 
 
-def _digest(data: bytes, described: dict[str, Any]) -> str:
-    """Of the tensor file and of all else that state.json holds."""
-    digest = hashlib.sha256(data)
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    return digest.hexdigest()
+def _tensors(folder: Path, name: str, digests: Mapping[str, str]) -> dict[str, Tensor]:
+    data = (folder / name).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digests[name]:
+        raise ValueError(f"{folder}: {name} is not what was written (other digest)")
+    return dict(load(data))
+
+
+def _digest(described: dict[str, Any]) -> str:
+    """Of all else that state.json holds."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.transport import Alone, Transport
 
 BLOCK_FRAMES = 4096  # forwarded at once
 
@@ -21,17 +22,20 @@ class Score:
     accuracy: float
 
 
-def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> Score:
-    """Loss and accuracy of the first replica on some rows of a store."""
+def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
+    """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
+    transport = transport or Alone()
+    own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
     loss_sum = torch.zeros((), dtype=torch.float64, device=network.device)
     correct = torch.zeros((), dtype=torch.int64, device=network.device)
-    for chosen, log_posterior in _blocks(network, store, rows):
+    for chosen, log_posterior in _blocks(network, store, own):
         labels = torch.from_numpy(store.labels[chosen].astype(np.int64)).to(network.device)
         of_label = log_posterior.gather(1, labels[:, None]).squeeze(1)
         loss_sum -= of_label.sum(dtype=torch.float64)
         correct += (of_label >= log_posterior.amax(dim=1)).sum()
     frames = max(1, len(rows))
-    return Score(loss_sum.item() / frames, correct.item() / frames)
+    total_loss, total_correct = transport.total([loss_sum.item(), correct.item()])
+    return Score(total_loss / frames, total_correct / frames)
 
 
 def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> np.ndarray:

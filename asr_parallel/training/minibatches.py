@@ -32,10 +32,13 @@ def counted_seed(seed: int, *counters: int) -> np.random.SeedSequence:
 
 
 class Minibatches:
-    """Minibatches of R workers, stacked.
+    """Minibatches of R of K workers, stacked.
 
-    minibatches_per_epoch, frames_per_epoch: of one worker, the same for all: the smallest share decides, and frames
-        short of a whole minibatch are left out, others in each epoch.
+    A worker's frames short of a whole minibatch are left out, others in each epoch. An epoch is as long as the largest
+    share; a worker whose share has ended is given frames of NaN, which an optimiser leaves out (see `active`).
+
+    counts: (K,) int64, minibatches in an epoch of each of all workers.
+    minibatches_per_epoch: the largest of them.
     waited_seconds: how long the consumer has waited for data.
     """
 
@@ -50,6 +53,7 @@ class Minibatches:
         dtype: torch.dtype,
         device: torch.device,
         resident: bool | None = None,
+        frames: Sequence[int] | None = None,
     ) -> None:
         """Nothing is read yet, except that a store which is to live on the device is copied there.
 
@@ -62,6 +66,7 @@ class Minibatches:
             dtype: of the spliced frames.
             device: where the minibatches are wanted.
             resident: whether the whole store is kept on the device; None: on a GPU with room for it.
+            frames: of the shares of all K workers, when there are others than these R.
 
         Raises:
             ValueError: minibatch or seed out of range; a share that is empty or smaller than a minibatch.
@@ -69,17 +74,33 @@ class Minibatches:
         assert len(shares) == len(workers) == len(set(workers)) > 0
         if minibatch < 1 or seed < 0:
             raise ValueError(f"minibatch {minibatch}, seed {seed}: expected at least one frame and a seed from 0")
-        for worker, share in zip(workers, shares, strict=True):
-            if len(share) < minibatch:
-                raise ValueError(f"worker {worker}: only {len(share)} frames, less than one minibatch of {minibatch}")
-        self.minibatches_per_epoch = min(map(len, shares)) // minibatch
-        self.frames_per_epoch = self.minibatches_per_epoch * minibatch
+        of_all = dict(enumerate(frames) if frames else zip(workers, map(len, shares), strict=True))
+        for worker, count in of_all.items():
+            if count < minibatch:
+                raise ValueError(f"worker {worker}: only {count} frames, less than one minibatch of {minibatch}")
+        self.counts = np.array(list(of_all.values())) // minibatch
+        self.minibatches_per_epoch = int(self.counts.max())
         self.waited_seconds = 0.0
         self._shares, self._workers = list(shares), list(workers)
         self._minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
         self._variation = variation or Variation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
         self._loader = make_loader(store, dtype, torch.device(device), resident)
+        self._device = torch.device(device)
+
+    @property
+    def frames_per_epoch(self) -> int:
+        """Over all workers."""
+        return int(self.frames(0, self.minibatches_per_epoch).sum())
+
+    def frames(self, first: int, last: int) -> np.ndarray:
+        """(K,) int64: frames that each of all workers trains on in minibatches first to last - 1 of an epoch."""
+        return (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self._minibatch
+
+    def active(self, k: int) -> Tensor | None:
+        """(R,) bool on the device: which of these workers train on minibatch k of an epoch. None: all of them."""
+        ends = [len(share) // self._minibatch for share in self._shares]
+        return None if k < min(ends) else torch.tensor([k < end for end in ends], device=self._device)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The minibatches of epoch `number`, from minibatch `first` on.
@@ -101,20 +122,25 @@ class Minibatches:
                 prepared = coming.popleft().result()
                 if k + AHEAD < last:
                     coming.append(pool.submit(prepare, k + AHEAD))
-                minibatch = self._loader.finish(prepared)
+                spliced, labels = self._loader.finish(prepared)
+                active = self.active(k)
+                if active is not None:
+                    spliced[~active] = torch.nan
                 self.waited_seconds += time.monotonic() - began
-                yield minibatch
+                yield spliced, labels
                 began = time.monotonic()
         finally:
             pool.shutdown(cancel_futures=True)
 
     def _order(self, epoch: int) -> np.ndarray:
-        """(R, frames_per_epoch) rows: each worker's whole share shuffled, and cut off where the smallest one ends."""
-        order = np.empty((len(self._shares), self.frames_per_epoch), dtype=self._row_dtype)
+        """(R, rows of an epoch): each worker's whole share shuffled, and its first row where it has ended."""
+        order = np.empty((len(self._shares), self.minibatches_per_epoch * self._minibatch), dtype=self._row_dtype)
         for own, share, worker in zip(order, self._shares, self._workers, strict=True):
             shuffled = share.astype(self._row_dtype)
             np.random.default_rng(counted_seed(self._seed, ORDER, worker, epoch)).shuffle(shuffled)
-            own[:] = shuffled[: len(own)]
+            whole = len(share) // self._minibatch * self._minibatch
+            own[:whole] = shuffled[:whole]
+            own[whole:] = share[0]
         return order
 
     def _draw(self, epoch: int, k: int) -> DrawnVariation:
@@ -141,7 +167,7 @@ def cut_shares(
         seed: decides between equally long ones, and which worker gets which share.
 
     Returns:
-        The rows of each share, in the store's order.
+        The utterances of each share, in the store's order; FrameStore.rows_of makes rows of them.
 
     Raises:
         ValueError: fewer utterances or speakers than workers.
@@ -161,4 +187,4 @@ def cut_shares(
         frames, rank, worker = smallest[0]
         shares[worker] += members[group]
         heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
-    return [store.rows_of(np.sort(share)) for share in shares]
+    return [np.sort(share) for share in shares]

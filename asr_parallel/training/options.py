@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NONLINEARITIES
+from asr_parallel.parallel.algorithms import ALGORITHMS
 from asr_parallel.training.precision import PRECISIONS
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -59,6 +60,10 @@ class TrainingOptions:
     mask_filters: int = 0
     combine: int = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
     prior: str = "counts"
+    workers: int = 1  # K
+    algorithm: str = "average"  # see parallel/
+    period: int | None = None  # minibatches between two synchronizations; the algorithm's own when not given
+    share_by: str = "utterance"  # what a worker gets whole
     pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
     precision: str = "auto"
     device: str = "auto"
@@ -66,11 +71,25 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
-        named = {"nonlinearity": NONLINEARITIES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        named = {
+            "algorithm": ALGORITHMS,
+            "nonlinearity": NONLINEARITIES,
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+        }
         for name, known in {**named, "prior": PRIORS, "pretrain": PRETRAININGS, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
-        for name, least in {"minibatch": 1, "epochs": 1, "combine": 0, "seed": 0, "mask_filters": 0}.items():
+        if self.period is not None and self.period < 1:
+            raise ValueError(f"period {self.period}: expected a whole number of at least 1")
+        for name, least in {
+            "minibatch": 1,
+            "epochs": 1,
+            "workers": 1,
+            "combine": 0,
+            "seed": 0,
+            "mask_filters": 0,
+        }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
         for name in ("channel_tilt", "channel_ripple"):
@@ -98,7 +117,7 @@ class TrainingOptions:
 
         Args:
             frames_per_epoch: over all workers.
-            num_jobs: workers whose parameters are averaged.
+            num_jobs: by what the learning rate is above the effective one; workers whose parameters are averaged.
             untrained_loss: held-out loss before training.
         """
         first = self.learning_rate or default_rate(self.optimizer, self.nonlinearity)

@@ -9,6 +9,9 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.stage import agree
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import START_SECONDS, Alone, Transport
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
@@ -37,7 +40,7 @@ def remove_work(work: Path) -> None:
 
 
 def train_into(
-    folder: Path,
+    folder: Path | None,
     work: Path,
     frames: Path,
     options: TrainingOptions,
@@ -45,53 +48,70 @@ def train_into(
     report_frames: int,
     checkpoint_frames: int,
     stack: Path | None = None,
+    transport: Transport | None = None,
 ) -> None:
     """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
 
     Args:
-        folder: of the result, there and empty.
+        folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
         work: of the unfinished training.
         frames: frame store.
         resume: True: only go on, False: only start anew, None: go on if `work` holds a checkpoint of this training.
         report_frames, checkpoint_frames: as for Trainer.run.
-        stack: as for Trainer.
+        stack, transport: as for Trainer.
 
     Raises:
         ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
             made of them, something that no training has made is in the way, or the training diverged.
     """
-    check_inputs_unchanged(frames)
-    identity: dict[str, Any] = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
-    if stack is not None:
-        layers = (stack / str(layer + 1) for layer in range(options.hidden_layers))
-        identity["stack"] = [fingerprint(layer) for layer in layers]
-    going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
-    checkpoint = Checkpoints(work / CHECKPOINTS).newest() if going_on else None
+    transport = transport or Alone()
+    agree(transport, {"version": __version__, **asdict(options)})
+    identity: dict[str, Any] = {}
+    going_on = False
+    if transport.rank == 0:
+        check_inputs_unchanged(frames)
+        identity = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
+        if stack is not None:
+            layers = (stack / str(layer + 1) for layer in range(options.hidden_layers))
+            identity["stack"] = [fingerprint(layer) for layer in layers]
+        going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
+    going_on = transport.share(going_on, START_SECONDS)
+    own = Team(options.workers, transport).own
+    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    trainer = Trainer(FrameStore.open(frames), options, work, stack=stack)
-    if checkpoint is None:
-        if work.exists():
-            if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
-                raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
-            logger.info("%s: starting anew; what was there is removed", work)
-        remove_work(work)
-        work.mkdir(parents=True)
-        network = trainer.network
-        arithmetic = {
-            "device": str(network.device),
-            "products": str(network.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-        }
-        write_json(work / IDENTITY, {"identity": identity, "arithmetic": arithmetic, "environment": environment()})
-    else:
+    trainer = Trainer(FrameStore.open(frames), options, work, stack, transport)
+    if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
-    trainer.run(report_frames, checkpoint_frames).save(folder)
+    elif transport.rank == 0:
+        _begin(work, identity, trainer)
+    network = trainer.run(report_frames, checkpoint_frames)
+    if network is None or folder is None:
+        return
+    network.save(folder)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
     plot_curves(folder / LINES, folder / "curves.png")
+
+
+def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
+    """Make the folder of a training that starts anew; ValueError when something no training has made is in the way."""
+    if work.exists():
+        if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
+            raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
+        logger.info("%s: starting anew; what was there is removed", work)
+    remove_work(work)
+    work.mkdir(parents=True)
+    network = trainer.network
+    arithmetic = {
+        "device": str(network.device),
+        "products": str(network.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "processes": trainer.team.transport.size,
+    }
+    write_json(work / IDENTITY, {"identity": identity, "arithmetic": arithmetic, "environment": environment()})
 
 
 def _identity(path: Path) -> Any:

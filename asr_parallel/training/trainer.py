@@ -12,12 +12,16 @@ from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.rounds import Rounds
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.log import logger
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import combine, snapshot_frames, write_model
-from asr_parallel.training.evaluation import evaluate, mean_posterior
-from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.evaluation import Score, evaluate, mean_posterior
+from asr_parallel.training.minibatches import Minibatches, cut_shares
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
@@ -42,8 +46,8 @@ class Trainer:
         store: FrameStore,
         options: TrainingOptions,
         work: Path,
-        workers: tuple[int, ...] = (0,),
         stack: Path | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Set up; nothing is trained yet.
 
@@ -51,15 +55,17 @@ class Trainer:
             store, options: what decides the network.
             work: folder for checkpoints, snapshots and logs.
             stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.pretrain says so.
+            transport: of the processes that share the workers; all of them make and run a trainer alike.
 
         Raises:
             ValueError: options out of range, or too little data.
         """
         self.store, self.options, self.work = store, options, work
+        self.team = team = Team(options.workers, transport or Alone())
         device = choose_device(options.device)
         dtype = products_dtype(options.precision, device)
-        train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
-        self.rows, self.held_out_rows = store.rows_of(train_part), store.rows_of(held_out_part)
+        self.train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
+        self.held_out_rows = store.rows_of(held_out_part)
         spec = NetworkSpec(
             store.dim,
             store.context,
@@ -69,33 +75,64 @@ class Trainer:
             options.nonlinearity,
             options.pnorm_group,
         )
-        self.network = StackedNetwork(spec, 1, device, dtype).initialise(options.seed)
+        self.network = StackedNetwork(spec, len(team.own), device, dtype).initialise(options.seed)
         if (stack is None) != (options.pretrain == "none"):
             raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
         if stack is not None:
             hand_over(stack, self.network)
         self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum)
         variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
-        self.batches = Minibatches(store, [self.rows], [0], options.minibatch, options.seed, variation, dtype, device)
-        untrained = evaluate(self.network, store, self.held_out_rows)
+        self.batches = self._minibatches(variation, dtype, device)
+        self.algorithm = algorithm(options.algorithm, options.period)
+        self.algorithm.start(self.network, team)
+        self.rounds = Rounds(self.algorithm, team.num_workers)
+        # What is judged is the model that all workers stand for together
+        self.judged = self.network if team.num_workers == 1 else StackedNetwork(spec, 1, device, dtype)
+        untrained = self._judge()
         frames_per_epoch = self.batches.frames_per_epoch
-        self.schedule = options.make_schedule(frames_per_epoch, 1, untrained.loss)
+        factor = self.algorithm.rate_factor(team.num_workers)
+        self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
         # The best model so far, where a worse epoch may be taken back.
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self._watched: dict[str, Any] | None = None  # what was not yet written when the checkpoint was
-        self.checkpoints = Checkpoints(work / CHECKPOINTS)
+        self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
         total = self.schedule.total_frames
         self.snapshots = snapshot_frames(total, frames_per_epoch, options.combine) if total and options.combine else []
         logger.info(
-            "%d frames to train on, %d held out (%d utterances); %s on %s; loss %.4f before training",
-            len(self.rows), len(self.held_out_rows), len(held_out_part),
+            "%d frames an epoch, %d held out (%d utterances); %s on %s; loss %.4f before training",
+            frames_per_epoch, len(self.held_out_rows), len(held_out_part),
             "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
         )  # fmt: skip
+        if team.num_workers > 1:
+            logger.info(
+                "%d workers in %d process(es), algorithm %s, period %s minibatches",
+                team.num_workers, team.transport.size, options.algorithm, self.algorithm.period,
+            )  # fmt: skip
+
+    def _minibatches(self, variation: Variation, dtype: torch.dtype, device: torch.device) -> Minibatches:
+        """Of this process's workers."""
+        options, own = self.options, self.team.own
+        parts = [self.train_part]
+        if self.team.num_workers > 1:
+            parts = cut_shares(self.store, self.train_part, self.team.num_workers, options.share_by, options.seed)
+        lengths = np.diff(self.store.offsets) - 2 * self.store.context
+        return Minibatches(
+            self.store, [self.store.rows_of(parts[k]) for k in own], own, options.minibatch, options.seed, variation,
+            dtype, device, frames=[int(lengths[part].sum()) for part in parts],
+        )  # fmt: skip
+
+    def _judge(self) -> Score:
+        """Held-out loss and accuracy of the model that all workers stand for."""
+        if self.judged is not self.network:
+            self.judged.parameters[0].copy_(self.algorithm.consensus(self.network))
+            self.judged.parameters_changed()
+        return evaluate(self.judged, self.store, self.held_out_rows, self.team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
-        tensors = dict(checkpoint.tensors)
+        own = [checkpoint.workers[worker] for worker in self.team.own]
+        tensors = {name: torch.stack([one[name] for one in own]) for name in own[0]}
         parameters, best = tensors.pop("parameters"), tensors.pop("best", None)
         if parameters.shape != self.network.parameters.shape or (best is None) != (self.best is None):
             raise ValueError("checkpoint of another network or schedule")
@@ -103,13 +140,18 @@ class Trainer:
         self.network.parameters_changed()
         if self.best is not None and best is not None:
             self.best.copy_(best)
+        for name, tensor in self.algorithm.shared_state().items():
+            tensor.copy_(checkpoint.tensors[name])
+        for name, tensor in self.algorithm.worker_state().items():
+            tensor.copy_(tensors.pop(name))
         self.optimizer.restore(tensors)
         self.schedule.restore(checkpoint.state["schedule"])
+        self.rounds.restore(checkpoint.state["rounds"])
         self.epoch, self.minibatch = checkpoint.state["epoch"], checkpoint.state["minibatch"]
         self.frames, self._watched = checkpoint.frames, checkpoint.state["watch"]
 
-    def run(self, report_frames: int = REPORT_FRAMES, checkpoint_frames: int = CHECKPOINT_FRAMES) -> Network:
-        """Train to the end of the schedule and return the final network.
+    def run(self, report_frames: int = REPORT_FRAMES, checkpoint_frames: int = CHECKPOINT_FRAMES) -> Network | None:
+        """Train to the end of the schedule and return the final network, in rank 0; None in other processes.
 
         Args:
             report_frames, checkpoint_frames: between two lines of train.jsonl, between two checkpoints.
@@ -124,12 +166,14 @@ class Trainer:
             frames_per_epoch=self.batches.frames_per_epoch,
             start_frames=self.frames,
             state=self._watched,
+            transport=self.team.transport,
         ) as watch:
             watch.skipped(self.optimizer.skipped)
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames)
                 self._end_epoch(watch)
-        return self._final()
+        final = self.algorithm.finish(self.network)
+        return self._final(final) if self.team.leads else None
 
     def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int) -> None:
         """What is left of the current epoch."""
@@ -137,16 +181,18 @@ class Trainer:
             (), -1, dtype=torch.int64, device=self.network.device
         )  # frames before a loss that is not finite
         for spliced, labels in self.batches.epoch(self.epoch, self.minibatch):
-            rate = self.schedule.learning_rate(self.frames)
+            rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
             minibatch = self.network.backward(spliced, labels)
-            loss_sum = minibatch.loss_sum.sum()
+            losses = minibatch.loss_sum
+            loss_sum = (losses if active is None else losses.masked_fill(~active, 0.0)).sum()
             bad = torch.where((bad < 0) & ~loss_sum.isfinite(), self.frames, bad)
-            self.optimizer.step(minibatch, rate)
-            before = self.frames
-            self.frames += labels.numel()
+            self.optimizer.step(minibatch, rate, active)
+            before, trained = self.frames, self.batches.frames(self.minibatch, self.minibatch + 1)
+            self.rounds.trained(self.network, trained)
+            self.frames += int(trained.sum())
             self.minibatch += 1
             watch.data_wait(self.batches.waited_seconds)
-            watch.minibatch(labels.numel(), loss_sum, minibatch.correct.sum(), rate)
+            watch.minibatch(int(trained.sum()), loss_sum, minibatch.correct.sum(), rate)
             report, snapshots, checkpoint = (
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
@@ -154,7 +200,9 @@ class Trainer:
             if report or snapshots or checkpoint:
                 self._stop_if_diverged(bad)
             for moment in snapshots:
-                write_model(self._snapshot(moment), self.network.parameters[0])
+                model = self.algorithm.consensus(self.network)
+                if self.team.leads:
+                    write_model(self._snapshot(moment), model)
             if checkpoint:
                 self.save(watch)
         self._stop_if_diverged(bad)
@@ -173,16 +221,17 @@ class Trainer:
 
     def _stop_if_diverged(self, bad: Tensor) -> None:
         """ValueError when a minibatch's loss was not finite. Waits for the GPU, so it is called now and then."""
-        frames = int(bad)
-        if frames >= 0:
-            step, rate = frames // self.options.minibatch + 1, self.schedule.learning_rate(frames)
+        frames = min((first for first in self.team.transport.gather(int(bad)) if first >= 0), default=None)
+        if frames is not None:
+            step = frames // (self.options.minibatch * self.team.num_workers) + 1
+            rate = self.schedule.learning_rate(frames)
             raise ValueError(
                 f"training diverged: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
                 f" {rate:.3g} per frame; try a lower one. {self.work} keeps the last good checkpoint"
             )
 
     def _end_epoch(self, watch: Watch) -> None:
-        score = evaluate(self.network, self.store, self.held_out_rows)
+        score = self._judge()
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
         watch.held_out(self.frames, score.loss, score.accuracy, accepted)
@@ -196,21 +245,27 @@ class Trainer:
 
     def save(self, watch: Watch) -> None:
         """Write a checkpoint of the present state."""
-        tensors = {"parameters": self.network.parameters, **self.optimizer.state()}
+        tensors = {
+            "parameters": self.network.parameters, **self.optimizer.state(), **self.algorithm.worker_state()
+        }  # fmt: skip
         if self.best is not None:
             tensors["best"] = self.best
+        workers = {
+            worker: {name: tensor[r] for name, tensor in tensors.items()} for r, worker in enumerate(self.team.own)
+        }
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "minibatch": self.minibatch,
             "schedule": self.schedule.state(),
+            "rounds": self.rounds.state(),
             "watch": watch.state(),
         }
-        self.checkpoints.save(self.frames, tensors, state)
+        self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
 
-    def _final(self) -> Network:
-        """The deliverable: the last models combined, or the last model; its priors; float32, on the CPU."""
+    def _final(self, last: Tensor) -> Network:
+        """The deliverable: the last models combined, or the `last` model; its priors; float32, on the CPU."""
         final = StackedNetwork(self.network.spec, device=self.network.device)
-        final.parameters.copy_(self.network.parameters[:1])
+        final.parameters[0].copy_(last)
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
         if newest_first:
             every = -(-len(self.held_out_rows) // COMBINE_FRAMES)
@@ -225,11 +280,12 @@ class Trainer:
                 "final model: mean of the last %d of %d, held-out loss %.4f (last alone %.4f)",
                 count, len(newest_first), min(losses), losses[0],
             )  # fmt: skip
+        rows = self.store.rows_of(self.train_part)
         if self.options.prior == "posterior":
-            some = np.random.default_rng(self.options.seed).permutation(self.rows)[:PRIOR_FRAMES]
+            some = np.random.default_rng(self.options.seed).permutation(rows)[:PRIOR_FRAMES]
             prior = log_priors(mean_posterior(final, self.store, np.sort(some)))
         else:
-            prior = log_priors(np.bincount(self.store.labels[self.rows], minlength=self.store.num_pdfs))
+            prior = log_priors(np.bincount(self.store.labels[rows], minlength=self.store.num_pdfs))
         delivered = StackedNetwork(self.network.spec)
         delivered.parameters.copy_(final.parameters)
         return Network(delivered, prior, self.store.normalisation, self.store.feature_config)

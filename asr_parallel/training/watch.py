@@ -12,6 +12,7 @@ from typing import Any, Self
 from torch import Tensor
 from tqdm import tqdm
 
+from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.event_file import EventFile
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
@@ -46,6 +47,7 @@ class Watch:
         frames_per_epoch: int,
         start_frames: int = 0,
         state: Mapping[str, Any] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Args:
             folder: where train.jsonl and tensorboard/ are written.
@@ -54,6 +56,7 @@ class Watch:
             frames_per_epoch: over all workers.
             start_frames: frames trained on before.
             state: what state() returned after start_frames frames.
+            transport: of the run's processes: each watches its own steps, rank 0 writes of all.
 
         Raises:
             ValueError: numbers out of range, or a state taken at other frames.
@@ -67,13 +70,15 @@ class Watch:
         self._report_frames = report_frames
         self._frames_per_epoch = frames_per_epoch
         self._start_frames = start_frames
+        self._transport = transport or Alone()
+        self._leads = self._transport.rank == 0
         state = state or {}
         self._frames = start_frames
         self._unreported = int(state.get("unreported", 0))
-        self._loss_sum = _Sum(state.get("loss_sum", 0.0))
-        self._correct = _Sum(state.get("correct", 0.0))
+        self._loss_sum = _Sum(state.get("loss_sum", 0.0) if self._leads else 0.0)
+        self._correct = _Sum(state.get("correct", 0.0) if self._leads else 0.0)
         self._learning_rate: float | None = state.get("learning_rate")
-        self._skipped: Tensor | int = int(state.get("skipped", 0))
+        self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._leads else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
         self._bar: tqdm | None = None
@@ -81,11 +86,12 @@ class Watch:
     def __enter__(self) -> Self:
         start = self._start_frames
         before = start if start else -1  # a training that begins anew keeps nothing
-        with _naming(self._folder):
-            self._lines = JsonLines(self._folder / LINES, lambda line: line["frames"] <= before)
-            self._events = EventFile(self._folder / EVENTS, before + 1)
-        self._last_kinds = {line["kind"] for line in self._lines.kept if line["frames"] == start}
-        if sys.stderr.isatty():
+        if self._leads:
+            with _naming(self._folder):
+                self._lines = JsonLines(self._folder / LINES, lambda line: line["frames"] <= before)
+                self._events = EventFile(self._folder / EVENTS, before + 1)
+            self._last_kinds = {line["kind"] for line in self._lines.kept if line["frames"] == start}
+        if self._leads and sys.stderr.isatty():
             self._bar = tqdm(desc="training", total=self._total_frames, initial=start, unit=" frames", unit_scale=True)
         self._last_logged = time.monotonic()
         self._restart_clock(self._last_logged)
@@ -98,16 +104,17 @@ class Watch:
         finally:
             if self._bar is not None:
                 self._bar.close()
-            with _naming(self._folder):
-                self._events.close()
+            if self._leads:
+                with _naming(self._folder):
+                    self._events.close()
 
     def minibatch(self, frames: int, loss_sum: Tensor | float, correct: Tensor | float, learning_rate: float) -> None:
         """Take in one step; what is on a GPU is not waited for before the next report.
 
         Args:
             frames: of this minibatch, over all workers.
-            loss_sum: summed over them, nats; a tensor without dimensions or a number.
-            correct: how many of them have the label as best pdf.
+            loss_sum: summed over this process's, nats; a tensor without dimensions or a number.
+            correct: how many of this process's have the label as best pdf.
             learning_rate: the step's, per frame.
         """
         reports = self._frames // self._report_frames
@@ -139,7 +146,10 @@ class Watch:
         """Record an evaluation on held-out data after `frames` frames of training."""
         assert frames == self._frames, (frames, self._frames)
         self._report(self._last_minibatch)
-        self._write(HELD_OUT, loss, accuracy, {"accepted": accepted})
+        (skipped,) = self._transport.total([self._skipped_now()])
+        if not self._leads:
+            return
+        self._write(HELD_OUT, loss, accuracy, int(skipped), {"accepted": accepted})
         with tqdm.external_write_mode(file=sys.stderr):  # takes the bar, if any, away and puts it back below
             logger.info(
                 "epoch %.4g: held-out loss %.4f, accuracy %.2f %%%s",
@@ -149,14 +159,19 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """What is not yet written, as JSON values, for the `state` of a Watch that goes on from here."""
+        loss_sum, correct, skipped = self._totals()
         return {
             "frames": self._frames,
             "unreported": self._unreported,
-            "loss_sum": float(self._loss_sum),
-            "correct": float(self._correct),
+            "loss_sum": loss_sum,
+            "correct": correct,
             "learning_rate": self._learning_rate,
-            "skipped": self._skipped_now(),
+            "skipped": int(skipped),
         }
+
+    def _totals(self) -> list[float]:
+        """Loss and correct frames since the last report, steps skipped so far, over all processes."""
+        return self._transport.total([float(self._loss_sum), float(self._correct), self._skipped_now()])
 
     @property
     def _epoch(self) -> float:
@@ -169,13 +184,16 @@ class Watch:
         """Write the means since the last report, if there was a step since; they end now or `ended` (monotonic)."""
         if not self._unreported:
             return
-        loss, accuracy = float(self._loss_sum) / self._unreported, float(self._correct) / self._unreported
+        loss_sum, correct, skipped = self._totals()
+        loss, accuracy = loss_sum / self._unreported, correct / self._unreported
         ended = time.monotonic() if ended is None else ended  # not before the GPU is done
         seconds = max(ended - self._began, 1e-9)
         speed = self._timed / seconds
         wait_share = min(1.0, max(0.0, self._waited - self._waited_before) / seconds)
-        self._write(TRAIN, loss, accuracy, {"frames_per_second": speed, "data_wait_share": wait_share})
-        self._show(loss, accuracy, speed, wait_share)
+        if self._leads:
+            times = {"frames_per_second": speed, "data_wait_share": wait_share}
+            self._write(TRAIN, loss, accuracy, int(skipped), times)
+            self._show(loss, accuracy, int(skipped), speed, wait_share)
         self._unreported, self._loss_sum, self._correct = 0, _Sum(), _Sum()
         self._restart_clock(ended)
 
@@ -184,10 +202,10 @@ class Watch:
         self._waited_before = self._waited
         self._timed = 0
 
-    def _write(self, kind: str, loss: float, accuracy: float, more: Mapping[str, float]) -> None:
+    def _write(self, kind: str, loss: float, accuracy: float, skipped: int, more: Mapping[str, float]) -> None:
         if self._frames == self._start_frames and kind in self._last_kinds:
             return  # by the run this one goes on from, after it had saved itself
-        rate, skipped = self._learning_rate, self._skipped_now()
+        rate = self._learning_rate
         numbers = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "skipped": skipped}
         finite = {name: _finite(value) for name, value in {**numbers, **more}.items()}
         with _naming(self._folder):
@@ -195,10 +213,9 @@ class Watch:
             tags = {f"{kind}/{name}": float(value) for name, value in finite.items() if value is not None}
             self._events.add(self._frames, tags)
 
-    def _show(self, loss: float, accuracy: float, speed: float, wait_share: float) -> None:
+    def _show(self, loss: float, accuracy: float, count: int, speed: float, wait_share: float) -> None:
         text = f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, learning rate {self._learning_rate:.3g}"
         waiting = f"waiting for data {100 * wait_share:.0f} %"
-        count = self._skipped_now()
         skipped = f", {count} steps skipped" if count else ""
         now = time.monotonic()
         if self._bar is not None:

@@ -41,7 +41,7 @@ def make_store(lengths: list[int], speakers: int = 3, copies: int = 0) -> FrameS
 
 
 STORE = make_store([31, 17, 40, 5, 28, 33, 12, 26])
-SHARES = cut_shares(STORE, np.arange(len(STORE.ids)), 3)
+SHARES = [STORE.rows_of(share) for share in cut_shares(STORE, np.arange(len(STORE.ids)), 3)]
 VARIATION = Variation(0.3, 0.2, 2)
 
 
@@ -60,7 +60,8 @@ def minibatches(
 def assert_same(a: list[Batch], b: list[Batch]) -> None:
     assert len(a) == len(b)
     for (x, y), (x2, y2) in zip(a, b, strict=True):
-        assert torch.equal(x, x2) and torch.equal(y, y2)
+        torch.testing.assert_close(x, x2, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(y, y2)
 
 
 def threads() -> list[str]:
@@ -75,13 +76,16 @@ def test_minibatches_hold_the_frames_their_labels_belong_to() -> None:
         assert spliced.shape == (3, 8, STORE.spliced_dim) and spliced.dtype == torch.float32
         assert labels.shape == (3, 8) and labels.dtype == torch.int64
         for r in range(3):
+            if spliced[r].isnan().all():
+                continue  # the share has ended
             rows = row_of[labels[r].numpy()]
             np.testing.assert_array_equal(spliced[r].numpy(), STORE.gather(rows).astype(np.float32))
             seen[r] += rows.tolist()
     for r in range(3):  # every frame at most once, all but what is short of a minibatch
-        assert len(seen[r]) == len(set(seen[r])) == data.frames_per_epoch == 8 * data.minibatches_per_epoch
+        assert len(seen[r]) == len(set(seen[r])) == 8 * data.counts[r]
         assert set(seen[r]) <= set(SHARES[r].tolist())
-    assert data.minibatches_per_epoch == min(map(len, SHARES)) // 8
+    assert data.counts.tolist() == [len(share) // 8 for share in SHARES]
+    assert data.minibatches_per_epoch == max(data.counts) and data.frames_per_epoch == sum(map(len, seen))
     assert data.waited_seconds >= 0
 
 
@@ -132,7 +136,11 @@ def test_how_far_ahead_is_prepared_does_not_show(monkeypatch: pytest.MonkeyPatch
     order = data._order(0)
     for k, minibatch in enumerate(usual):  # the same without any thread
         rows = order[:, 8 * k : 8 * k + 8]
-        assert_same([minibatch], [data._loader.finish(data._loader.prepare(rows, data._draw(0, k)))])
+        spliced, labels = data._loader.finish(data._loader.prepare(rows, data._draw(0, k)))
+        active = data.active(k)
+        assert_same(
+            [minibatch], [(spliced if active is None else spliced.where(active[:, None, None], np.nan), labels)]
+        )
     monkeypatch.setattr("asr_parallel.training.minibatches.AHEAD", ahead)
     assert_same(usual, list(data.epoch(0)))
     assert_same(usual[3:], list(data.epoch(0, 3)))
@@ -248,7 +256,8 @@ def test_shares_cover_the_utterances_and_nothing_is_torn_apart(
         with pytest.raises(ValueError, match=rf"{by}\(s\) to train on for {num_workers} workers; expected at least"):
             cut_shares(store, chosen, num_workers, by, seed)
         return
-    shares = cut_shares(store, chosen, num_workers, by, seed)
+    parts = cut_shares(store, chosen, num_workers, by, seed)
+    shares = [store.rows_of(part) for part in parts]
     assert len(shares) == num_workers
     np.testing.assert_array_equal(np.sort(np.concatenate(shares)), np.sort(store.rows_of(chosen)))
     owners = [set(groups[np.searchsorted(store.offsets, rows, side="right") - 1]) for rows in shares]
@@ -256,7 +265,7 @@ def test_shares_cover_the_utterances_and_nothing_is_torn_apart(
     sizes = [len(rows) for rows in shares]
     largest = max(len(store.rows_of(chosen[groups[chosen] == group])) for group in set(groups[chosen]))
     assert max(sizes) - min(sizes) <= largest
-    for one, again in zip(shares, cut_shares(store, chosen, num_workers, by, seed), strict=True):
+    for one, again in zip(parts, cut_shares(store, chosen, num_workers, by, seed), strict=True):
         np.testing.assert_array_equal(one, again)
 
 
@@ -264,6 +273,31 @@ def test_many_utterances_make_nearly_equal_shares() -> None:
     lengths = np.random.default_rng(0).integers(100, 1000, 300).tolist()
     store = make_store(lengths)
     shares = cut_shares(store, np.arange(300), 8)
-    sizes = [len(rows) for rows in shares]
+    sizes = [len(store.rows_of(part)) for part in shares]
     assert max(sizes) - min(sizes) <= 0.01 * max(sizes)
-    assert {tuple(rows) for rows in shares} != {tuple(rows) for rows in cut_shares(store, np.arange(300), 8, seed=1)}
+    assert {tuple(part) for part in shares} != {tuple(part) for part in cut_shares(store, np.arange(300), 8, seed=1)}
+
+
+def test_shares_of_other_lengths_end_one_by_one() -> None:
+    store = make_store([40, 25, 10])
+    shares = [store.rows_of(np.array([u])) for u in range(3)]
+    data = Minibatches(store, shares, (0, 1, 2), 5, 0, None, torch.float32, CPU)
+    assert data.counts.tolist() == [8, 5, 2] and data.frames_per_epoch == 75
+    for k, (spliced, _) in enumerate(data.epoch(0)):
+        expected = [k < 8, k < 5, k < 2]
+        active = data.active(k)
+        assert (active is None) == all(expected) and (active is None or active.tolist() == expected)
+        assert [not bool(one.isnan().any()) for one in spliced] == expected
+        assert data.frames(k, k + 1).tolist() == [5 * own for own in expected]
+    assert k == 7 and data.frames(1, 6).tolist() == [25, 20, 5]
+
+
+def test_a_worker_among_others_in_another_process_gives_the_same() -> None:
+    store = make_store([40, 25, 10])
+    shares = [store.rows_of(np.array([u])) for u in range(3)]
+    frames = [len(share) for share in shares]
+    together = Minibatches(store, shares, (0, 1, 2), 5, 0, None, torch.float32, CPU)
+    apart = Minibatches(store, shares[1:2], (1,), 5, 0, None, torch.float32, CPU, frames=frames)
+    assert apart.minibatches_per_epoch == 8 and apart.frames_per_epoch == 75
+    for (spliced, _), (own, _) in zip(together.epoch(3), apart.epoch(3), strict=True):
+        torch.testing.assert_close(spliced[1:2], own, rtol=0, atol=0, equal_nan=True)

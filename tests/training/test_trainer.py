@@ -141,9 +141,9 @@ def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store:
         ValueError, match=r"training diverged: the loss of minibatch \d+ \(after \d+ frames\) is not finite, learning"
     ):
         trainer.run(checkpoint_frames=32)
-    checkpoint = trainer.checkpoints.newest()
+    checkpoint = trainer.checkpoints.newest([0])
     assert checkpoint is not None and checkpoint.frames == 32
-    assert checkpoint.tensors["parameters"].isfinite().all()
+    assert checkpoint.workers[0]["parameters"].isfinite().all()
 
 
 @pytest.mark.parametrize(

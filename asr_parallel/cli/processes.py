@@ -1,0 +1,73 @@
+"""Options of verbs that several workers and processes do together."""
+
+import argparse
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr_parallel.record.environment import cpu_count
+from asr_parallel.record.log import logger
+
+if TYPE_CHECKING:
+    from asr_parallel.parallel.transport import Transport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the machine: --threads, and how processes are started and find each other."""
+    from asr_parallel.parallel.transport import TIMEOUT_SECONDS
+
+    group = parser.add_argument_group("processes; torchrun, mpirun and srun start them too (docs/parallel.md)")
+    group.add_argument("--processes", type=int, default=1, metavar="P", help="start P on this machine (default: 1)")
+    group.add_argument("--threads", type=int, metavar="N", help="of each process (default: its share of the cores)")
+    group.add_argument("--interface", help="network interface, for several machines (default: loopback, for one)")
+    lost = f"until a process that does not answer counts as lost (default: {TIMEOUT_SECONDS:g})"
+    group.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help=lost)
+
+
+def launched(args: argparse.Namespace) -> bool:
+    """Whether the verb is done, because the --processes asked for have been started and have ended.
+
+    Raises:
+        ValueError: options out of range.
+        SystemExit: a process failed; with its status.
+    """
+    from asr_parallel.parallel.launch import launch, seat_of
+
+    if args.processes < 1 or not 0 < args.timeout < math.inf:
+        raise ValueError(f"--processes {args.processes}, --timeout {args.timeout:g}: expected numbers above 0")
+    if args.processes == 1 or seat_of(os.environ).size > 1:
+        return False
+    threads = args.threads or max(1, cpu_count() // args.processes)
+    status = launch([*args.words, "--threads", str(threads)], args.processes, args.timeout)
+    if status:
+        sys.exit(status)
+    return True
+
+
+@contextmanager
+def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
+    """This process's transport, to be closed in the end.
+
+    Raises:
+        LostError: not all processes came.
+    """
+    import torch
+
+    from asr_parallel.parallel.launch import join, seat_of
+
+    torch.set_num_threads(args.threads or cpu_count())
+    meeting = out.with_name(f"{out.name}.meeting")
+    if seat_of(os.environ).rank:
+        logger.setLevel(max(logger.level, logging.WARNING))
+    transport = join(meeting, args.device, args.interface, args.timeout)
+    try:
+        yield transport
+    finally:
+        transport.close()
+        if transport.rank == 0 and transport.size > 1:
+            meeting.unlink(missing_ok=True)

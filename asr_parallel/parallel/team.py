@@ -1,0 +1,39 @@
+"""K logical workers, dealt to the processes of a run."""
+
+from dataclasses import dataclass, field
+
+from asr_parallel.parallel.transport import Alone, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """K workers over the P processes of a transport: each process has a run of neighbours, as equally many as can be.
+
+    What a worker does follows from its number and never from its process, so K = 4 gives the same model in 1, 2 and 4
+    processes.
+    """
+
+    num_workers: int = 1
+    transport: Transport = field(default_factory=Alone)
+
+    def __post_init__(self) -> None:
+        """ValueError when there are fewer workers than processes."""
+        if self.num_workers < max(1, self.transport.size):
+            raise ValueError(
+                f"{self.num_workers} workers in {self.transport.size} processes: expected at least one each"
+            )
+
+    def of(self, rank: int) -> range:
+        """Numbers of the workers of a process."""
+        size = self.transport.size
+        return range(rank * self.num_workers // size, (rank + 1) * self.num_workers // size)
+
+    @property
+    def own(self) -> range:
+        """Numbers of this process's workers."""
+        return self.of(self.transport.rank)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.transport.rank == 0

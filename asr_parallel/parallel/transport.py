@@ -1,0 +1,164 @@
+"""How flat tensors, and now and then a small JSON value, get from one process to the others.
+
+Every call here is collective: all processes of a run make the same calls in the same order.
+"""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT_SECONDS = 60.0  # torchft's Manager, for a process that does not answer
+START_SECONDS = 600.0  # rank 0 may read a whole frame store to know it again before it answers the first time
+ALIVE_SECONDS = 3.0  # in which those that are left say so when one is lost
+
+
+class LostError(OSError):
+    """Another process of the run was lost, or did not answer in time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, message)
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class Transport(ABC):
+    """The processes of a run.
+
+    rank, size: this process's number from 0, and how many there are.
+    bytes_sent: what this process has given to `sum`, in bytes.
+    waited_seconds: spent in `sum`.
+    """
+
+    rank: int = 0
+    size: int = 1
+    bytes_sent: int = 0
+    waited_seconds: float = 0.0
+
+    @abstractmethod
+    def sum(self, tensor: Tensor) -> None:
+        """Replace a contiguous tensor by its sum over all processes, the same bits in each."""
+
+    @abstractmethod
+    def gather(self, value: Any) -> list[Any]:
+        """The JSON values of all processes, by rank."""
+
+    @abstractmethod
+    def share(self, value: Any, seconds: float | None = None) -> Any:
+        """Rank 0's JSON value, in every process. seconds: how long the others wait; the run's timeout unless given."""
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """The sums, number by number, over all processes, the same bits in each. For a few, now and then."""
+        return [sum(of_all) for of_all in zip(*self.gather(list(numbers)), strict=True)]
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        self.gather(None)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Part from the others. Not collective."""
+
+
+class Alone(Transport):
+    """No other process."""
+
+    def sum(self, tensor: Tensor) -> None:
+        pass
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def share(self, value: Any, seconds: float | None = None) -> Any:
+        return value
+
+    def close(self) -> None:
+        pass
+
+
+class Distributed(Transport):
+    """torch.distributed: gloo between CPUs, NCCL between GPUs; small values go through its key-value store."""
+
+    def __init__(self, rank: int, size: int, store: dist.Store, device: torch.device, timeout: float) -> None:
+        """Join the others.
+
+        Args:
+            store: reached by all.
+            device: of the tensors that will be summed.
+            timeout: seconds without an answer after which a process counts as lost.
+
+        Raises:
+            LostError: not all processes came.
+        """
+        self.rank, self.size = rank, size
+        self._store, self._timeout = store, timeout
+        self._turn = 0
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        try:
+            dist.init_process_group(
+                backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size,
+                timeout=timedelta(seconds=timeout), device_id=device if device.type == "cuda" else None,
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise LostError(f"rank {rank}: not all of {size} processes came within {timeout:g} s: {error}") from error
+
+    def sum(self, tensor: Tensor) -> None:
+        assert tensor.is_contiguous()
+        began = time.monotonic()
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise self._lost(error) from error
+        self.waited_seconds += time.monotonic() - began
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+
+    def gather(self, value: Any) -> list[Any]:
+        self._turn += 1
+        self._put(f"gather/{self._turn}/{self.rank}", value)
+        return [self._get(f"gather/{self._turn}/{rank}", self._timeout) for rank in range(self.size)]
+
+    def share(self, value: Any, seconds: float | None = None) -> Any:
+        self._turn += 1
+        key = f"share/{self._turn}"
+        if self.rank == 0:
+            self._put(key, value)
+            return json.loads(json.dumps(value))
+        return self._get(key, seconds or self._timeout)
+
+    def close(self) -> None:
+        dist.destroy_process_group()
+
+    def _put(self, key: str, value: Any) -> None:
+        try:
+            self._store.set(key, json.dumps(value))
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _get(self, key: str, seconds: float) -> Any:
+        try:
+            self._store.wait([key], timedelta(seconds=seconds))
+            return json.loads(self._store.get(key))
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> LostError:
+        """Who is lost: those left tell each other in the store, which is gone if it was rank 0 that held it."""
+        try:
+            self._store.set(f"alive/{self.rank}", "")
+            deadline = time.monotonic() + ALIVE_SECONDS
+            missing = list(range(self.size))
+            while missing and time.monotonic() < deadline:
+                time.sleep(0.1)
+                missing = [rank for rank in missing if not self._store.check([f"alive/{rank}"])]
+            ranks = ", ".join(map(str, missing))
+        except RuntimeError:
+            ranks = "0, which kept the store of the run,"
+        what = f"rank {ranks} of {self.size} lost" if ranks else f"no answer within {self._timeout:g} s"
+        return LostError(f"rank {self.rank}: {what} ({' '.join(str(error).split())[:200]})")

@@ -1,0 +1,118 @@
+"""Several workers in several real processes: the same model, killed or not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+NETWORK = "--hidden-layers 2 --hidden-dim 16 --learning-rate 0.002 --precision float32 --threads 1 --timeout 20"
+SECONDS = 120
+MPI_RANKS = 2
+
+
+def words(frames: Path, out: Path, more: str) -> list[str]:
+    base = ["train-dnn", "--frames", str(frames), "--out", str(out), *NETWORK.split()]
+    return [sys.executable, "-m", "asr_parallel.cli.main", *base, *more.split()]
+
+
+def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    return said
+
+
+def distance(one: Path, other: Path) -> float:
+    """Largest relative distance of two networks' tensors."""
+    a, b = load_file(one / "net.safetensors"), load_file(other / "net.safetensors")
+    return max(float(torch.dist(a[name], b[name]) / a[name].norm().clamp_min(1e-9)) for name in a)
+
+
+@pytest.mark.timeout(3 * SECONDS)
+@pytest.mark.parametrize("optimizer", ["ng-sgd", "sgd"])
+def test_four_workers_in_one_two_and_four_processes_make_the_same_model(
+    frames_folder: Path, tmp_path: Path, optimizer: str
+) -> None:
+    """200 rounds and more, of shares that are not equally long."""
+    more = f"--workers 4 --minibatch 8 --period 2 --epochs 5 --optimizer {optimizer}"
+    for processes in (1, 2, 4):
+        finish(start(words(frames_folder, tmp_path / str(processes), f"{more} --processes {processes}")))
+    assert distance(tmp_path / "1", tmp_path / "2") < 1e-4
+    assert distance(tmp_path / "1", tmp_path / "4") < 1e-4
+
+
+KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 6 --checkpoint-frames 200 --combine 2"
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in listed.read_text().split()]
+
+
+@pytest.mark.timeout(4 * SECONDS)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
+@pytest.mark.parametrize(("victim", "then"), [(0, 1), (1, 4)])
+def test_a_killed_process_is_named_and_the_training_goes_on_in_another_number_of_them(
+    frames_folder: Path, tmp_path: Path, victim: int, then: int
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(start(words(frames_folder, whole, KILLED)))
+    running = start(words(frames_folder, cut, f"{KILLED} --processes 2"))
+    give_up = time.monotonic() + SECONDS
+    while not list(cut.with_name("cut.training").glob("checkpoints/0*")) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    os.kill(children(running)[victim], signal.SIGKILL)
+    said, _ = running.communicate(timeout=SECONDS)
+    assert running.returncode != 0
+    assert f"rank {1 - victim}: rank {victim}" in said and "lost" in said, said
+    assert not cut.exists()
+    said = finish(start(words(frames_folder, cut, f"{KILLED} --processes {then} --resume")))
+    assert "going on after" in said
+    assert distance(whole, cut) < 1e-4
+
+
+def test_processes_given_other_options_are_refused_with_both_values(frames_folder: Path, tmp_path: Path) -> None:
+    both = []
+    for rank, rate in enumerate(("0.001", "0.002")):
+        given = words(frames_folder, tmp_path / "out", f"--workers 2 --learning-rate {rate}")
+        both.append(start(given, RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), ASR_PARALLEL_LAUNCH="x"))
+    said = both[1].communicate(timeout=SECONDS)[0]
+    both[0].communicate(timeout=SECONDS)
+    assert "rank 1: learning_rate 0.002, but rank 0 has 0.001" in said
+    assert both[0].returncode and both[1].returncode
+
+
+def test_a_meeting_file_of_an_earlier_launch_is_not_taken(frames_folder: Path, tmp_path: Path) -> None:
+    stale = '{"launch": "earlier", "size": 2, "address": "127.0.0.1", "port": 9}'
+    (tmp_path / "out.meeting").write_text(stale)
+    finish(start(words(frames_folder, tmp_path / "out", "--workers 2 --processes 2 --minibatch 16 --epochs 1")))
+    assert not (tmp_path / "out.meeting").exists()
+
+
+def test_torchrun(frames_folder: Path, tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    more = "--workers 2 --minibatch 16 --epochs 1"
+    finish(start([*run, *words(frames_folder, tmp_path / "torchrun", more)]))
+    finish(start(words(frames_folder, tmp_path / "one", more)))
+    assert distance(tmp_path / "torchrun", tmp_path / "one") < 1e-4
+
+
+def test_fewer_workers_than_processes_are_refused(frames_folder: Path, tmp_path: Path) -> None:
+    process = start(words(frames_folder, tmp_path / "out", "--workers 1 --processes 2"))
+    said = process.communicate(timeout=SECONDS)[0]
+    assert process.returncode == 1 and "1 workers in 2 processes: expected at least one each" in said
