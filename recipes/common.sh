@@ -88,10 +88,18 @@ run_stages() {
   done
 }
 
+check_team() {  # options of the workers, after parse_options: sets the array team
+  [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
+  [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
+  [[ $nonlinearity == sigmoid || $pretrain == none ]] || die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
+  team=(--processes "$processes")
+  [[ -z $period ]] || team+=(--period "$period")
+}
+
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
 # folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
 # options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
-# (make-frames), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every optimiser it knows rates for.
+# (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every optimiser it knows rates for.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more
@@ -116,8 +124,14 @@ stage_4() {  # the DNN's frames and their pdf_ids
   run make-frames --feats "$exp/feats/fbank/train" --ali "$exp/tri" --out "$exp/frames" "${frames_opts[@]}"
 }
 
+stage_5() {  # RBMs, which the DNN's hidden layers begin as
+  [[ $pretrain == rbm ]] || { log "stage 5: nothing to do with --pretrain none"; return 0; }
+  run pretrain-rbm --frames "$exp/frames" --out "$exp/$rbm" --seed "$seed" --layers "$hidden_layers" \
+    --hidden-dim "$hidden_dim" --precision "$precision" --workers "$workers" "${team[@]}" "${rbm_opts[@]}"
+}
+
 rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST : what options of the DNN that were not given are with this optimiser
-  [[ $optimizer == "$1" ]] || return 0
+  [[ $optimizer == "$1" && ${nonlinearity:-$2} == "$2" ]] || return 0
   : "${nonlinearity:=$2}"
   [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
 }
@@ -127,9 +141,10 @@ stage_6() {  # DNN
   [[ -z $nonlinearity ]] || given+=(--nonlinearity "$nonlinearity")
   [[ -z $learning_rate ]] || given+=(--learning-rate "$learning_rate")
   [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
+  [[ $pretrain == none ]] || given+=(--pretrain rbm --rbm "$exp/$rbm")
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" --hidden-layers "$hidden_layers" \
-    --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" "${given[@]}" \
-    "${dnn_opts[@]}"
+    --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
+    --workers "$workers" --algorithm "$algorithm" "${team[@]}" "${given[@]}" "${dnn_opts[@]}"
 }
 
 stage_7() {  # graphs, decoding, scoring

@@ -4,36 +4,77 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from asr_parallel.cli.processes import add_arguments as add_process_arguments
+from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
-from asr_parallel.record.environment import cpu_count
+
+REPORT_FRAMES, CHECKPOINT_FRAMES = 50_000, 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.training.pretrain import PretrainOptions
+    from asr_parallel.parallel.algorithms import ALGORITHMS
+    from asr_parallel.training.precision import PRECISIONS
+    from asr_parallel.training.pretrain_options import PretrainOptions
 
     default = PretrainOptions()
-    parser.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the stack, a folder a layer in it")
-    bug = "apply the final momentum from the second minibatch on, as Kaldi does"
-    for field in fields(PretrainOptions):
-        value, flag = getattr(default, field.name), f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=value, help=bug)
-        else:
-            parser.add_argument(flag, type=type(value), default=value, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=cpu_count(), metavar="N", help="default: %(default)s")
-    for name, frames in (("report", 50_000), ("checkpoint", 1_000_000)):
+
+    def number(group: argparse._ArgumentGroup, name: str, text: str, kind: type = int) -> None:
+        value = getattr(default, name)
+        shown = text if value is None else f"{text} (default: {value})"
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=shown)
+
+    def choice(group: argparse._ArgumentGroup, name: str, known: tuple[str, ...], text: str) -> None:
+        value, flag = getattr(default, name), f"--{name.replace('_', '-')}"
+        group.add_argument(flag, choices=known, default=value, help=f"{text} (default: {value})")
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
+    files.add_argument("--out", type=Path, required=True, help="folder of the stack, a folder a layer in it")
+
+    stack = parser.add_argument_group("stack")
+    number(stack, "layers", "RBMs; finished ones are kept, so more can come on top later")
+    number(stack, "hidden_dim", "hidden units of each")
+
+    how = parser.add_argument_group("contrastive divergence; rates are of the mean gradient of a minibatch, as Kaldi's")
+    number(how, "epochs", "passes over the data; twice as many for the first layer, whose visible units are Gaussian")
+    number(how, "rate_gaussian", "learning rate of the first layer, times 1 minus momentum", float)
+    number(how, "rate_bernoulli", "of the others, likewise", float)
+    number(how, "l2", "decay of the weights, times the rate", float)
+    number(how, "momentum_min", "at first", float)
+    number(how, "momentum_max", "after 20 million frames", float)
+    bug = "apply momentum_max from the second minibatch on, as Kaldi does, while the rate follows the ramp"
+    how.add_argument("--with-bug", action=argparse.BooleanOptionalAction, default=default.with_bug, help=bug)
+    number(how, "minibatch", "frames")
+
+    workers = parser.add_argument_group("workers; the result depends on their number, not on that of processes")
+    number(workers, "workers", "models that train on a share of the data each")
+    choice(workers, "algorithm", ALGORITHMS, "what they do to each other's models")
+    number(workers, "period", "minibatches of a worker between two synchronizations (default: the algorithm's)")
+    choice(workers, "share_by", ("utterance", "speaker"), "what a worker gets whole")
+
+    data = parser.add_argument_group("data")
+    number(data, "held_out", "share held out, for free energies", float)
+    choice(data, "held_out_by", ("utterance", "speaker"), "what is held out whole")
+    number(data, "seed", "of everything random")
+
+    machine = parser.add_argument_group("machine")
+    choice(machine, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
+    choice(machine, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
+    for name, frames in (("report", REPORT_FRAMES), ("checkpoint", CHECKPOINT_FRAMES)):
         flag = f"--{name}-frames"
-        parser.add_argument(flag, type=int, default=frames, metavar="N", help=f"between {name}s (default: {frames})")
+        machine.add_argument(flag, type=int, default=frames, metavar="N", help=f"between {name}s (default: {frames})")
+    add_process_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
-    from asr_parallel.training.pretrain import PretrainOptions
+    from asr_parallel.training.pretrain_options import PretrainOptions
     from asr_parallel.training.pretrain_run import pretrain
 
-    check_positive(args, "threads", "report_frames", "checkpoint_frames")
-    torch.set_num_threads(args.threads)
+    check_positive(args, "report_frames", "checkpoint_frames")
+    if args.threads is not None:
+        check_positive(args, "threads")
     options = PretrainOptions(**{field.name: getattr(args, field.name) for field in fields(PretrainOptions)})
-    pretrain(args.frames, args.out, options, args.report_frames, args.checkpoint_frames)
+    if launched(args):
+        return
+    with joined(args, args.out) as transport:
+        pretrain(args.frames, args.out, options, args.report_frames, args.checkpoint_frames, transport)

@@ -59,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(course, "halve_from", "newbob: halve from this epoch on at the latest")
     number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch)")
 
-    workers = parser.add_argument_group(
-        "workers; the result depends on their number, not on that of processes"
-    )
+    workers = parser.add_argument_group("workers; the result depends on their number, not on that of processes")
     number(workers, "workers", "models that train on a share of the data each")
     choice(workers, "algorithm", ALGORITHMS, "what they do to each other's models")
     number(workers, "period", "minibatches of a worker between two synchronizations (default: the algorithm's)")
@@ -93,8 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.stage import together
     from asr_parallel.record.stage import run_stage
+    from asr_parallel.training.checkpoint import remove_work
     from asr_parallel.training.options import TrainingOptions
-    from asr_parallel.training.run import remove_work, train_into, working_path
+    from asr_parallel.training.run import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
     if args.threads is not None:

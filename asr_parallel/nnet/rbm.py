@@ -5,8 +5,11 @@ binary sample of them drives the reconstruction, which is the visible units' mea
 probabilities again. Gaussian visible units are linear with variance 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -18,10 +21,11 @@ from asr_parallel.nnet.sums import sums_of_squares
 # Kaldi steps/nnet/pretrain_dbn.sh
 WEIGHT_STDDEV = 0.1
 WEIGHT_L2 = 2e-4
-# Kaldi nnet/nnet-rbm.cc
+# Kaldi nnet/nnet-rbm.cc, RbmUpdate
 LARGEST_RATIO = 2.0  # of the reconstruction's deviation to the data's
 RATE_AFTER_GUARD = 0.9
 SMALLEST_MEAN = 1e-4  # Kaldi steps/nnet/pretrain_dbn.sh: activations are kept this far from 0 and 1
+BFLOAT16_ONE = np.uint16(0x3F80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Both phases of a minibatch: visible (R, 2B, V) and hidden (R, 2B, H) of the products' dtype.
+    """Both phases of a minibatch, visible (R, 2B, V) and hidden (R, 2B, H), of the products' dtype.
 
-    The first B rows are the data and its hidden probabilities, the others the reconstruction and its.
+    The first B rows are the data and its hidden probabilities, the others the reconstruction and its hidden
+    probabilities times -1: so hidden^T visible is the difference of the two correlations, in one product.
     """
 
     visible: Tensor
@@ -98,6 +103,7 @@ class StackedRbm:
         self.rate_factor = torch.ones(replicas, dtype=torch.float64)
         low = dtype != torch.float32
         self._working = Parts.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.parts
+        self._rooms: dict[str, Tensor] = {}
 
     @property
     def parameters(self) -> Tensor:
@@ -132,7 +138,12 @@ class StackedRbm:
         return self
 
     def hidden(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
-        """Probabilities (R, B, H) of the hidden units given visible ones (R, B, V), both of the RBM's dtype."""
+        """Probabilities (R, B, H) of the hidden units given visible ones (R, B, V), both of the RBM's dtype.
+
+        A single RBM takes the visible units of any number of replicas.
+        """
+        if len(self.parameters) == 1 and len(visible) > 1:  # one model for all replicas' data
+            return self.hidden(visible.reshape(1, -1, self.spec.visible_dim)).view(*visible.shape[:2], -1)
         out = visible.new_empty(*visible.shape[:2], self.spec.hidden_dim) if out is None else out
         bias = self._working.hidden_bias.unsqueeze(1)
         return add_product(bias, visible, self._working.weight.mT, alpha=1, out=out).sigmoid_()
@@ -143,39 +154,59 @@ class StackedRbm:
         mean = add_product(self._working.visible_bias.unsqueeze(1), hidden, self._working.weight, alpha=1, out=out)
         return mean if self.spec.gaussian else mean.sigmoid_()
 
+    def _room(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Memory that every minibatch uses again."""
+        room = self._rooms.get(name)
+        if room is None or room.shape != shape:
+            room = self._rooms[name] = torch.empty(shape, dtype=dtype or self.dtype, device=self.parameters.device)
+        return room
+
     def contrast(self, data: Tensor, uniform: Tensor) -> Phases:
-        """Both phases of CD-1 for data (R, B, V) of the RBM's dtype; uniform (R, B, H) from [0, 1) makes the sample."""
+        """Both phases of CD-1 for data (R, B, V) of the RBM's dtype; the next call writes into the same memory.
+
+        Args:
+            uniform: (R, B, H) random uint16, all values alike; 2^16 times a probability above one is a sample of 1.
+        """
+        assert uniform.dtype == torch.uint16
         replicas, rows, _ = data.shape
-        visible = data.new_empty(replicas, 2 * rows, self.spec.visible_dim)
-        hidden = data.new_empty(replicas, 2 * rows, self.spec.hidden_dim)
+        visible = self._room("visible", replicas, 2 * rows, self.spec.visible_dim)
+        hidden = self._room("hidden", replicas, 2 * rows, self.spec.hidden_dim)
+        sample = self._room("sample", replicas, rows, self.spec.hidden_dim)
         visible[:, :rows] = data
-        positive = self.hidden(data)
-        hidden[:, :rows] = positive
-        visible[:, rows:] = self.reconstruct((uniform < positive).to(self.dtype))
-        hidden[:, rows:] = self.hidden(visible[:, rows:])
+        positive = self.hidden(data, out=hidden[:, :rows])
+        draw_binary(positive, uniform, out=sample)
+        reconstruction = self.reconstruct(sample, out=visible[:, rows:])
+        self.hidden(reconstruction, out=hidden[:, rows:]).neg_()
         return Phases(visible, hidden)
 
-    def update(self, phases: Phases, rate: float, momentum: float, l2: float = WEIGHT_L2) -> Tensor:
+    def update(
+        self, phases: Phases, rate: float, momentum: float, l2: float = WEIGHT_L2, active: Sequence[bool] | None = None
+    ) -> Tensor:
         """Take a step along the likelihood's estimated gradient, or where the variance guard strikes shrink instead.
 
         The guard is for Gaussian units whose reconstruction has more than LARGEST_RATIO times the deviation of the
-        data (over frames, root of the mean square over dimensions): weights and biases are scaled by the inverse
-        ratio, momentum forgotten and the rate lowered until `restore_rate`.
+        data (over all frames and dimensions): weights and biases are scaled by the inverse ratio, momentum forgotten
+        and the rate lowered until `restore_rate`.
 
         Args:
             rate: for the gradient averaged over the minibatch.
             momentum: share of the last step that is taken again.
             l2: of the weights alone, times the rate.
+            active: which replicas' minibatches count; None: all.
 
         Returns:
             (R,) bool on the CPU: whether the guard struck.
         """
-        rows = phases.visible.shape[1] // 2
-        struck = torch.zeros(len(self.parameters), dtype=torch.bool)
+        replicas, twice, _ = phases.visible.shape
+        rows = twice // 2
+        struck = torch.zeros(replicas, dtype=torch.bool)
         if self.spec.gaussian:
             data_deviation, deviation = (_deviation(x) for x in phases.visible.chunk(2, dim=1))
             struck = (deviation > LARGEST_RATIO * data_deviation).cpu()
         for r, guarded in enumerate(struck.tolist()):
+            if active is not None and not active[r]:
+                struck[r] = False
+                continue
             if guarded:
                 self.parameters[r] *= data_deviation[r] / deviation[r]
                 self.velocity[r].zero_()
@@ -183,15 +214,16 @@ class StackedRbm:
                 continue
             own = rate * float(self.rate_factor[r])
             visible, hidden, move = phases.visible[r], phases.hidden[r], self.moves.weight[r]
-            signed = torch.cat([hidden[:rows], -hidden[rows:]])  # one product for both phases
             if self.dtype == torch.float32:
-                torch.addmm(move, signed.mT, visible, beta=momentum, alpha=own / rows, out=move)
+                torch.addmm(move, hidden.mT, visible, beta=momentum, alpha=own / rows, out=move)
             else:
-                move.mul_(momentum).add_(torch.mm(signed.mT, visible), alpha=own / rows)
+                gradient = self._room("gradient", *move.shape)
+                move.mul_(momentum).add_(torch.mm(hidden.mT, visible, out=gradient), alpha=own / rows)
             move.add_(self.parts.weight[r], alpha=-own * l2)
-            for bias, units in ((self.moves.hidden_bias[r], hidden), (self.moves.visible_bias[r], visible)):
-                data_sum, model_sum = (x.sum(dim=0, dtype=torch.float32) for x in (units[:rows], units[rows:]))
-                bias.mul_(momentum).add_(data_sum - model_sum, alpha=own / rows)
+            difference = hidden.sum(dim=0, dtype=torch.float32)
+            self.moves.hidden_bias[r].mul_(momentum).add_(difference, alpha=own / rows)
+            data_sum, model_sum = (x.sum(dim=0, dtype=torch.float32) for x in (visible[:rows], visible[rows:]))
+            self.moves.visible_bias[r].mul_(momentum).add_(data_sum - model_sum, alpha=own / rows)
             self.parameters[r].add_(self.velocity[r])
         self.parameters_changed()
         return struck
@@ -209,6 +241,39 @@ class StackedRbm:
         return outside - softplus(inside).sum(dim=2)
 
 
+def draw_binary(probabilities: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
+    """A sample of 0s and 1s: out (R, B, H) of any dtype; probabilities (R, B, H), uniform (R, B, H) uint16."""
+    if uniform.is_cuda:
+        return out.copy_(uniform.int() < probabilities * 65536.0)
+    low = probabilities.dtype == torch.bfloat16
+    for own, random, chosen in zip(probabilities, uniform, out, strict=True):
+        if low:
+            _draw_bfloat16(own.view(torch.uint16).numpy(), random.numpy(), chosen.view(torch.uint16).numpy())
+        else:
+            _draw_float32(own.numpy(), random.numpy(), chosen.numpy())
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_float32(probabilities: np.ndarray, uniform: np.ndarray, out: np.ndarray) -> None:
+    for i in range(probabilities.shape[0]):
+        p, u, row = probabilities[i], uniform[i], out[i]
+        for k in range(len(p)):
+            row[k] = np.float32(1) if np.float32(u[k]) < p[k] * np.float32(65536) else np.float32(0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_bfloat16(probabilities: np.ndarray, uniform: np.ndarray, out: np.ndarray) -> None:
+    """A bfloat16 is the upper half of a float32."""
+    for i in range(probabilities.shape[0]):
+        p, u, row = probabilities[i], uniform[i], out[i]
+        for k in range(len(p)):
+            value = np.uint32(np.uint32(p[k]) << np.uint32(16)).view(np.float32)
+            row[k] = BFLOAT16_ONE if np.float32(u[k]) < value * np.float32(65536) else np.uint16(0)
+
+
 def _deviation(x: Tensor) -> Tensor:
-    """(R,) float32: root of the mean over dimensions of the variance over frames of (R, B, V)."""
-    return torch.stack([own.float().var(dim=0, correction=0).mean().sqrt() for own in x])
+    """(R,) float32: standard deviation of all numbers of each (B, V)."""
+    count = x[0].numel()
+    mean = x.sum(dim=(1, 2), dtype=torch.float32) / count
+    return (sums_of_squares([(x,)]) / count - mean.square()).clamp_min(0).sqrt()

@@ -161,6 +161,15 @@ class Checkpoints:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+def remove_work(work: Path) -> None:
+    """Remove the folder of a training, if it is there; a process killed meanwhile leaves none that is half there."""
+    gone = work.with_name(f".{work.name}.old")
+    shutil.rmtree(gone, ignore_errors=True)
+    if work.exists():
+        work.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
 def _worker_file(worker: int) -> str:
     return f"worker-{worker:05d}.safetensors"
 

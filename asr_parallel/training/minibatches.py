@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.team import Team
 from asr_parallel.training.channel import DrawnVariation, Variation, stacked
 from asr_parallel.training.loaders import make_loader
 
@@ -188,3 +189,30 @@ def cut_shares(
         shares[worker] += members[group]
         heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
     return [np.sort(share) for share in shares]
+
+
+def team_minibatches(
+    store: FrameStore,
+    utterances: np.ndarray,
+    team: Team,
+    by: str,
+    seed: int,
+    order_seed: int,
+    minibatch: int,
+    variation: Variation | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Minibatches:
+    """Minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
+    """
+    parts = [utterances]
+    if team.num_workers > 1:
+        parts = cut_shares(store, utterances, team.num_workers, by, seed)
+    lengths = np.diff(store.offsets) - 2 * store.context
+    return Minibatches(
+        store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,
+        frames=[int(lengths[part].sum()) for part in parts],
+    )  # fmt: skip

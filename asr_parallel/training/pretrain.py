@@ -4,8 +4,7 @@ The data of layer k are the mean activations of the finished layers below, compu
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,75 +13,28 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.rbm import WEIGHT_L2, RbmSpec, StackedRbm
+from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.rounds import Rounds
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
-from asr_parallel.training.minibatches import Minibatches, counted_seed
-from asr_parallel.training.precision import PRECISIONS, choose_device, products_dtype
+from asr_parallel.training.minibatches import counted_seed, team_minibatches
+from asr_parallel.training.normalised import check_normalised
+from asr_parallel.training.precision import choose_device, products_dtype
+from asr_parallel.training.pretrain_options import PretrainOptions
 
 SAMPLE, INITIAL = 3, 4  # beside the uses of counters in training/minibatches.py
 LINES = "train.jsonl"
 BLOCK_FRAMES = 4096  # looked at in one go where nothing is trained
 MEASURED_FRAMES = 10_000  # of training and held-out data each, for free energies and means
-FEWEST_FRAMES = 1000  # below this a dimension's variance says too little to refuse it
-
-# Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
-MOMENTUM_STEPS = 40
-MOMENTUM_STEP_FRAMES = 500_000
-# A dimension of globally normalised features has variance 1; outside these it was not normalised
-SMALLEST_VARIANCE, LARGEST_VARIANCE = 0.25, 4.0
 COLLAPSED = 1e-3  # every unit's mean activation within this of 0, or of 1
 
 
-@dataclass(frozen=True, slots=True)
-class PretrainOptions:
-    """All but the data. with_bug: Kaldi's momentum_max in every minibatch but the first, whatever the ramp says."""
-
-    layers: int = 6  # Kaldi steps/nnet/pretrain_dbn.sh, this and the next four
-    hidden_dim: int = 2048
-    epochs: int = 1  # the first, Gaussian layer gets twice as many
-    rate_gaussian: float = 0.01
-    rate_bernoulli: float = 0.4
-    l2: float = WEIGHT_L2
-    momentum_min: float = 0.5  # Kaldi nnet/nnet-trnopts.h, this and the next two
-    momentum_max: float = 0.9
-    with_bug: bool = True
-    minibatch: int = 100  # Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
-    held_out: float = 0.1
-    held_out_by: str = "utterance"
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in {"layers": 1, "hidden_dim": 1, "epochs": 1, "minibatch": 2, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
-        for name in ("rate_gaussian", "rate_bernoulli"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a number above 0")
-        if not 0 <= self.l2 < math.inf:
-            raise ValueError(f"l2 {self.l2}: expected a number of at least 0")
-        if not 0 <= self.momentum_min <= self.momentum_max < 1:
-            raise ValueError(
-                f"momentum_min {self.momentum_min}, momentum_max {self.momentum_max}: expected 0 <= min <= max < 1"
-            )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
-
-    def scheduled_momentum(self, frames: int) -> float:
-        """The ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""
-        share = min(1.0, frames // MOMENTUM_STEP_FRAMES / MOMENTUM_STEPS)
-        return self.momentum_min + share * (self.momentum_max - self.momentum_min)
-
-    def momentum(self, frames: int) -> float:
-        """The momentum that is applied."""
-        return self.momentum_max if self.with_bug and frames > 0 else self.scheduled_momentum(frames)
-
-
 class Stack:
-    """The finished RBMs of R workers, seen as the lower layers of a network."""
+    """The finished RBMs, one of each layer for all workers, seen as the lower layers of a network."""
 
     def __init__(self, rbms: Sequence[StackedRbm]) -> None:
         self.rbms = list(rbms)
@@ -97,7 +49,8 @@ class Stack:
 class LayerTrainer:
     """Trains one layer on top of a stack, from its first minibatch or from a checkpoint.
 
-    Store, options, stack and workers decide the result, bit for bit, also when it was resumed.
+    Store, options and stack decide the result, bit for bit in the same number of processes, also when it was resumed.
+    With several workers the parameters meet as the algorithm says; each worker keeps its own momentum.
     """
 
     def __init__(
@@ -106,16 +59,17 @@ class LayerTrainer:
         options: PretrainOptions,
         stack: Stack,
         work: Path,
-        workers: Sequence[int] = (0,),
-        shares: Sequence[np.ndarray] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """Args:
-            shares: rows of the store of each worker; by default all training rows, for a single worker.
+            work: folder for checkpoints and the log.
+            transport: of the processes that share the workers; all of them make and run a trainer alike.
 
         Raises:
             ValueError: too little data, or features (of the first layer) that are not normalised.
         """
-        self.store, self.options, self.stack, self.work, self.workers = store, options, stack, work, list(workers)
+        self.store, self.options, self.stack, self.work = store, options, stack, work
+        self.team = team = Team(options.workers, transport or Alone())
         self.layer = len(stack.rbms)
         self.device = choose_device(options.device)
         dtype = products_dtype(options.precision, self.device)
@@ -123,56 +77,69 @@ class LayerTrainer:
         rows, held_out = store.rows_of(train_part), store.rows_of(held_out_part)
         if self.layer == 0:
             check_normalised(store, _some(rows))
-        shares = [rows] if shares is None else shares
-        self.batches = Minibatches(
-            store,
-            shares,
-            self.workers,
-            options.minibatch,
-            _layer_seed(options.seed, self.layer),
-            None,
-            dtype,
-            self.device,
-        )
         self.measured, self.held_out = _some(rows)[: len(held_out)], _some(held_out)
-        spec = RbmSpec(
-            stack.rbms[-1].spec.hidden_dim if stack.rbms else store.spliced_dim, options.hidden_dim, not stack.rbms
-        )
-        self.rbm = StackedRbm(spec, len(self.workers), self.device, dtype)
+        self.batches = team_minibatches(
+            store, train_part, team, options.share_by, options.seed, _layer_seed(options.seed, self.layer),
+            options.minibatch, None, dtype, self.device,
+        )  # fmt: skip
+        visible_dim = stack.rbms[-1].spec.hidden_dim if stack.rbms else store.spliced_dim
+        spec = RbmSpec(visible_dim, options.hidden_dim, gaussian=not stack.rbms)
+        self.rbm = StackedRbm(spec, len(team.own), self.device, dtype)
         mean = None if spec.gaussian else self._mean(self.stack, self.measured)
         self.rbm.initialise(_layer_seed(options.seed, self.layer, INITIAL), mean)
+        self.algorithm = algorithm(options.algorithm, options.period)
+        self.algorithm.start(self.rbm, team)
+        self.rounds = Rounds(self.algorithm, team.num_workers)
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
-        self.epoch, self.minibatch, self.frames = 0, 0, 0
-        self.error_sum, self.struck, self.unreported = 0.0, 0, 0
-        self.checkpoints = Checkpoints(work / "checkpoints")
+        self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
+        self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.struck = 0
+        self.checkpoints = Checkpoints(work / "checkpoints", transport=team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same layer; ValueError when it is of another."""
-        tensors, state = checkpoint.tensors, checkpoint.state
+        state, own = checkpoint.state, [checkpoint.workers[worker] for worker in self.team.own]
+        tensors = {name: torch.stack([one[name] for one in own]) for name in own[0]}
         if state["layer"] != self.layer or tensors["parameters"].shape != self.rbm.parameters.shape:
             raise ValueError("checkpoint of another layer or of an RBM of other sizes")
-        self.rbm.parameters.copy_(tensors["parameters"])
-        self.rbm.velocity.copy_(tensors["velocity"])
-        self.rbm.rate_factor.copy_(tensors["rate_factor"])
+        self.rbm.parameters.copy_(tensors.pop("parameters"))
+        self.rbm.velocity.copy_(tensors.pop("velocity"))
+        self.rbm.rate_factor.copy_(tensors.pop("rate_factor"))
         self.rbm.parameters_changed()
+        for name, tensor in self.algorithm.shared_state().items():
+            tensor.copy_(checkpoint.tensors[name])
+        for name, tensor in self.algorithm.worker_state().items():
+            tensor.copy_(tensors[name])
+        self.rounds.restore(state["rounds"])
         self.epoch, self.minibatch, self.frames = state["epoch"], state["minibatch"], checkpoint.frames
-        self.error_sum, self.struck, self.unreported = state["error_sum"], state["struck"], state["unreported"]
+        self.unreported = state["unreported"]
+        if self.team.leads:
+            self.error_sum.fill_(state["error_sum"])
+            self.struck = state["struck"]
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
         rbm = self.rbm
         tensors = {"parameters": rbm.parameters, "velocity": rbm.velocity, "rate_factor": rbm.rate_factor}
-        names = ("layer", "epoch", "minibatch", "error_sum", "struck", "unreported")
-        self.checkpoints.save(self.frames, tensors, {name: getattr(self, name) for name in names})
+        tensors |= self.algorithm.worker_state()
+        workers = {
+            worker: {name: tensor[r] for name, tensor in tensors.items()} for r, worker in enumerate(self.team.own)
+        }
+        error_sum, struck = self.team.transport.total([float(self.error_sum), self.struck])
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported")}
+        state |= {"error_sum": error_sum, "struck": int(struck), "rounds": self.rounds.state()}
+        self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
 
     def run(self, report_frames: int, checkpoint_frames: int) -> StackedRbm:
-        """Train to the end and return the RBM.
+        """Train to the end and return the RBM that all workers stand for, as a single replica.
 
         Raises:
             ValueError: a parameter is no longer finite, or the layer has collapsed.
         """
-        self.work.mkdir(parents=True, exist_ok=True)
-        lines = JsonLines(self.work / LINES, lambda line: line["frames"] <= self.frames and self.frames > 0)
+        lines = None
+        if self.team.leads:
+            self.work.mkdir(parents=True, exist_ok=True)
+            lines = JsonLines(self.work / LINES, lambda line: line["frames"] <= self.frames and self.frames > 0)
         for epoch in range(self.epoch, self.epochs):
             for spliced, _ in self.batches.epoch(epoch, self.minibatch):
                 before = self.frames
@@ -184,33 +151,49 @@ class LayerTrainer:
             self.epoch, self.minibatch = epoch + 1, 0
         if self.unreported:
             self._report(lines)
-        return self.rbm
+        return self._alone(self.algorithm.finish(self.rbm))
 
     def _step(self, spliced: Tensor) -> None:
         options, rbm = self.options, self.rbm
+        trained = self.batches.frames(self.minibatch, self.minibatch + 1)
+        frames = int(trained.sum())
         scheduled = options.scheduled_momentum(self.frames)
-        if scheduled != options.scheduled_momentum(max(0, self.frames - options.minibatch * len(self.workers))):
+        if scheduled != options.scheduled_momentum(max(0, self.frames - frames)):
             rbm.restore_rate()
         rate = (options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli) * (1 - scheduled)
         phases = rbm.contrast(self.stack.forward(spliced), self._uniform())
-        self.error_sum += float(phases.error_sum.sum())
-        self.struck += int(rbm.update(phases, rate, options.momentum(self.frames), options.l2).sum())
+        active = self.batches.active(self.minibatch)
+        errors = phases.error_sum
+        self.error_sum += (errors if active is None else errors.masked_fill(~active, 0.0)).sum()
+        count = None if active is None else active.tolist()
+        struck = rbm.update(phases, rate, options.momentum(self.frames), options.l2, count)
+        self.struck += int(struck.sum())
+        self.rounds.trained(rbm, trained)
         self.minibatch += 1
-        self.frames += options.minibatch * len(self.workers)
-        self.unreported += options.minibatch * len(self.workers)
+        self.frames += frames
+        self.unreported += frames
 
     def _uniform(self) -> Tensor:
-        """Random numbers (R, B, H) from [0, 1) of this minibatch."""
+        """Random bits (R, B, H) of this minibatch."""
         shape = (self.options.minibatch, self.rbm.spec.hidden_dim)
-        drawn = np.empty((len(self.workers), *shape), dtype=np.float32)
-        for own, worker in zip(drawn, self.workers, strict=True):
-            counters = (SAMPLE, self.layer, worker, self.epoch, self.minibatch)
-            np.random.default_rng(counted_seed(self.options.seed, *counters)).random(dtype=np.float32, out=own)
-        return torch.from_numpy(drawn).to(self.device)
+        counters = (self.layer, self.epoch, self.minibatch)
+        drawn = [random_bits(shape, self.options.seed, worker, *counters) for worker in self.team.own]
+        return torch.stack(drawn).to(self.device)
 
-    def _report(self, lines: JsonLines) -> None:
-        """A line: reconstruction error a dimension, free energies, mean activation, weights, the guard's strikes."""
-        rbm, spec = self.rbm, self.rbm.spec
+    def _alone(self, parameters: Tensor) -> StackedRbm:
+        """(P,) parameters as an RBM of one replica."""
+        one = StackedRbm(self.rbm.spec, 1, self.device, self.rbm.dtype)
+        one.parameters[0].copy_(parameters)
+        one.parameters_changed()
+        return one
+
+    def _report(self, lines: JsonLines | None) -> None:
+        """A line: reconstruction error a dimension, free energies, mean activation, weights, the guard's strikes.
+
+        All processes measure alike, so that all stop when one has to; rank 0 has the lines.
+        """
+        rbm = self._alone(self.algorithm.consensus(self.rbm))
+        error_sum, struck = self.team.transport.total([float(self.error_sum), self.struck])
         if not bool(rbm.parameters.isfinite().all()):
             raise ValueError(
                 f"layer {self.layer + 1} diverged: a parameter is not finite after {self.frames} frames; try a lower "
@@ -219,17 +202,17 @@ class LayerTrainer:
         mean = self._mean(Stack([*self.stack.rbms, rbm]), self.held_out)
         if float(mean.max()) < COLLAPSED or float(mean.min()) > 1 - COLLAPSED:
             raise ValueError(
-                f"layer {self.layer + 1} collapsed: all {spec.hidden_dim} hidden units are "
+                f"layer {self.layer + 1} collapsed: all {rbm.spec.hidden_dim} hidden units are "
                 f"{'off' if float(mean.max()) < COLLAPSED else 'on'} after {self.frames} "
                 f"frames (mean activation {float(mean.mean()):.2g}); try a lower learning rate"
             )
-        trained, unseen = (self._free_energy(rows) for rows in (self.measured, self.held_out))
+        trained, unseen = (self._free_energy(rbm, rows) for rows in (self.measured, self.held_out))
         weight = rbm.parts.weight[0]
         line: dict[str, Any] = {
             "kind": "rbm",
             "layer": self.layer + 1,
             "frames": self.frames,
-            "reconstruction_error": self.error_sum / (self.unreported * spec.visible_dim),
+            "reconstruction_error": error_sum / (self.unreported * rbm.spec.visible_dim),
             "free_energy_train": trained,
             "free_energy_held_out": unseen,
             "free_energy_gap": unseen - trained,
@@ -237,59 +220,40 @@ class LayerTrainer:
             "weight_mean": float(weight.mean()),
             "weight_stddev": float(weight.std()),
             "weight_largest": float(weight.abs().max()),
-            "guard_struck": self.struck,
+            "guard_struck": int(struck),
             "momentum": self.options.momentum(self.frames),
         }
-        lines.append(line)
+        if lines is not None:
+            lines.append(line)
         logger.info(
             "layer %d, %d frames: reconstruction error %.4f, free-energy gap %.3g, mean activation %.3f",
             self.layer + 1, self.frames, line["reconstruction_error"], line["free_energy_gap"], line["mean_activation"],
         )  # fmt: skip
-        self.error_sum, self.struck, self.unreported = 0.0, 0, 0
+        self.error_sum.zero_()
+        self.struck, self.unreported = 0, 0
 
-    def _blocks(self, rows: np.ndarray) -> list[Tensor]:
-        parts = (rows[start : start + BLOCK_FRAMES] for start in range(0, len(rows), BLOCK_FRAMES))
-        return [torch.from_numpy(self.store.gather(part)).to(self.device, self.rbm.dtype)[None] for part in parts]
+    def _blocks(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """(1, B, spliced_dim) of the products' dtype, block after block of rows."""
+        for start in range(0, len(rows), BLOCK_FRAMES):
+            spliced = torch.from_numpy(self.store.gather(rows[start : start + BLOCK_FRAMES]))
+            yield spliced.to(self.device, products_dtype(self.options.precision, self.device))[None]
 
     def _mean(self, stack: Stack, rows: np.ndarray) -> Tensor:
-        """(H,) float32: mean activation of the first worker's topmost layer."""
-        first = len(self.workers)
-        sums = [stack.forward(x.expand(first, -1, -1))[0].sum(dim=0, dtype=torch.float32) for x in self._blocks(rows)]
+        """(H,) float32: mean activation of a stack's topmost layer."""
+        sums = [stack.forward(x)[0].sum(dim=0, dtype=torch.float32) for x in self._blocks(rows)]
         return torch.stack(sums).sum(dim=0) / len(rows)
 
-    def _free_energy(self, rows: np.ndarray) -> float:
-        """Mean of the first worker, nats a frame."""
-        first = len(self.workers)
-        energies = [self.rbm.free_energy(self.stack.forward(x.expand(first, -1, -1)))[0] for x in self._blocks(rows)]
+    def _free_energy(self, rbm: StackedRbm, rows: np.ndarray) -> float:
+        """Mean, nats a frame."""
+        energies = [rbm.free_energy(self.stack.forward(x))[0] for x in self._blocks(rows)]
         return float(torch.cat(energies).double().mean())
 
 
-def check_normalised(store: FrameStore, rows: np.ndarray) -> None:
-    """Refuse features that a Gaussian RBM of unit variance is not for.
-
-    Raises:
-        ValueError: dimensions that are not finite, constant, or of a variance far from 1, with their numbers.
-    """
-    frames = store.frames[rows].astype(np.float64)
-    variance = frames.var(axis=0)
-    wrong = {
-        "not finite": ~np.isfinite(variance),
-        "constant": variance < 1e-6,
-        f"of a variance outside {SMALLEST_VARIANCE} to {LARGEST_VARIANCE}": (variance < SMALLEST_VARIANCE)
-        | (variance > LARGEST_VARIANCE),
-    }
-    for what, bad in wrong.items():
-        if bad.any() and (len(rows) >= FEWEST_FRAMES or what != list(wrong)[-1]):
-            shown = ", ".join(f"{d} ({variance[d]:.3g})" for d in np.flatnonzero(bad)[:10])
-            raise ValueError(
-                f"{int(bad.sum())} of {store.dim} feature dimensions are {what}: {shown}; an RBM needs features that "
-                "are normalised in mean and variance"
-            )
-
-
-def identity_of(options: PretrainOptions, layer: int) -> dict[str, Any]:
-    """The options that decide a layer: how many come on top of it does not."""
-    return {name: value for name, value in asdict(options).items() if name != "layers"} | {"layer": layer}
+def random_bits(shape: tuple[int, ...], seed: int, *counters: int) -> Tensor:
+    """uint16, all values alike, that follow from seed and counters alone."""
+    source = np.random.SFC64(counted_seed(seed, SAMPLE, *counters))
+    raw = source.random_raw(-(-math.prod(shape) // 4)).view(np.uint16)
+    return torch.from_numpy(raw[: math.prod(shape)].reshape(shape))
 
 
 def _layer_seed(seed: int, layer: int, use: int = SAMPLE) -> int:

@@ -7,72 +7,119 @@ OUT/1.training/             checkpoints of a layer that is not finished
 """
 
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.stage import agree, together
+from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 from asr_parallel.report.filters import plot_filters
+from asr_parallel.report.layers import plot_layers
+from asr_parallel.training.checkpoint import remove_work
 from asr_parallel.training.precision import choose_device, products_dtype
-from asr_parallel.training.pretrain import LINES, LayerTrainer, PretrainOptions, Stack, identity_of
+from asr_parallel.training.pretrain import LINES, LayerTrainer, Stack
+from asr_parallel.training.pretrain_options import PretrainOptions, identity_of
 
 TENSORS, IDENTITY = "rbm.safetensors", "training.json"
 
 
-def pretrain(frames: Path, out: Path, options: PretrainOptions, report_frames: int, checkpoint_frames: int) -> None:
+def pretrain(
+    frames: Path,
+    out: Path,
+    options: PretrainOptions,
+    report_frames: int,
+    checkpoint_frames: int,
+    transport: Transport | None = None,
+) -> None:
     """Train the layers that are not there yet, each from its newest checkpoint if it has one.
+
+    Args:
+        out: folder of the stack; beside its layers it gets curves.png.
+        transport: of the processes that share the workers; all of them call this alike.
 
     Raises:
         ValueError: bad options or data, or a layer that diverged or collapsed.
     """
-    check_inputs_unchanged(frames)
-    out.mkdir(parents=True, exist_ok=True)
-    device = choose_device(options.device)
-    dtype = products_dtype(options.precision, device)
-    store: FrameStore | None = None
+    transport = transport or Alone()
+    agree(transport, {"version": __version__, **asdict(options)})
+    if transport.rank == 0:
+        check_inputs_unchanged(frames)
+        out.mkdir(parents=True, exist_ok=True)
+    store = FrameStore.open(frames)
     below: list[StackedRbm] = []
     for layer in range(options.layers):
         folder, work = out / str(layer + 1), out / f"{layer + 1}.training"
         inputs = {"frames": frames} | ({"below": out / str(layer)} if layer else {})
-        identity = {"options": identity_of(options, layer), "inputs": {k: fingerprint(v) for k, v in inputs.items()}}
+        identity = identity_of(options, layer)
 
-        def build(new: Path, work: Path = work, identity: dict = identity) -> None:
-            nonlocal store
-            store = store or FrameStore.open(frames)
-            trainer = LayerTrainer(store, options, Stack(below), work)
-            same = (work / IDENTITY).is_file() and read_json(work / IDENTITY) == identity
-            checkpoint = trainer.checkpoints.newest() if same else None
-            if checkpoint is None:
-                shutil.rmtree(work, ignore_errors=True)
-                work.mkdir()
-                write_json(work / IDENTITY, identity)
-            else:
-                logger.info("%s: going on after %d frames", work, checkpoint.frames)
-                trainer.resume(checkpoint)
-            parts = trainer.run(report_frames, checkpoint_frames).parts
-            named = {"weight": parts.weight, "hidden_bias": parts.hidden_bias, "visible_bias": parts.visible_bias}
-            (new / TENSORS).write_bytes(save({name: part[0].cpu().contiguous() for name, part in named.items()}))
-            shutil.copyfile(work / LINES, new / LINES)
-            if trainer.rbm.spec.gaussian:
-                plot_filters(parts.weight[0].cpu().numpy(), store.dim, new / "filters.png")
+        def build(new: Path | None, work: Path = work, inputs: dict[str, Path] = inputs, layer: int = layer) -> None:
+            given = {"options": identity_of(options, layer), "inputs": {k: fingerprint(v) for k, v in inputs.items()}}
+            trainer = LayerTrainer(store, options, Stack(below), work, transport)
+            _begin_or_resume(trainer, work, given)
+            rbm = trainer.run(report_frames, checkpoint_frames)
+            if new is not None:
+                _write(rbm, store, new)
+                shutil.copyfile(work / LINES, new / LINES)
 
-        run_stage(folder, build, number=5, inputs=inputs, options=identity["options"])
-        shutil.rmtree(work, ignore_errors=True)
-        weight, hidden_bias, visible_bias = read_layer(folder)
-        rbm = StackedRbm(RbmSpec(weight.shape[1], weight.shape[0], layer == 0), 1, device, dtype)
-        for part, value in zip((rbm.parts.weight, rbm.parts.hidden_bias, rbm.parts.visible_bias),
-                               (weight, hidden_bias, visible_bias), strict=True):  # fmt: skip
-            part.copy_(value)
-        rbm.parameters_changed()
-        below.append(rbm)
+        def stage(
+            build: Callable[[Path], None],
+            folder: Path = folder, work: Path = work, inputs: dict[str, Path] = inputs, identity: Any = identity,
+        ) -> None:  # fmt: skip
+            run_stage(folder, build, number=5, inputs=inputs, options=identity)
+            remove_work(work)
+
+        together(transport, stage, build)
+        below.append(_read(folder, options, gaussian=layer == 0))
+    if transport.rank == 0:
+        plot_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
+
+
+def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]) -> None:
+    """Go on from the newest checkpoint of this very layer, or clear the folder for it."""
+    transport = trainer.team.transport
+    same = transport.share((work / IDENTITY).is_file() and read_json(work / IDENTITY) == identity)
+    checkpoint = trainer.checkpoints.newest(trainer.team.own) if same else None
+    if checkpoint is not None:
+        logger.info("%s: going on after %d frames", work, checkpoint.frames)
+        trainer.resume(checkpoint)
+    elif transport.rank == 0:
+        remove_work(work)
+        work.mkdir()
+        write_json(work / IDENTITY, identity)
+
+
+def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:
+    parts = rbm.parts
+    named = {"weight": parts.weight, "hidden_bias": parts.hidden_bias, "visible_bias": parts.visible_bias}
+    (folder / TENSORS).write_bytes(save({name: part[0].cpu().contiguous() for name, part in named.items()}))
+    if rbm.spec.gaussian:
+        plot_filters(parts.weight[0].cpu().numpy(), store.dim, folder / "filters.png")
+
+
+def _read(folder: Path, options: PretrainOptions, gaussian: bool) -> StackedRbm:
+    """A finished layer as an RBM of one replica."""
+    weight, hidden_bias, visible_bias = read_layer(folder)
+    device = choose_device(options.device)
+    dtype = products_dtype(options.precision, device)
+    rbm = StackedRbm(RbmSpec(weight.shape[1], weight.shape[0], gaussian), 1, device, dtype)
+    rbm.parts.weight.copy_(weight)
+    rbm.parts.hidden_bias.copy_(hidden_bias)
+    rbm.parts.visible_bias.copy_(visible_bias)
+    rbm.parameters_changed()
+    return rbm
 
 
 def read_layer(folder: Path) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
-from asr_parallel.training.checkpoint import Checkpoints
+from asr_parallel.training.checkpoint import Checkpoints, remove_work
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
@@ -28,15 +28,6 @@ IDENTITY = "training.json"
 def working_path(out: Path) -> Path:
     """The folder of an unfinished training whose network will be `out`: checkpoints, snapshots, logs."""
     return out.with_name(f"{out.name}.training")
-
-
-def remove_work(work: Path) -> None:
-    """Remove the folder of a training, if it is there; a process killed meanwhile leaves none that is half there."""
-    gone = work.with_name(f".{work.name}.old")
-    shutil.rmtree(gone, ignore_errors=True)
-    if work.exists():
-        work.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
 
 
 def train_into(

@@ -21,7 +21,7 @@ from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import combine, snapshot_frames, write_model
 from asr_parallel.training.evaluation import Score, evaluate, mean_posterior
-from asr_parallel.training.minibatches import Minibatches, cut_shares
+from asr_parallel.training.minibatches import team_minibatches
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
@@ -82,7 +82,10 @@ class Trainer:
             hand_over(stack, self.network)
         self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum)
         variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
-        self.batches = self._minibatches(variation, dtype, device)
+        self.batches = team_minibatches(
+            store, self.train_part, team, options.share_by, options.seed, options.seed, options.minibatch, variation,
+            dtype, device,
+        )  # fmt: skip
         self.algorithm = algorithm(options.algorithm, options.period)
         self.algorithm.start(self.network, team)
         self.rounds = Rounds(self.algorithm, team.num_workers)
@@ -109,18 +112,6 @@ class Trainer:
                 "%d workers in %d process(es), algorithm %s, period %s minibatches",
                 team.num_workers, team.transport.size, options.algorithm, self.algorithm.period,
             )  # fmt: skip
-
-    def _minibatches(self, variation: Variation, dtype: torch.dtype, device: torch.device) -> Minibatches:
-        """Of this process's workers."""
-        options, own = self.options, self.team.own
-        parts = [self.train_part]
-        if self.team.num_workers > 1:
-            parts = cut_shares(self.store, self.train_part, self.team.num_workers, options.share_by, options.seed)
-        lengths = np.diff(self.store.offsets) - 2 * self.store.context
-        return Minibatches(
-            self.store, [self.store.rows_of(parts[k]) for k in own], own, options.minibatch, options.seed, variation,
-            dtype, device, frames=[int(lengths[part].sum()) for part in parts],
-        )  # fmt: skip
 
     def _judge(self) -> Score:
         """Held-out loss and accuracy of the model that all workers stand for."""

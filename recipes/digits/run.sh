@@ -21,18 +21,24 @@ learning_rate=
 final_learning_rate=
 epochs=2
 precision=auto
+pretrain=none
+rbm=rbm
+workers=1
+algorithm=average
+period=
+processes=1
 dnn=dnn
 options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate
-  final_learning_rate epochs precision dnn)
+  final_learning_rate epochs precision pretrain rbm workers algorithm period processes dnn)
 
 usage() {
   cat << END
 Usage: recipes/digits/run.sh --corpus DIR [options]
  e.g.: recipes/digits/run.sh --corpus free-spoken-digit-dataset
        recipes/digits/run.sh --corpus free-spoken-digit-dataset --stage 6 --seed 2
-Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 6 DNN,
-        7 decoding and scoring.
+Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 5 RBMs,
+        6 DNN, 7 decoding and scoring.
 
   --corpus DIR                   a clone of the public repository Jakobovski/free-spoken-digit-dataset
   --lists DIR                    {train,dev,test}.{list,text}: which recordings make which utterance (generated)
@@ -49,16 +55,24 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
   --epochs N                                                                        ($epochs)
   --precision auto|float32|bf16  of products                                        ($precision)
+  --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs      ($pretrain)
+  --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
+  --workers K                    train on a share of the frames each                ($workers)
+  --algorithm average|none       what workers do to each other's models             ($algorithm)
+  --period N                     minibatches between two averages                   (train-dnn's)
+  --processes P                  that the workers are in                            ($processes)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
 parse_options "$@"
+check_team
 
 # What generalises to unseen speakers when four train, found by leaving each of those four out in turn (RESULTS.md): copies
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.
 fbank_opts=(--noise-floors-db 25)
 train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
 frames_opts=(--norm-vars)
+rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004

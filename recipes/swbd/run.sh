@@ -32,10 +32,16 @@ learning_rate=
 final_learning_rate=
 epochs=4
 precision=auto
+pretrain=none
+rbm=rbm
+workers=1
+algorithm=average
+period=
+processes=1
 dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim nonlinearity optimizer learning_rate
-  final_learning_rate epochs precision dnn)
+  final_learning_rate epochs precision pretrain rbm workers algorithm period processes dnn)
 
 usage() {
   cat << END
@@ -46,8 +52,8 @@ Usage: recipes/swbd/run.sh [options]
          --eval-audio /ldc/LDC2002S09 --eval-transcripts /ldc/LDC2002T43 --config recipes/swbd/conf/full.yaml
        recipes/swbd/run.sh --corpus-format kaldi --corpus mydata --lexicon mylexicon.txt --exp exp/mine
        recipes/swbd/run.sh --stage 7 --stop-stage 7         # decode and score again
-Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 6 DNN,
-        7 decoding and scoring.
+Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 5 RBMs,
+        6 DNN, 7 decoding and scoring.
 
   --stage N, --stop-stage N      first and last stage to run                        (0, 8)
   --config FILE                  lines 'option: value', below the command line's
@@ -68,10 +74,17 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
   --epochs N                                                                        ($epochs)
   --precision auto|float32|bf16  of products                                        ($precision)
+  --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs      ($pretrain)
+  --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
+  --workers K                    train on a share of the frames each                ($workers)
+  --algorithm average|none       what workers do to each other's models             ($algorithm)
+  --period N                     minibatches between two averages                   (train-dnn's)
+  --processes P                  that the workers are in                            ($processes)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
 parse_options "$@"
+check_team
 
 discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
 case $corpus_format in
@@ -99,6 +112,7 @@ esac
 fbank_opts=()
 train_fbank_opts=()
 frames_opts=()
+rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.008 0.0003
 rates sgd relu 0.001 0.0001

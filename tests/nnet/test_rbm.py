@@ -1,18 +1,23 @@
 """RBMs against exact enumeration of all their states."""
 
 import itertools
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.rbm import RATE_AFTER_GUARD, WEIGHT_STDDEV, Phases, RbmSpec, StackedRbm
+from asr_parallel.nnet.rbm import RATE_AFTER_GUARD, WEIGHT_STDDEV, Phases, RbmSpec, StackedRbm, draw_binary
 
 VISIBLE, HIDDEN = 5, 4
 
 
 def states(count: int) -> Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=count)))
+
+
+def bits(*shape: int, random: torch.Generator) -> Tensor:
+    return torch.randint(65536, shape, generator=random).to(torch.uint16)
 
 
 def random_rbm(gaussian: bool, seed: int = 0, scale: float = 0.4) -> StackedRbm:
@@ -67,7 +72,9 @@ def estimate(rbm: StackedRbm, data: Tensor, steps: int) -> list[Tensor]:
         noise = torch.randn(mean.shape, generator=random)
         visible = mean + noise if rbm.spec.gaussian else torch.bernoulli(mean, generator=random)
     both = torch.cat([data[None], visible], dim=1)
-    rbm.update(Phases(both, rbm.hidden(both)), rate=1, momentum=0, l2=0)
+    hidden = rbm.hidden(both)
+    hidden[:, data.shape[0] :].neg_()
+    rbm.update(Phases(both, hidden), rate=1, momentum=0, l2=0)
     return [rbm.moves.weight[0], rbm.moves.hidden_bias[0], rbm.moves.visible_bias[0]]
 
 
@@ -86,20 +93,23 @@ def test_gradient_approaches_the_exact_one(gaussian: bool) -> None:
     assert errors[2] < 0.02
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("gaussian", [True, False])
-def test_exact_likelihood_rises(gaussian: bool, dtype: torch.dtype) -> None:
+def test_exact_likelihood_rises(gaussian: bool, dtype: torch.dtype, seed: int) -> None:
     data = toy(gaussian)
     rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, gaussian), dtype=dtype)
-    rbm.initialise(0, None if gaussian else data.mean(0))
-    random = torch.Generator().manual_seed(1)
+    rbm.initialise(seed, None if gaussian else data.mean(0))
+    random = torch.Generator().manual_seed(seed)
     course = [nll(rbm, data)]
     for _ in range(4):
         for _ in range(100):
-            phases = rbm.contrast(data[None].to(dtype), torch.rand(1, len(data), HIDDEN, generator=random))
+            phases = rbm.contrast(data[None].to(dtype), bits(1, len(data), HIDDEN, random=random))
             rbm.update(phases, rate=0.05, momentum=0.5)
         course.append(nll(rbm, data))
-    assert course == sorted(course, reverse=True)
+    # It falls to where CD-1, which does not follow the likelihood exactly, lets it wander by a hundredth
+    assert course[1] < course[0] - 0.5 or course[2] < course[0] - 0.5
+    assert all(later < earlier + 0.02 for earlier, later in pairwise(course))
     assert course[-1] < course[0] - 0.5
 
 
@@ -122,7 +132,7 @@ def test_stacked_as_one_by_one(gaussian: bool, dtype: torch.dtype) -> None:
     stacked = StackedRbm(spec, 3, dtype=dtype).initialise(0, mean)
     alone = [StackedRbm(spec, dtype=dtype).initialise(0, mean) for _ in range(3)]
     for _ in range(5):
-        uniform = torch.rand(3, data.shape[1], HIDDEN, generator=random)
+        uniform = bits(3, data.shape[1], HIDDEN, random=random)
         stacked.update(stacked.contrast(data, uniform), rate=0.1, momentum=0.9)
         for r, rbm in enumerate(alone):
             rbm.update(rbm.contrast(data[r : r + 1], uniform[r : r + 1]), rate=0.1, momentum=0.9)
@@ -135,7 +145,7 @@ def test_variance_guard_shrinks_only_the_replica_that_needs_it() -> None:
     rbm.parameters[0] *= 200
     rbm.velocity.fill_(0.01)
     before = rbm.parameters.clone()
-    uniform = torch.rand(2, 200, HIDDEN, generator=torch.Generator().manual_seed(0))
+    uniform = bits(2, 200, HIDDEN, random=torch.Generator().manual_seed(0))
     struck = rbm.update(rbm.contrast(toy(True).expand(2, -1, -1), uniform), rate=0.01, momentum=0.5)
     assert struck.tolist() == [True, False]
     ratio = rbm.parameters[0, 0] / before[0, 0]
@@ -152,14 +162,38 @@ def test_step_by_hand() -> None:
     rbm, data = random_rbm(False), toy(False, 8)
     rbm.velocity.fill_(0.5)
     weight = rbm.parts.weight.clone()
-    phases = rbm.contrast(data[None], torch.rand(1, 8, HIDDEN, generator=torch.Generator().manual_seed(0)))
+    phases = rbm.contrast(data[None], bits(1, 8, HIDDEN, random=torch.Generator().manual_seed(0)))
     v0, v1 = phases.visible[0].chunk(2)
     h0, h1 = phases.hidden[0].chunk(2)
+    h1 = -h1
     rbm.update(phases, rate=0.2, momentum=0.6, l2=0.1)
     torch.testing.assert_close(rbm.moves.weight[0], 0.3 + 0.2 / 8 * (h0.T @ v0 - h1.T @ v1) - 0.2 * 0.1 * weight[0])
     torch.testing.assert_close(rbm.moves.hidden_bias[0], 0.3 + 0.2 * (h0 - h1).mean(0))
     torch.testing.assert_close(rbm.moves.visible_bias[0], 0.3 + 0.2 * (v0 - v1).mean(0))
     torch.testing.assert_close(phases.error_sum[0], (v0 - v1).square().sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_samples_are_ones_as_often_as_the_probabilities_say(dtype: torch.dtype) -> None:
+    probabilities = torch.tensor([0.0, 0.001, 0.25, 0.75, 1.0]).to(dtype).expand(1, 40_000, 5).contiguous()
+    sample = draw_binary(
+        probabilities, bits(1, 40_000, 5, random=torch.Generator().manual_seed(0)), probabilities.clone()
+    )
+    assert set(sample.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(sample[0].float().mean(0), probabilities[0, 0].float(), rtol=0, atol=0.008)
+    assert not sample[0, :, 0].any() and bool(sample[0, :, 4].all())
+
+
+def test_replicas_that_are_not_active_stay_as_they_are() -> None:
+    rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, True), 2).initialise(0)
+    rbm.velocity.fill_(0.01)
+    before = rbm.parameters.clone()
+    data = toy(True).repeat(2, 1, 1)
+    data[1] = torch.nan
+    phases = rbm.contrast(data, bits(2, 200, HIDDEN, random=torch.Generator().manual_seed(0)))
+    assert not rbm.update(phases, rate=0.1, momentum=0.9, active=[True, False]).any()
+    assert torch.equal(rbm.parameters[1], before[1]) and bool((rbm.velocity[1] == 0.01).all())
+    assert not torch.equal(rbm.parameters[0], before[0])
 
 
 def test_initial_parameters() -> None:

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.training.pretrain import LayerTrainer, PretrainOptions, Stack, check_normalised
+from asr_parallel.parallel.transport import Alone
+from asr_parallel.training.normalised import check_normalised
+from asr_parallel.training.pretrain import LayerTrainer, Stack
+from asr_parallel.training.pretrain_options import PretrainOptions
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_resumed_is_bit_identical(store: FrameStore, tmp_path: Path) -> None:
         if broken.frames == 960:
             break
     again = LayerTrainer(store, options(), Stack([]), tmp_path / "broken")
-    checkpoint = again.checkpoints.newest()
+    checkpoint = again.checkpoints.newest([0])
     assert checkpoint is not None
     again.resume(checkpoint)
     resumed = again.run(10**9, 10**9)
@@ -57,15 +60,54 @@ def test_resumed_is_bit_identical(store: FrameStore, tmp_path: Path) -> None:
     assert torch.equal(resumed.velocity, straight.velocity)
 
 
-def test_a_worker_does_the_same_beside_others_and_alone(store: FrameStore, tmp_path: Path) -> None:
-    train, _ = store.split(0.1, "utterance", 0)
-    shares = [store.rows_of(train[k::2]) for k in range(2)]
-    size = min(map(len, shares))
-    shares = [share[:size] for share in shares]
-    both = LayerTrainer(store, options(), Stack([]), tmp_path / "both", (0, 1), shares).run(10**9, 10**9)
+def test_workers_of_uneven_shares_meet_and_learn(store: FrameStore, tmp_path: Path) -> None:
+    """Two workers, three speakers."""
+    given = options(epochs=3, rate_gaussian=0.05, workers=2, period=4, share_by="speaker")
+    trainer = LayerTrainer(store, given, Stack([]), tmp_path / "2")
+    assert len(set(trainer.batches.counts)) > 1
+    rbm = trainer.run(1000, 10**9)
+    assert rbm.parameters.shape[0] == 1 and rbm.parameters.isfinite().all()
+    errors = [line["reconstruction_error"] for line in lines(tmp_path / "2")]
+    assert errors[-1] < 0.95 * errors[0]
+
+
+def test_isolated_workers_each_do_what_they_do_in_another_run(store: FrameStore, tmp_path: Path) -> None:
+    """A worker's data and random numbers follow from its number: nothing of another shows in it."""
+    given = options(workers=2, algorithm="none", share_by="speaker")
+    both = LayerTrainer(store, given, Stack([]), tmp_path / "both")
+    both.run(10**9, 10**9)
     for worker in range(2):
-        one = LayerTrainer(store, options(), Stack([]), tmp_path / str(worker), (worker,), shares[worker : worker + 1])
-        assert torch.equal(one.run(10**9, 10**9).parameters[0], both.parameters[worker])
+
+        class One(Alone):
+            rank, size = worker, 2
+
+            def gather(self, value: object) -> list[object]:
+                return [value, value]
+
+        one = LayerTrainer(store, given, Stack([]), tmp_path / str(worker), One())
+        for epoch in range(one.epochs):
+            one.epoch, one.minibatch = epoch, 0
+            for spliced, _ in one.batches.epoch(epoch):
+                one._step(spliced)
+        assert torch.equal(one.rbm.parameters[0], both.rbm.parameters[worker])
+
+
+def test_resumed_workers_are_bit_identical_in_the_second_layer_too(store: FrameStore, tmp_path: Path) -> None:
+    given = options(workers=3, period=3, epochs=2)
+    first = LayerTrainer(store, given, Stack([]), tmp_path / "first").run(500, 10**9)
+    straight = LayerTrainer(store, given, Stack([first]), tmp_path / "straight").run(500, 10**9)
+    broken = LayerTrainer(store, given, Stack([first]), tmp_path / "broken")
+    for spliced, _ in broken.batches.epoch(0):
+        broken._step(spliced)
+        if broken.minibatch == 7:  # between two averages
+            broken.save()
+        if broken.minibatch == 11:
+            break
+    again = LayerTrainer(store, given, Stack([first]), tmp_path / "broken")
+    checkpoint = again.checkpoints.newest(range(3))
+    assert checkpoint is not None
+    again.resume(checkpoint)
+    assert torch.equal(again.run(10**9, 10**9).parameters, straight.parameters)
 
 
 def test_momentum_follows_kaldis_ramp() -> None:

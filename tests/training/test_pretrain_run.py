@@ -7,8 +7,8 @@ import torch
 
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.training import pretrain as module
-from asr_parallel.training.pretrain import PretrainOptions
+from asr_parallel.training import normalised
+from asr_parallel.training.pretrain_options import PretrainOptions
 from asr_parallel.training.pretrain_run import hand_over, pretrain, read_layer
 
 
@@ -19,13 +19,13 @@ def options(layers: int) -> PretrainOptions:
 def test_finished_layers_are_kept_and_handed_over(
     frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
+    monkeypatch.setattr(normalised, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
     out = tmp_path / "stack"
     pretrain(frames_folder, out, options(1), 1000, 10**9)
     made = (out / "1" / "rbm.safetensors").stat().st_mtime_ns
     pretrain(frames_folder, out, options(2), 1000, 10**9)
     assert (out / "1" / "rbm.safetensors").stat().st_mtime_ns == made
-    assert sorted(path.name for path in out.iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in out.iterdir()) == ["1", "2", "curves.png"]
 
     network = StackedNetwork(NetworkSpec(3, 5, 2, 8, 3), replicas=2).initialise(0)
     softmax = network.layers.weights[2].clone()

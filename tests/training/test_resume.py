@@ -14,8 +14,7 @@ import pytest
 from forked import Ended, run_forked
 
 from asr_parallel.cli.main import main
-from asr_parallel.training.checkpoint import TENSORS, Checkpoints
-from asr_parallel.training.run import remove_work
+from asr_parallel.training.checkpoint import TENSORS, Checkpoints, remove_work
 
 TIMES = ("frames_per_second", "data_wait_share")  # the only values of train.jsonl that may differ
 NETWORK = "--hidden-layers 2 --hidden-dim 24 --minibatch 32 --learning-rate 0.004 --precision float32 --threads 1"
