@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Does RBM pretraining help? {random, RBM} x {SGD, NG-SGD} x hidden layers x seeds, and the table of what came out.
+
+    python recipes/pretraining_study.py swbd --exp exp/swbd --hidden-dim 512 --epochs 2
+
+A cell is an ordinary run of the recipe's stages 5 to 7 in an experiment folder whose stages 0 to 4 are done. Cells that
+are there are not made again, so that a study goes on where it stopped; every core runs one at a time.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+RECIPES = Path(__file__).resolve().parent
+STARTS = ("random", "rbm")
+OPTIMIZERS = ("sgd", "ng-sgd")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. name: of its folder."""
+
+    start: str
+    optimizer: str
+    layers: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"study_{self.start}_{self.optimizer}_{self.layers}_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a cell came to: held-out loss and accuracy by frames, and word error rates in percent."""
+
+    course: list[tuple[int, float]]
+    accuracy: float
+    dev: float
+    eval: float
+
+    def frames_to(self, loss: float) -> float | None:
+        """Frames until the held-out loss was as low, between two evaluations on a straight line; None: never."""
+        before: tuple[int, float] | None = None
+        for frames, now in self.course:
+            if now <= loss:
+                if before is None:
+                    return float(frames)
+                return before[0] + (frames - before[0]) * (before[1] - loss) / (before[1] - now)
+            before = (frames, now)
+        return None
+
+
+def run(recipe: str, exp: Path, core: int, *words: str) -> None:
+    """A stretch of the recipe on one core; SystemExit with its last words when it fails."""
+    command = ["taskset", "-c", str(core), str(RECIPES / recipe / "run.sh"), "--exp", str(exp), "--jobs", "1", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: failed\n{done.stderr[-2000:]}")
+    print(" ".join(words), flush=True)
+
+
+def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
+    cores: Queue[int] = Queue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def one(words: Sequence[str]) -> None:
+        core = cores.get()
+        try:
+            run(recipe, exp, core, *words)
+        finally:
+            cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(one, jobs))
+
+
+def find(exp: Path, cell: Cell) -> Found:
+    lines = [json.loads(line) for line in (exp / cell.name / "train.jsonl").read_text().splitlines()]
+    held_out = [line for line in lines if line["kind"] == "held-out"]
+    wer = [float((exp / cell.name / f"decode_{of}" / "best_wer").read_text().split()[1]) for of in ("dev", "eval")]
+    course = [(line["frames"], line["loss"]) for line in held_out]
+    return Found(course, 100 * held_out[-1]["accuracy"], *wer)
+
+
+def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
+    """Means over seeds; in brackets the standard deviation of the evaluation set's word error rate."""
+    print(
+        "| hidden layers | optimiser | start | held-out loss | frames right | WER dev | WER eval | frames to the worse loss |"
+    )
+    print("|--:|---|---|--:|--:|--:|--:|--:|")
+    for depth, optimizer in itertools.product(layers, OPTIMIZERS):
+        found = {start: [find(exp, Cell(start, optimizer, depth, seed)) for seed in seeds] for start in STARTS}
+        for start, other in (STARTS, STARTS[::-1]):
+            mine = found[start]
+            shares = []
+            for own, its in zip(mine, found[other], strict=True):
+                reached = own.frames_to(max(own.course[-1][1], its.course[-1][1]))
+                shares.append(None if reached is None else reached / own.course[-1][0])
+            mean = statistics.mean
+            spread = statistics.stdev([one.eval for one in mine]) if len(mine) > 1 else 0.0
+            share = "-" if None in shares else f"{100 * mean(s for s in shares if s is not None):.0f} %"
+            print(
+                f"| {depth} | {optimizer} | {start} | {mean(one.course[-1][1] for one in mine):.3f} |"
+                f" {mean(one.accuracy for one in mine):.1f} % | {mean(one.dev for one in mine):.2f} |"
+                f" {mean(one.eval for one in mine):.2f} ({spread:.2f}) | {share} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=sorted(path.parent.name for path in RECIPES.glob("*/run.sh")))
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder with stages 0 to 4 done")
+    parser.add_argument("--hidden-dim", type=int, default=512)
+    parser.add_argument("--layers", default="3,6", help="numbers of hidden layers (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", default="1,2,3", help="(default: %(default)s)")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    for start, optimizer in itertools.product(STARTS, OPTIMIZERS):
+        flag = f"--rate-{start}-{optimizer}"
+        parser.add_argument(flag, type=float, required=True, help="first learning rate; the last is a tenth of it")
+    args = parser.parse_args()
+    layers, seeds = ([int(word) for word in text.split(",")] for text in (args.layers, args.seeds))
+    exp = args.exp.resolve()
+    cells = [Cell(*of) for of in itertools.product(STARTS, OPTIMIZERS, layers, seeds)]
+    if not args.table:
+        size = ["--hidden-dim", str(args.hidden_dim)]
+        stack = ["--stage", "5", "--stop-stage", "5", "--pretrain", "rbm", "--hidden-layers", str(max(layers)), *size]
+        all_at_once([[*stack, "--seed", str(s), "--rbm", f"study_rbm_{s}"] for s in seeds], args.recipe, exp)
+        jobs = []
+        for cell in cells:
+            rate = getattr(args, f"rate_{cell.start}_{cell.optimizer.replace('-', '_')}")
+            more = ["--pretrain", "rbm", "--rbm", f"study_rbm_{cell.seed}"] if cell.start == "rbm" else []
+            jobs.append([
+                "--stage", "6", "--stop-stage", "7", "--dnn", cell.name, "--seed", str(cell.seed), *size, *more,
+                "--hidden-layers", str(cell.layers), "--nonlinearity", "sigmoid", "--optimizer", cell.optimizer,
+                "--learning-rate", f"{rate:g}", "--final-learning-rate", f"{rate / 10:g}",
+                "--epochs", str(args.epochs),
+            ])  # fmt: skip
+        first, *others = jobs
+        all_at_once([first], args.recipe, exp)  # makes what the cells share
+        all_at_once(others, args.recipe, exp)
+    table(exp, layers, seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
