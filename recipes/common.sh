@@ -91,7 +91,8 @@ run_stages() {
 check_team() {  # options of the workers, after parse_options: sets the array team
   [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
   [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
-  [[ $nonlinearity == sigmoid || $pretrain == none ]] || die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
+  [[ $nonlinearity == sigmoid || $pretrain == none ]] ||
+    die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
   team=(--processes "$processes")
   [[ -z $period ]] || team+=(--period "$period")
 }
@@ -99,7 +100,8 @@ check_team() {  # options of the workers, after parse_options: sets the array te
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
 # folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
 # options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
-# (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every optimiser it knows rates for.
+# (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
+# optimiser it knows rates for.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more
@@ -130,8 +132,8 @@ stage_5() {  # RBMs, which the DNN's hidden layers begin as
     --hidden-dim "$hidden_dim" --precision "$precision" --workers "$workers" "${team[@]}" "${rbm_opts[@]}"
 }
 
-rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST : what options of the DNN that were not given are with this optimiser
-  [[ $optimizer == "$1" && ${nonlinearity:-$2} == "$2" ]] || return 0
+rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, what options of the DNN that were not given are
+  [[ $optimizer == "$1" && ${nonlinearity:-$2} == "$2" && ${5:-$pretrain} == "$pretrain" ]] || return 0
   : "${nonlinearity:=$2}"
   [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
 }

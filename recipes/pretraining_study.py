@@ -96,7 +96,7 @@ def find(exp: Path, cell: Cell) -> Found:
 def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
     """Means over seeds; in brackets the standard deviation of the evaluation set's word error rate."""
     print(
-        "| hidden layers | optimiser | start | held-out loss | frames right | WER dev | WER eval | frames to the worse loss |"
+        "| layers | optimiser | start | held-out loss | frames right | WER dev | WER eval | frames to the worse loss |"
     )
     print("|--:|---|---|--:|--:|--:|--:|--:|")
     for depth, optimizer in itertools.product(layers, OPTIMIZERS):

@@ -29,8 +29,8 @@ period=
 processes=1
 dnn=dnn
 options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
-  hidden_dim nonlinearity optimizer learning_rate
-  final_learning_rate epochs precision pretrain rbm workers algorithm period processes dnn)
+  hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
+  pretrain rbm workers algorithm period processes dnn)
 
 usage() {
   cat << END
@@ -55,7 +55,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
   --epochs N                                                                        ($epochs)
   --precision auto|float32|bf16  of products                                        ($precision)
-  --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs      ($pretrain)
+  --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs     ($pretrain)
   --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm average|none       what workers do to each other's models             ($algorithm)

@@ -18,7 +18,7 @@ options=(stage stop_stage use_noise corpus hidden_dim)
 usage() {{ echo "Usage: toy/run.sh [options]"; echo " e.g.: toy/run.sh --stage 2"; }}
 stage_2() {{ echo "two with '$corpus' $use_noise $hidden_dim"; }}
 stage_4() {{ echo "four"; }}
-unset -f stage_3 stage_6 stage_7  # the shared ones
+unset -f stage_3 stage_5 stage_6 stage_7  # the shared ones
 parse_options "$@"
 run_stages
 """

@@ -75,6 +75,19 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_a_network_begins_as_rbms(exp: Path, tree: Path) -> None:
+    begun = ["--exp", str(exp), "--pretrain", "rbm", "--rbm", "stack", "--dnn", "dnn_rbm", "--epochs", "1"]
+    done = run(*discs(tree), *begun, "--stage", "5", "--stop-stage", "6")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (exp / "stack").iterdir()} == {"1", "2", "curves.png"}
+    made = read_json(exp / "dnn_rbm" / "stage.json")
+    assert (made["options"]["pretrain"], made["options"]["nonlinearity"]) == ("rbm", "sigmoid")
+    assert made["inputs"]["rbm 2"]["path"] == f"{exp}/stack/2"
+    done = run(*discs(tree), "--exp", str(exp), "--stage", "5", "--stop-stage", "5")
+    assert done.returncode == 0 and "nothing to do with --pretrain none" in done.stderr
+
+
+@pytest.mark.timeout(300)
 def test_a_lost_stage_is_made_again_alone(exp: Path, tree: Path) -> None:
     shutil.rmtree(exp / "frames")
     done = run(*discs(tree), "--exp", str(exp), "--stage", "4", "--stop-stage", "6")
@@ -111,6 +124,8 @@ def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: P
         (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
         (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
         (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
+        (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
+        (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
 )
 def test_options_that_do_not_fit_together(words: list[str], message: str) -> None:
