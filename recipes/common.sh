@@ -129,7 +129,8 @@ stage_4() {  # the DNN's frames and their pdf_ids
 stage_5() {  # RBMs, which the DNN's hidden layers begin as
   [[ $pretrain == rbm ]] || { log "stage 5: nothing to do with --pretrain none"; return 0; }
   run pretrain-rbm --frames "$exp/frames" --out "$exp/$rbm" --seed "$seed" --layers "$hidden_layers" \
-    --hidden-dim "$hidden_dim" --precision "$precision" --workers "$workers" "${team[@]}" "${rbm_opts[@]}"
+    --hidden-dim "$hidden_dim" --epochs "$rbm_epochs" --precision "$precision" --workers "$workers" "${team[@]}" \
+    "${rbm_opts[@]}"
 }
 
 rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, what options of the DNN that were not given are

@@ -23,6 +23,7 @@ epochs=2
 precision=auto
 pretrain=none
 rbm=rbm
+rbm_epochs=1
 workers=1
 algorithm=average
 period=
@@ -30,7 +31,7 @@ processes=1
 dnn=dnn
 options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm workers algorithm period processes dnn)
+  pretrain rbm rbm_epochs workers algorithm period processes dnn)
 
 usage() {
   cat << END
@@ -57,6 +58,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --precision auto|float32|bf16  of products                                        ($precision)
   --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs     ($pretrain)
   --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
+  --rbm-epochs N                 passes over the data; twice as many for the first  ($rbm_epochs)
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm average|none       what workers do to each other's models             ($algorithm)
   --period N                     minibatches between two averages                   (train-dnn's)

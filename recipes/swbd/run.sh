@@ -34,6 +34,7 @@ epochs=4
 precision=auto
 pretrain=none
 rbm=rbm
+rbm_epochs=3
 workers=1
 algorithm=average
 period=
@@ -42,7 +43,7 @@ dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm workers algorithm period processes dnn)
+  pretrain rbm rbm_epochs workers algorithm period processes dnn)
 
 usage() {
   cat << END
@@ -77,6 +78,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --precision auto|float32|bf16  of products                                        ($precision)
   --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs     ($pretrain)
   --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
+  --rbm-epochs N                 passes over the data; twice as many for the first  ($rbm_epochs)
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm average|none       what workers do to each other's models             ($algorithm)
   --period N                     minibatches between two averages                   (train-dnn's)
@@ -117,6 +119,9 @@ rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.008 0.0003
 rates sgd relu 0.001 0.0001
+rates ng-sgd sigmoid 0.032 0.0032
+rates sgd sigmoid 0.008 0.0008 none
+rates sgd sigmoid 0.016 0.0016 rbm
 decode_opts=()
 score_opts=()
 

@@ -76,12 +76,14 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_network_begins_as_rbms(exp: Path, tree: Path) -> None:
-    begun = ["--exp", str(exp), "--pretrain", "rbm", "--rbm", "stack", "--dnn", "dnn_rbm", "--epochs", "1"]
+    begun = ["--exp", str(exp), "--pretrain", "rbm", "--rbm", "stack", "--dnn", "dnn_rbm", "--epochs", "1", "--rbm-epochs", "2"]
     done = run(*discs(tree), *begun, "--stage", "5", "--stop-stage", "6")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (exp / "stack").iterdir()} == {"1", "2", "curves.png"}
+    assert read_json(exp / "stack" / "1" / "stage.json")["options"]["epochs"] == 2
     made = read_json(exp / "dnn_rbm" / "stage.json")
     assert (made["options"]["pretrain"], made["options"]["nonlinearity"]) == ("rbm", "sigmoid")
+    assert made["options"]["learning_rate"] == 0.032  # the recipe's for these
     assert made["inputs"]["rbm 2"]["path"] == f"{exp}/stack/2"
     done = run(*discs(tree), "--exp", str(exp), "--stage", "5", "--stop-stage", "5")
     assert done.returncode == 0 and "nothing to do with --pretrain none" in done.stderr
