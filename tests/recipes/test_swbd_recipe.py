@@ -76,7 +76,8 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_network_begins_as_rbms(exp: Path, tree: Path) -> None:
-    begun = ["--exp", str(exp), "--pretrain", "rbm", "--rbm", "stack", "--dnn", "dnn_rbm", "--epochs", "1", "--rbm-epochs", "2"]
+    names = ["--exp", str(exp), "--rbm", "stack", "--dnn", "dnn_rbm"]
+    begun = [*names, "--pretrain", "rbm", "--epochs", "1", "--rbm-epochs", "2"]
     done = run(*discs(tree), *begun, "--stage", "5", "--stop-stage", "6")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (exp / "stack").iterdir()} == {"1", "2", "curves.png"}
