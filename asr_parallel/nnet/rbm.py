@@ -142,11 +142,11 @@ class StackedRbm:
 
         A single RBM takes the visible units of any number of replicas.
         """
-        if len(self.parameters) == 1 and len(visible) > 1:  # one model for all replicas' data
-            return self.hidden(visible.reshape(1, -1, self.spec.visible_dim)).view(*visible.shape[:2], -1)
         out = visible.new_empty(*visible.shape[:2], self.spec.hidden_dim) if out is None else out
-        bias = self._working.hidden_bias.unsqueeze(1)
-        return add_product(bias, visible, self._working.weight.mT, alpha=1, out=out).sigmoid_()
+        bias, weight = self._working.hidden_bias.unsqueeze(1), self._working.weight.mT
+        if len(weight) < len(visible):  # one model for all replicas' data
+            bias, weight = bias.expand(len(visible), -1, -1), weight.expand(len(visible), -1, -1)
+        return add_product(bias, visible, weight, alpha=1, out=out).sigmoid_()
 
     def reconstruct(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Mean (R, B, V) of the visible units given hidden ones (R, B, H), both of the RBM's dtype."""
@@ -172,8 +172,9 @@ class StackedRbm:
         visible = self._room("visible", replicas, 2 * rows, self.spec.visible_dim)
         hidden = self._room("hidden", replicas, 2 * rows, self.spec.hidden_dim)
         sample = self._room("sample", replicas, rows, self.spec.hidden_dim)
+        # From here on memory is aligned alike for every replica; products round otherwise where it is not
         visible[:, :rows] = data
-        positive = self.hidden(data, out=hidden[:, :rows])
+        positive = self.hidden(visible[:, :rows], out=hidden[:, :rows])
         draw_binary(positive, uniform, out=sample)
         reconstruction = self.reconstruct(sample, out=visible[:, rows:])
         self.hidden(reconstruction, out=hidden[:, rows:]).neg_()

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from asr_parallel.parallel.team import Team
 
+FIXED_POINT = 2.0**-40
+
 
 class Replicas(Protocol):
     """The models of a process's workers, a row each of one flat float32 buffer: a StackedNetwork or a StackedRbm."""
@@ -25,13 +27,15 @@ class Algorithm:
     """A way to train together. Everything is called by all processes alike.
 
     period: minibatches of a worker between two synchronizations (the averaging period, tau); None: never.
+    exact: whether means are formed in fixed point, twice the bytes, and so come out the same, bit for bit, in any
+        number of processes. For models with sampling in them, where a rounding error may turn a unit over.
     """
 
-    def __init__(self, period: int | None) -> None:
+    def __init__(self, period: int | None, exact: bool = False) -> None:
         """ValueError: a period below 1."""
         if period is not None and period < 1:
             raise ValueError(f"averaging period {period}: expected at least 1 minibatch")
-        self.period = period
+        self.period, self.exact = period, exact
 
     def rate_factor(self, num_workers: int) -> int:
         """By what a worker's learning rate is above the effective one."""
@@ -51,7 +55,7 @@ class Algorithm:
 
     def consensus(self, replicas: Replicas) -> Tensor:
         """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed."""
-        return mean(self.team, replicas.parameters, np.ones(self.team.num_workers))
+        return mean(self.team, replicas.parameters, np.ones(self.team.num_workers), self.exact)
 
     def finish(self, replicas: Replicas) -> Tensor:
         """(P,) the final model."""
@@ -66,17 +70,28 @@ class Algorithm:
         return {}
 
 
-def mean(team: Team, values: Tensor, weights: np.ndarray) -> Tensor:
+def mean(team: Team, values: Tensor, weights: np.ndarray, exact: bool = False) -> Tensor:
     """(P,) weighted mean over all workers, the same bits in every process.
 
     Args:
         values: (R, P) of this process's workers.
         weights: (K,) of all workers, not negative, not all 0.
+        exact: sum integers, in whose order nothing is rounded; the mean is right to FIXED_POINT, below 2^20.
     """
     assert len(weights) == team.num_workers and weights.sum() > 0
     if team.num_workers == 1:
         return values[0]
     own = (weights / weights.sum())[team.own.start : team.own.stop]
-    total = torch.mv(values.mT, torch.as_tensor(own, dtype=values.dtype, device=values.device))
+    if exact:
+        fixed = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
+        for value, weight in zip(values, own.tolist(), strict=True):
+            fixed[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
+            fixed[-1] += (~value.isfinite()).sum()
+        team.transport.sum(fixed)
+        result = (fixed[:-1].double() * FIXED_POINT).to(values.dtype)
+        return result.masked_fill(fixed[-1] > 0, torch.nan)
+    total = torch.zeros_like(values[0])
+    for value, weight in zip(values, own.tolist(), strict=True):
+        total.add_(value, alpha=weight)
     team.transport.sum(total)
     return total

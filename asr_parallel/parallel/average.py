@@ -20,8 +20,8 @@ class Average(Algorithm):
     --num-jobs; the effective rate is what options and logs name).
     """
 
-    def __init__(self, period: int = PERIOD) -> None:
-        super().__init__(period)
+    def __init__(self, period: int = PERIOD, exact: bool = False) -> None:
+        super().__init__(period, exact)
 
     def rate_factor(self, num_workers: int) -> int:
         return num_workers
@@ -29,5 +29,5 @@ class Average(Algorithm):
     def synchronize(self, replicas: Replicas, frames: np.ndarray) -> None:
         if self.team.num_workers == 1 or not frames.any():
             return
-        replicas.parameters.copy_(mean(self.team, replicas.parameters, frames))
+        replicas.parameters.copy_(mean(self.team, replicas.parameters, frames, self.exact))
         replicas.parameters_changed()

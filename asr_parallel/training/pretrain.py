@@ -87,7 +87,7 @@ class LayerTrainer:
         self.rbm = StackedRbm(spec, len(team.own), self.device, dtype)
         mean = None if spec.gaussian else self._mean(self.stack, self.measured)
         self.rbm.initialise(_layer_seed(options.seed, self.layer, INITIAL), mean)
-        self.algorithm = algorithm(options.algorithm, options.period)
+        self.algorithm = algorithm(options.algorithm, options.period, exact=True)
         self.algorithm.start(self.rbm, team)
         self.rounds = Rounds(self.algorithm, team.num_workers)
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
