@@ -89,6 +89,7 @@ run_stages() {
 }
 
 check_team() {  # options of the workers, after parse_options: sets the array team
+  [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
   [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
   [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
   [[ $nonlinearity == sigmoid || $pretrain == none ]] ||
@@ -144,6 +145,7 @@ stage_6() {  # DNN
   [[ -z $nonlinearity ]] || given+=(--nonlinearity "$nonlinearity")
   [[ -z $learning_rate ]] || given+=(--learning-rate "$learning_rate")
   [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
+  [[ -z $evaluate_frames ]] || given+=(--evaluate-frames "$evaluate_frames")
   [[ $pretrain == none ]] || given+=(--pretrain rbm --rbm "$exp/$rbm")
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" --hidden-layers "$hidden_layers" \
     --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
@@ -152,7 +154,7 @@ stage_6() {  # DNN
 
 stage_7() {  # graphs, decoding, scoring
   local system kind graph set
-  for system in mono tri "$dnn"; do
+  for system in $([[ $systems == dnn ]] || echo mono tri) "$dnn"; do
     kind=mfcc graph=$exp/$system/graph
     if [[ $system == "$dnn" ]]; then kind=fbank graph=$exp/tri/graph; fi  # the DNN has the triphone system's tree
     [[ $system == "$dnn" ]] ||

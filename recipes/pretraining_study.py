@@ -3,8 +3,8 @@
 
     python recipes/pretraining_study.py swbd --exp exp/swbd --hidden-dim 512 --epochs 2
 
-A cell is an ordinary run of the recipe's stages 5 to 7 in an experiment folder whose stages 0 to 4 are done. Cells that
-are there are not made again, so that a study goes on where it stopped; every core runs one at a time.
+A cell is an ordinary run of the recipe's stages 5 to 7 in an experiment folder whose own stages 0 to 7 are done. Cells
+that are there are not made again, so that a study goes on where it stopped; every core runs one at a time.
 """
 
 import argparse
@@ -120,10 +120,12 @@ def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", choices=sorted(path.parent.name for path in RECIPES.glob("*/run.sh")))
-    parser.add_argument("--exp", type=Path, required=True, help="experiment folder with stages 0 to 4 done")
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder of the recipe, all stages done")
     parser.add_argument("--hidden-dim", type=int, default=512)
     parser.add_argument("--layers", default="3,6", help="numbers of hidden layers (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--evaluate-frames", type=int, default=50_000, help="between evaluations on held-out data")
+    parser.add_argument("--rbm-epochs", type=int, default=3)
     parser.add_argument("--seeds", default="1,2,3", help="(default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     for start, optimizer in itertools.product(STARTS, OPTIMIZERS):
@@ -136,6 +138,7 @@ def main() -> None:
     if not args.table:
         size = ["--hidden-dim", str(args.hidden_dim)]
         stack = ["--stage", "5", "--stop-stage", "5", "--pretrain", "rbm", "--hidden-layers", str(max(layers)), *size]
+        stack += ["--rbm-epochs", str(args.rbm_epochs)]
         all_at_once([[*stack, "--seed", str(s), "--rbm", f"study_rbm_{s}"] for s in seeds], args.recipe, exp)
         jobs = []
         for cell in cells:
@@ -145,11 +148,9 @@ def main() -> None:
                 "--stage", "6", "--stop-stage", "7", "--dnn", cell.name, "--seed", str(cell.seed), *size, *more,
                 "--hidden-layers", str(cell.layers), "--nonlinearity", "sigmoid", "--optimizer", cell.optimizer,
                 "--learning-rate", f"{rate:g}", "--final-learning-rate", f"{rate / 10:g}",
-                "--epochs", str(args.epochs),
+                "--epochs", str(args.epochs), "--systems", "dnn", "--evaluate-frames", str(args.evaluate_frames),
             ])  # fmt: skip
-        first, *others = jobs
-        all_at_once([first], args.recipe, exp)  # makes what the cells share
-        all_at_once(others, args.recipe, exp)
+        all_at_once(jobs, args.recipe, exp)
     table(exp, layers, seeds)
 
 

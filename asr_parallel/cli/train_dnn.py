@@ -85,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, frames in (("report", REPORT_FRAMES), ("checkpoint", CHECKPOINT_FRAMES)):
         flag = f"--{name}-frames"
         machine.add_argument(flag, type=int, default=frames, metavar="N", help=f"between {name}s (default: {frames})")
+    evaluation = "between evaluations on held-out data (default: at the ends of epochs only)"
+    machine.add_argument("--evaluate-frames", type=int, metavar="N", help=evaluation)
     add_process_arguments(parser)
 
 
@@ -96,8 +98,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.training.run import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
-    if args.threads is not None:
-        check_positive(args, "threads")
+    check_positive(args, *(name for name in ("threads", "evaluate_frames") if getattr(args, name) is not None))
     options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
     if launched(args):
         return
@@ -110,8 +111,8 @@ def run(args: argparse.Namespace) -> None:
 
         def build(folder: Path | None) -> None:
             train_into(
-                folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames, args.rbm,
-                transport,
+                folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames,
+                args.evaluate_frames, args.rbm, transport,
             )  # fmt: skip
 
         def stage(build: Callable[[Path], None]) -> None:

@@ -38,6 +38,7 @@ def train_into(
     resume: bool | None,
     report_frames: int,
     checkpoint_frames: int,
+    evaluate_frames: int | None = None,
     stack: Path | None = None,
     transport: Transport | None = None,
 ) -> None:
@@ -48,7 +49,7 @@ def train_into(
         work: of the unfinished training.
         frames: frame store.
         resume: True: only go on, False: only start anew, None: go on if `work` holds a checkpoint of this training.
-        report_frames, checkpoint_frames: as for Trainer.run.
+        report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
         stack, transport: as for Trainer.
 
     Raises:
@@ -77,7 +78,7 @@ def train_into(
         trainer.resume(checkpoint)
     elif transport.rank == 0:
         _begin(work, identity, trainer)
-    network = trainer.run(report_frames, checkpoint_frames)
+    network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
     if network is None or folder is None:
         return
     network.save(folder)

@@ -141,11 +141,17 @@ class Trainer:
         self.epoch, self.minibatch = checkpoint.state["epoch"], checkpoint.state["minibatch"]
         self.frames, self._watched = checkpoint.frames, checkpoint.state["watch"]
 
-    def run(self, report_frames: int = REPORT_FRAMES, checkpoint_frames: int = CHECKPOINT_FRAMES) -> Network | None:
+    def run(
+        self,
+        report_frames: int = REPORT_FRAMES,
+        checkpoint_frames: int = CHECKPOINT_FRAMES,
+        evaluate_frames: int | None = None,
+    ) -> Network | None:
         """Train to the end of the schedule and return the final network, in rank 0; None in other processes.
 
         Args:
             report_frames, checkpoint_frames: between two lines of train.jsonl, between two checkpoints.
+            evaluate_frames: between two evaluations on held-out data, beside those at the ends of epochs.
 
         Raises:
             ValueError: the training diverged; the last good checkpoint stays.
@@ -161,12 +167,12 @@ class Trainer:
         ) as watch:
             watch.skipped(self.optimizer.skipped)
             while not self.schedule.finished:
-                self._epoch(watch, report_frames, checkpoint_frames)
+                self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
         final = self.algorithm.finish(self.network)
         return self._final(final) if self.team.leads else None
 
-    def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int) -> None:
+    def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None) -> None:
         """What is left of the current epoch."""
         bad = torch.full(
             (), -1, dtype=torch.int64, device=self.network.device
@@ -188,12 +194,16 @@ class Trainer:
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
             )
-            if report or snapshots or checkpoint:
+            evaluation = self._crossed(before, self._last(evaluate_frames)) if evaluate_frames else []
+            if report or snapshots or checkpoint or evaluation:
                 self._stop_if_diverged(bad)
             for moment in snapshots:
                 model = self.algorithm.consensus(self.network)
                 if self.team.leads:
                     write_model(self._snapshot(moment), model)
+            if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
+                score = self._judge()
+                watch.held_out(self.frames, score.loss, score.accuracy)
             if checkpoint:
                 self.save(watch)
         self._stop_if_diverged(bad)

@@ -7,6 +7,7 @@ stop_stage=8
 exp=$root/exp/digits
 jobs=$(nproc)
 seed=1
+augment=true
 corpus=
 lists=
 feature_backend=lhotse
@@ -28,10 +29,12 @@ workers=1
 algorithm=average
 period=
 processes=1
+evaluate_frames=
+systems=all
 dnn=dnn
-options=(stage stop_stage exp jobs seed corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
+options=(stage stop_stage exp jobs seed augment corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period processes dnn)
+  pretrain rbm rbm_epochs workers algorithm period processes evaluate_frames systems dnn)
 
 usage() {
   cat << END
@@ -48,6 +51,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --exp DIR                      where everything goes                              ($exp)
   --jobs N                       processes                                          ($jobs)
   --seed N                       of generated lists and the DNN                     ($seed)
+  --augment true|false           copies of the training data with other vocal tracts and noise   ($augment)
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
@@ -63,6 +67,8 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --algorithm average|none       what workers do to each other's models             ($algorithm)
   --period N                     minibatches between two averages                   (train-dnn's)
   --processes P                  that the workers are in                            ($processes)
+  --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
+  --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
@@ -73,6 +79,7 @@ check_team
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.
 fbank_opts=(--noise-floors-db 25)
 train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
+$augment || train_fbank_opts=()
 frames_opts=(--norm-vars)
 rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)

@@ -39,11 +39,13 @@ workers=1
 algorithm=average
 period=
 processes=1
+evaluate_frames=
+systems=all
 dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period processes dnn)
+  pretrain rbm rbm_epochs workers algorithm period processes evaluate_frames systems dnn)
 
 usage() {
   cat << END
@@ -83,6 +85,8 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --algorithm average|none       what workers do to each other's models             ($algorithm)
   --period N                     minibatches between two averages                   (train-dnn's)
   --processes P                  that the workers are in                            ($processes)
+  --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
+  --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
 END
 }
