@@ -244,8 +244,8 @@ class StackedRbm:
 
 def draw_binary(probabilities: Tensor, uniform: Tensor, out: Tensor) -> Tensor:
     """A sample of 0s and 1s: out (R, B, H) of any dtype; probabilities (R, B, H), uniform (R, B, H) uint16."""
-    if uniform.is_cuda:
-        return out.copy_(uniform.int() < probabilities * 65536.0)
+    if uniform.device.type != "cpu":
+        return out.copy_(uniform.float() < probabilities.float() * 65536.0)
     low = probabilities.dtype == torch.bfloat16
     for own, random, chosen in zip(probabilities, uniform, out, strict=True):
         if low:

@@ -8,6 +8,7 @@ import torch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.options import TrainingOptions
@@ -66,3 +67,17 @@ def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Pat
     again = Trainer(FrameStore.open(frames_folder), options, tmp_path)
     again.resume(checkpoint)
     assert again.network.parameters.device.type == "cuda"
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_contrastive_divergence_is_that_of_the_cpu(gaussian: bool) -> None:
+    random = torch.Generator().manual_seed(0)
+    data = torch.randn(2, 64, 40, generator=random) if gaussian else torch.rand(2, 64, 40, generator=random)
+    bits = [torch.randint(65536, (2, 64, 24), generator=random).to(torch.uint16) for _ in range(5)]
+    parameters = []
+    for device in ("cpu", "cuda"):
+        rbm = StackedRbm(RbmSpec(40, 24, gaussian), 2, device).initialise(0, None if gaussian else data.mean((0, 1)))
+        for uniform in bits:
+            rbm.update(rbm.contrast(data.to(device), uniform.to(device)), rate=0.01, momentum=0.5)
+        parameters.append(rbm.parameters.cpu())
+    torch.testing.assert_close(parameters[1], parameters[0], atol=1e-3, rtol=1e-2)
