@@ -36,12 +36,15 @@ def launched(args: argparse.Namespace) -> bool:
         ValueError: options out of range.
         SystemExit: a process failed; with its status.
     """
-    from asr_parallel.parallel.launch import launch, seat_of
+    from asr_parallel.parallel.launch import LAUNCH, launch, seat_of
 
     if args.processes < 1 or not 0 < args.timeout < math.inf:
         raise ValueError(f"--processes {args.processes}, --timeout {args.timeout:g}: expected numbers above 0")
-    if args.processes == 1 or seat_of(os.environ).size > 1:
+    if args.processes == 1 or LAUNCH in os.environ:
         return False
+    size = seat_of(os.environ).size
+    if size > 1:
+        raise ValueError(f"--processes {args.processes}: a launcher has started {size} processes already")
     threads = args.threads or max(1, cpu_count() // args.processes)
     status = launch([*args.words, "--threads", str(threads)], args.processes, args.timeout)
     if status:
@@ -64,10 +67,13 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     meeting = out.with_name(f"{out.name}.meeting")
     if seat_of(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
-    transport = join(meeting, args.device, args.interface, args.timeout)
+    seat = seat_of(os.environ)
     try:
-        yield transport
+        transport = join(meeting, args.device, args.interface, args.timeout)
+        try:
+            yield transport
+        finally:
+            transport.close()
     finally:
-        transport.close()
-        if transport.rank == 0 and transport.size > 1:
+        if seat.rank == 0 and seat.size > 1:
             meeting.unlink(missing_ok=True)

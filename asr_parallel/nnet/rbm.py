@@ -146,13 +146,13 @@ class StackedRbm:
         bias, weight = self._working.hidden_bias.unsqueeze(1), self._working.weight.mT
         if len(weight) < len(visible):  # one model for all replicas' data
             bias, weight = bias.expand(len(visible), -1, -1), weight.expand(len(visible), -1, -1)
-        return add_product(bias, visible, weight, alpha=1, out=out).sigmoid_()
+        return sigmoid(add_product(bias, visible, weight, alpha=1, out=out))
 
     def reconstruct(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Mean (R, B, V) of the visible units given hidden ones (R, B, H), both of the RBM's dtype."""
         out = hidden.new_empty(*hidden.shape[:2], self.spec.visible_dim) if out is None else out
         mean = add_product(self._working.visible_bias.unsqueeze(1), hidden, self._working.weight, alpha=1, out=out)
-        return mean if self.spec.gaussian else mean.sigmoid_()
+        return mean if self.spec.gaussian else sigmoid(mean)
 
     def _room(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Memory that every minibatch uses again."""
@@ -240,6 +240,15 @@ class StackedRbm:
         bias = self.parts.visible_bias.unsqueeze(1)
         outside = (x - bias).square().sum(dim=2) / 2 if self.spec.gaussian else -(x * bias).sum(dim=2)
         return outside - softplus(inside).sum(dim=2)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """In place. On a CPU replica by replica: where torch ends its vector loops shows in the last bit."""
+    if x.device.type != "cpu":
+        return x.sigmoid_()
+    for own in x:
+        own.sigmoid_()
+    return x
 
 
 def draw_binary(probabilities: Tensor, uniform: Tensor, out: Tensor) -> Tensor:

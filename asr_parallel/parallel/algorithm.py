@@ -9,7 +9,7 @@ from torch import Tensor
 
 from asr_parallel.parallel.team import Team
 
-FIXED_POINT = 2.0**-40
+FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
 
 
 class Replicas(Protocol):
@@ -76,7 +76,7 @@ def mean(team: Team, values: Tensor, weights: np.ndarray, exact: bool = False) -
     Args:
         values: (R, P) of this process's workers.
         weights: (K,) of all workers, not negative, not all 0.
-        exact: sum integers, in whose order nothing is rounded; the mean is right to FIXED_POINT, below 2^20.
+        exact: sum integers, which rounds nothing; the mean is right to FIXED_POINT, and NaN from LARGEST on.
     """
     assert len(weights) == team.num_workers and weights.sum() > 0
     if team.num_workers == 1:
@@ -86,7 +86,7 @@ def mean(team: Team, values: Tensor, weights: np.ndarray, exact: bool = False) -
         fixed = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
         for value, weight in zip(values, own.tolist(), strict=True):
             fixed[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
-            fixed[-1] += (~value.isfinite()).sum()
+            fixed[-1] += (~(value.abs() < LARGEST)).sum()
         team.transport.sum(fixed)
         result = (fixed[:-1].double() * FIXED_POINT).to(values.dtype)
         return result.masked_fill(fixed[-1] > 0, torch.nan)

@@ -6,7 +6,7 @@ nobody             -                                                           -
 torchrun           RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT                  torchrun's store
 mpirun, Open MPI   OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE                  the meeting file
 mpirun, MPICH      PMI_RANK, PMI_SIZE                                          the meeting file
-srun               SLURM_PROCID, SLURM_NTASKS                                  the meeting file
+srun               SLURM_PROCID, SLURM_STEP_NUM_TASKS, in a numbered step         the meeting file
 
 The meeting file lies beside the result, on a disk that all processes see: rank 0 opens a port, any that is free, and
 writes its address there with the name of the launch, by which the others know a file that is of an earlier one.
@@ -14,6 +14,7 @@ writes its address there with the name of the launch, by which the others know a
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,17 +30,20 @@ import torch.distributed as dist
 
 from asr_parallel.parallel.transport import START_SECONDS, Alone, Distributed, LostError, Transport
 from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.log import logger
 
 LAUNCH = "ASR_PARALLEL_LAUNCH"  # environment variable: the name of a launch by `launch`
 LOOPBACK = "127.0.0.1"
+CLEAN_UP_SECONDS = 30  # that processes have to end in when they are told to
+CONNECT_SECONDS = 5  # that a connection may take before the meeting file is looked at again
 
 # Environment variables: rank, size, rank on its machine, name of the launch; the first set of them that is there counts
 _LAUNCHERS = {
     "torchrun or --processes": ("RANK", "WORLD_SIZE", "LOCAL_RANK", (LAUNCH, "TORCHELASTIC_RUN_ID")),
     "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
                  ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri")),
-    "MPICH": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", ("PMI_JOBID", "HYDRA_JOBID", "PMI_ID")),
-    "Slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", ("SLURM_JOB_ID",)),
+    "MPICH": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", ("PMI_JOBID", "HYDRA_JOBID")),
+    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ("SLURM_JOB_ID",)),
 }  # fmt: skip
 
 
@@ -62,12 +66,14 @@ def seat_of(environment: Mapping[str, str]) -> Seat:
     for launcher, (rank, size, local, names) in _LAUNCHERS.items():
         if rank not in environment or size not in environment:
             continue
+        if launcher == "Slurm" and not environment.get("SLURM_STEP_ID", "").isdecimal():
+            continue  # the batch script itself, which nobody is beside
         found = [environment[rank], environment[size], environment.get(local, environment[rank])]
         if not all(text.isdecimal() for text in found) or int(found[0]) >= int(found[1]):
             raise ValueError(f"{launcher}: {rank}={found[0]}, {size}={found[1]}: expected a rank below the size")
         launch = next((environment[name] for name in names if environment.get(name)), "")
         if launcher == "Slurm":
-            launch += "." + environment.get("SLURM_STEP_ID", "")
+            launch += f".{environment['SLURM_STEP_ID']}.{environment.get('SLURM_RESTART_COUNT', '0')}"
         return Seat(int(found[0]), int(found[1]), int(found[2]), launch)
     return Seat()
 
@@ -82,7 +88,7 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
         timeout: seconds without an answer after which a process counts as lost.
 
     Raises:
-        ValueError: an unknown interface.
+        ValueError: an unknown interface, or more processes than GPUs.
         LostError: the others did not come, or nobody answers where rank 0 says it is.
     """
     seat = seat_of(os.environ)
@@ -90,7 +96,13 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
         return Alone()
     place = torch.device("cpu")
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        place = torch.device("cuda", seat.local_rank % max(1, torch.cuda.device_count()))
+        if seat.local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {seat.local_rank} of this machine has no GPU of its own ({torch.cuda.device_count()} there):"
+                " start fewer, or give --device cpu"
+            )
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a lost process is to be an error, not an abort
+        place = torch.device("cuda", seat.local_rank)
         torch.cuda.set_device(place)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface or "lo")
     if interface:
@@ -130,21 +142,23 @@ def _open(meeting: Path, seat: Seat, address: str, timeout: float) -> dist.Store
 
 
 def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
-    deadline = time.monotonic() + START_SECONDS
+    deadline, nobody = time.monotonic() + START_SECONDS, f"rank 0 wrote no {meeting}"
     while time.monotonic() < deadline:
         if meeting.is_file():
             found = read_json(meeting)
             if found["launch"] == seat.launch and found["size"] == seat.size:
+                nobody = f"nobody answers at {found['address']}:{found['port']}, as {meeting} says"
                 try:
-                    return dist.TCPStore(
+                    store = dist.TCPStore(
                         found["address"], found["port"], is_master=False, wait_for_workers=False,
-                        timeout=timedelta(seconds=timeout), use_libuv=False,
+                        timeout=timedelta(seconds=CONNECT_SECONDS), use_libuv=False,
                     )  # fmt: skip
-                except RuntimeError as error:
-                    where = f"{found['address']}:{found['port']}, as {meeting} says"
-                    raise LostError(f"rank {seat.rank}: rank 0 does not answer at {where}") from error
+                    store.set_timeout(timedelta(seconds=timeout))
+                    return store
+                except RuntimeError:
+                    logger.debug("%s", nobody)  # left by a launch of this very name, or rank 0 has gone
         time.sleep(0.05)
-    raise LostError(f"rank {seat.rank}: rank 0 wrote no {meeting} within {START_SECONDS:g} s")
+    raise LostError(f"rank {seat.rank}: {nobody} within {START_SECONDS:g} s")
 
 
 def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
@@ -162,7 +176,8 @@ def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
         for rank in range(processes):
             own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank), LAUNCH: name}
             command = [sys.executable, "-m", "asr_parallel.cli.main", *arguments]
-            running[rank] = subprocess.Popen(command, env=os.environ | own)
+            # In a session of its own: Ctrl-C comes once to each, from here
+            running[rank] = subprocess.Popen(command, env=os.environ | own, start_new_session=True)
         while running:
             time.sleep(0.05)
             for rank, process in list(running.items()):
@@ -174,11 +189,15 @@ def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
             if time.monotonic() > deadline:
                 break
     finally:
+        before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
         for process in running.values():
             process.terminate()
         for process in running.values():
             try:
-                process.wait(10)
+                process.wait(CLEAN_UP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
+        for number, handler in before:
+            signal.signal(number, handler)
     return status if status >= 0 else 128 - status

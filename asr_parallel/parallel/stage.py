@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.parallel.transport import START_SECONDS, Transport
+from asr_parallel.parallel.transport import START_SECONDS, WORK_SECONDS, Transport
 
 
 def together(
@@ -19,7 +19,7 @@ def together(
     if transport.rank:
         if transport.share(None, START_SECONDS):
             work(None)
-        transport.share(None, START_SECONDS)
+        transport.share(None, WORK_SECONDS)
         return
     told = False
 

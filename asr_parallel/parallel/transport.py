@@ -14,8 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from asr_parallel.record.log import logger
+
 TIMEOUT_SECONDS = 60.0  # torchft's Manager, for a process that does not answer
 START_SECONDS = 600.0  # rank 0 may read a whole frame store to know it again before it answers the first time
+WORK_SECONDS = 7 * 86400.0  # rank 0 may be busy alone; should it die, so does its store, and nobody waits on
 ALIVE_SECONDS = 3.0  # in which those that are left say so when one is lost
 
 
@@ -133,6 +136,15 @@ class Distributed(Transport):
         return self._get(key, seconds or self._timeout)
 
     def close(self) -> None:
+        """Part; rank 0, which may keep the store, waits a moment for the others to have read what is theirs."""
+        try:
+            if self.rank:
+                self._store.set(f"closed/{self.rank}", "")
+            else:
+                keys = [f"closed/{rank}" for rank in range(1, self.size)]
+                self._store.wait(keys, timedelta(seconds=ALIVE_SECONDS))
+        except RuntimeError as error:
+            logger.debug("closing: %s", error)
         dist.destroy_process_group()
 
     def _put(self, key: str, value: Any) -> None:
@@ -146,9 +158,9 @@ class Distributed(Transport):
             self._store.wait([key], timedelta(seconds=seconds))
             return json.loads(self._store.get(key))
         except RuntimeError as error:
-            raise self._lost(error) from error
+            raise self._lost(error, seconds) from error
 
-    def _lost(self, error: Exception) -> LostError:
+    def _lost(self, error: Exception, seconds: float | None = None) -> LostError:
         """Who is lost: those left tell each other in the store, which is gone if it was rank 0 that held it."""
         try:
             self._store.set(f"alive/{self.rank}", "")
@@ -160,5 +172,5 @@ class Distributed(Transport):
             ranks = ", ".join(map(str, missing))
         except RuntimeError:
             ranks = "0, which kept the store of the run,"
-        what = f"rank {ranks} of {self.size} lost" if ranks else f"no answer within {self._timeout:g} s"
+        what = f"rank {ranks} of {self.size} lost" if ranks else f"no answer within {seconds or self._timeout:g} s"
         return LostError(f"rank {self.rank}: {what} ({' '.join(str(error).split())[:200]})")

@@ -4,9 +4,23 @@ import numpy as np
 
 from asr_parallel.features.frames import FrameStore
 
+BLOCK_FRAMES = 1 << 18  # looked at in one go
 FEWEST_FRAMES = 1000  # below this a dimension's variance says too little to refuse it
 # A dimension of globally normalised features has variance 1; outside these it was not normalised
 SMALLEST_VARIANCE, LARGEST_VARIANCE = 0.25, 4.0
+
+
+def check_finite(store: FrameStore, rows: np.ndarray) -> None:
+    """ValueError when a frame of these rows has a value that is not finite, with the first one's place."""
+    for start in range(0, len(rows), BLOCK_FRAMES):
+        block = rows[start : start + BLOCK_FRAMES]
+        bad = np.argwhere(~np.isfinite(store.frames[block]))
+        if len(bad):
+            row, dimension = int(block[bad[0][0]]), int(bad[0][1])
+            utterance = store.ids[int(np.searchsorted(store.offsets, row, side="right")) - 1]
+            raise ValueError(
+                f"utterance {utterance}: dimension {dimension} of a frame is not finite; make the features anew"
+            )
 
 
 def check_normalised(store: FrameStore, rows: np.ndarray) -> None:

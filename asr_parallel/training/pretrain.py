@@ -22,7 +22,7 @@ from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.minibatches import counted_seed, team_minibatches
-from asr_parallel.training.normalised import check_normalised
+from asr_parallel.training.normalised import check_finite, check_normalised
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_options import PretrainOptions
 
@@ -49,7 +49,7 @@ class Stack:
 class LayerTrainer:
     """Trains one layer on top of a stack, from its first minibatch or from a checkpoint.
 
-    Store, options and stack decide the result, bit for bit in the same number of processes, also when it was resumed.
+    Store, options and stack decide the result, bit for bit (on CPUs, with as many threads), also when it was resumed.
     With several workers the parameters meet as the algorithm says; each worker keeps its own momentum.
     """
 
@@ -76,6 +76,7 @@ class LayerTrainer:
         train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
         rows, held_out = store.rows_of(train_part), store.rows_of(held_out_part)
         if self.layer == 0:
+            check_finite(store, rows)
             check_normalised(store, _some(rows))
         self.measured, self.held_out = _some(rows)[: len(held_out)], _some(held_out)
         self.batches = team_minibatches(
@@ -93,7 +94,7 @@ class LayerTrainer:
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
         self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
         self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.struck = 0
+        self.struck, self.scheduled = 0, options.scheduled_momentum(0)
         self.checkpoints = Checkpoints(work / "checkpoints", transport=team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -112,7 +113,7 @@ class LayerTrainer:
             tensor.copy_(tensors[name])
         self.rounds.restore(state["rounds"])
         self.epoch, self.minibatch, self.frames = state["epoch"], state["minibatch"], checkpoint.frames
-        self.unreported = state["unreported"]
+        self.unreported, self.scheduled = state["unreported"], state["scheduled"]
         if self.team.leads:
             self.error_sum.fill_(state["error_sum"])
             self.struck = state["struck"]
@@ -126,7 +127,9 @@ class LayerTrainer:
             worker: {name: tensor[r] for name, tensor in tensors.items()} for r, worker in enumerate(self.team.own)
         }
         error_sum, struck = self.team.transport.total([float(self.error_sum), self.struck])
-        state: dict[str, Any] = {name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported")}
+        state: dict[str, Any] = {
+            name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported", "scheduled")
+        }
         state |= {"error_sum": error_sum, "struck": int(struck), "rounds": self.rounds.state()}
         self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
 
@@ -158,13 +161,14 @@ class LayerTrainer:
         trained = self.batches.frames(self.minibatch, self.minibatch + 1)
         frames = int(trained.sum())
         scheduled = options.scheduled_momentum(self.frames)
-        if scheduled != options.scheduled_momentum(max(0, self.frames - frames)):
+        if scheduled != self.scheduled:
             rbm.restore_rate()
+            self.scheduled = scheduled
         rate = (options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli) * (1 - scheduled)
         phases = rbm.contrast(self.stack.forward(spliced), self._uniform())
         active = self.batches.active(self.minibatch)
         errors = phases.error_sum
-        self.error_sum += (errors if active is None else errors.masked_fill(~active, 0.0)).sum()
+        self.error_sum += (errors if active is None else errors.masked_fill(~active, 0.0)).double().sum()
         count = None if active is None else active.tolist()
         struck = rbm.update(phases, rate, options.momentum(self.frames), options.l2, count)
         self.struck += int(struck.sum())

@@ -54,7 +54,9 @@ def pretrain(
         ValueError: bad options or data, or a layer that diverged or collapsed.
     """
     transport = transport or Alone()
-    agree(transport, {"version": __version__, **asdict(options)})
+    paths = {"frames": str(frames), "out": str(out)}
+    periods = {"report_frames": report_frames, "checkpoint_frames": checkpoint_frames}
+    agree(transport, {"version": __version__, **asdict(options), **paths, **periods})
     if transport.rank == 0:
         check_inputs_unchanged(frames)
         out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,8 @@ def pretrain(
         identity = identity_of(options, layer)
 
         def build(new: Path | None, work: Path = work, inputs: dict[str, Path] = inputs, layer: int = layer) -> None:
-            given = {"options": identity_of(options, layer), "inputs": {k: fingerprint(v) for k, v in inputs.items()}}
+            given = {"version": __version__, "options": identity_of(options, layer)}
+            given["inputs"] = {name: fingerprint(path) for name, path in inputs.items()}
             trainer = LayerTrainer(store, options, Stack(below), work, transport)
             _begin_or_resume(trainer, work, given)
             rbm = trainer.run(report_frames, checkpoint_frames)
@@ -90,12 +93,13 @@ def pretrain(
 def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]) -> None:
     """Go on from the newest checkpoint of this very layer, or clear the folder for it."""
     transport = trainer.team.transport
-    same = transport.share((work / IDENTITY).is_file() and read_json(work / IDENTITY) == identity)
+    leads = transport.rank == 0
+    same = transport.share(leads and (work / IDENTITY).is_file() and read_json(work / IDENTITY) == identity)
     checkpoint = trainer.checkpoints.newest(trainer.team.own) if same else None
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
-    elif transport.rank == 0:
+    elif leads:
         remove_work(work)
         work.mkdir()
         write_json(work / IDENTITY, identity)

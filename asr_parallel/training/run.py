@@ -57,14 +57,18 @@ def train_into(
             made of them, something that no training has made is in the way, or the training diverged.
     """
     transport = transport or Alone()
-    agree(transport, {"version": __version__, **asdict(options)})
+    periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
+    named = {f"{name}_frames": value for name, value in periods.items()}
+    agree(transport, {"version": __version__, **asdict(options), **named, "resume": resume, "frames": str(frames)})
     identity: dict[str, Any] = {}
     going_on = False
     if transport.rank == 0:
         check_inputs_unchanged(frames)
         identity = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
         if stack is not None:
-            layers = (stack / str(layer + 1) for layer in range(options.hidden_layers))
+            layers = [stack / str(layer + 1) for layer in range(options.hidden_layers)]
+            for layer in layers:  # each made of the one below as it is now, and of these frames
+                check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
         going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
     going_on = transport.share(going_on, START_SECONDS)

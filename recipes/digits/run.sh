@@ -79,7 +79,7 @@ check_team
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.
 fbank_opts=(--noise-floors-db 25)
 train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
-$augment || train_fbank_opts=()
+[[ $augment == true ]] || train_fbank_opts=()
 frames_opts=(--norm-vars)
 rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)

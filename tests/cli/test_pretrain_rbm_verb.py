@@ -65,6 +65,17 @@ def test_a_stack_that_does_not_do_is_refused(
     assert not (tmp_path / "dnn").exists()
 
 
+def test_a_stack_of_layers_that_were_not_made_of_each_other_is_refused(
+    frames_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rbm = tmp_path / "rbm"
+    assert pretrain(frames_folder, rbm, "--layers 2") == 0
+    assert pretrain(frames_folder, rbm, "--layers 1 --epochs 2") == 0  # another first layer under the old second one
+    assert train(frames_folder, tmp_path / "dnn", rbm, "--hidden-layers 2") == 1
+    assert "have changed since; run stage 5 again" in capsys.readouterr().err
+    assert train(frames_folder, tmp_path / "dnn", rbm, "--hidden-layers 1") == 0
+
+
 def test_pretraining_without_a_stack_is_refused(
     frames_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_exact_mean_of_what_is_not_finite_is_not_either() -> None:
     values = torch.ones(2, 3)
     values[1, 2] = torch.inf
     assert mean(Team(2), values, np.ones(2), exact=True).isnan().all()
+    assert mean(Team(2), torch.full((2, 3), 3e7), np.ones(2), exact=True).isnan().all()
 
 
 def test_a_worker_without_frames_does_not_pull() -> None:

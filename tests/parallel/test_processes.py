@@ -126,12 +126,12 @@ def stack(folder: Path) -> list[torch.Tensor]:
 def test_rbms_of_four_workers_are_the_same_in_one_two_and_four_processes(frames_folder: Path, tmp_path: Path) -> None:
     """200 rounds and more of both layers, and a rerun that has nothing to do."""
     base = [sys.executable, "-m", "asr_parallel.cli.main", "pretrain-rbm", "--frames", str(frames_folder)]
-    size = "--layers 2 --hidden-dim 16 --minibatch 8 --epochs 5 --precision float32 --threads 1 --timeout 20"
+    size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 5 --precision float32 --threads 1 --timeout 20"
     for processes in (1, 2, 4):
         more = f"{size} --workers 4 --period 2 --processes {processes}"
         finish(start([*base, "--out", str(tmp_path / str(processes)), *more.split()]))
     one, two, four = (stack(tmp_path / str(processes)) for processes in (1, 2, 4))
     for a, b, c in zip(one, two, four, strict=True):
-        assert float(torch.dist(a, b)) < 1e-4 * float(a.norm()) and float(torch.dist(a, c)) < 1e-4 * float(a.norm())
+        assert torch.equal(a, b) and torch.equal(a, c)
     again = finish(start([*base, "--out", str(tmp_path / "2"), *f"{size} --workers 4 --period 2".split()]))
     assert again.count("up to date") == 2

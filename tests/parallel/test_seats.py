@@ -15,10 +15,12 @@ from asr_parallel.parallel.launch import Seat, seat_of
              "PMIX_NAMESPACE": "job"},
             Seat(1, 2, 0, "job"),
         ),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"}, Seat()),
         ({"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_JOBID": "7"}, Seat(1, 2, 1, "7")),
         (
-            {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0"},
-            Seat(5, 8, 1, "9.0"),
+            {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "9",
+             "SLURM_STEP_ID": "0"},
+            Seat(5, 8, 1, "9.0.0"),
         ),
     ],
 )  # fmt: skip
