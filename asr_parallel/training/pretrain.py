@@ -3,7 +3,6 @@
 The data of layer k are the mean activations of the finished layers below, computed minibatch by minibatch.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
+from asr_parallel.nnet.rbm import StackedRbm
+from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
@@ -24,7 +24,7 @@ from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.minibatches import counted_seed, team_minibatches
 from asr_parallel.training.normalised import check_finite, check_normalised
 from asr_parallel.training.precision import choose_device, products_dtype
-from asr_parallel.training.pretrain_options import PretrainOptions
+from asr_parallel.training.pretrain_options import PretrainOptions, momentum_step
 
 SAMPLE, INITIAL = 3, 4  # beside the uses of counters in training/minibatches.py
 LINES = "train.jsonl"
@@ -94,7 +94,7 @@ class LayerTrainer:
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
         self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
         self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.struck, self.scheduled = 0, options.scheduled_momentum(0)
+        self.struck = torch.zeros((), dtype=torch.int64, device=self.device)
         self.checkpoints = Checkpoints(work / "checkpoints", transport=team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -113,10 +113,10 @@ class LayerTrainer:
             tensor.copy_(tensors[name])
         self.rounds.restore(state["rounds"])
         self.epoch, self.minibatch, self.frames = state["epoch"], state["minibatch"], checkpoint.frames
-        self.unreported, self.scheduled = state["unreported"], state["scheduled"]
+        self.unreported = state["unreported"]
         if self.team.leads:
             self.error_sum.fill_(state["error_sum"])
-            self.struck = state["struck"]
+            self.struck.fill_(state["struck"])
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
@@ -126,10 +126,8 @@ class LayerTrainer:
         workers = {
             worker: {name: tensor[r] for name, tensor in tensors.items()} for r, worker in enumerate(self.team.own)
         }
-        error_sum, struck = self.team.transport.total([float(self.error_sum), self.struck])
-        state: dict[str, Any] = {
-            name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported", "scheduled")
-        }
+        error_sum, struck = self.team.transport.total([float(self.error_sum), int(self.struck)])
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported")}
         state |= {"error_sum": error_sum, "struck": int(struck), "rounds": self.rounds.state()}
         self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
 
@@ -157,32 +155,26 @@ class LayerTrainer:
         return self._alone(self.algorithm.finish(self.rbm))
 
     def _step(self, spliced: Tensor) -> None:
-        options, rbm = self.options, self.rbm
+        options, rbm, before = self.options, self.rbm, self.frames
         trained = self.batches.frames(self.minibatch, self.minibatch + 1)
-        frames = int(trained.sum())
-        scheduled = options.scheduled_momentum(self.frames)
-        if scheduled != self.scheduled:
-            rbm.restore_rate()
-            self.scheduled = scheduled
-        rate = (options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli) * (1 - scheduled)
-        phases = rbm.contrast(self.stack.forward(spliced), self._uniform())
-        active = self.batches.active(self.minibatch)
-        errors = phases.error_sum
-        self.error_sum += (errors if active is None else errors.masked_fill(~active, 0.0)).double().sum()
-        count = None if active is None else active.tolist()
-        struck = rbm.update(phases, rate, options.momentum(self.frames), options.l2, count)
-        self.struck += int(struck.sum())
+        rate = options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli
+        rate *= 1 - options.scheduled_momentum(before)
+        phases = rbm.contrast(self.stack.forward(spliced), self._seeds())
+        step = rbm.update(phases, rate, options.momentum(before), options.l2, self.batches.active(self.minibatch))
+        self.error_sum += step.error_sum.double().sum()
+        self.struck += step.struck.sum()
         self.rounds.trained(rbm, trained)
         self.minibatch += 1
-        self.frames += frames
-        self.unreported += frames
+        self.frames += int(trained.sum())
+        self.unreported += self.frames - before
+        if before == 0 or momentum_step(self.frames) > momentum_step(before):
+            rbm.restore_rate()
 
-    def _uniform(self) -> Tensor:
-        """Random bits (R, B, H) of this minibatch."""
-        shape = (self.options.minibatch, self.rbm.spec.hidden_dim)
+    def _seeds(self) -> list[int]:
+        """Of the samples of this minibatch."""
         counters = (self.layer, self.epoch, self.minibatch)
-        drawn = [random_bits(shape, self.options.seed, worker, *counters) for worker in self.team.own]
-        return torch.stack(drawn).to(self.device)
+        each = (counted_seed(self.options.seed, SAMPLE, worker, *counters) for worker in self.team.own)
+        return [int(seed.generate_state(1, np.uint64)[0]) for seed in each]
 
     def _alone(self, parameters: Tensor) -> StackedRbm:
         """(P,) parameters as an RBM of one replica."""
@@ -197,7 +189,7 @@ class LayerTrainer:
         All processes measure alike, so that all stop when one has to; rank 0 has the lines.
         """
         rbm = self._alone(self.algorithm.consensus(self.rbm))
-        error_sum, struck = self.team.transport.total([float(self.error_sum), self.struck])
+        error_sum, struck = self.team.transport.total([float(self.error_sum), int(self.struck)])
         if not bool(rbm.parameters.isfinite().all()):
             raise ValueError(
                 f"layer {self.layer + 1} diverged: a parameter is not finite after {self.frames} frames; try a lower "
@@ -234,7 +226,8 @@ class LayerTrainer:
             self.layer + 1, self.frames, line["reconstruction_error"], line["free_energy_gap"], line["mean_activation"],
         )  # fmt: skip
         self.error_sum.zero_()
-        self.struck, self.unreported = 0, 0
+        self.struck.zero_()
+        self.unreported = 0
 
     def _blocks(self, rows: np.ndarray) -> Iterator[Tensor]:
         """(1, B, spliced_dim) of the products' dtype, block after block of rows."""
@@ -251,13 +244,6 @@ class LayerTrainer:
         """Mean, nats a frame."""
         energies = [rbm.free_energy(self.stack.forward(x))[0] for x in self._blocks(rows)]
         return float(torch.cat(energies).double().mean())
-
-
-def random_bits(shape: tuple[int, ...], seed: int, *counters: int) -> Tensor:
-    """uint16, all values alike, that follow from seed and counters alone."""
-    source = np.random.SFC64(counted_seed(seed, SAMPLE, *counters))
-    raw = source.random_raw(-(-math.prod(shape) // 4)).view(np.uint16)
-    return torch.from_numpy(raw[: math.prod(shape)].reshape(shape))
 
 
 def _layer_seed(seed: int, layer: int, use: int = SAMPLE) -> int:

@@ -58,12 +58,17 @@ class PretrainOptions:
 
     def scheduled_momentum(self, frames: int) -> float:
         """The ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""
-        share = min(1.0, frames // MOMENTUM_STEP_FRAMES / MOMENTUM_STEPS)
+        share = min(1.0, momentum_step(frames) / MOMENTUM_STEPS)
         return self.momentum_min + share * (self.momentum_max - self.momentum_min)
 
     def momentum(self, frames: int) -> float:
         """The momentum that is applied."""
         return self.momentum_max if self.with_bug and frames > 0 else self.scheduled_momentum(frames)
+
+
+def momentum_step(frames: int) -> int:
+    """Number of the momentum's step after `frames` frames; Kaldi goes on counting when the ramp has ended."""
+    return frames // MOMENTUM_STEP_FRAMES
 
 
 def identity_of(options: PretrainOptions, layer: int) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
+from asr_parallel.nnet.rbm import StackedRbm
+from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.stage import agree, together
 from asr_parallel.parallel.transport import Alone, Transport

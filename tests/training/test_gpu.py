@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet import rbm as rbms
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
-from asr_parallel.nnet.rbm import RbmSpec, StackedRbm
+from asr_parallel.nnet.rbm import StackedRbm
+from asr_parallel.nnet.rbm_parts import RbmSpec
+from asr_parallel.nnet.sampling import draw_binary
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.options import TrainingOptions
@@ -70,14 +73,35 @@ def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("gaussian", [True, False])
-def test_contrastive_divergence_is_that_of_the_cpu(gaussian: bool) -> None:
+def test_contrastive_divergence_is_that_of_the_cpu(gaussian: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the samples, which are of each device's own random numbers."""
     random = torch.Generator().manual_seed(0)
     data = torch.randn(2, 64, 40, generator=random) if gaussian else torch.rand(2, 64, 40, generator=random)
-    bits = [torch.randint(65536, (2, 64, 24), generator=random).to(torch.uint16) for _ in range(5)]
+    noise = torch.rand(2, 64, 24, generator=random)
+    monkeypatch.setattr(rbms, "draw_binary", lambda p, seeds, out: out.copy_(noise.to(p.device) < p))
     parameters = []
     for device in ("cpu", "cuda"):
         rbm = StackedRbm(RbmSpec(40, 24, gaussian), 2, device).initialise(0, None if gaussian else data.mean((0, 1)))
-        for uniform in bits:
-            rbm.update(rbm.contrast(data.to(device), uniform.to(device)), rate=0.01, momentum=0.5)
+        for _ in range(5):
+            rbm.update(rbm.contrast(data.to(device), [0, 0]), rate=0.01, momentum=0.5)
         parameters.append(rbm.parameters.cpu())
     torch.testing.assert_close(parameters[1], parameters[0], atol=1e-3, rtol=1e-2)
+
+
+def test_contrastive_divergence_never_waits() -> None:
+    rbm = StackedRbm(RbmSpec(40, 24, True), 2, "cuda", torch.bfloat16).initialise(0)
+    data = torch.randn(2, 64, 40, device="cuda", dtype=torch.bfloat16)
+    rbm.update(rbm.contrast(data, [0, 1]), rate=0.01, momentum=0.5)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rbm.update(rbm.contrast(data, [2, 3]), rate=0.01, momentum=0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_samples_on_a_gpu_follow_from_their_seeds() -> None:
+    probabilities = torch.rand(2, 500, 64, device="cuda", dtype=torch.bfloat16)
+    both = draw_binary(probabilities, [7, 2**64 - 1], torch.empty_like(probabilities))
+    alone = draw_binary(probabilities[1:], [2**64 - 1], torch.empty_like(probabilities[1:]))
+    assert torch.equal(both[1], alone[0])
+    assert abs(float((both.float() - probabilities.float()).mean())) < 0.01
