@@ -10,6 +10,7 @@ that are there are not made again, so that a study goes on where it stopped; eve
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -88,7 +89,8 @@ def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
 def find(exp: Path, cell: Cell) -> Found:
     lines = [json.loads(line) for line in (exp / cell.name / "train.jsonl").read_text().splitlines()]
     held_out = [line for line in lines if line["kind"] == "held-out"]
-    wer = [float((exp / cell.name / f"decode_{of}" / "best_wer").read_text().split()[1]) for of in ("dev", "eval")]
+    scored = [exp / cell.name / f"decode_{of}" / "best_wer" for of in ("dev", "eval")]
+    wer = [float(path.read_text().split()[1]) if path.is_file() else math.nan for path in scored]
     course = [(line["frames"], line["loss"]) for line in held_out]
     return Found(course, 100 * held_out[-1]["accuracy"], *wer)
 
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--evaluate-frames", type=int, default=50_000, help="between evaluations on held-out data")
     parser.add_argument("--rbm-epochs", type=int, default=3)
     parser.add_argument("--seeds", default="1,2,3", help="(default: %(default)s)")
+    parser.add_argument("--decode", action=argparse.BooleanOptionalAction, default=True, help="for word error rates")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     for start, optimizer in itertools.product(STARTS, OPTIMIZERS):
         flag = f"--rate-{start}-{optimizer}"
@@ -145,7 +148,8 @@ def main() -> None:
             rate = getattr(args, f"rate_{cell.start}_{cell.optimizer.replace('-', '_')}")
             more = ["--pretrain", "rbm", "--rbm", f"study_rbm_{cell.seed}"] if cell.start == "rbm" else []
             jobs.append([
-                "--stage", "6", "--stop-stage", "7", "--dnn", cell.name, "--seed", str(cell.seed), *size, *more,
+                "--stage", "6", "--stop-stage", "7" if args.decode else "6",
+                "--dnn", cell.name, "--seed", str(cell.seed), *size, *more,
                 "--hidden-layers", str(cell.layers), "--nonlinearity", "sigmoid", "--optimizer", cell.optimizer,
                 "--learning-rate", f"{rate:g}", "--final-learning-rate", f"{rate / 10:g}",
                 "--epochs", str(args.epochs), "--systems", "dnn", "--evaluate-frames", str(args.evaluate_frames),
