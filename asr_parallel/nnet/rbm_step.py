@@ -62,45 +62,35 @@ def step_on_cpu(
         active: (R,) bool, see StackedRbm.update.
     """
     replicas, rows = len(visible), visible.shape[1] // 2
-    parts, moves, working = model.parts, model.moves, model.working
     struck, errors = torch.zeros(replicas, dtype=torch.bool), torch.zeros(replicas)
-    shift = shift_of(visible)
+    shift, momentum = shift_of(visible), np.float32(rates.momentum)
+    seen, probabilities = bits_of(visible), bits_of(hidden)
+    parameters, velocity = model.parts.flat.numpy(), model.moves.flat.numpy()
+    copy = None if model.working is None else bits_of(model.working.flat)
     for r in range(replicas):
         if active is not None and not active[r]:
             continue
-        sums = np.zeros((5, visible.shape[2]), dtype=np.float32)
-        seen = bits_of(visible[r])
-        _compare(seen[:rows], seen[rows:], shift, sums)
-        errors[r] = float(sums[4].sum(dtype=np.float64))
-        if model.guarded:
-            data, reconstruction = _deviation(sums[0], sums[2], rows), _deviation(sums[1], sums[3], rows)
-            if reconstruction > LARGEST_RATIO * data:
-                struck[r] = True
-                parts.flat[r] *= data / reconstruction
-                moves.flat[r].zero_()
-                model.rate_factor[r] *= RATE_AFTER_GUARD
-                if working is not None:
-                    working.flat[r].copy_(parts.flat[r])
-                continue
+        biases = np.zeros(hidden.shape[2] + visible.shape[2], dtype=np.float32)
+        errors[r], data, reconstruction = _compare(seen[r], shift, biases[hidden.shape[2] :])
+        if model.guarded and reconstruction > LARGEST_RATIO * data:
+            struck[r] = True
+            parameters[r] *= np.float32(data / reconstruction)
+            velocity[r] = 0
+            model.rate_factor[r] *= RATE_AFTER_GUARD
+            if model.working is not None:
+                model.working.flat[r].copy_(model.parts.flat[r])
+            continue
+        _add_rows(probabilities[r], shift, biases[: hidden.shape[2]])
         rate = rates.rate * float(model.rate_factor[r])
-        each, decay, momentum = np.float32(rate / rows), np.float32(rate * rates.l2), np.float32(rates.momentum)
-        weight, move = parts.weight[r], moves.weight[r]
-        if working is None:
+        each, decay = np.float32(rate / rows), np.float32(rate * rates.l2)
+        if copy is None:
+            move = model.moves.weight[r]
             torch.addmm(move, hidden[r].mT, visible[r], beta=rates.momentum, alpha=rate / rows, out=move)
-            _take(weight.numpy(), move.numpy(), decay)
+            _take(parameters[r], velocity[r], momentum, each, decay, biases, move.numel())
         else:
             assert gradient is not None
-            by, copy = torch.mm(hidden[r].mT, visible[r], out=gradient[0]), working.weight[r]
-            _take_low(weight.numpy(), move.numpy(), bits_of(by), momentum, each, decay, bits_of(copy))
-        difference = np.zeros(hidden.shape[2], dtype=np.float32)
-        _add_rows(bits_of(hidden[r]), shift, difference)
-        biases = [(p.hidden_bias, p.visible_bias) for p in (parts, moves)]
-        for bias, bias_move, sum_ in zip(*biases, (difference, sums[0] - sums[1]), strict=True):
-            bias_move[r].mul_(rates.momentum).add_(torch.from_numpy(sum_), alpha=rate / rows)
-            bias[r].add_(bias_move[r])
-        if working is not None:
-            working.hidden_bias[r].copy_(parts.hidden_bias[r])
-            working.visible_bias[r].copy_(parts.visible_bias[r])
+            by = bits_of(torch.mm(hidden[r].mT, visible[r], out=gradient[0])).reshape(-1)
+            _take_low(parameters[r], velocity[r], momentum, each, decay, by, biases, copy[r])
     return Step(struck, errors)
 
 
@@ -137,54 +127,82 @@ def step_elsewhere(
     return Step(struck, error_sum)
 
 
-def _deviation(sums: np.ndarray, squares: np.ndarray, rows: int) -> float:
-    """Sum of the dimensions' standard deviations, as Kaldi compares them."""
-    return float(np.sqrt(np.maximum(squares / rows - np.square(sums / rows), 0)).sum(dtype=np.float64))
-
-
 @numba.njit(cache=True, nogil=True)
-def _compare(data: np.ndarray, other: np.ndarray, shift: np.uint32, sums: np.ndarray) -> None:
-    """Add to `sums` (5, V), by column: data, other, their squares, and the squares of their difference."""
+def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tuple[float, float, float]:
+    """Data, the first half of the rows of `both` (2B, V), with their reconstruction, the other half.
+
+    Adds the sums over rows of data less reconstruction to `difference` (V,). Returns the sum of squared errors and, of
+    data and reconstruction, the dimensions' standard deviations added up, which are what Kaldi compares.
+    """
+    rows, dims = both.shape[0] // 2, both.shape[1]
+    sums = np.zeros((5, dims), dtype=np.float32)
     data_sum, other_sum, data_square, other_square, error = sums[0], sums[1], sums[2], sums[3], sums[4]
-    for i in range(data.shape[0]):
-        for k in range(data.shape[1]):
-            x = np.uint32(np.uint32(data[i, k]) << shift).view(np.float32)
-            y = np.uint32(np.uint32(other[i, k]) << shift).view(np.float32)
+    for i in range(rows):
+        data, other = both[i], both[rows + i]
+        for k in range(dims):
+            x = np.uint32(np.uint32(data[k]) << shift).view(np.float32)
+            y = np.uint32(np.uint32(other[k]) << shift).view(np.float32)
             data_sum[k] += x
             other_sum[k] += y
             data_square[k] += x * x
             other_square[k] += y * y
             error[k] += (x - y) * (x - y)
+    error_sum, data_deviation, other_deviation = 0.0, 0.0, 0.0
+    for k in range(dims):
+        difference[k] += data_sum[k] - other_sum[k]
+        error_sum += error[k]
+        data_deviation += np.sqrt(max(data_square[k] / rows - (data_sum[k] / rows) ** 2, 0.0))
+        other_deviation += np.sqrt(max(other_square[k] / rows - (other_sum[k] / rows) ** 2, 0.0))
+    return error_sum, data_deviation, other_deviation
 
 
 @numba.njit(cache=True, nogil=True)
 def _add_rows(x: np.ndarray, shift: np.uint32, sums: np.ndarray) -> None:
     for i in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            sums[k] += np.uint32(np.uint32(x[i, k]) << shift).view(np.float32)
+        row = x[i]
+        for k in range(len(row)):
+            sums[k] += np.uint32(np.uint32(row[k]) << shift).view(np.float32)
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(weight: np.ndarray, move: np.ndarray, decay: np.float32) -> None:
-    for i in range(weight.shape[0]):
-        for k in range(weight.shape[1]):
-            move[i, k] -= decay * weight[i, k]
-            weight[i, k] += move[i, k]
+def _take(
+    parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
+    biases: np.ndarray, weights: int,
+) -> None:  # fmt: skip
+    """The first `weights` numbers of velocity have momentum and gradient already; `biases` is the gradient of those."""
+    for k in range(weights):
+        velocity[k] -= decay * parameters[k]
+        parameters[k] += velocity[k]
+    for k in range(len(biases)):
+        velocity[weights + k] = momentum * velocity[weights + k] + each * biases[k]
+        parameters[weights + k] += velocity[weights + k]
 
 
 @numba.njit(cache=True, nogil=True)
 def _take_low(
-    weight: np.ndarray, move: np.ndarray, gradient: np.ndarray, momentum: np.float32, each: np.float32,
-    decay: np.float32, working: np.ndarray,
+    parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
+    gradient: np.ndarray, biases: np.ndarray, copy: np.ndarray,
 ) -> None:  # fmt: skip
-    """The gradient is in bfloat16, and so is the copy of the weights, rounded to nearest even."""
-    for i in range(weight.shape[0]):
-        for k in range(weight.shape[1]):
-            by = np.uint32(np.uint32(gradient[i, k]) << np.uint32(16)).view(np.float32)
-            step = momentum * move[i, k] + each * by - decay * weight[i, k]
-            new = weight[i, k] + step
-            move[i, k] = step
-            weight[i, k] = new
-            bits = np.float32(new).view(np.uint32)
-            odd = (bits >> np.uint32(16)) & np.uint32(1)
-            working[i, k] = np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+    """The weights' gradient and the copy of all parameters are bits of bfloat16."""
+    weights = len(gradient)
+    for k in range(weights):
+        by = np.uint32(np.uint32(gradient[k]) << np.uint32(16)).view(np.float32)
+        step = momentum * velocity[k] + each * by - decay * parameters[k]
+        new = parameters[k] + step
+        velocity[k] = step
+        parameters[k] = new
+        copy[k] = _rounded(new)
+    for k in range(len(biases)):
+        step = momentum * velocity[weights + k] + each * biases[k]
+        new = parameters[weights + k] + step
+        velocity[weights + k] = step
+        parameters[weights + k] = new
+        copy[weights + k] = _rounded(new)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _rounded(x: np.float32) -> np.uint16:
+    """To the nearest bfloat16, to an even one from the middle."""
+    bits = np.float32(x).view(np.uint32)
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))

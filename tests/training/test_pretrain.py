@@ -10,6 +10,7 @@ import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.transport import Alone
+from asr_parallel.training import pretrain_options
 from asr_parallel.training.normalised import check_normalised
 from asr_parallel.training.pretrain import LayerTrainer, Stack
 from asr_parallel.training.pretrain_options import PretrainOptions
@@ -115,6 +116,22 @@ def test_momentum_follows_kaldis_ramp() -> None:
     assert [correct.momentum(f) for f in (0, 499_999, 10_000_000, 10**9)] == pytest.approx([0.5, 0.5, 0.7, 0.9])
     assert [as_kaldi.momentum(f) for f in (0, 100, 10**9)] == pytest.approx([0.5, 0.9, 0.9])
     assert as_kaldi.scheduled_momentum(100) == 0.5  # the rate follows the ramp all the same
+
+
+def test_rate_comes_back_after_the_first_minibatch_and_with_every_step_of_the_momentum(
+    store: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the ramp has ended, here after the first of its steps of three minibatches."""
+    monkeypatch.setattr(pretrain_options, "MOMENTUM_STEP_FRAMES", 96)
+    monkeypatch.setattr(pretrain_options, "MOMENTUM_STEPS", 1)
+    trainer = LayerTrainer(store, options(), Stack([]), tmp_path)
+    restored = []
+    for spliced, _ in trainer.batches.epoch(0):
+        trainer.rbm.rate_factor.fill_(0.5)
+        trainer._step(spliced)
+        if trainer.rbm.rate_factor.item() == 1:
+            restored.append(trainer.minibatch)
+    assert restored[:4] == [1, 3, 6, 9]
 
 
 def test_features_that_are_not_normalised_are_refused(store: FrameStore) -> None:
