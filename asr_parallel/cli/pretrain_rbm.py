@@ -12,9 +12,8 @@ REPORT_FRAMES, CHECKPOINT_FRAMES = 50_000, 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.parallel.algorithms import ALGORITHMS
     from asr_parallel.training.precision import PRECISIONS
-    from asr_parallel.training.pretrain_options import PretrainOptions
+    from asr_parallel.training.pretrain_options import ALGORITHMS, PretrainOptions
 
     default = PretrainOptions()
 

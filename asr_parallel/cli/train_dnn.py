@@ -8,12 +8,12 @@ from pathlib import Path
 from asr_parallel.cli.processes import add_arguments as add_process_arguments
 from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
+from asr_parallel.cli.workers import add_arguments as add_worker_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.spec import NONLINEARITIES
-    from asr_parallel.parallel.algorithms import ALGORITHMS
     from asr_parallel.training.options import PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.precision import PRECISIONS
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
@@ -45,25 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     how = parser.add_argument_group("optimiser; gradients are summed over frames, so learning rates are per frame")
     choice(how, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
-    number(how, "momentum", "of --optimizer momentum", float)
+    number(how, "momentum", "of --optimizer momentum and nesterov", float)
     number(how, "minibatch", "frames")
     number(how, "max_change", "largest change of a hidden layer by a minibatch (ng-sgd: 0.75, else none)", float)
     number(how, "max_change_output", "of the output layer (ng-sgd: 1.5, else none)", float)
     number(how, "max_param_change", "of all layers together (ng-sgd: 2.0, else none)", float)
 
     course = parser.add_argument_group("schedule")
-    choice(course, "schedule", SCHEDULES, "course of the learning rate")
+    course.add_argument(
+        "--schedule", choices=SCHEDULES, help="of the learning rate (default: exponential; colearn: cyclical)"
+    )
     number(course, "learning_rate", "at first, effective (default: by optimizer and nonlinearity)", float)
     number(course, "final_learning_rate", "exponential, cyclical (default: a tenth of the first)", float)
     number(course, "epochs", "passes over the data; newbob: at most")
     number(course, "halve_from", "newbob: halve from this epoch on at the latest")
-    number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch)")
+    number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch; colearn: a round)")
 
-    workers = parser.add_argument_group("workers; the result depends on their number, not on that of processes")
-    number(workers, "workers", "models that train on a share of the data each")
-    choice(workers, "algorithm", ALGORITHMS, "what they do to each other's models")
-    number(workers, "period", "minibatches of a worker between two synchronizations (default: the algorithm's)")
-    choice(workers, "share_by", ("utterance", "speaker"), "what a worker gets whole")
+    add_worker_arguments(parser, default)
 
     data = parser.add_argument_group("data")
     number(data, "held_out", "share held out for cross-validation", float)
@@ -105,6 +103,8 @@ def run(args: argparse.Namespace) -> None:
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
+    if args.sites is not None:
+        inputs["sites"] = Path(args.sites)
     work = working_path(args.out)
 
     with joined(args, args.out) as transport:

@@ -5,14 +5,14 @@ constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc. Th
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.fisher import FisherEstimate, Update
+from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.sums import sums_of_squares
 
 NUM_INITIAL_UPDATES = 10  # calls after the first that always update, whatever the period; Kaldi, Updating()
@@ -104,7 +104,7 @@ class OnlineNaturalGradient(FisherEstimate):
         self.t = int(state["t"])
         self._thin.clear()
 
-    def _check(self, xs: Sequence[Tensor]) -> None:
+    def _check(self, xs: Sequence[Tensor], least: int) -> None:
         replicas, columns = len(self.W), self.dim - self.with_one
         found = sum(len(x) for x in xs)
         for x in xs:
@@ -112,7 +112,7 @@ class OnlineNaturalGradient(FisherEstimate):
                 x.dim() != 3
                 or found != replicas
                 or x.shape[1] != xs[0].shape[1]
-                or x.shape[1] < 1
+                or x.shape[1] < least
                 or x.shape[2] != columns
             ):
                 raise ValueError(
@@ -136,15 +136,15 @@ class OnlineNaturalGradient(FisherEstimate):
         ends = list(accumulate(len(x) for x in xs))
         return [(x, slice(end - len(x), end)) for x, end in zip(xs, ends, strict=True)]
 
-    def _examine(self, xs: Sequence[Tensor], squares: Tensor) -> Update:
-        """The update that a minibatch calls for; the xs are left alone."""
+    def _examine(self, xs: Sequence[Tensor]) -> Tensor:
+        """J of a minibatch; the xs are left alone."""
         J = torch.empty_like(self.W)
         for x, part in self._parts(xs):
             self.correlate(x, self.project(x, part), out=J[part])
-        return self.toward(J, squares, xs[0].shape[1])
+        return J
 
-    def _process(self, xs: Sequence[Tensor], squares: Tensor) -> tuple[list[Tensor | None], Update | None]:
-        """Make every x its y; what is left of the appended ones, and the update called for if it is time for one."""
+    def _process(self, xs: Sequence[Tensor]) -> tuple[list[Tensor | None], Tensor | None]:
+        """Make every x its y; what is left of the appended ones, and J if it is time for an update."""
         J = torch.empty_like(self.W) if self._updating() else None
         self.t += 1
         ones = []
@@ -153,50 +153,70 @@ class OnlineNaturalGradient(FisherEstimate):
             if J is not None:
                 self.correlate(x, H, out=J[part])
             ones.append(self.subtract(x, H, part))
-        return ones, None if J is None else self.toward(J, squares, xs[0].shape[1])
+        return ones, J
 
 
 def precondition_together(
-    preconditioners: Sequence[OnlineNaturalGradient], inputs: Sequence[Sequence[Tensor]]
+    preconditioners: Sequence[OnlineNaturalGradient],
+    inputs: Sequence[Sequence[Tensor]],
+    add: Callable[[Tensor], None] | None = None,
+    rows: int | None = None,
 ) -> list[list[Preconditioned]]:
     """What each makes of its inputs, in their memory, with one batched eigen-decomposition for each rank.
 
     Args:
         inputs: for each preconditioner the minibatches of its estimates, in their order: tensors (R, N, columns) of one
             type whose R add up to its `replicas`. They are overwritten.
+        add: replaces a tensor of sums over rows by their sum over all processes, where the rows of a minibatch are in
+            several; estimates and scales are then the same in all of them, those of the whole minibatch.
+        rows: of all processes, with `add`. A process may have none.
     """
     for own, xs in zip(preconditioners, inputs, strict=True):
-        own._check(xs)
+        own._check(xs, 0 if add else 1)
     everything = [x for xs in inputs for x in xs]
     sizes = [len(own.rho) for own in preconditioners]
+    own_rows = everything[0].shape[1]
+    rows = rows or own_rows
     before = sums_of_squares([(x,) for x in everything])
-    squares = before.split(sizes)
-    for own, xs, of_xs in zip(preconditioners, inputs, squares, strict=True):
+    for own, of_xs in zip(preconditioners, before.split(sizes), strict=True):
         if own.with_one:
-            of_xs += xs[0].shape[1]
+            of_xs += own_rows
+    if add is not None:
+        add(before)
+    squares = before.split(sizes)
 
     tasks = list(zip(preconditioners, inputs, squares, strict=True))
     for turn in range(INITIAL_PASSES):
-        due = [task for task in tasks if turn < task[0]._initial_passes(task[1][0].shape[1])]
-        _update([(own, own._examine(xs, of_xs)) for own, xs, of_xs in due])
-    ones, updates = [], []
+        due = [task for task in tasks if turn < task[0]._initial_passes(rows)]
+        _update([(own, own._examine(xs), of_xs) for own, xs, of_xs in due], rows, add)
+    ones, moving = [], []
     for own, xs, of_xs in tasks:
-        of_one, update = own._process(xs, of_xs)
+        of_one, J = own._process(xs)
         ones += of_one
-        if update is not None:
-            updates.append((own, update))
-    _update(updates)
+        if J is not None:
+            moving.append((own, J, of_xs))
+    _update(moving, rows, add)
 
     after = sums_of_squares([(x,) if one is None else (x, one) for x, one in zip(everything, ones, strict=True)])
+    if add is not None:
+        add(after)
     scales = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt()).split([len(x) for x in everything])
     done = iter([Preconditioned(*of_x) for of_x in zip(everything, ones, scales, strict=True)])
     return [list(islice(done, len(xs))) for xs in inputs]
 
 
-def _update(updates: Sequence[tuple[OnlineNaturalGradient, Update]]) -> None:
+def _update(
+    moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor]], rows: int, add: Callable[[Tensor], None] | None
+) -> None:
+    """Move estimates by their J and sums of squares of a minibatch of so many rows."""
+    if add is not None and moving:
+        together = torch.cat([J.flatten() for _, J, _ in moving])
+        add(together)
+        for (_, J, _), of_all in zip(moving, together.split([J.numel() for _, J, _ in moving]), strict=True):
+            J.copy_(of_all.view_as(J))
     by_rank = defaultdict(list)
-    for preconditioner, update in updates:
-        by_rank[preconditioner.rank].append((preconditioner, update))
+    for preconditioner, J, squares in moving:
+        by_rank[preconditioner.rank].append((preconditioner, preconditioner.toward(J, squares, rows)))
     for group in by_rank.values():
         c, U = torch.linalg.eigh(torch.cat([update.Z for _, update in group]))
         sizes = [len(update.Z) for _, update in group]

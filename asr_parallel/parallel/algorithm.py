@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.parallel.mean import SUMS, Mean, Pending
+from asr_parallel.parallel.meeting import Meeting, Weighing
 from asr_parallel.parallel.team import Team
-
-FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
 
 
 class Replicas(Protocol):
@@ -26,72 +26,156 @@ class Replicas(Protocol):
 class Algorithm:
     """A way to train together. Everything is called by all processes alike.
 
-    period: minibatches of a worker between two synchronizations (the averaging period, tau); None: never.
-    exact: whether means are formed in fixed point, twice the bytes, and so come out the same, bit for bit, in any
-        number of processes. For models with sampling in them, where a rounding error may turn a unit over.
+    meets: whether workers have models of their own that meet.
+    merged: whether all workers of a process share one model, as they would be equal at all times.
+    apart: whether the model they stand for is another than the workers', even of a single one.
+    round_epochs: epochs until the next meeting, where rounds are made of whole ones.
     """
 
-    def __init__(self, period: int | None, exact: bool = False) -> None:
-        """ValueError: a period below 1."""
+    meets = True
+    merged = False
+    apart = False
+    round_epochs: int | None = None
+
+    def __init__(
+        self, period: int | None, weighing: Weighing | None = None, wire: str = "float32", overlap: bool = False
+    ) -> None:
+        """Args:
+            wire: see Mean.
+            overlap: workers train on while a mean is formed, and take it in at the next meeting, one round late, with
+                what they have learnt since.
+
+        Raises:
+            ValueError: a period below 1; overlap with a wire that needs a point all workers are near.
+        """
+        if overlap and wire in SUMS:
+            raise ValueError(f"overlap goes with wire float32, not {wire}")
         if period is not None and period < 1:
             raise ValueError(f"averaging period {period}: expected at least 1 minibatch")
-        self.period, self.exact = period, exact
+        self._period, self.weighing, self.wire, self.overlap = period, weighing or Weighing(), wire, overlap
+        self._pending: Pending | None = None
 
-    def rate_factor(self, num_workers: int) -> int:
-        """By what a worker's learning rate is above the effective one."""
-        return 1
+    @property
+    def period(self) -> int | None:
+        """Minibatches of a worker from one synchronization to the next (the averaging period, tau); None: never."""
+        return self._period
 
-    def start(self, replicas: Replicas, team: Team) -> None:
-        """Take the models as they are before the first minibatch, equal in all workers."""
-        self.team = team
+    def rate_factor(self, num_workers: int) -> float:
+        """By what a worker's learning rate is above the effective one, unless the user says."""
+        return 1.0
 
-    def synchronize(self, replicas: Replicas, frames: np.ndarray) -> None:
-        """Let the workers' models meet.
+    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
+        """Take the models as they are before the first minibatch, equal in all workers.
+
+        Raises:
+            ValueError: constants that this number of workers forbids.
+        """
+        self.team, parameters = team, replicas.parameters
+        self._mean = Mean(team, self.wire, parameters)
+        # What all know the workers went on from, and are not far from when they meet next
+        self._around = parameters[0].clone() if self.wire in SUMS else None
+        if self.overlap:
+            self._offered = torch.zeros_like(parameters)
+            self._met = torch.zeros(3 * team.num_workers + 2, dtype=torch.float64)  # the meeting of the pending sum
+            self._total = torch.zeros_like(parameters[0])
+
+    def weights(self, meeting: Meeting) -> np.ndarray:
+        """(K,) how much each counts in the mean; not all 0."""
+        return self.weighing.weights(meeting)
+
+    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
+        """Where workers go on from: (P,) all from there, or (R, P).
 
         Args:
-            frames: (K,) each of all workers has trained on since the last time; 0 for one that has run out of data.
+            mean: (P,) of all workers' models, for the algorithm to keep.
+            offered: (R, P) the models of which it is.
         """
         raise NotImplementedError
 
-    def consensus(self, replicas: Replicas) -> Tensor:
-        """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed."""
-        return mean(self.team, replicas.parameters, np.ones(self.team.num_workers), self.exact)
+    def synchronize(self, replicas: Replicas, meeting: Meeting) -> None:
+        """Let the workers' models meet."""
+        parameters, weights = replicas.parameters, self.weights(meeting)
+        if self.overlap:
+            self._take_in(parameters, meeting)
+            self._offered.copy_(parameters)
+            self._met.copy_(_packed(meeting))
+            self._pending = self._mean.start(parameters, weights)
+            self._total = self._pending.total
+        else:
+            onward = self.merge(self._mean.of(parameters, weights, self._around), parameters, meeting)
+            parameters.copy_(onward)
+            if self._around is not None:
+                self._around.copy_(self.known(onward))
+        replicas.parameters_changed()
 
-    def finish(self, replicas: Replicas) -> Tensor:
-        """(P,) the final model."""
-        return self.consensus(replicas)
+    def known(self, onward: Tensor) -> Tensor:
+        """(P,) a point that all processes know and workers are near, from what merge returned."""
+        return onward
+
+    def _take_in(self, parameters: Tensor, meeting: Meeting) -> None:
+        """The mean of the last meeting; a worker left out in this one takes it as it is."""
+        met = _unpacked(self._met)
+        if not met.kept.any():
+            return
+        mean = self._mean.finish(self._pending) if self._pending is not None else self._total.clone()
+        self._pending = None
+        onward = self.merge(mean, self._offered, met)
+        lost = torch.tensor((~met.kept | ~meeting.kept)[list(self.team.own)], device=parameters.device)[:, None]
+        moved = torch.where(lost, 0.0, parameters - self._offered)
+        torch.add(onward, moved, out=parameters)
+
+    def settle(self, replicas: Replicas) -> None:
+        """Take in what is still under way, at the end."""
+        if self.overlap:
+            met = _unpacked(self._met)
+            if met.kept.any():
+                self._take_in(replicas.parameters, met)
+                self._met.zero_()
+                replicas.parameters_changed()
+
+    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+        """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed.
+
+        Args:
+            kept: (K,) bool, whose models are finite.
+        """
+        weights = kept.astype(float)
+        if self.team.num_workers == 1:
+            return replicas.parameters[0]
+        wire = "exact" if self.wire == "exact" else "float32"
+        return Mean(self.team, wire, replicas.parameters).of(replicas.parameters, weights)
+
+    @property
+    def bytes_per_worker(self) -> int:
+        """Of the messages of one worker so far, as if each were a process of its own."""
+        return self._mean.bytes_per_worker
 
     def shared_state(self) -> Mapping[str, Tensor]:
         """All state that is the same in every process, by name; no copies."""
-        return {}
+        state = {} if self._around is None else {"around": self._around}
+        if self.overlap:
+            if self._pending is not None:
+                self._pending.wait()
+                self._pending.wait = _done
+            state |= {"met": self._met, "total": self._total}
+        return state
 
     def worker_state(self) -> Mapping[str, Tensor]:
         """All state of single workers, (R, ...) each, by name; no copies."""
-        return {}
+        state = {} if self._mean.residual is None else {"residual": self._mean.residual}
+        return {**state, "offered": self._offered} if self.overlap else state
 
 
-def mean(team: Team, values: Tensor, weights: np.ndarray, exact: bool = False) -> Tensor:
-    """(P,) weighted mean over all workers, the same bits in every process.
+def _done() -> None:
+    pass
 
-    Args:
-        values: (R, P) of this process's workers.
-        weights: (K,) of all workers, not negative, not all 0.
-        exact: sum integers, which rounds nothing; the mean is right to FIXED_POINT, and NaN from LARGEST on.
-    """
-    assert len(weights) == team.num_workers and weights.sum() > 0
-    if team.num_workers == 1:
-        return values[0]
-    own = (weights / weights.sum())[team.own.start : team.own.stop]
-    if exact:
-        fixed = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
-        for value, weight in zip(values, own.tolist(), strict=True):
-            fixed[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
-            fixed[-1] += (~(value.abs() < LARGEST)).sum()
-        team.transport.sum(fixed)
-        result = (fixed[:-1].double() * FIXED_POINT).to(values.dtype)
-        return result.masked_fill(fixed[-1] > 0, torch.nan)
-    total = torch.zeros_like(values[0])
-    for value, weight in zip(values, own.tolist(), strict=True):
-        total.add_(value, alpha=weight)
-    team.transport.sum(total)
-    return total
+
+def _packed(meeting: Meeting) -> Tensor:
+    parts = (meeting.frames, meeting.loss, meeting.kept, [meeting.rate, meeting.number])
+    return torch.from_numpy(np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]))
+
+
+def _unpacked(packed: Tensor) -> Meeting:
+    values = packed.numpy()
+    frames, loss, kept = values[:-2].reshape(3, -1)
+    return Meeting(frames.astype(np.int64), loss.copy(), kept > 0, float(values[-2]), int(values[-1]))

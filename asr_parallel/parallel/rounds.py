@@ -1,36 +1,203 @@
-"""When workers meet: the count of minibatches and frames between two synchronizations."""
+"""When workers meet, who is of use there, and what happens to what is theirs beside the models."""
 
-from typing import Any
+import time
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.mean import Mean
+from asr_parallel.parallel.meeting import DROP_WORSE, Meeting, keep
+from asr_parallel.parallel.team import Team
+from asr_parallel.record.log import logger
+
+
+class Optimizing(Protocol):
+    """What meetings may touch of an optimiser."""
+
+    def moments(self) -> list[Tensor]:
+        """State that has a mean, (R, ...) each: velocities, moving averages of gradients."""
+
+    def forget(self) -> None:
+        """Start anew, as if no minibatch had been seen."""
+
+    def settle(self, ahead: bool) -> None:
+        """Put parameters where models are compared (False), or back where gradients are taken (True)."""
 
 
 class Rounds:
-    """Calls an algorithm every `period` minibatches of a worker, whatever epochs and checkpoints lie between."""
+    """Calls an algorithm every `period` minibatches of a worker, whatever epochs and checkpoints lie between.
 
-    def __init__(self, algorithm: Algorithm, num_workers: int) -> None:
-        self.algorithm = algorithm
-        self._minibatches = 0  # since the last synchronization
-        self._frames = np.zeros(num_workers, dtype=np.int64)
+    Before the models meet, the workers' losses and whether their models are finite do: who is of no use is left out.
 
-    def trained(self, replicas: Replicas, frames: np.ndarray) -> bool:
-        """Every worker has had its turn, with (K,) frames. Returns whether they have met after it."""
+    meet: whether workers ever do.
+    left_out: (K,) int64, how often each was.
+    waited_seconds: of this process, until the last of the others had come to a meeting.
+    moved_seconds: of this process, spent in meetings otherwise: on means and on what algorithms do with them.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        team: Team,
+        replicas: Replicas,
+        drop_worse: float = DROP_WORSE,
+        optimizer: Optimizing | None = None,
+        optimizer_state: str = "keep",
+        ema: float = 0.0,
+    ) -> None:
+        """Args:
+        drop_worse: nats a frame; a worker whose loss is above the best one by more is left out.
+        optimizer, optimizer_state: of which the state is kept, averaged or reset at a meeting.
+        ema: part that a moving average of the synchronized model keeps of itself (Tian et al., "Exponential moving
+            average model in parallel speech recognition training", 2017); it is the final model and never goes back to
+            the workers. 0: the synchronized model itself.
+        """
+        self.algorithm, self.team, self.drop_worse, self.ema = algorithm, team, drop_worse, ema
+        several = team.num_workers > 1 or algorithm.apart or algorithm.round_epochs is not None
+        self.meet = algorithm.meets and algorithm.period is not None and several
+        self._optimizer, self._optimizer_state = optimizer, optimizer_state
+        self._minibatches = self._number = 0  # since the last meeting; meetings so far
+        self._frames = np.zeros(team.num_workers, dtype=np.int64)
+        self._loss = torch.zeros(len(team.own), dtype=torch.float64, device=replicas.parameters.device)
+        self._rate = 0.0
+        self._averaged = replicas.parameters[0].clone() if ema else None
+        self.left_out = np.zeros(team.num_workers, dtype=np.int64)
+        self.waited_seconds = self.moved_seconds = 0.0
+
+    @property
+    def meetings(self) -> int:
+        """So far."""
+        return self._number
+
+    def trained(
+        self, replicas: Replicas, frames: np.ndarray, loss_sums: Tensor | None = None, rate: float = 0.0
+    ) -> bool:
+        """Every worker has had its turn. Returns whether they have met after it.
+
+        Args:
+            frames: (K,) that each has trained on.
+            loss_sums: (R,) of this process's workers, summed over their frames; None: no loss to compare.
+            rate: learning rate per frame.
+
+        Raises:
+            ValueError: no worker's model is of use; the training has diverged.
+        """
+        if not self.meet:
+            if self._averaged is not None:
+                self._averaged.lerp_(replicas.parameters[0], 1 - self.ema)
+            return False
         self._minibatches += 1
         self._frames += frames
+        if loss_sums is not None:
+            idle = torch.from_numpy(frames[list(self.team.own)] == 0).to(self._loss.device)
+            self._loss += loss_sums.double().masked_fill(idle, 0.0)
+        self._rate = rate
         if self._minibatches != self.algorithm.period:
             return False
-        self.algorithm.synchronize(replicas, self._frames)
-        self._minibatches = 0
-        self._frames[:] = 0
+        self._meet(replicas)
         return True
 
+    def model(self, replicas: Replicas) -> Tensor:
+        """(P,) the model to be judged and delivered, as of now, for the caller to read."""
+        if self._averaged is not None:
+            return self._averaged
+        sound = np.ones(self.team.num_workers, dtype=bool)
+        if self.algorithm.meets and self.team.num_workers > 1:
+            _, sound = self._exchange(replicas)
+        return self.algorithm.consensus(replicas, sound if sound.any() else ~sound)
+
+    def finish(self, replicas: Replicas) -> Tensor:
+        """(P,) the final model, with what workers have learnt since the last meeting."""
+        if self.meet:
+            if self._minibatches:
+                self._meet(replicas)
+            self.algorithm.settle(replicas)
+        return self.model(replicas)
+
+    def _meet(self, replicas: Replicas) -> None:
+        if self._optimizer is not None:
+            self._optimizer.settle(ahead=False)
+        began = time.monotonic()
+        losses, sound = self._exchange(replicas)
+        came = time.monotonic()
+        self.waited_seconds += came - began
+        loss = np.divide(losses, self._frames, out=np.full(len(losses), np.nan), where=self._frames > 0)
+        kept = keep(self._frames, loss, sound, self.drop_worse)
+        self._tell(loss, kept)
+        self.left_out += ~kept
+        self.algorithm.synchronize(replicas, Meeting(self._frames.copy(), loss, kept, self._rate, self._number))
+        self._settle_state(replicas)
+        if self._averaged is not None:
+            consensus = self.algorithm.consensus(replicas, np.ones_like(kept))
+            self._averaged.lerp_(consensus, 1 - self.ema)
+        self._number += 1
+        self._minibatches = 0
+        self._frames[:] = 0
+        self._loss.zero_()
+        self.moved_seconds += time.monotonic() - came
+
+    def _exchange(self, replicas: Replicas) -> tuple[np.ndarray, np.ndarray]:
+        """(K,) of all workers: loss summed since the last meeting, and whether the model is finite."""
+        own = list(self.team.own)
+        sums = torch.zeros(2, self.team.num_workers, dtype=torch.float64, device=self._loss.device)
+        sums[0, own] = self._loss.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
+        # A sum may overflow where no number has; such a model is of no use either
+        sums[1, own] = replicas.parameters.sum(dim=1).isfinite().double()
+        self.team.transport.sum(sums)
+        losses, sound = sums.cpu().numpy()
+        return losses, sound > 0
+
+    def _tell(self, loss: np.ndarray, kept: np.ndarray) -> None:
+        if not kept.any():
+            raise ValueError(
+                f"training diverged: at meeting {self._number + 1} no worker's model is of use (loss"
+                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {self._rate:.3g} per frame; try a"
+                " lower one"
+            )
+        best = np.nanmin(loss[kept]) if np.isfinite(loss[kept]).any() else np.nan
+        for worker in np.flatnonzero(~kept):
+            logger.warning(
+                "meeting %d: worker %d left out: loss %.4g a frame, the best %.4g",
+                self._number + 1, worker, loss[worker], best,
+            )  # fmt: skip
+
+    def _settle_state(self, replicas: Replicas) -> None:
+        if self._optimizer is None:
+            return
+        if self._optimizer_state == "reset":
+            self._optimizer.forget()
+        elif self._optimizer_state == "average":
+            weights = np.ones(self.team.num_workers)
+            for tensor in self._optimizer.moments():
+                flat = tensor.flatten(1)
+                flat.copy_(Mean(self.team, "float32", flat).of(flat, weights))
+        self._optimizer.settle(ahead=True)
+
     def state(self) -> dict[str, Any]:
-        """JSON values for `restore`."""
-        return {"minibatches": self._minibatches, "frames": self._frames.tolist()}
+        """JSON values for `restore`. Called by all processes alike."""
+        loss = torch.zeros(self.team.num_workers, dtype=torch.float64, device=self._loss.device)
+        loss[list(self.team.own)] = self._loss
+        self.team.transport.sum(loss)
+        return {
+            "minibatches": self._minibatches,
+            "meetings": self._number,
+            "frames": self._frames.tolist(),
+            "loss": [str(of_one) for of_one in loss.tolist()],  # NaN is no JSON
+            "left_out": self.left_out.tolist(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self._minibatches = state["minibatches"]
+        self._minibatches, self._number = state["minibatches"], state["meetings"]
         self._frames[:] = state["frames"]
+        self.left_out[:] = state["left_out"]
+        losses = torch.tensor([float(text) for text in state["loss"]], dtype=torch.float64)
+        self._loss.copy_(losses[list(self.team.own)])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State that is the same in every process, the algorithm's too, by name; no copies."""
+        own = {} if self._averaged is None else {"ema": self._averaged}
+        return {**self.algorithm.shared_state(), **own}

@@ -1,5 +1,6 @@
 """K logical workers, dealt to the processes of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from asr_parallel.parallel.transport import Alone, Transport
@@ -11,10 +12,13 @@ class Team:
 
     What a worker does follows from its number and never from its process, so K = 4 gives the same model in 1, 2 and 4
     processes.
+
+    dealt: the numbers of each process's workers, where they are not dealt like that.
     """
 
     num_workers: int = 1
     transport: Transport = field(default_factory=Alone)
+    dealt: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         """ValueError when there are fewer workers than processes."""
@@ -23,13 +27,15 @@ class Team:
                 f"{self.num_workers} workers in {self.transport.size} processes: expected at least one each"
             )
 
-    def of(self, rank: int) -> range:
+    def of(self, rank: int) -> Sequence[int]:
         """Numbers of the workers of a process."""
+        if self.dealt is not None:
+            return self.dealt[rank]
         size = self.transport.size
         return range(rank * self.num_workers // size, (rank + 1) * self.num_workers // size)
 
     @property
-    def own(self) -> range:
+    def own(self) -> Sequence[int]:
         """Numbers of this process's workers."""
         return self.of(self.transport.rank)
 

@@ -6,7 +6,7 @@ Every call here is collective: all processes of a run make the same calls in the
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,18 +36,24 @@ class Transport(ABC):
     """The processes of a run.
 
     rank, size: this process's number from 0, and how many there are.
-    bytes_sent: what this process has given to `sum`, in bytes.
-    waited_seconds: spent in `sum`.
+    bytes_given: what this process has given to sums and the like; a ring sends 2 (size - 1) / size times as many.
     """
 
     rank: int = 0
     size: int = 1
-    bytes_sent: int = 0
-    waited_seconds: float = 0.0
+    bytes_given: int = 0
 
-    @abstractmethod
     def sum(self, tensor: Tensor) -> None:
         """Replace a contiguous tensor by its sum over all processes, the same bits in each."""
+        self.start_sum(tensor)()
+
+    @abstractmethod
+    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin what `sum` does. Returns what waits for its end, to be called once, before the tensor is looked at."""
+
+    @abstractmethod
+    def largest(self, tensor: Tensor) -> None:
+        """Replace a contiguous tensor by the largest, element by element, of all processes'."""
 
     @abstractmethod
     def gather(self, value: Any) -> list[Any]:
@@ -73,7 +79,10 @@ class Transport(ABC):
 class Alone(Transport):
     """No other process."""
 
-    def sum(self, tensor: Tensor) -> None:
+    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+        return _nothing
+
+    def largest(self, tensor: Tensor) -> None:
         pass
 
     def gather(self, value: Any) -> list[Any]:
@@ -112,15 +121,27 @@ class Distributed(Transport):
         except RuntimeError as error:
             raise LostError(f"rank {rank}: not all of {size} processes came within {timeout:g} s: {error}") from error
 
-    def sum(self, tensor: Tensor) -> None:
+    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+        return self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def largest(self, tensor: Tensor) -> None:
+        self._reduce(tensor, dist.ReduceOp.MAX)()
+
+    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Callable[[], None]:
         assert tensor.is_contiguous()
-        began = time.monotonic()
         try:
-            dist.all_reduce(tensor)
+            work = dist.all_reduce(tensor, operation, async_op=True)
         except RuntimeError as error:
             raise self._lost(error) from error
-        self.waited_seconds += time.monotonic() - began
-        self.bytes_sent += tensor.numel() * tensor.element_size()
+        self.bytes_given += tensor.numel() * tensor.element_size()
+
+        def wait() -> None:
+            try:
+                work.wait()
+            except RuntimeError as error:
+                raise self._lost(error) from error
+
+        return wait
 
     def gather(self, value: Any) -> list[Any]:
         self._turn += 1
@@ -174,3 +195,7 @@ class Distributed(Transport):
             ranks = "0, which kept the store of the run,"
         what = f"rank {ranks} of {self.size} lost" if ranks else f"no answer within {seconds or self._timeout:g} s"
         return LostError(f"rank {self.rank}: {what} ({' '.join(str(error).split())[:200]})")
+
+
+def _nothing() -> None:
+    pass

@@ -4,7 +4,6 @@ What a worker sees follows from (seed, worker, epoch, minibatch) alone: not from
 workers beside it, from the device, or from what was trained before. A resumed epoch skips without reading anything.
 """
 
-import heapq
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,20 +15,11 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.team import Team
 from asr_parallel.training.channel import DrawnVariation, Variation, stacked
 from asr_parallel.training.loaders import make_loader
+from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
 
 AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
-ORDER, VARIATION, SHARES = 0, 1, 2  # keep apart what the same counters are used for
-
-
-def counted_seed(seed: int, *counters: int) -> np.random.SeedSequence:
-    """Seed of the random numbers with these counters: numpy's SeedSequence of `seed`, the counters its spawn key.
-
-    It hashes all of them, so that neighbouring counters give unrelated streams.
-    """
-    return np.random.SeedSequence(seed, spawn_key=counters)
 
 
 class Minibatches:
@@ -155,64 +145,3 @@ class Minibatches:
             generator.manual_seed(int(mixed[0]))
             each.append(self._variation.draw(self._minibatch, self._frame_dim, generator))
         return stacked(each)
-
-
-def cut_shares(
-    store: FrameStore, utterances: np.ndarray, num_workers: int, by: str = "utterance", seed: int = 0
-) -> list[np.ndarray]:
-    """Cut utterances into one share for each worker, nearly equal in frames: the longest first to the smallest share.
-
-    Args:
-        utterances: numbers into the store's ids.
-        by: what stays together, "utterance" (with its perturbed copies) or "speaker" (all the source speaker said).
-        seed: decides between equally long ones, and which worker gets which share.
-
-    Returns:
-        The utterances of each share, in the store's order; FrameStore.rows_of makes rows of them.
-
-    Raises:
-        ValueError: fewer utterances or speakers than workers.
-    """
-    members: dict[str, list[int]] = {}
-    for u, group in zip(utterances, np.array(store.groups(by))[utterances], strict=True):
-        members.setdefault(str(group), []).append(int(u))
-    if not 0 < num_workers <= len(members):
-        raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
-    counts = np.diff(store.offsets) - 2 * store.context
-    random = np.random.default_rng(counted_seed(seed, SHARES))
-    groups = random.permutation(sorted(members)).tolist()
-    groups.sort(key=lambda group: -counts[members[group]].sum())
-    shares: list[list[int]] = [[] for _ in range(num_workers)]
-    smallest = [(0, rank, int(worker)) for rank, worker in enumerate(random.permutation(num_workers))]
-    for group in groups:
-        frames, rank, worker = smallest[0]
-        shares[worker] += members[group]
-        heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
-    return [np.sort(share) for share in shares]
-
-
-def team_minibatches(
-    store: FrameStore,
-    utterances: np.ndarray,
-    team: Team,
-    by: str,
-    seed: int,
-    order_seed: int,
-    minibatch: int,
-    variation: Variation | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Minibatches:
-    """Minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
-
-    Raises:
-        ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
-    """
-    parts = [utterances]
-    if team.num_workers > 1:
-        parts = cut_shares(store, utterances, team.num_workers, by, seed)
-    lengths = np.diff(store.offsets) - 2 * store.context
-    return Minibatches(
-        store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,
-        frames=[int(lengths[part].sum()) for part in parts],
-    )  # fmt: skip

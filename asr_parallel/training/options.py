@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NONLINEARITIES
-from asr_parallel.parallel.algorithms import ALGORITHMS
+from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.training.precision import PRECISIONS
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -34,7 +34,7 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingOptions:
+class TrainingOptions(TeamOptions):
     """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
 
     hidden_layers: int = 3
@@ -46,12 +46,12 @@ class TrainingOptions:
     max_change: float | None = None  # Kaldi's three limits (nnet/max_change.py) for ng-sgd, else none
     max_change_output: float | None = None
     max_param_change: float | None = None
-    schedule: str = "exponential"
+    schedule: str | None = None  # cyclical, with cycles that are rounds, for colearn; else exponential
     learning_rate: float | None = None  # initial, effective; default_rate() when not given
     final_learning_rate: float | None = None  # exponential and cyclical; FINAL_SHARE of the initial one when not given
     epochs: int = 8  # Kaldi steps/nnet3/train_dnn.py
     halve_from: int | None = None  # newbob, see training/schedules.py
-    cycle_frames: int | None = None  # cyclical; an epoch when not given
+    cycle_frames: int | None = None  # cyclical; an epoch, or a round of colearn, when not given
     minibatch: int = 512  # Kaldi steps/nnet3/train_dnn.py
     held_out: float = 0.1  # Kaldi nnet1's 90/10 split
     held_out_by: str = "utterance"
@@ -60,10 +60,6 @@ class TrainingOptions:
     mask_filters: int = 0
     combine: int = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
     prior: str = "counts"
-    workers: int = 1  # K
-    algorithm: str = "average"  # see parallel/
-    period: int | None = None  # minibatches between two synchronizations; the algorithm's own when not given
-    share_by: str = "utterance"  # what a worker gets whole
     pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
     precision: str = "auto"
     device: str = "auto"
@@ -71,21 +67,16 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
-        named = {
-            "algorithm": ALGORITHMS,
-            "nonlinearity": NONLINEARITIES,
-            "optimizer": OPTIMIZERS,
-            "schedule": SCHEDULES,
-        }
+        self.check_team()
+        named = {"nonlinearity": NONLINEARITIES, "optimizer": OPTIMIZERS, "schedule": (None, *SCHEDULES)}
         for name, known in {**named, "prior": PRIORS, "pretrain": PRETRAININGS, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
-        if self.period is not None and self.period < 1:
-            raise ValueError(f"period {self.period}: expected a whole number of at least 1")
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(filter(None, known))}"
+                )
         for name, least in {
             "minibatch": 1,
             "epochs": 1,
-            "workers": 1,
             "combine": 0,
             "seed": 0,
             "mask_filters": 0,
@@ -99,6 +90,22 @@ class TrainingOptions:
             value = getattr(self, field.name)
             if field.type == float | None and value is not None and not value > 0:
                 raise ValueError(f"{field.name} {value}: expected a number above 0")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Options that do not go with each other."""
+        taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
+        if self.course == "newbob" and not taken_back:
+            raise ValueError(
+                "newbob takes epochs back: expected algorithm average, gradient or none, no overlap and no ema"
+            )
+        if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
+            raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
+
+    @property
+    def course(self) -> str:
+        """The schedule, also when none was asked for."""
+        return self.schedule or ("cyclical" if self.algorithm == "colearn" else "exponential")
 
     def limits(self) -> MaxChange | None:
         """How far a minibatch may move the parameters: Kaldi's limits for natural gradient, for others as asked."""
@@ -112,7 +119,7 @@ class TrainingOptions:
         hidden, output, whole = given
         return MaxChange(hidden or default.hidden, output or default.output, whole or default.whole)
 
-    def make_schedule(self, frames_per_epoch: int, num_jobs: int, untrained_loss: float) -> Schedule:
+    def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """The learning rate's course.
 
         Args:
@@ -123,14 +130,14 @@ class TrainingOptions:
         first = self.learning_rate or default_rate(self.optimizer, self.nonlinearity)
         last = self.final_learning_rate or FINAL_SHARE * first
         total = self.epochs * frames_per_epoch
-        if self.schedule == "exponential":
+        if self.course == "exponential":
             return Exponential(
                 total_frames=total, num_jobs=num_jobs, initial_effective_rate=first, final_effective_rate=last
             )
-        if self.schedule == "constant":
+        if self.course == "constant":
             return Constant(total_frames=total, rate=num_jobs * first)
-        if self.schedule == "cyclical":
-            cycle = self.cycle_frames or frames_per_epoch
+        if self.course == "cyclical":
+            cycle = self.cycle_frames or (None if self.algorithm == "colearn" else frames_per_epoch)
             return Cyclical(total_frames=total, top=num_jobs * first, bottom=num_jobs * last, cycle_frames=cycle)
         return Newbob(
             rate=num_jobs * first, best_loss=untrained_loss, max_epochs=self.epochs, halve_from=self.halve_from

@@ -3,6 +3,7 @@
 The data of layer k are the mean activations of the finished layers below, computed minibatch by minibatch.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
-from asr_parallel.training.minibatches import counted_seed, team_minibatches
 from asr_parallel.training.normalised import check_finite, check_normalised
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_options import PretrainOptions, momentum_step
+from asr_parallel.training.randomness import counted_seed
+from asr_parallel.training.shares import team_minibatches
 
 SAMPLE, INITIAL = 3, 4  # beside the uses of counters in training/minibatches.py
 LINES = "train.jsonl"
@@ -80,7 +82,7 @@ class LayerTrainer:
             check_normalised(store, _some(rows))
         self.measured, self.held_out = _some(rows)[: len(held_out)], _some(held_out)
         self.batches = team_minibatches(
-            store, train_part, team, options.share_by, options.seed, _layer_seed(options.seed, self.layer),
+            store, train_part, team, options.share_by, None, options.seed, _layer_seed(options.seed, self.layer),
             options.minibatch, None, dtype, self.device,
         )  # fmt: skip
         visible_dim = stack.rbms[-1].spec.hidden_dim if stack.rbms else store.spliced_dim
@@ -88,9 +90,9 @@ class LayerTrainer:
         self.rbm = StackedRbm(spec, len(team.own), self.device, dtype)
         mean = None if spec.gaussian else self._mean(self.stack, self.measured)
         self.rbm.initialise(_layer_seed(options.seed, self.layer, INITIAL), mean)
-        self.algorithm = algorithm(options.algorithm, options.period, exact=True)
+        self.algorithm = algorithm(options.team(), exact=True)
         self.algorithm.start(self.rbm, team)
-        self.rounds = Rounds(self.algorithm, team.num_workers)
+        self.rounds = Rounds(self.algorithm, team, self.rbm, drop_worse=math.inf)
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
         self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
         self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -152,7 +154,7 @@ class LayerTrainer:
             self.epoch, self.minibatch = epoch + 1, 0
         if self.unreported:
             self._report(lines)
-        return self._alone(self.algorithm.finish(self.rbm))
+        return self._alone(self.rounds.finish(self.rbm))
 
     def _step(self, spliced: Tensor) -> None:
         options, rbm, before = self.options, self.rbm, self.frames
@@ -188,7 +190,7 @@ class LayerTrainer:
 
         All processes measure alike, so that all stop when one has to; rank 0 has the lines.
         """
-        rbm = self._alone(self.algorithm.consensus(self.rbm))
+        rbm = self._alone(self.rounds.model(self.rbm))
         error_sum, struck = self.team.transport.total([float(self.error_sum), int(self.struck)])
         if not bool(rbm.parameters.isfinite().all()):
             raise ValueError(

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from asr_parallel.nnet.rbm import WEIGHT_L2
-from asr_parallel.parallel.algorithms import ALGORITHMS
+from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.training.precision import PRECISIONS
+
+ALGORITHMS = ("average", "none")  # of those in parallel/
 
 # Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
 MOMENTUM_STEPS = 40
@@ -55,6 +57,12 @@ class PretrainOptions:
         for name, known in {"precision": PRECISIONS, "algorithm": ALGORITHMS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
+
+    def team(self) -> TeamOptions:
+        """What the workers do together."""
+        own = TeamOptions(workers=self.workers, algorithm=self.algorithm, period=self.period, share_by=self.share_by)
+        own.check_team()
+        return own
 
     def scheduled_momentum(self, frames: int) -> float:
         """The ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""

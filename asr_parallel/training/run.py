@@ -13,7 +13,7 @@ from asr_parallel.parallel.stage import agree
 from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import START_SECONDS, Alone, Transport
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.files import read_json, read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
@@ -70,13 +70,15 @@ def train_into(
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
+        if options.sites is not None:
+            identity["sites"] = read_lines(Path(options.sites))
         going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
     going_on = transport.share(going_on, START_SECONDS)
-    own = Team(options.workers, transport).own
-    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
+    team = Team(options.workers, transport)
+    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(team.own) if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    trainer = Trainer(FrameStore.open(frames), options, work, stack, transport)
+    trainer = Trainer(FrameStore.open(frames), options, work, stack, team)
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)

@@ -36,6 +36,9 @@ class Schedule(Protocol):
     def learning_rate(self, frames: int) -> float:
         """Rate per frame to go on with after `frames` frames over all workers."""
 
+    def new_round(self, frames: int, round_frames: int) -> None:
+        """Workers have met after `frames` frames and will train on so many, over all workers, before they do again."""
+
     def end_epoch(self, frames: int, held_out_loss: float) -> bool:
         """Take in the held-out loss after an epoch (and after the last frames of all).
 
@@ -67,6 +70,9 @@ class _Planned:
     @property
     def finished(self) -> bool:
         return self._frames >= self.total_frames
+
+    def new_round(self, frames: int, round_frames: int) -> None:
+        pass
 
     def end_epoch(self, frames: int, held_out_loss: float) -> bool:
         assert frames >= self._frames, (frames, self._frames)
@@ -104,7 +110,7 @@ class Exponential(_Planned):
     rate above the initial one is allowed.
     """
 
-    num_jobs: int = 1
+    num_jobs: float = 1
     initial_effective_rate: float = INITIAL_EFFECTIVE_RATE
     final_effective_rate: float = FINAL_EFFECTIVE_RATE
 
@@ -112,7 +118,7 @@ class Exponential(_Planned):
         super().__post_init__()
         _check_rate("initial_effective_rate", self.initial_effective_rate)
         _check_rate("final_effective_rate", self.final_effective_rate)
-        _check_frames("num_jobs", self.num_jobs)
+        _check_rate("num_jobs", self.num_jobs)
 
     def effective_rate(self, frames: int) -> float:
         """Rate per frame of the averaged model after `frames` frames; the final one from total_frames on."""
@@ -131,29 +137,47 @@ class Cyclical(_Planned):
     such restarts for co-learning. The shape is "exponential" (equal factors for equal numbers of frames, as in
     Exponential) or "cosine" (half a period: Loshchilov and Hutter, "SGDR", arXiv 1608.03983, equation 5).
     The rates have no default: they depend on the network.
+
+    cycle_frames: of every cycle; None: a cycle is a round, of which new_round() tells.
     """
 
     top: float
     bottom: float
-    cycle_frames: int
+    cycle_frames: int | None
     shape: Literal["exponential", "cosine"] = "exponential"
+    _began: int = field(default=0, init=False)  # the cycle under way, when it follows the rounds
+    _round_frames: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_rate("top", self.top)
         _check_rate("bottom", self.bottom)
-        _check_frames("cycle_frames", self.cycle_frames)
+        _check_frames("cycle_frames", 1 if self.cycle_frames is None else self.cycle_frames)
         if self.bottom > self.top:
             raise ValueError(f"bottom {self.bottom}: expected at most the top rate, {self.top}")
         if self.shape not in ("exponential", "cosine"):
             raise ValueError(f"shape {self.shape!r}: expected exponential or cosine")
 
     def learning_rate(self, frames: int) -> float:
-        share = frames % self.cycle_frames / self.cycle_frames
+        if self.cycle_frames is None:
+            assert self._round_frames, "a round has begun"
+            share = min(1.0, (frames - self._began) / self._round_frames)
+        else:
+            share = frames % self.cycle_frames / self.cycle_frames
         if self.shape == "exponential":
             return _decay(self.top, self.bottom, share)
         weight = (1 + math.cos(math.pi * share)) / 2
         return _between(self.top, self.bottom, weight * self.top + (1 - weight) * self.bottom)
+
+    def new_round(self, frames: int, round_frames: int) -> None:
+        self._began, self._round_frames = frames, round_frames
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "began": self._began, "round_frames": self._round_frames}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        values = _checked(state, "Cyclical", {"frames": int, "began": int, "round_frames": int})
+        self._frames, self._began, self._round_frames = values["frames"], values["began"], values["round_frames"]
 
 
 @dataclass(kw_only=True)
@@ -203,6 +227,9 @@ class Newbob:
 
     def learning_rate(self, frames: int) -> float:
         return self.rate
+
+    def new_round(self, frames: int, round_frames: int) -> None:
+        pass
 
     def end_epoch(self, frames: int, held_out_loss: float) -> bool:
         self.epoch += 1

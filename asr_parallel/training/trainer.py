@@ -3,32 +3,30 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.network import Network, log_priors
+from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.log import logger
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
-from asr_parallel.training.combine import combine, snapshot_frames, write_model
-from asr_parallel.training.evaluation import Score, evaluate, mean_posterior
-from asr_parallel.training.minibatches import team_minibatches
+from asr_parallel.training.combine import snapshot_frames, write_model
+from asr_parallel.training.deliver import deliver
+from asr_parallel.training.evaluation import Score, evaluate
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
+from asr_parallel.training.shares import team_minibatches
 from asr_parallel.training.watch import Watch
 
-COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
-PRIOR_FRAMES = 20_000  # Kaldi steps/nnet3/train_dnn.py, prior-subset-size
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -47,7 +45,7 @@ class Trainer:
         options: TrainingOptions,
         work: Path,
         stack: Path | None = None,
-        transport: Transport | None = None,
+        team: Team | None = None,
     ) -> None:
         """Set up; nothing is trained yet.
 
@@ -55,13 +53,15 @@ class Trainer:
             store, options: what decides the network.
             work: folder for checkpoints, snapshots and logs.
             stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.pretrain says so.
-            transport: of the processes that share the workers; all of them make and run a trainer alike.
+            team: the options' workers and who they are dealt to; all processes make and run a trainer alike.
 
         Raises:
             ValueError: options out of range, or too little data.
         """
         self.store, self.options, self.work = store, options, work
-        self.team = team = Team(options.workers, transport or Alone())
+        self.team = team = team or Team(options.workers)
+        assert team.num_workers == options.workers
+        self.algorithm = algorithm(options, options.epochs)
         device = choose_device(options.device)
         dtype = products_dtype(options.precision, device)
         self.train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
@@ -75,26 +75,35 @@ class Trainer:
             options.nonlinearity,
             options.pnorm_group,
         )
-        self.network = StackedNetwork(spec, len(team.own), device, dtype).initialise(options.seed)
+        self.network = StackedNetwork(spec, 1 if self.algorithm.merged else len(team.own), device, dtype).initialise(
+            options.seed
+        )
         if (stack is None) != (options.pretrain == "none"):
             raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
         if stack is not None:
             hand_over(stack, self.network)
-        self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum)
+        sites = None if options.sites is None else Path(options.sites)
+        add = self.algorithm.add if isinstance(self.algorithm, Gradient) else None
+        self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum, add)
         variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
         self.batches = team_minibatches(
-            store, self.train_part, team, options.share_by, options.seed, options.seed, options.minibatch, variation,
-            dtype, device,
+            store, self.train_part, team, options.shares, sites, options.seed, options.seed, options.minibatch,
+            variation, dtype, device,
         )  # fmt: skip
-        self.algorithm = algorithm(options.algorithm, options.period)
-        self.algorithm.start(self.network, team)
-        self.rounds = Rounds(self.algorithm, team.num_workers)
+        self.algorithm.start(self.network, team, self.batches.minibatches_per_epoch)
+        self.rounds = Rounds(
+            self.algorithm, team, self.network, options.drop_worse, self.optimizer,
+            options.state_at_meetings(options.optimizer), options.ema,
+        )  # fmt: skip
         # What is judged is the model that all workers stand for together
-        self.judged = self.network if team.num_workers == 1 else StackedNetwork(spec, 1, device, dtype)
+        same = (team.num_workers == 1 or self.algorithm.merged) and not (self.algorithm.apart or options.ema)
+        self.judged = self.network if same else StackedNetwork(spec, 1, device, dtype)
         untrained = self._judge()
         frames_per_epoch = self.batches.frames_per_epoch
-        factor = self.algorithm.rate_factor(team.num_workers)
+        factor = options.rate_factor or self.algorithm.rate_factor(team.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
+        if self.algorithm.round_epochs is not None:
+            self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
         # The best model so far, where a worse epoch may be taken back.
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
@@ -109,21 +118,27 @@ class Trainer:
         )  # fmt: skip
         if team.num_workers > 1:
             logger.info(
-                "%d workers in %d process(es), algorithm %s, period %s minibatches",
-                team.num_workers, team.transport.size, options.algorithm, self.algorithm.period,
+                "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
+                team.num_workers, team.transport.size, options.algorithm, self.algorithm.period, factor,
             )  # fmt: skip
 
     def _judge(self) -> Score:
         """Held-out loss and accuracy of the model that all workers stand for."""
         if self.judged is not self.network:
-            self.judged.parameters[0].copy_(self.algorithm.consensus(self.network))
+            self.judged.parameters[0].copy_(self.rounds.model(self.network))
             self.judged.parameters_changed()
         return evaluate(self.judged, self.store, self.held_out_rows, self.team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
-        own = [checkpoint.workers[worker] for worker in self.team.own]
-        tensors = {name: torch.stack([one[name] for one in own]) for name in own[0]}
+        shared = dict(checkpoint.tensors)
+        for name, tensor in self.rounds.tensors().items():
+            tensor.copy_(shared.pop(name))
+        if self.algorithm.merged:
+            tensors = shared
+        else:
+            own = [checkpoint.workers[worker] for worker in self.team.own]
+            tensors = {name: torch.stack([one[name] for one in own]) for name in own[0]}
         parameters, best = tensors.pop("parameters"), tensors.pop("best", None)
         if parameters.shape != self.network.parameters.shape or (best is None) != (self.best is None):
             raise ValueError("checkpoint of another network or schedule")
@@ -131,8 +146,6 @@ class Trainer:
         self.network.parameters_changed()
         if self.best is not None and best is not None:
             self.best.copy_(best)
-        for name, tensor in self.algorithm.shared_state().items():
-            tensor.copy_(checkpoint.tensors[name])
         for name, tensor in self.algorithm.worker_state().items():
             tensor.copy_(tensors.pop(name))
         self.optimizer.restore(tensors)
@@ -169,8 +182,11 @@ class Trainer:
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
-        final = self.algorithm.finish(self.network)
-        return self._final(final) if self.team.leads else None
+        last = self.rounds.finish(self.network)
+        if not self.team.leads:
+            return None
+        newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
+        return deliver(last, self.network, newest_first, self.store, self.options, self.train_part, self.held_out_rows)
 
     def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None) -> None:
         """What is left of the current epoch."""
@@ -179,17 +195,22 @@ class Trainer:
         )  # frames before a loss that is not finite
         for spliced, labels in self.batches.epoch(self.epoch, self.minibatch):
             rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
+            trained = self.batches.frames(self.minibatch, self.minibatch + 1)
+            before, count = self.frames, int(trained.sum())
+            if self.algorithm.merged:
+                spliced, labels, active = *_merged(spliced, labels, active), None
             minibatch = self.network.backward(spliced, labels)
             losses = minibatch.loss_sum
             loss_sum = (losses if active is None else losses.masked_fill(~active, 0.0)).sum()
             bad = torch.where((bad < 0) & ~loss_sum.isfinite(), self.frames, bad)
-            self.optimizer.step(minibatch, rate, active)
-            before, trained = self.frames, self.batches.frames(self.minibatch, self.minibatch + 1)
-            self.rounds.trained(self.network, trained)
-            self.frames += int(trained.sum())
+            self.optimizer.step(minibatch, rate, active, count)
+            met = self.rounds.trained(self.network, trained, losses, rate)
+            self.frames += count
             self.minibatch += 1
+            if met and self.algorithm.round_epochs is not None:
+                self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
             watch.data_wait(self.batches.waited_seconds)
-            watch.minibatch(int(trained.sum()), loss_sum, minibatch.correct.sum(), rate)
+            watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate)
             report, snapshots, checkpoint = (
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
@@ -198,7 +219,7 @@ class Trainer:
             if report or snapshots or checkpoint or evaluation:
                 self._stop_if_diverged(bad)
             for moment in snapshots:
-                model = self.algorithm.consensus(self.network)
+                model = self.rounds.model(self.network)
                 if self.team.leads:
                     write_model(self._snapshot(moment), model)
             if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
@@ -221,7 +242,12 @@ class Trainer:
         return self.work / "models" / f"{frames:012d}.safetensors"
 
     def _stop_if_diverged(self, bad: Tensor) -> None:
-        """ValueError when a minibatch's loss was not finite. Waits for the GPU, so it is called now and then."""
+        """ValueError when a minibatch's loss was not finite. Waits for the GPU, so it is called now and then.
+
+        Workers that meet need not stop for one whose loss is not: it is left out and goes on from what others have.
+        """
+        if self.rounds.meet and self.team.num_workers > 1:
+            return
         frames = min((first for first in self.team.transport.gather(int(bad)) if first >= 0), default=None)
         if frames is not None:
             step = frames // (self.options.minibatch * self.team.num_workers) + 1
@@ -246,14 +272,15 @@ class Trainer:
 
     def save(self, watch: Watch) -> None:
         """Write a checkpoint of the present state."""
-        tensors = {
-            "parameters": self.network.parameters, **self.optimizer.state(), **self.algorithm.worker_state()
-        }  # fmt: skip
+        tensors = {"parameters": self.network.parameters, **self.optimizer.state(), **self.algorithm.worker_state()}
         if self.best is not None:
             tensors["best"] = self.best
-        workers = {
-            worker: {name: tensor[r] for name, tensor in tensors.items()} for r, worker in enumerate(self.team.own)
-        }
+        shared, workers = self.rounds.tensors(), {}
+        if self.algorithm.merged:
+            shared = {**shared, **tensors}
+        else:
+            for r, worker in enumerate(self.team.own):
+                workers[worker] = {name: tensor[r] for name, tensor in tensors.items()}
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "minibatch": self.minibatch,
@@ -261,32 +288,11 @@ class Trainer:
             "rounds": self.rounds.state(),
             "watch": watch.state(),
         }
-        self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
+        self.checkpoints.save(self.frames, shared, state, workers)
 
-    def _final(self, last: Tensor) -> Network:
-        """The deliverable: the last models combined, or the `last` model; its priors; float32, on the CPU."""
-        final = StackedNetwork(self.network.spec, device=self.network.device)
-        final.parameters[0].copy_(last)
-        newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
-        if newest_first:
-            every = -(-len(self.held_out_rows) // COMBINE_FRAMES)
 
-            def held_out_loss(parameters: Tensor) -> float:
-                final.parameters[0].copy_(parameters)
-                return evaluate(final, self.store, self.held_out_rows[::every]).loss
-
-            best, count, losses = combine(newest_first, held_out_loss)
-            final.parameters[0].copy_(best)
-            logger.info(
-                "final model: mean of the last %d of %d, held-out loss %.4f (last alone %.4f)",
-                count, len(newest_first), min(losses), losses[0],
-            )  # fmt: skip
-        rows = self.store.rows_of(self.train_part)
-        if self.options.prior == "posterior":
-            some = np.random.default_rng(self.options.seed).permutation(rows)[:PRIOR_FRAMES]
-            prior = log_priors(mean_posterior(final, self.store, np.sort(some)))
-        else:
-            prior = log_priors(np.bincount(self.store.labels[rows], minlength=self.store.num_pdfs))
-        delivered = StackedNetwork(self.network.spec)
-        delivered.parameters.copy_(final.parameters)
-        return Network(delivered, prior, self.store.normalisation, self.store.feature_config)
+def _merged(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The frames of all (active) workers as one minibatch."""
+    if active is not None:
+        spliced, labels = spliced[active], labels[active]
+    return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient
-from asr_parallel.nnet.optimizers import OPTIMIZERS, RANK_IN, RANK_OUT, UPDATE_PERIOD, Optimizer, optimizer
+from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
+from asr_parallel.nnet.optimizer import Optimizer
+from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import Layers, StackedNetwork
 

@@ -1,0 +1,56 @@
+"""Options of what workers do together."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr_parallel.parallel.options import TeamOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> None:
+    """One of each of TeamOptions."""
+    from asr_parallel.parallel.block_momentum import PRESETS
+    from asr_parallel.parallel.mean import WIRES
+    from asr_parallel.parallel.meeting import WEIGHTS
+    from asr_parallel.parallel.options import ALGORITHMS, OPTIMIZER_STATES, SHARES
+
+    def number(group: argparse._ArgumentGroup, name: str, text: str, kind: type = int) -> None:
+        value = getattr(default, name)
+        shown = text if value is None else f"{text} (default: {value:g})"
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=shown)
+
+    def choice(group: argparse._ArgumentGroup, name: str, known: tuple[str, ...], text: str) -> None:
+        value = getattr(default, name)
+        shown = text if value is None else f"{text} (default: {value})"
+        group.add_argument(f"--{name.replace('_', '-')}", choices=known, default=value, help=shown)
+
+    workers = parser.add_argument_group("workers; the result depends on their number, not on that of processes")
+    number(workers, "workers", "models that train on a share of the data each")
+    choice(workers, "algorithm", ALGORITHMS, "what they do to each other's models")
+    number(workers, "period", "minibatches of a worker between two synchronizations (default: the algorithm's)")
+    choice(workers, "share_by", SHARES, "what a worker gets whole (default: utterance; colearn: speaker)")
+    sites = "lines 'SPEAKER SITE': every worker is a site and gets what its speakers said"
+    workers.add_argument("--sites", metavar="FILE", help=sites)
+    number(workers, "rate_factor", "workers' learning rate over the effective one (default: the algorithm's)", float)
+
+    meetings = parser.add_argument_group("meetings of workers")
+    choice(meetings, "weights", WEIGHTS, "by which workers count in a mean")
+    number(meetings, "best_first", "meetings at first in which the best worker's model is taken, and no mean")
+    number(meetings, "drop_worse", "nats a frame: a worker so much worse than the best is left out", float)
+    kept = "momentum and Fisher estimates at a meeting (default: keep; momentum is reset by block-momentum, colearn)"
+    choice(meetings, "optimizer_state", OPTIMIZER_STATES, kept)
+    choice(meetings, "wire", WIRES, "what models travel as; integers carry over what rounding left")
+    flag = argparse.BooleanOptionalAction
+    meetings.add_argument("--overlap", action=flag, default=False, help="train on meanwhile; means come one round late")
+    number(meetings, "ema", "final model: moving average that keeps this part of itself at a meeting; 0: none", float)
+    survive = "go on without a lost process; its workers move to the others"
+    meetings.add_argument("--survive", action=flag, default=False, help=survive)
+
+    constants = parser.add_argument_group("constants of algorithms")
+    choice(constants, "outer", tuple(PRESETS), "block-momentum: its outer optimiser")
+    number(constants, "outer_rate", "block-momentum: learning rate (default: --outer's)", float)
+    number(constants, "outer_momentum", "block-momentum: momentum (default: --outer's; bmuf: 1 - 1/K)", float)
+    number(constants, "elastic_beta", "elastic: K times the part of its way to the centre that a worker goes", float)
+    number(constants, "local_epochs", "colearn: of the first rounds")
+    threshold = "colearn: relative change of the average up to which local epochs are doubled; 0: never"
+    number(constants, "colearn_threshold", threshold, float)

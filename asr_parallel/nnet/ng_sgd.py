@@ -1,0 +1,106 @@
+"""Natural-gradient SGD."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
+from asr_parallel.nnet.optimizer import Add, Optimizer, State
+from asr_parallel.nnet.products import product
+from asr_parallel.nnet.spec import layout
+from asr_parallel.nnet.stacked import StackedNetwork
+
+# Kaldi nnet3 NaturalGradientAffineComponent; never more than half the dimensions
+RANK_IN = 20
+RANK_OUT = 80
+UPDATE_PERIOD = 4  # minibatches, same source
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The inputs ("in") or the derivatives ("out") of layers of equal dimensions."""
+
+    of: str
+    layers: list[int]
+    preconditioner: OnlineNaturalGradient  # estimates of the first layer's replicas, then the next's, ...
+
+
+class NgSgd(Optimizer):
+    """Natural-gradient SGD (Povey, Zhang & Khudanpur, 2015) as in Kaldi nnet3's NaturalGradientAffineComponent.
+
+    Every affine layer has two preconditioners: one of its input with a 1 appended for the bias, one of its derivative.
+    The change is rate * (scale_in * scale_out) * derivative^T input, of what they leave of both.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
+        super().__init__(network, max_change, add)
+        self._begin()
+
+    def _begin(self) -> None:
+        places = layout(self.network.spec)
+        self._sides = [
+            *self._of("in", [p.into + 1 for p in places], RANK_IN),
+            *self._of("out", [p.out for p in places], RANK_OUT),
+        ]
+
+    def forget(self) -> None:
+        self._begin()
+
+    def _of(self, of: str, dims: list[int], rank: int) -> Iterator[_Side]:
+        """Sides of layers with these dimensions."""
+        for dim in dict.fromkeys(dims):
+            layers = [k for k, own in enumerate(dims) if own == dim]
+            preconditioner = OnlineNaturalGradient(
+                len(layers) * self.network.replicas,
+                dim,
+                min(rank, (dim + 1) // 2),
+                UPDATE_PERIOD,
+                with_one=of == "in",
+                device=self.network.device,
+            )
+            yield _Side(of, layers, preconditioner)
+
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
+        given = {"in": inputs, "out": derivatives}
+        done = precondition_together(
+            [side.preconditioner for side in self._sides],
+            [[given[side.of][k] for k in side.layers] for side in self._sides],
+            self.add,
+            frames,
+        )
+        left = {
+            (side.of, k): of_layer
+            for side, of_layers in zip(self._sides, done, strict=True)
+            for k, of_layer in zip(side.layers, of_layers, strict=True)
+        }
+        scales = []
+        for k, (weight, bias) in enumerate(zip(self._change.weights, self._change.biases, strict=True)):
+            x, d = left["in", k], left["out", k]
+            assert x.one is not None
+            product(d.y.mT, x.y, out=weight)
+            product(x.one.mT, d.y, out=bias.unsqueeze(1))
+            scales.append(x.scale * d.scale)
+        return torch.stack(scales, dim=1)
+
+    def _tensors(self) -> State:
+        return {
+            f"{side.of}{side.layers[0]}.{name}": self._by_replica(tensor)
+            for side in self._sides
+            for name, tensor in side.preconditioner.state().items()
+        }
+
+    def _by_replica(self, tensor: Tensor) -> Tensor:
+        """(R, L, ...) of what a preconditioner of L layers has: (L * R, ...), or one number for all."""
+        replicas = self.network.replicas
+        return tensor.unflatten(0, (-1, replicas)).transpose(0, 1) if tensor.dim() else tensor.expand(replicas)
+
+    def _take(self, state: State) -> None:
+        for side in self._sides:
+            own = {}
+            for name, tensor in side.preconditioner.state().items():
+                given = state[f"{side.of}{side.layers[0]}.{name}"]
+                own[name] = given.transpose(0, 1).flatten(0, 1) if tensor.dim() else given[0]
+            side.preconditioner.restore(own)

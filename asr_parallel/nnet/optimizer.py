@@ -1,0 +1,131 @@
+"""Optimisers behind one small interface: given every layer's input and derivative, move the parameters of all replicas.
+
+Gradients are summed over the minibatch and learning rates are per frame. The change of a minibatch is written into one
+flat buffer of the parameters' shape and limited there. A replica whose change is not finite keeps its parameters and
+its optimiser's state; how often that happened is counted. Nothing here waits for a GPU.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.products import product
+from asr_parallel.nnet.spec import layout
+from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
+from asr_parallel.nnet.sums import sums_of_squares
+
+State = dict[str, Tensor]
+Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
+
+
+class Optimizer(ABC):
+    """Moves a stacked network's parameters.
+
+    skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
+    """
+
+    def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
+        """Args:
+        max_change: limits; None: none.
+        add: for a network that several processes have in common, each with frames of its own; for one replica.
+        """
+        self.network = network
+        self.max_change = max_change
+        self.add = add
+        self.skipped = torch.zeros(network.replicas, dtype=torch.int64, device=network.device)
+        self._spans = [(p.start, p.end) for p in layout(network.spec)]
+        self._change = Layers.zeros(network.spec, network.replicas, network.device)
+
+    def step(
+        self, minibatch: Backward, learning_rate: float, active: Tensor | None = None, frames: int | None = None
+    ) -> None:
+        """Apply one minibatch.
+
+        Args:
+            minibatch: what `StackedNetwork.backward` returned; its tensors may be overwritten.
+            learning_rate: per frame.
+            active: (R,) bool; replicas that are not have frames of NaN on purpose, and those left out do not count.
+            frames: of all processes, with `add`.
+        """
+        factors = self._gradient(minibatch.inputs, minibatch.derivatives, frames or minibatch.inputs[0].shape[1])
+        if self.add is not None:
+            self.add(self._change.flat)
+        lengths = self._lengths(factors)
+        finite = lengths.isfinite().all(dim=1)
+        self.skipped += ~finite if active is None else ~finite & active
+        # A masked fill is a pass over the buffer; on a CPU it is cheaper to look first.
+        if self._change.flat.is_cuda or not bool(finite.all()):
+            self._change.flat.masked_fill_(~finite[:, None], 0.0)
+            factors = factors.masked_fill(~finite[:, None], 0.0)
+            lengths = lengths.masked_fill(~finite[:, None], 0.0)
+        directed = self._direct(factors, finite)
+        if self.max_change is not None:
+            if directed is not factors:  # else it is the gradient, whose lengths are known
+                lengths = self._lengths(directed)
+            directed = directed * self.max_change.scale(learning_rate * lengths)
+        for (start, end), factor in zip(self._spans, (-learning_rate * directed).split(1, dim=1), strict=True):
+            self.network.parameters[:, start:end].addcmul_(self._change.flat[:, start:end], factor)
+        self.network.parameters_changed()
+
+    def _lengths(self, factors: Tensor) -> Tensor:
+        """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
+        squares = sums_of_squares([(self._change.flat[:, start:end],) for start, end in self._spans])
+        return squares.view(len(self._spans), -1).mT.sqrt() * factors
+
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
+        """Write the gradient, preconditioned or not, of this process's frames into the buffer.
+
+        Args:
+            frames: of all processes.
+
+        Returns:
+            (R, L) factors it is to be taken with.
+        """
+        for weight, bias, x, d in zip(self._change.weights, self._change.biases, inputs, derivatives, strict=True):
+            product(d.mT, x, out=weight)
+            torch.sum(d, dim=1, dtype=torch.float32, out=bias)
+        return self._change.flat.new_ones(self.network.replicas, len(inputs))
+
+    def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
+        """Turn the gradient in the buffer into the direction to go against; keep state of finite replicas alone.
+
+        Returns (R, L) factors that the direction is to be taken with; the same object when there is nothing to turn.
+        """
+        return factors
+
+    def moments(self) -> list[Tensor]:
+        """State of which workers may form a mean, (R, ...) each, to be written to."""
+        return []
+
+    def forget(self) -> None:
+        """Start anew, as if no minibatch had been seen; `skipped` stays."""
+        for tensor in self._tensors().values():
+            tensor.zero_()
+
+    def settle(self, ahead: bool) -> None:
+        """Move parameters that are held where the next gradient is taken to where the model is, or (ahead) back."""
+        return
+
+    @abstractmethod
+    def _tensors(self) -> State:
+        """All state beside `skipped`, (R, ...) each, by name."""
+
+    def state(self) -> State:
+        """Copies of all that a later `restore` needs to go on as if nothing had happened."""
+        return {name: t.clone() for name, t in {"skipped": self.skipped, **self._tensors()}.items()}
+
+    def restore(self, state: State) -> None:
+        """Take over what `state` gave; ValueError when it is of another optimiser or network."""
+        mine = {"skipped": self.skipped, **self._tensors()}
+        if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in state.items()}:
+            raise ValueError(f"optimiser state of another kind or size: {sorted(state)}; expected {sorted(mine)}")
+        self.skipped.copy_(state["skipped"])
+        self._take(state)
+
+    def _take(self, state: State) -> None:
+        """Take over the state of the right names and shapes."""
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])

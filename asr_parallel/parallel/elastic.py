@@ -1,0 +1,79 @@
+"""Elastic averaging."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.team import Team
+
+BETA = 0.9  # Zhang, Choromanska & LeCun, section 5; alpha is then 0.9 / K
+PERIOD = 16  # minibatches; the paper has 1 to 64; see recipes/swbd/RESULTS.md
+
+
+class Elastic(Algorithm):
+    """Synchronous elastic averaging SGD (Zhang, Choromanska & LeCun, arXiv 1412.6651, equations 5 and 6): workers keep
+    models of their own, which a spring ties to a centre.
+
+    name          symbol
+    beta          beta    alpha K
+                  alpha   eta rho, a worker's share of the way to the centre
+    period        tau     minibatches between two exchanges
+    parameters    x^i     x^i <- x^i - alpha (x^i - x~)
+    centre        x~      x~ <- x~ + alpha sum_i (x^i - x~) = (1 - beta) x~ + beta mean_i x^i
+
+    Both from the values before the exchange, which leaves sum_i x^i + x~ as it is. With Nesterov's momentum in the
+    workers (--optimizer nesterov; the paper's delta is 0.99) it is EAMSGD. The final model is the centre. Workers that
+    have not trained since the last exchange take no part in it; one whose model is of no use starts again from the
+    centre. As all gradients end up in the centre, divided by K + 1, the learning rate is K times the effective one.
+    """
+
+    apart = True
+
+    def __init__(self, beta: float = BETA, period: int = PERIOD, wire: str = "float32", overlap: bool = False) -> None:
+        super().__init__(period, None, wire, overlap)
+        self.beta = beta
+
+    def rate_factor(self, num_workers: int) -> float:
+        return float(num_workers)
+
+    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
+        """ValueError: an unstable beta. The exchange alone multiplies the distance of the workers' mean from the
+        centre by 1 - beta (1 + 1/K), which must not grow; so 0 < beta <= 2 / (1 + 1/K). A worker's own step in a
+        direction of curvature h tightens alpha = beta / K to (4 - 2 eta h) / (4 - eta h) (section 3.1), at most 1.
+        """
+        most = 2 / (1 + 1 / team.num_workers)
+        if not 0 < self.beta <= most:
+            raise ValueError(
+                f"elastic beta {self.beta} with {team.num_workers} workers: expected above 0 and at most {most:.4g},"
+                " from where the centre swings ever further"
+            )
+        super().start(replicas, team, minibatches_per_epoch)
+        self._centre = replicas.parameters[0].clone()
+
+    def weights(self, meeting: Meeting) -> np.ndarray:
+        return meeting.present.astype(float)
+
+    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
+        alpha = self.beta / self.team.num_workers
+        own = list(self.team.own)
+        here, kept = (
+            torch.tensor(flags[own], device=offered.device)[:, None] for flags in (meeting.present, meeting.kept)
+        )
+        pulled = torch.where(here, offered + alpha * (self._centre - offered), offered)
+        moved = self._centre + alpha * int(meeting.present.sum()) * (mean - self._centre)
+        onward = torch.where(kept, pulled, moved)
+        self._centre.copy_(moved)
+        return onward
+
+    def known(self, onward: Tensor) -> Tensor:
+        return self._centre
+
+    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+        return self._centre
+
+    def shared_state(self) -> Mapping[str, Tensor]:
+        return {**super().shared_state(), "centre": self._centre}

@@ -1,0 +1,139 @@
+"""Weighted means over all workers of a team, in as many bytes as wanted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.team import Team
+
+FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
+BLOCK = 1024  # parameters with a scale in common
+
+# Greatest sum that a wire's numbers hold without rounding, and their type. bfloat16 is not among them: its integers
+# are exact up to 256 only, at twice the bytes of int8
+SUMS = {"float16": (2048, torch.float16), "int8": (127, torch.int8)}
+WIRES = ("float32", *SUMS)
+
+
+@dataclass(slots=True)
+class Pending:
+    """A sum under way. total: of all processes once `wait` has returned; scale: of each block, float32 wire: None."""
+
+    total: Tensor
+    wait: Callable[[], None]
+    scale: Tensor | None = None
+
+
+class Mean:
+    """Forms means of workers' models; the result has the same bits in every process.
+
+    wire  bytes a parameter  what is sent
+    float32   4       the sum of a process's weighted models
+    exact     8       the same in fixed point, twice the bytes: the same mean, bit for bit, in any number of processes.
+                      For models with sampling in them, where a rounding error may turn a unit over
+    float16   2       integers: each worker's weighted difference to a point all know, in units of the greatest among
+    int8      1       all workers' in a block of 1024 over the greatest that K of them may have with an exact sum;
+                      what rounding has left over a worker adds to its next message (error feedback: Seide et al.,
+                      "1-bit stochastic gradient descent", 2014)
+
+    Since sums of integers round nothing, those too are the same in any number of processes.
+
+    bytes_per_worker: of the messages of one worker so far, as if each were a process of its own.
+    """
+
+    def __init__(self, team: Team, wire: str, replicas: Tensor) -> None:
+        """Args:
+            replicas: (R, P) as the models will be.
+
+        Raises:
+            ValueError: an unknown wire, or more workers than it can count.
+        """
+        if wire not in (*WIRES, "exact"):
+            raise ValueError(f"unknown wire {wire!r}; expected one of {', '.join(WIRES)}")
+        self.team, self.wire, self.bytes_per_worker = team, wire, 0
+        self.residual: Tensor | None = None
+        if wire in SUMS:
+            self._most = SUMS[wire][0] // team.num_workers
+            if self._most < 1:
+                raise ValueError(f"wire {wire}: {team.num_workers} workers, more than the {SUMS[wire][0]} it can count")
+            self.residual = torch.zeros_like(replicas)
+
+    def of(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Tensor:
+        """(P,) weighted mean over all workers, for the caller to read.
+
+        Args:
+            values: (R, P) of this process's workers.
+            weights: (K,) of all workers, not negative, not all 0; values of weight 0 are not looked at.
+            around: (P,) all know, near the values; for wires of integers. The values' mean of the last time, say.
+        """
+        return self.finish(self.start(values, weights, around), around)
+
+    def start(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Pending:
+        """Begin to form a mean: `of` in two steps. The values are not needed any more when this returns."""
+        assert len(weights) == self.team.num_workers and weights.sum() > 0 and len(values) == len(self.team.own)
+        own = (weights / weights.sum())[list(self.team.own)].tolist()
+        transport = self.team.transport
+        if self.wire == "exact":
+            pending = self._fixed(values, own)
+        elif self.wire in SUMS:
+            assert around is not None
+            pending = self._integers(values, own, around)
+        else:
+            pending = Pending(torch.zeros_like(values[0]), _nothing)
+            for value, weight in zip(values, own, strict=True):
+                if weight:
+                    pending.total.add_(value, alpha=weight)
+        pending.wait = transport.start_sum(pending.total)
+        self.bytes_per_worker += pending.total.numel() * pending.total.element_size()
+        return pending
+
+    def finish(self, pending: Pending, around: Tensor | None = None) -> Tensor:
+        """The mean that `start` with this `around` began."""
+        pending.wait()
+        total = pending.total
+        if self.wire == "exact":
+            mean = (total[:-1].double() * FIXED_POINT).float()
+            return mean.masked_fill(total[-1] > 0, torch.nan)
+        if pending.scale is None:
+            return total
+        assert around is not None
+        return around + _blocks(total.float(), pending.scale)
+
+    def _fixed(self, values: Tensor, own: list[float]) -> Pending:
+        """Right to FIXED_POINT; a value that is not finite or from LARGEST on is counted in the last number."""
+        total = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
+        for value, weight in zip(values, own, strict=True):
+            if weight:
+                total[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
+                total[-1] += (~(value.abs() < LARGEST)).sum()
+        return Pending(total, _nothing)
+
+    def _integers(self, values: Tensor, own: list[float], around: Tensor) -> Pending:
+        assert self.residual is not None
+        for left, value, weight in zip(self.residual, values, own, strict=True):
+            if weight:
+                left.add_(value - around, alpha=weight)  # the message; from here on it is what is still to be sent
+        padded = torch.nn.functional.pad(self.residual, (0, -self.residual.shape[1] % BLOCK))
+        scale = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
+        self.team.transport.largest(scale)
+        self.bytes_per_worker += scale.numel() * scale.element_size()
+        total = torch.zeros_like(values[0])
+        unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
+        for left, weight in zip(self.residual, own, strict=True):
+            if weight:
+                sent = _blocks(left, 1 / unit).round_().clamp_(-self._most, self._most)
+                left.sub_(_blocks(sent, scale))
+                total.add_(sent)
+        return Pending(total.to(SUMS[self.wire][1]), _nothing, scale)
+
+
+def _blocks(values: Tensor, factors: Tensor) -> Tensor:
+    """(P,) values times the factor of their block."""
+    return values * factors.repeat_interleave(BLOCK)[: len(values)]
+
+
+def _nothing() -> None:
+    pass

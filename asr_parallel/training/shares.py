@@ -1,0 +1,110 @@
+"""Which worker trains on which utterances."""
+
+import heapq
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.team import Team
+from asr_parallel.record.files import read_lines
+from asr_parallel.training.channel import Variation
+from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.randomness import SHARES, counted_seed
+
+
+def cut_shares(
+    store: FrameStore, utterances: np.ndarray, num_workers: int, by: str = "utterance", seed: int = 0
+) -> list[np.ndarray]:
+    """Cut utterances into one share for each worker, nearly equal in frames: the longest first to the smallest share.
+
+    Args:
+        utterances: numbers into the store's ids.
+        by: what stays together, "utterance" (with its perturbed copies) or "speaker" (all the source speaker said).
+        seed: decides between equally long ones, and which worker gets which share.
+
+    Returns:
+        The utterances of each share, in the store's order; FrameStore.rows_of makes rows of them.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers.
+    """
+    members: dict[str, list[int]] = {}
+    for u, group in zip(utterances, np.array(store.groups(by))[utterances], strict=True):
+        members.setdefault(str(group), []).append(int(u))
+    if not 0 < num_workers <= len(members):
+        raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
+    counts = np.diff(store.offsets) - 2 * store.context
+    random = np.random.default_rng(counted_seed(seed, SHARES))
+    groups = random.permutation(sorted(members)).tolist()
+    groups.sort(key=lambda group: -counts[members[group]].sum())
+    shares: list[list[int]] = [[] for _ in range(num_workers)]
+    smallest = [(0, rank, int(worker)) for rank, worker in enumerate(random.permutation(num_workers))]
+    for group in groups:
+        frames, rank, worker = smallest[0]
+        shares[worker] += members[group]
+        heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
+    return [np.sort(share) for share in shares]
+
+
+def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, sites: Path) -> list[np.ndarray]:
+    """The utterances of each site, as cut_shares gives them; sites by the order of their names.
+
+    Args:
+        sites: file of lines "SPEAKER SITE".
+
+    Raises:
+        ValueError: a bad line, a speaker without a site, or another number of sites than of workers.
+    """
+    site_of: dict[str, str] = {}
+    for number, line in enumerate(read_lines(sites), 1):
+        words = line.split()
+        if len(words) != 2 or words[0] in site_of:
+            raise ValueError(f"{sites}:{number}: {line!r}; expected a speaker, once, and its site")
+        site_of[words[0]] = words[1]
+    speakers = np.array(store.groups("speaker"))[utterances]
+    homeless = sorted(set(speakers) - site_of.keys())
+    if homeless:
+        raise ValueError(
+            f"{sites}: no site for speaker {homeless[0]} and {len(homeless) - 1} more of those trained on"
+        )
+    own_sites = np.array([site_of[speaker] for speaker in speakers])
+    names = sorted(set(own_sites))
+    if len(names) != num_workers:
+        raise ValueError(f"{sites}: {len(names)} sites with training data for {num_workers} workers; expected as many")
+    return [np.sort(utterances[own_sites == name]) for name in names]
+
+
+def team_minibatches(
+    store: FrameStore,
+    utterances: np.ndarray,
+    team: Team,
+    by: str,
+    sites: Path | None,
+    seed: int,
+    order_seed: int,
+    minibatch: int,
+    variation: Variation | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Minibatches:
+    """Minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
+
+    Args:
+        by, sites: what a worker gets whole, or a file that says which worker gets which speaker.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
+    """
+    parts = [utterances]
+    if team.num_workers > 1:
+        if sites is None:
+            parts = cut_shares(store, utterances, team.num_workers, by, seed)
+        else:
+            parts = share_of_sites(store, utterances, team.num_workers, sites)
+    lengths = np.diff(store.offsets) - 2 * store.context
+    return Minibatches(
+        store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,
+        frames=[int(lengths[part].sum()) for part in parts],
+    )  # fmt: skip
