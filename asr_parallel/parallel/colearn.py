@@ -70,7 +70,7 @@ class CoLearning(Algorithm):
         self._previous.copy_(mean)
         done = self.round_epochs
         self._progress[1] -= done
-        if change <= self.threshold:
+        if self.threshold > 0 and change <= self.threshold:
             self._progress[0] *= 2
         if int(self._progress[1]) > 0:
             logger.info(

@@ -42,8 +42,9 @@ class Elastic(Algorithm):
 
     def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
         """ValueError: an unstable beta. The exchange alone multiplies the distance of the workers' mean from the
-        centre by 1 - beta (1 + 1/K), which must not grow; so 0 < beta <= 2 / (1 + 1/K). A worker's own step in a
-        direction of curvature h tightens alpha = beta / K to (4 - 2 eta h) / (4 - eta h) (section 3.1), at most 1.
+        centre by 1 - beta (1 + 1/K), which must not grow; so 0 < beta <= 2 / (1 + 1/K). Steps between exchanges that
+        are stable by themselves do not tighten this. Where a step and the exchange are taken at once, from the same
+        x^i, alpha <= (4 - 2 eta h) / (4 - eta h) in a direction of curvature h (section 3.1, round robin).
         """
         most = 2 / (1 + 1 / team.num_workers)
         if not 0 < self.beta <= most:

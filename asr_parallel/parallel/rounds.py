@@ -131,7 +131,7 @@ class Rounds:
         self.algorithm.synchronize(replicas, Meeting(self._frames.copy(), loss, kept, self._rate, self._number))
         self._settle_state(replicas)
         if self._averaged is not None:
-            consensus = self.algorithm.consensus(replicas, np.ones_like(kept))
+            consensus = self.algorithm.consensus(replicas, kept)  # with overlap the others' are not restored yet
             self._averaged.lerp_(consensus, 1 - self.ema)
         self._number += 1
         self._minibatches = 0

@@ -69,6 +69,66 @@ def test_momentum_does_not_change_the_effective_rate() -> None:
         torch.testing.assert_close(of.network.parameters, want)
 
 
+def test_a_gradient_is_summed_over_frames() -> None:
+    """So 0.008 for Kaldi's nnet1 minibatches of 256 is 2.048 for a mean over them."""
+    once, twice = make("sgd"), make("sgd")
+    x, y = minibatch(0)
+    before = once.network.parameters.clone()
+    once.step(once.network.backward(x, y), RATE)
+    twice.step(twice.network.backward(torch.cat([x, x], dim=1), torch.cat([y, y], dim=1)), RATE)
+    torch.testing.assert_close(twice.network.parameters - before, 2 * (once.network.parameters - before))
+
+
+def test_momentums_steps_are_those_of_torch_times_one_minus_it() -> None:
+    """Kaldi nnet3's and its RBMs' momentum; torch's and nnet1's moves 10 times as far for the same rate."""
+    of = make("momentum")
+    theirs = torch.nn.Parameter(of.network.parameters.clone())
+    sgd = torch.optim.SGD([theirs], lr=RATE * (1 - 0.9), momentum=0.9)
+    for step in range(5):
+        theirs.grad = gradient(of.network, *minibatch(step))
+        sgd.step()
+        train(of, range(step, step + 1))
+        torch.testing.assert_close(of.network.parameters, theirs.detach())
+
+
+def test_nesterovs_momentum_takes_gradients_where_the_velocity_leads() -> None:
+    """EAMSGD's v = delta v - eta g(x + delta v); x = x + v. Parameters are x + delta v; `settle` gives x and back."""
+    of, theirs, delta = make("nesterov"), make("sgd"), 0.9
+    x, v = of.network.parameters.clone(), torch.zeros_like(of.network.parameters)
+    for step in range(8):
+        theirs.network.parameters.copy_(x + delta * v)
+        v = delta * v - RATE * (1 - delta) * gradient(theirs.network, *minibatch(step))
+        x = x + v
+        train(of, range(step, step + 1))
+        torch.testing.assert_close(of.network.parameters, x + delta * v, atol=1e-6, rtol=1e-4)
+        of.settle(ahead=False)
+        torch.testing.assert_close(of.network.parameters, x, atol=1e-6, rtol=1e-4)
+        of.settle(ahead=True)
+        torch.testing.assert_close(of.network.parameters, x + delta * v, atol=1e-6, rtol=1e-4)
+
+
+def test_nesterovs_momentum_is_that_of_torch() -> None:
+    of = make("nesterov")
+    theirs = torch.nn.Parameter(of.network.parameters.clone())
+    sgd = torch.optim.SGD([theirs], lr=RATE * (1 - 0.9), momentum=0.9, nesterov=True)
+    for step in range(5):
+        theirs.grad = gradient(of.network, *minibatch(step))
+        sgd.step()
+        train(of, range(step, step + 1))
+        torch.testing.assert_close(of.network.parameters, theirs.detach())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_that_has_forgotten_is_a_new_one(name: str) -> None:
+    of, anew = make(name), make(name)
+    train(of, range(3))
+    of.settle(ahead=False)
+    anew.network.parameters.copy_(of.network.parameters)
+    of.forget()
+    of.settle(ahead=True)
+    assert torch.equal(train(of, range(3, 16)), train(anew, range(3, 16)))
+
+
 def test_adam_is_that_of_torch() -> None:
     of = make("adam")
     theirs = torch.nn.Parameter(of.network.parameters.clone())
@@ -183,7 +243,9 @@ def test_defaults_are_kaldis() -> None:
 
 
 def test_bad_options() -> None:
-    with pytest.raises(ValueError, match="unknown optimizer 'lbfgs'; expected one of ng-sgd, sgd, momentum, adam"):
+    with pytest.raises(
+        ValueError, match="unknown optimizer 'lbfgs'; expected one of ng-sgd, sgd, momentum, nesterov, adam"
+    ):
         make("lbfgs")
     with pytest.raises(ValueError, match=r"momentum 1\.0: expected at least 0 and below 1"):
         optimizer("momentum", StackedNetwork(SPEC), None, momentum=1.0)

@@ -1,117 +1,147 @@
-"""Averaging among the workers of one process and, by a stand-in for the others, of several."""
+"""Averaging, what all algorithms have in common, and averages that come one round late."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from stand_ins import Models, meeting, random_models
 
-from asr_parallel.parallel.algorithm import mean
-from asr_parallel.parallel.algorithms import ALGORITHMS, algorithm
-from asr_parallel.parallel.average import Average
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone
+from asr_parallel.training.options import TrainingOptions
+
+FEW = settings(deadline=None, max_examples=20)
 
 
-class Models:
-    """What an algorithm asks of a StackedNetwork."""
-
-    def __init__(self, parameters: Tensor) -> None:
-        self.parameters, self.changes = parameters, 0
-
-    def parameters_changed(self) -> None:
-        self.changes += 1
-
-
-class Seat(Alone):
-    """A process whose sums the test finishes by hand."""
-
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
-        self.given: list[Tensor] = []
-
-    def sum(self, tensor: Tensor) -> None:
-        self.given.append(tensor)
+def train(options: TeamOptions, rounds: int, start: torch.Tensor, gain: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Models (K, P) of identical workers on identical data after so many rounds, and the final model."""
+    models, team = Models(start.repeat(options.workers, 1)), Team(options.workers)
+    of = algorithm(options, epochs=99)
+    of.start(models, team)
+    meetings = Rounds(of, team, models)
+    for t in range(rounds):
+        models.parameters.mul_(1 - gain).add_(0.1 * t)
+        meetings.trained(models, np.full(options.workers, 8), None, 0.1)
+    return models.parameters, meetings.finish(models)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 10**6))
-def test_every_parameter_is_visited_and_weighted(num_workers: int, size: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    values = torch.from_numpy(random.standard_normal((num_workers, size)).astype(np.float32))
-    weights = random.integers(0, 5, num_workers)
-    weights[random.integers(num_workers)] += 1
-    expected = (weights[:, None] * values.double().numpy()).sum(0) / weights.sum()
-    for exact in (False, True):
-        found = mean(Team(num_workers), values, weights, exact)
-        if num_workers > 1:
-            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(mean(Team(1), values[:1], np.ones(1)), values[0])
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.integers(2, 9), st.integers(2, 4), st.integers(0, 10**6))
-def test_the_exact_mean_is_the_same_however_workers_are_dealt(num_workers: int, size: int, seed: int) -> None:
-    size = min(size, num_workers)
-    random = np.random.default_rng(seed)
-    values = torch.from_numpy(random.standard_normal((num_workers, 11)).astype(np.float32))
-    weights = random.integers(1, 50, num_workers)
-    together = mean(Team(num_workers), values, weights, exact=True)
-    seats = [Seat(rank, size) for rank in range(size)]
-    for seat in seats:
-        team = Team(num_workers, seat)
-        mean(team, values[team.own.start : team.own.stop], weights, exact=True)
-    assert [k for seat in seats for k in Team(num_workers, seat).own] == list(range(num_workers))
-    fixed = sum(seat.given[0] for seat in reversed(seats))
-    assert isinstance(fixed, Tensor)
-    assert torch.equal((fixed[:-1].double() * 2.0**-40).float(), together)
-
-
-def test_the_exact_mean_of_what_is_not_finite_is_not_either() -> None:
-    values = torch.ones(2, 3)
-    values[1, 2] = torch.inf
-    assert mean(Team(2), values, np.ones(2), exact=True).isnan().all()
-    assert mean(Team(2), torch.full((2, 3), 3e7), np.ones(2), exact=True).isnan().all()
-
-
-def test_a_worker_without_frames_does_not_pull() -> None:
-    models = Models(torch.tensor([[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]]))
-    average = Average(1)
-    average.start(models, Team(3))
-    average.synchronize(models, np.array([10, 30, 0]))
-    assert models.parameters.tolist() == [[2.5, 3.5]] * 3 and models.changes == 1
-    average.synchronize(models, np.zeros(3))  # nobody has trained
-    assert models.changes == 1
-
-
-def test_rounds_count_minibatches_over_epochs_and_checkpoints() -> None:
-    models = Models(torch.tensor([[0.0], [4.0]]))
-    average = Average(3)
-    average.start(models, Team(2))
-    rounds = Rounds(average, 2)
-    met = [rounds.trained(models, np.array([8, 8])) for _ in range(4)]
-    assert met == [False, False, True, False]
-    again = Rounds(average, 2)
-    again.restore(rounds.state())
-    assert [again.trained(models, np.array([8, 0])) for _ in range(2)] == [False, True]
+@FEW
+@given(st.integers(2, 7), st.integers(1, 33), st.integers(0, 10**6), st.sampled_from(ALGORITHMS), st.booleans())
+def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, name: str, overlap: bool) -> None:
+    """With constants that do not change with K; elastic workers are alike, and their centre is what one would pull."""
+    more = {"period": 1, "overlap": overlap} if name in ("average", "block-momentum", "elastic") else {}
+    more |= {"outer_momentum": 0.4} if name == "block-momentum" else {}
+    start = random_models(1, size, seed)
+    found, final = train(TeamOptions(workers=num_workers, algorithm=name, **more), 6, start, 0.1)
+    torch.testing.assert_close(found, found[:1].expand_as(found))
+    if name == "elastic":
+        if overlap:
+            return
+        alpha = 0.9 / num_workers
+        x, centre = start.clone(), start.clone()
+        for t in range(6):
+            x = x * 0.9 + 0.1 * t
+            x, centre = x - alpha * (x - centre), centre + 0.9 * (x - centre)
+        alone, of_one = x, centre[0]
+    else:
+        alone, of_one = train(TeamOptions(algorithm=name, **more), 6, start, 0.1)
+    if not (overlap and name == "average"):  # where one worker alone has no meetings, late or not
+        torch.testing.assert_close(found[:1], alone)
+    torch.testing.assert_close(final, of_one)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_one_worker_is_ordinary_training(name: str) -> None:
-    models = Models(torch.randn(1, 7))
+    """Elastic's worker is tied to a centre even alone."""
+    models, team = Models(random_models(1, 7, 0)), Team(1)
     before = models.parameters.clone()
-    found = algorithm(name, None)
-    found.start(models, Team(1))
-    if found.period is not None:
-        found.synchronize(models, np.array([5]))
-    assert torch.equal(models.parameters, before) and torch.equal(found.finish(models), before[0])
-    assert found.rate_factor(1) == 1
+    of = algorithm(TeamOptions(algorithm=name))
+    of.start(models, team)
+    if of.meets and of.period is not None:
+        of.synchronize(models, meeting([5]))
+    assert torch.equal(models.parameters, before)
+    assert torch.equal(Rounds(of, team, models).finish(models), before[0])
+    assert of.rate_factor(1) == 1
+
+
+def test_a_worker_without_frames_does_not_pull() -> None:
+    models = Models(torch.tensor([[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]]))
+    average = algorithm(TeamOptions(workers=3))
+    average.start(models, Team(3))
+    average.synchronize(models, meeting([10, 30, 0]))
+    assert models.parameters.tolist() == [[2.5, 3.5]] * 3 and models.changes == 1
+
+
+def test_a_model_left_out_is_replaced() -> None:
+    models = Models(torch.tensor([[1.0], [torch.nan], [4.0]]))
+    average = algorithm(TeamOptions(workers=3, weights="equal"))
+    average.start(models, Team(3))
+    average.synchronize(models, meeting([10, 10, 30], kept=[True, False, True]))
+    assert models.parameters.tolist() == [[2.5]] * 3
+
+
+@FEW
+@given(st.integers(1, 8), st.integers(0, 10**6))
+def test_workers_rates_times_the_number_keep_the_effective_one(num_workers: int, seed: int) -> None:
+    """A mean of K models that took steps of K times the rate is one step by the sum of their gradients."""
+    start, gradients = random_models(1, 9, seed), random_models(num_workers, 9, seed + 1)
+    for name in ("average", "block-momentum"):
+        options = TeamOptions(workers=num_workers, algorithm=name, outer_momentum=0.0 if name != "average" else None)
+        of, effective = algorithm(options), 0.01
+        models = Models(start.repeat(num_workers, 1))
+        of.start(models, Team(num_workers))
+        factor = of.rate_factor(num_workers) if name == "average" else num_workers
+        models.parameters -= effective * factor * gradients
+        of.synchronize(models, meeting([4] * num_workers))
+        torch.testing.assert_close(models.parameters[0], start[0] - effective * gradients.sum(dim=0))
+
+
+def test_who_scales_its_workers_rate() -> None:
+    """Block momentum makes K of a block's mean by its outer gain, so it must not; a summed gradient need not."""
+    scaled = {name for name in ALGORITHMS if algorithm(TeamOptions(algorithm=name)).rate_factor(4) == 4}
+    assert scaled == {"average", "elastic"}
+
+
+def test_options_name_the_effective_rate() -> None:
+    schedule = TrainingOptions(learning_rate=0.002, schedule="constant").make_schedule(1000, 4.0, 1.0)
+    assert schedule.learning_rate(0) == pytest.approx(0.008)
+
+
+def test_an_overlapped_mean_comes_one_round_late_with_what_was_learnt_since() -> None:
+    models, team = Models(torch.tensor([[0.0], [0.0]])), Team(2)
+    average = algorithm(TeamOptions(workers=2, overlap=True))
+    average.start(models, team)
+    models.parameters += torch.tensor([[2.0], [6.0]])
+    average.synchronize(models, meeting([1, 1]))
+    assert models.parameters.tolist() == [[2], [6]]  # nothing to take in yet; offered
+    models.parameters += torch.tensor([[1.0], [-1.0]])
+    average.synchronize(models, meeting([1, 1], number=1))
+    assert models.parameters.tolist() == [[4 + 1], [4 - 1]]
+    average.settle(models)
+    assert models.parameters.tolist() == [[4], [4]]
+    average.settle(models)  # nothing is under way any more
+    assert models.parameters.tolist() == [[4], [4]]
+
+
+def test_an_overlapped_mean_goes_without_who_was_left_out() -> None:
+    models, team = Models(torch.zeros(3, 1)), Team(3)
+    average = algorithm(TeamOptions(workers=3, overlap=True))
+    average.start(models, team)
+    models.parameters += torch.tensor([[2.0], [torch.nan], [6.0]])
+    average.synchronize(models, meeting([1, 1, 1], kept=[True, False, True]))
+    assert models.parameters[::2].tolist() == [[2], [6]]  # the other is not helped before the first mean is there
+    models.parameters += 1.0
+    average.synchronize(models, meeting([1, 1, 1], number=1, kept=[True, False, True]))
+    assert models.parameters.tolist() == [[5], [4], [5]]
 
 
 def test_what_is_out_of_range() -> None:
-    with pytest.raises(ValueError, match="unknown algorithm 'gossip'; expected one of average, none"):
-        algorithm("gossip", None)
-    with pytest.raises(ValueError, match="averaging period -1"):
-        algorithm("average", -1)
+    with pytest.raises(ValueError, match="unknown algorithm 'gossip'; expected one of average, block-momentum"):
+        algorithm(TeamOptions(algorithm="gossip"))
+    with pytest.raises(ValueError, match="averaging period -1: expected at least 1 minibatch"):
+        algorithm(TeamOptions(period=-1))
+    with pytest.raises(ValueError, match="overlap goes with wire float32, not int8"):
+        algorithm(TeamOptions(wire="int8", overlap=True))

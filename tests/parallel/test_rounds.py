@@ -1,0 +1,250 @@
+"""Rounds: when workers meet, who is left out, what happens to optimisers' state, and going on from a checkpoint."""
+
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import Models, random_models, together
+from torch import Tensor
+
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.options import TeamOptions
+from asr_parallel.parallel.rounds import Rounds
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import Transport
+
+NAN = float("nan")
+
+
+class Velocities:
+    """An optimiser of which meetings see this much; parameters are held `ahead` of where models are compared."""
+
+    def __init__(self, models: Models, ahead: float = 0.0) -> None:
+        self.models, self.ahead, self.forgotten = models, ahead, 0
+        self.velocity = random_models(len(models.parameters), 6, 5).view(-1, 2, 3)
+
+    def moments(self) -> list[Tensor]:
+        return [self.velocity]
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.velocity.zero_()
+
+    def settle(self, ahead: bool) -> None:
+        self.models.parameters += self.ahead if ahead else -self.ahead
+
+
+def begin(
+    models: Models, more: dict[str, Any] | None = None, transport: Transport | None = None, **options: Any
+) -> Rounds:
+    """more: for Rounds."""
+    num_workers = options.pop("workers", len(models.parameters))
+    team = Team(num_workers, transport) if transport else Team(num_workers)
+    of = algorithm(TeamOptions(workers=num_workers, **options))
+    of.start(models, team)
+    return Rounds(of, team, models, **(more or {}))
+
+
+def test_minibatches_are_counted_over_epochs_and_checkpoints() -> None:
+    models = Models(torch.tensor([[0.0], [4.0]]))
+    rounds = begin(models, period=3)
+    met = [rounds.trained(models, np.array([8, 8]), torch.tensor([1.0, NAN])) for _ in range(4)]
+    assert met == [False, False, True, False] and rounds.meetings == 1
+    again = begin(models, period=3)
+    again.restore(json.loads(json.dumps(rounds.state(), allow_nan=False)))
+    assert [again.trained(models, np.array([8, 0])) for _ in range(2)] == [False, True]
+    assert again.meetings == 2 and again.left_out.tolist() == [0, 2]
+
+
+def test_isolated_workers_never_meet_and_are_averaged_at_the_end() -> None:
+    models = Models(torch.tensor([[0.0], [4.0]]))
+    rounds = begin(models, algorithm="none")
+    assert not any(rounds.trained(models, np.array([8, 8])) for _ in range(9))
+    assert models.parameters.tolist() == [[0.0], [4.0]] and rounds.finish(models).tolist() == [2.0]
+
+
+def test_what_was_learnt_since_the_last_meeting_is_in_the_final_model() -> None:
+    models = Models(torch.zeros(2, 1))
+    rounds = begin(models, period=10)
+    models.parameters += torch.tensor([[1.0], [3.0]])
+    rounds.trained(models, np.array([1, 3]))
+    assert rounds.finish(models).tolist() == [2.5] and rounds.meetings == 1
+
+
+def test_who_is_of_no_use_is_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """A model with an infinity, a loss far above the best, a loss that is none; the fourth is worse but not by much."""
+    models = Models(torch.tensor([[torch.inf], [9.0], [9.0], [2.0], [4.0]]))
+    rounds = begin(models, period=1, weights="equal")
+    losses = torch.tensor([1.0, 3.1, NAN, 2.9, 2.0]) * 10
+    with caplog.at_level(logging.WARNING):
+        rounds.trained(models, np.full(5, 10), losses, 0.1)
+    assert models.parameters.tolist() == [[3.0]] * 5
+    assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
+    assert [record.getMessage()[:28] for record in caplog.records] == [
+        f"meeting 1: worker {k} left out"[:28] for k in range(3)
+    ]
+    rounds.trained(models, np.full(5, 10), torch.ones(5), 0.1)
+    assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_a_limit_that_is_asked_for() -> None:
+    for limit, left_out in [(0.5, 1), (1.5, 0)]:
+        models = Models(torch.zeros(2, 1))
+        rounds = begin(models, {"drop_worse": limit}, period=1)
+        rounds.trained(models, np.full(2, 10), torch.tensor([10.0, 20.0]))
+        assert rounds.left_out.tolist() == [0, left_out]
+
+
+@pytest.mark.parametrize("name", ["average", "block-momentum", "elastic"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_model_that_is_not_finite_spoils_no_other(name: str, processes: int) -> None:
+    def job(transport: Transport) -> Tensor:
+        team = Team(3, transport)
+        models = Models(torch.zeros(len(team.own), 2))
+        rounds = begin(models, {"ema": 0.5}, transport, workers=3, algorithm=name, period=1)
+        for t in range(3):
+            models.parameters += 1.0
+            if t == 1 and 1 in team.own:
+                models.parameters[list(team.own).index(1)] = torch.nan
+            rounds.trained(models, np.full(3, 5), torch.ones(len(team.own)), 0.1)
+        assert models.parameters.isfinite().all() and rounds.left_out.tolist() == [0, 1, 0]
+        return rounds.finish(models)
+
+    found = together(processes, job)
+    assert all(model.isfinite().all() and torch.equal(model, found[0]) for model in found)
+
+
+def test_a_moving_average_survives_a_bad_model_before_the_first_late_mean() -> None:
+    models = Models(torch.zeros(3, 1))
+    rounds = begin(models, {"ema": 0.5}, period=1, overlap=True)
+    for t in range(3):
+        models.parameters += 1.0
+        if t == 0:
+            models.parameters[1] = torch.nan
+        rounds.trained(models, np.full(3, 5), torch.ones(3), 0.1)
+    assert rounds.finish(models).isfinite().all() and models.parameters.isfinite().all()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_when_nobody_is_of_use_training_ends(processes: int) -> None:
+    def job(transport: Transport) -> None:
+        team = Team(2, transport)
+        models = Models(torch.full((len(team.own), 1), torch.nan))
+        rounds = begin(models, None, transport, workers=2, period=1)
+        with pytest.raises(ValueError, match=r"training diverged: at meeting 1 no worker's model is of use \(loss"):
+            rounds.trained(models, np.full(2, 5), torch.full((len(team.own),), NAN), 0.1)
+
+    together(processes, job)
+
+
+def test_the_optimisers_state_is_kept_averaged_or_reset() -> None:
+    for how in ("keep", "average", "reset"):
+        models = Models(torch.zeros(2, 1))
+        state = Velocities(models)
+        before = state.velocity.clone()
+        rounds = begin(models, {"optimizer": state, "optimizer_state": how}, period=2)
+        rounds.trained(models, np.array([1, 9]))
+        assert torch.equal(state.velocity, before)
+        rounds.trained(models, np.array([1, 9]))
+        wanted = {"keep": before, "average": before.mean(dim=0).expand(2, 2, 3), "reset": torch.zeros(2, 2, 3)}
+        torch.testing.assert_close(state.velocity, wanted[how])
+        assert state.forgotten == (how == "reset")
+
+
+def test_models_are_compared_where_the_optimiser_has_settled_them() -> None:
+    models = Models(torch.tensor([[11.0], [13.0]]))
+    rounds = begin(models, {"optimizer": Velocities(models, ahead=10.0)}, algorithm="elastic", period=1)
+    seen = []
+    merge = rounds.algorithm.merge
+    rounds.algorithm.merge = lambda mean, offered, *rest: seen.append(offered.tolist()) or merge(mean, offered, *rest)
+    rounds.trained(models, np.array([1, 1]))
+    assert seen == [[[1.0], [3.0]]]
+    assert (models.parameters > 10).all()  # and back again
+
+
+@pytest.mark.parametrize("name", ["block-momentum", "colearn"])
+def test_velocities_start_anew_where_the_papers_say_so(name: str) -> None:
+    options = TeamOptions(algorithm=name)
+    assert [options.state_at_meetings(of) for of in ("momentum", "nesterov", "adam", "ng-sgd")] == [
+        "reset", "reset", "keep", "keep",
+    ]  # fmt: skip
+    assert TeamOptions(algorithm=name, optimizer_state="average").state_at_meetings("momentum") == "average"
+    assert TeamOptions().state_at_meetings("momentum") == "keep"
+
+
+def test_a_moving_average_of_the_synchronized_model_is_the_final_one_and_never_goes_back() -> None:
+    models = Models(torch.zeros(2, 1))
+    rounds = begin(models, {"ema": 0.75}, period=2)
+    wanted = 0.0
+    for _ in range(3):
+        models.parameters += torch.tensor([[1.0], [3.0]])
+        rounds.trained(models, np.array([1, 1]))
+        assert rounds.model(models).item() == pytest.approx(wanted)
+        rounds.trained(models, np.array([1, 1]))
+        wanted = 0.75 * wanted + 0.25 * models.parameters[0].item()
+        assert rounds.model(models).item() == pytest.approx(wanted)
+    assert models.parameters.tolist() == [[6.0], [6.0]] and rounds.finish(models).item() == pytest.approx(wanted)
+
+
+def test_a_moving_average_of_one_model_that_needs_no_meetings() -> None:
+    for options in ({"workers": 1}, {"workers": 3, "algorithm": "gradient"}):
+        models = Models(torch.zeros(1, 1))
+        rounds = begin(models, {"ema": 0.5}, **options)
+        for _ in range(2):
+            models.parameters += 1.0
+            assert not rounds.trained(models, np.ones(rounds.team.num_workers, dtype=int))
+        assert rounds.finish(models).tolist() == [0.5 * 0.5 + 0.5 * 2]
+
+
+CASES: list[dict[str, Any]] = [
+    {"algorithm": name, "period": 3, "overlap": overlap}
+    for name in ("average", "block-momentum", "elastic")
+    for overlap in (False, True)
+] + [{"algorithm": name, "period": 2, "wire": "int8"} for name in ("average", "block-momentum", "elastic")]
+
+
+@pytest.mark.parametrize("options", CASES)
+@pytest.mark.parametrize("cut", [2, 3, 7])
+def test_from_a_checkpoint_training_goes_on_bit_for_bit(options: dict[str, Any], cut: int) -> None:
+    """Also with a mean under way, and in another number of processes than before."""
+
+    def go_on(models: Models, rounds: Rounds, steps: range, own: list[int]) -> None:
+        for t in steps:
+            models.parameters += random_models(3, 5, t)[own]
+            rounds.trained(models, np.array([2, 3, 4 - t % 2]), torch.ones(3)[own] * t, 0.1)
+
+    def whole_or_cut(end: int) -> tuple[Models, Rounds]:
+        models = Models(torch.zeros(3, 5))
+        rounds = begin(models, {"ema": 0.5}, **options)
+        go_on(models, rounds, range(end), [0, 1, 2])
+        return models, rounds
+
+    whole, whole_rounds = whole_or_cut(11)
+    wanted = whole_rounds.finish(whole).clone()
+    models, rounds = whole_or_cut(cut)
+    shared = {name: tensor.clone() for name, tensor in rounds.tensors().items()}
+    of_workers = {name: tensor.clone() for name, tensor in rounds.algorithm.worker_state().items()}
+    state = json.loads(json.dumps(rounds.state(), allow_nan=False))
+    go_on(models, rounds, range(cut, 11), [0, 1, 2])  # to have looked does no harm
+    assert torch.equal(rounds.finish(models), wanted)
+    at_cut = whole_or_cut(cut)[0].parameters
+
+    def resumed(transport: Transport) -> Tensor:
+        own = list(Team(3, transport).own)
+        models = Models(torch.zeros(len(own), 5))
+        rounds = begin(models, {"ema": 0.5}, transport, workers=3, **options)
+        models.parameters.copy_(at_cut[own])
+        for name, tensor in rounds.tensors().items():
+            tensor.copy_(shared[name])
+        for name, tensor in rounds.algorithm.worker_state().items():
+            tensor.copy_(of_workers[name][own])
+        rounds.restore(state)
+        go_on(models, rounds, range(cut, 11), own)
+        return rounds.finish(models)
+
+    assert torch.equal(together(1, resumed)[0], wanted)
+    for found in together(2, resumed):
+        torch.testing.assert_close(found, wanted)
