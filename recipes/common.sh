@@ -88,7 +88,7 @@ run_stages() {
   done
 }
 
-check_team() {  # options of the workers, after parse_options: sets the array team
+check_team() {  # options of the workers, after parse_options: sets the arrays team and more_dnn_opts
   [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
   [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
   [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
@@ -96,6 +96,7 @@ check_team() {  # options of the workers, after parse_options: sets the array te
     die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
   team=(--processes "$processes")
   [[ -z $period ]] || team+=(--period "$period")
+  read -ra more_dnn_opts <<< "$dnn_options"
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
@@ -149,7 +150,8 @@ stage_6() {  # DNN
   [[ $pretrain == none ]] || given+=(--pretrain rbm --rbm "$exp/$rbm")
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" --hidden-layers "$hidden_layers" \
     --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
-    --workers "$workers" --algorithm "$algorithm" "${team[@]}" "${given[@]}" "${dnn_opts[@]}"
+    --workers "$workers" --algorithm "$algorithm" "${team[@]}" "${given[@]}" "${dnn_opts[@]}" \
+    "${more_dnn_opts[@]}"
 }
 
 stage_7() {  # graphs, decoding, scoring

@@ -9,19 +9,14 @@ that are there are not made again, so that a study goes on where it stopped; eve
 
 import argparse
 import itertools
-import json
-import math
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 
-RECIPES = Path(__file__).resolve().parent
+from study import RECIPES, all_at_once, find
+
 STARTS = ("random", "rbm")
 OPTIMIZERS = ("sgd", "ng-sgd")
 
@@ -40,61 +35,6 @@ class Cell:
         return f"study_{self.start}_{self.optimizer}_{self.layers}_{self.seed}"
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a cell came to: held-out loss and accuracy by frames, and word error rates in percent."""
-
-    course: list[tuple[int, float]]
-    accuracy: float
-    dev: float
-    eval: float
-
-    def frames_to(self, loss: float) -> float | None:
-        """Frames until the held-out loss was as low, between two evaluations on a straight line; None: never."""
-        before: tuple[int, float] | None = None
-        for frames, now in self.course:
-            if now <= loss:
-                if before is None:
-                    return float(frames)
-                return before[0] + (frames - before[0]) * (before[1] - loss) / (before[1] - now)
-            before = (frames, now)
-        return None
-
-
-def run(recipe: str, exp: Path, core: int, *words: str) -> None:
-    """A stretch of the recipe on one core; SystemExit with its last words when it fails."""
-    command = ["taskset", "-c", str(core), str(RECIPES / recipe / "run.sh"), "--exp", str(exp), "--jobs", "1", *words]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: failed\n{done.stderr[-2000:]}")
-    print(" ".join(words), flush=True)
-
-
-def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
-    cores: Queue[int] = Queue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
-
-    def one(words: Sequence[str]) -> None:
-        core = cores.get()
-        try:
-            run(recipe, exp, core, *words)
-        finally:
-            cores.put(core)
-
-    with ThreadPoolExecutor(cores.qsize()) as pool:
-        list(pool.map(one, jobs))
-
-
-def find(exp: Path, cell: Cell) -> Found:
-    lines = [json.loads(line) for line in (exp / cell.name / "train.jsonl").read_text().splitlines()]
-    held_out = [line for line in lines if line["kind"] == "held-out"]
-    scored = [exp / cell.name / f"decode_{of}" / "best_wer" for of in ("dev", "eval")]
-    wer = [float(path.read_text().split()[1]) if path.is_file() else math.nan for path in scored]
-    course = [(line["frames"], line["loss"]) for line in held_out]
-    return Found(course, 100 * held_out[-1]["accuracy"], *wer)
-
-
 def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
     """Means over seeds; in brackets the standard deviation of the evaluation set's word error rate."""
     print(
@@ -102,7 +42,7 @@ def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
     )
     print("|--:|---|---|--:|--:|--:|--:|--:|")
     for depth, optimizer in itertools.product(layers, OPTIMIZERS):
-        found = {start: [find(exp, Cell(start, optimizer, depth, seed)) for seed in seeds] for start in STARTS}
+        found = {start: [find(exp, Cell(start, optimizer, depth, seed).name) for seed in seeds] for start in STARTS}
         for start, other in (STARTS, STARTS[::-1]):
             mine = found[start]
             shares = []

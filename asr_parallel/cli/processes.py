@@ -46,7 +46,9 @@ def launched(args: argparse.Namespace) -> bool:
     if size > 1:
         raise ValueError(f"--processes {args.processes}: a launcher has started {size} processes already")
     threads = args.threads or max(1, cpu_count() // args.processes)
-    status = launch([*args.words, "--threads", str(threads)], args.processes, args.timeout)
+    status = launch(
+        [*args.words, "--threads", str(threads)], args.processes, args.timeout, getattr(args, "survive", False)
+    )
     if status:
         sys.exit(status)
     return True

@@ -145,6 +145,15 @@ class Algorithm:
         wire = "exact" if self.wire == "exact" else "float32"
         return Mean(self.team, wire, replicas.parameters).of(replicas.parameters, weights)
 
+    def newcomer(self, parameters: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
+        """(P,) where a worker begins whose own model is lost.
+
+        Args:
+            parameters: (R, P) of others, right after a meeting.
+            shared: shared_state() of then.
+        """
+        return parameters[0]
+
     @property
     def bytes_per_worker(self) -> int:
         """Of the messages of one worker so far, as if each were a process of its own."""

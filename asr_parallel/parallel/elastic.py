@@ -76,5 +76,8 @@ class Elastic(Algorithm):
     def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
         return self._centre
 
+    def newcomer(self, parameters: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
+        return shared["centre"]
+
     def shared_state(self) -> Mapping[str, Tensor]:
         return {**super().shared_state(), "centre": self._centre}

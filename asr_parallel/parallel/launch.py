@@ -9,7 +9,8 @@ mpirun, MPICH      PMI_RANK, PMI_SIZE                                          t
 srun               SLURM_PROCID, SLURM_STEP_NUM_TASKS, in a numbered step         the meeting file
 
 The meeting file lies beside the result, on a disk that all processes see: rank 0 opens a port, any that is free, and
-writes its address there with the name of the launch, by which the others know a file that is of an earlier one.
+writes its address there with the name of the launch, by which the others know a file that is of an earlier one. MPICH's
+mpirun names no launch; there the address of an earlier one is tried, and who answers must know the file's key.
 """
 
 import json
@@ -34,16 +35,18 @@ from asr_parallel.record.log import logger
 
 LAUNCH = "ASR_PARALLEL_LAUNCH"  # environment variable: the name of a launch by `launch`
 LOOPBACK = "127.0.0.1"
+KEY = "meeting"  # in the store: what the meeting file has as its key
 CLEAN_UP_SECONDS = 30  # that processes have to end in when they are told to
 CONNECT_SECONDS = 5  # that a connection may take before the meeting file is looked at again
 
-# Environment variables: rank, size, rank on its machine, name of the launch; the first set of them that is there counts
+# Environment variables: rank, size, rank on its machine, name of the launch; the first set that is there counts.
+# Open MPI 4.1 and 5.0 set PMIX_NAMESPACE; PMI_RANK is of MPICH 4 and 5, and of srun --mpi=pmi2, which has PMI_JOBID
 _LAUNCHERS = {
-    "torchrun or --processes": ("RANK", "WORLD_SIZE", "LOCAL_RANK", (LAUNCH, "TORCHELASTIC_RUN_ID")),
-    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-                 ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri")),
-    "MPICH": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", ("PMI_JOBID", "HYDRA_JOBID")),
-    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ("SLURM_JOB_ID",)),
+    "torchrun or --processes": ("RANK", "WORLD_SIZE", ("LOCAL_RANK",), (LAUNCH, "TORCHELASTIC_RUN_ID")),
+    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", ("OMPI_COMM_WORLD_LOCAL_RANK",),
+                 ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")),
+    "MPICH": ("PMI_RANK", "PMI_SIZE", ("MPI_LOCALRANKID", "SLURM_LOCALID"), ("PMI_JOBID",)),
+    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", ("SLURM_LOCALID",), ("SLURM_JOB_ID",)),
 }  # fmt: skip
 
 
@@ -68,7 +71,8 @@ def seat_of(environment: Mapping[str, str]) -> Seat:
             continue
         if launcher == "Slurm" and not environment.get("SLURM_STEP_ID", "").isdecimal():
             continue  # the batch script itself, which nobody is beside
-        found = [environment[rank], environment[size], environment.get(local, environment[rank])]
+        on_machine = next((environment[name] for name in local if name in environment), environment[rank])
+        found = [environment[rank], environment[size], on_machine]
         if not all(text.isdecimal() for text in found) or int(found[0]) >= int(found[1]):
             raise ValueError(f"{launcher}: {rank}={found[0]}, {size}={found[1]}: expected a rank below the size")
         launch = next((environment[name] for name in names if environment.get(name)), "")
@@ -136,8 +140,10 @@ def _open(meeting: Path, seat: Seat, address: str, timeout: float) -> dist.Store
         address, port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout),
         master_listen_fd=listening.detach(), use_libuv=False,
     )  # fmt: skip
+    key = uuid.uuid4().hex
+    store.set(KEY, key)
     meeting.parent.mkdir(parents=True, exist_ok=True)
-    write_json(meeting, {"launch": seat.launch, "size": seat.size, "address": address, "port": port})
+    write_json(meeting, {"launch": seat.launch, "size": seat.size, "address": address, "port": port, "key": key})
     return store
 
 
@@ -153,21 +159,24 @@ def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
                         found["address"], found["port"], is_master=False, wait_for_workers=False,
                         timeout=timedelta(seconds=CONNECT_SECONDS), use_libuv=False,
                     )  # fmt: skip
-                    store.set_timeout(timedelta(seconds=timeout))
-                    return store
+                    if store.get(KEY).decode() == found.get("key"):
+                        store.set_timeout(timedelta(seconds=timeout))
+                        return store
                 except RuntimeError:
-                    logger.debug("%s", nobody)  # left by a launch of this very name, or rank 0 has gone
+                    pass
+                logger.debug("%s", nobody)  # left by a launch of this very name, or rank 0 has gone
         time.sleep(0.05)
     raise LostError(f"rank {seat.rank}: {nobody} within {START_SECONDS:g} s")
 
 
-def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
+def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bool = False) -> int:
     """Run `asr-parallel ARGUMENTS` in several processes of this machine and wait for all.
 
-    When one fails, the others have `timeout` seconds and a little more to find out by themselves.
+    When one fails, the others have `timeout` seconds and a little more to find out by themselves; if they are to
+    survive it, as long as rank 0 needs.
 
     Returns:
-        0, or the exit status of the process that failed first.
+        0, or the exit status of the process that failed first; rank 0's, where the others may fail.
     """
     name = uuid.uuid4().hex
     running: dict[int, subprocess.Popen[bytes]] = {}
@@ -175,6 +184,7 @@ def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
     try:
         for rank in range(processes):
             own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank), LAUNCH: name}
+            own.setdefault("TORCH_CPP_LOG_LEVEL", os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"))  # no stack traces
             command = [sys.executable, "-m", "asr_parallel.cli.main", *arguments]
             # In a session of its own: Ctrl-C comes once to each, from here
             running[rank] = subprocess.Popen(command, env=os.environ | own, start_new_session=True)
@@ -184,7 +194,7 @@ def launch(arguments: Sequence[str], processes: int, timeout: float) -> int:
                 if process.poll() is None:
                     continue
                 del running[rank]
-                if process.returncode and not status:
+                if process.returncode and not status and (rank == 0 or not survive):
                     status, deadline = process.returncode, time.monotonic() + timeout + 10
             if time.monotonic() > deadline:
                 break

@@ -61,6 +61,8 @@ class TeamOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} {value}: expected a number above 0")
+        if self.overlap and self.survive:
+            raise ValueError("survive goes on from finished meetings, overlap does not wait for them: give one")
         self._check_use()
 
     def _check_use(self) -> None:

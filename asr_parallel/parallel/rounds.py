@@ -34,6 +34,7 @@ class Rounds:
 
     meet: whether workers ever do.
     left_out: (K,) int64, how often each was.
+    began: when this was made, monotonic seconds.
     waited_seconds: of this process, until the last of the others had come to a meeting.
     moved_seconds: of this process, spent in meetings otherwise: on means and on what algorithms do with them.
     """
@@ -66,6 +67,7 @@ class Rounds:
         self._averaged = replicas.parameters[0].clone() if ema else None
         self.left_out = np.zeros(team.num_workers, dtype=np.int64)
         self.waited_seconds = self.moved_seconds = 0.0
+        self.began = time.monotonic()
 
     @property
     def meetings(self) -> int:
@@ -186,6 +188,17 @@ class Rounds:
             "meetings": self._number,
             "frames": self._frames.tolist(),
             "loss": [str(of_one) for of_one in loss.tolist()],  # NaN is no JSON
+            "left_out": self.left_out.tolist(),
+        }
+
+    def state_at_meeting(self) -> dict[str, Any]:
+        """What `state` gives right after a meeting, by each process on its own."""
+        none = [0] * self.team.num_workers
+        return {
+            "minibatches": 0,
+            "meetings": self._number,
+            "frames": none,
+            "loss": ["0.0" for _ in none],
             "left_out": self.left_out.tolist(),
         }
 

@@ -71,6 +71,10 @@ class Transport(ABC):
         """Go on when all processes have come here."""
         self.gather(None)
 
+    def drop_lost(self) -> list[int]:
+        """Go on without processes that are lost; returns the former ranks of those that are left."""
+        raise LostError(f"rank {self.rank}: nobody to go on with")
+
     @abstractmethod
     def close(self) -> None:
         """Part from the others. Not collective."""
@@ -110,16 +114,22 @@ class Distributed(Transport):
             LostError: not all processes came.
         """
         self.rank, self.size = rank, size
-        self._store, self._timeout = store, timeout
+        self._store, self._device, self._timeout = store, device, timeout
         self._turn = 0
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        self._group()
+
+    def _group(self) -> None:
+        on_gpu = self._device.type == "cuda"
         try:
             dist.init_process_group(
-                backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size,
-                timeout=timedelta(seconds=timeout), device_id=device if device.type == "cuda" else None,
+                "nccl" if on_gpu else "gloo", store=dist.PrefixStore("group", self._store), rank=self.rank,
+                world_size=self.size, timeout=timedelta(seconds=self._timeout),
+                device_id=self._device if on_gpu else None,
             )  # fmt: skip
         except RuntimeError as error:
-            raise LostError(f"rank {rank}: not all of {size} processes came within {timeout:g} s: {error}") from error
+            raise LostError(
+                f"rank {self.rank}: not all of {self.size} processes came within {self._timeout:g} s: {error}"
+            ) from error
 
     def start_sum(self, tensor: Tensor) -> Callable[[], None]:
         return self._reduce(tensor, dist.ReduceOp.SUM)
@@ -156,6 +166,37 @@ class Distributed(Transport):
             return json.loads(json.dumps(value))
         return self._get(key, seconds or self._timeout)
 
+    def drop_lost(self) -> list[int]:
+        """Go on without those that are lost, under new ranks. To be called by all that are left, after a LostError.
+
+        Rank 0 waits for `timeout` seconds at most: others may be busy, and find out only when they want to meet.
+
+        Returns:
+            The ranks, until now, of those that are left; the new ranks are their places in it.
+
+        Raises:
+            LostError: rank 0 is lost, which keeps the store; or the others have gone on without this one.
+        """
+        dist.destroy_process_group()  # its connections end, by which others notice
+        try:
+            self._store.set(f"left/{self.rank}", "")
+            if self.rank == 0:
+                deadline, left = time.monotonic() + self._timeout, [0]
+                while len(left) < self.size and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    left = [rank for rank in range(self.size) if self._store.check([f"left/{rank}"])]
+                self._store.set("left", json.dumps(left))
+            self._store.wait(["left"], timedelta(seconds=2 * self._timeout + ALIVE_SECONDS))
+            left = json.loads(self._store.get("left"))
+        except RuntimeError as error:
+            raise LostError(f"rank {self.rank}: rank 0, which kept the store of the run, is lost") from error
+        if self.rank not in left:
+            raise LostError(f"rank {self.rank}: the others counted this process as lost and have gone on without it")
+        self.rank, self.size, self._turn = left.index(self.rank), len(left), 0
+        self._store = dist.PrefixStore("without", self._store)
+        self._group()
+        return left
+
     def close(self) -> None:
         """Part; rank 0, which may keep the store, waits a moment for the others to have read what is theirs."""
         try:
@@ -166,7 +207,8 @@ class Distributed(Transport):
                 self._store.wait(keys, timedelta(seconds=ALIVE_SECONDS))
         except RuntimeError as error:
             logger.debug("closing: %s", error)
-        dist.destroy_process_group()
+        if dist.is_initialized():  # not when others were lost and nobody was left
+            dist.destroy_process_group()
 
     def _put(self, key: str, value: Any) -> None:
         try:

@@ -145,3 +145,10 @@ class Minibatches:
             generator.manual_seed(int(mixed[0]))
             each.append(self._variation.draw(self._minibatch, self._frame_dim, generator))
         return stacked(each)
+
+
+def merged(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The frames of all workers, or of those that are active (R,), as one minibatch of one replica; it may be empty."""
+    if active is not None:
+        spliced, labels = spliced[active], labels[active]
+    return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)

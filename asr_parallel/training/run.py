@@ -11,14 +11,16 @@ from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.stage import agree
 from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import START_SECONDS, Alone, Transport
+from asr_parallel.parallel.transport import START_SECONDS, Alone, LostError, Transport
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.checkpoint import Checkpoints, remove_work
+from asr_parallel.training.meetings import MEETINGS, tell_of_meetings
 from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.survive import rescue
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
 
@@ -42,7 +44,8 @@ def train_into(
     stack: Path | None = None,
     transport: Transport | None = None,
 ) -> None:
-    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/.
+    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/,
+    and with several workers meetings.json.
 
     Args:
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
@@ -84,10 +87,22 @@ def train_into(
         trainer.resume(checkpoint)
     elif transport.rank == 0:
         _begin(work, identity, trainer)
-    network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
+    while True:
+        try:
+            network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
+            break
+        except LostError as error:
+            if not options.survive:
+                raise
+            team, checkpoint = rescue(trainer, error)
+            trainer = Trainer(trainer.store, options, work, stack, team)
+            trainer.resume(checkpoint)
+    meetings = tell_of_meetings(trainer.rounds) if options.workers > 1 else None
     if network is None or folder is None:
         return
     network.save(folder)
+    if meetings is not None:
+        write_json(folder / MEETINGS, meetings)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)

@@ -66,9 +66,7 @@ def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, 
     speakers = np.array(store.groups("speaker"))[utterances]
     homeless = sorted(set(speakers) - site_of.keys())
     if homeless:
-        raise ValueError(
-            f"{sites}: no site for speaker {homeless[0]} and {len(homeless) - 1} more of those trained on"
-        )
+        raise ValueError(f"{sites}: no site for speaker {homeless[0]} and {len(homeless) - 1} more of those trained on")
     own_sites = np.array([site_of[speaker] for speaker in speakers])
     names = sorted(set(own_sites))
     if len(names) != num_workers:

@@ -1,5 +1,6 @@
 """The loop that trains a network on a frame store."""
 
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.deliver import deliver
 from asr_parallel.training.evaluation import Score, evaluate
+from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
 from asr_parallel.training.shares import team_minibatches
+from asr_parallel.training.survive import Mark, mark
 from asr_parallel.training.watch import Watch
 
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
@@ -107,6 +110,7 @@ class Trainer:
         # The best model so far, where a worse epoch may be taken back.
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
+        self.marks: deque[Mark] = deque(maxlen=2)  # others are at most one meeting behind
         self._watched: dict[str, Any] | None = None  # what was not yet written when the checkpoint was
         self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
         total = self.schedule.total_frames
@@ -198,7 +202,7 @@ class Trainer:
             trained = self.batches.frames(self.minibatch, self.minibatch + 1)
             before, count = self.frames, int(trained.sum())
             if self.algorithm.merged:
-                spliced, labels, active = *_merged(spliced, labels, active), None
+                spliced, labels, active = *merged(spliced, labels, active), None
             minibatch = self.network.backward(spliced, labels)
             losses = minibatch.loss_sum
             loss_sum = (losses if active is None else losses.masked_fill(~active, 0.0)).sum()
@@ -209,6 +213,8 @@ class Trainer:
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
+            if met and self.options.survive:
+                self.marks.append(mark(self))
             watch.data_wait(self.batches.waited_seconds)
             watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate)
             report, snapshots, checkpoint = (
@@ -289,10 +295,3 @@ class Trainer:
             "watch": watch.state(),
         }
         self.checkpoints.save(self.frames, shared, state, workers)
-
-
-def _merged(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The frames of all (active) workers as one minibatch."""
-    if active is not None:
-        spliced, labels = spliced[active], labels[active]
-    return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)

@@ -38,6 +38,7 @@ rbm_epochs=3
 workers=1
 algorithm=average
 period=
+dnn_options=
 processes=1
 evaluate_frames=
 systems=all
@@ -45,7 +46,7 @@ dnn=dnn
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period processes evaluate_frames systems dnn)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn)
 
 usage() {
   cat << END
@@ -73,7 +74,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
-  --optimizer ng-sgd|sgd|momentum|adam                                              ($optimizer)
+  --optimizer ng-sgd|sgd|momentum|nesterov|adam                                     ($optimizer)
   --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm       (relu-renorm; with sgd relu, which SGD trains better)
   --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in this script; else train-dnn's)
   --epochs N                                                                        ($epochs)
@@ -82,8 +83,9 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
   --rbm-epochs N                 passes over the data; twice as many for the first  ($rbm_epochs)
   --workers K                    train on a share of the frames each                ($workers)
-  --algorithm average|none       what workers do to each other's models             ($algorithm)
-  --period N                     minibatches between two averages                   (train-dnn's)
+  --algorithm NAME               average, block-momentum, elastic, gradient, colearn or none  ($algorithm)
+  --period N                     minibatches between two meetings of workers        (train-dnn's)
+  --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)

@@ -43,19 +43,6 @@ def distance(one: Path, other: Path) -> float:
     return max(float(torch.dist(a[name], b[name]) / a[name].norm().clamp_min(1e-9)) for name in a)
 
 
-@pytest.mark.timeout(3 * SECONDS)
-@pytest.mark.parametrize("optimizer", ["ng-sgd", "sgd"])
-def test_four_workers_in_one_two_and_four_processes_make_the_same_model(
-    frames_folder: Path, tmp_path: Path, optimizer: str
-) -> None:
-    """200 rounds and more, of shares that are not equally long."""
-    more = f"--workers 4 --minibatch 8 --period 2 --epochs 5 --optimizer {optimizer}"
-    for processes in (1, 2, 4):
-        finish(start(words(frames_folder, tmp_path / str(processes), f"{more} --processes {processes}")))
-    assert distance(tmp_path / "1", tmp_path / "2") < 1e-4
-    assert distance(tmp_path / "1", tmp_path / "4") < 1e-4
-
-
 KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 6 --checkpoint-frames 200 --combine 2"
 
 

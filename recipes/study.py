@@ -1,0 +1,70 @@
+"""What studies share: many trainings in one experiment folder, a core each, and what they came to."""
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+RECIPES = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a training came to: held-out loss and accuracy by frames, and word error rates in percent."""
+
+    course: list[tuple[int, float]]
+    accuracy: float
+    dev: float
+    eval: float
+
+    def frames_to(self, loss: float) -> float | None:
+        """Frames until the held-out loss was as low, between two evaluations on a straight line; None: never."""
+        before: tuple[int, float] | None = None
+        for frames, now in self.course:
+            if now <= loss:
+                if before is None:
+                    return float(frames)
+                return before[0] + (frames - before[0]) * (before[1] - loss) / (before[1] - now)
+            before = (frames, now)
+        return None
+
+
+def run(recipe: str, exp: Path, core: int, *words: str) -> None:
+    """A stretch of the recipe on one core; SystemExit with its last words when it fails."""
+    command = ["taskset", "-c", str(core), str(RECIPES / recipe / "run.sh"), "--exp", str(exp), "--jobs", "1", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: failed\n{done.stderr[-2000:]}")
+    print(" ".join(words), flush=True)
+
+
+def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
+    """Stretches of the recipe, each on a core of its own, as many at a time as there are cores."""
+    cores: Queue[int] = Queue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def one(words: Sequence[str]) -> None:
+        core = cores.get()
+        try:
+            run(recipe, exp, core, *words)
+        finally:
+            cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(one, jobs))
+
+
+def find(exp: Path, name: str) -> Found:
+    """What the network in EXP/NAME came to; NaN where it was not decoded."""
+    lines = [json.loads(line) for line in (exp / name / "train.jsonl").read_text().splitlines()]
+    held_out = [line for line in lines if line["kind"] == "held-out"]
+    scored = [exp / name / f"decode_{of}" / "best_wer" for of in ("dev", "eval")]
+    wer = [float(path.read_text().split()[1]) if path.is_file() else math.nan for path in scored]
+    course = [(line["frames"], line["loss"]) for line in held_out]
+    return Found(course, 100 * held_out[-1]["accuracy"], *wer)

@@ -1,0 +1,69 @@
+"""Run as a program in several processes: trains four workers by one algorithm after the other.
+
+python train_all.py FRAMES OUT
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.launch import join
+from asr_parallel.parallel.team import Team
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.trainer import Trainer
+
+COMMON = {
+    "workers": 4,
+    "hidden_layers": 1,
+    "hidden_dim": 16,
+    "minibatch": 8,
+    "epochs": 5,
+    "combine": 0,
+    "precision": "float32",
+    "learning_rate": 0.002,
+}
+OFTEN = {"period": 2}
+RUNS = {
+    "average": OFTEN,
+    "average, overlap": OFTEN | {"overlap": True},
+    "average, int8, ema": OFTEN | {"wire": "int8", "ema": 0.9},
+    "average, best first, Adam's state averaged": OFTEN | {
+        "best_first": 3, "weights": "equal", "optimizer": "adam", "learning_rate": 1e-3, "optimizer_state": "average",
+    },
+    "block momentum": OFTEN | {"algorithm": "block-momentum"},
+    "block momentum, SlowMo, reset": OFTEN | {
+        "algorithm": "block-momentum", "outer": "slowmo", "optimizer": "momentum", "learning_rate": 0.001,
+    },
+    "elastic": OFTEN | {"algorithm": "elastic"},
+    "elastic, Nesterov, float16": OFTEN | {"algorithm": "elastic", "optimizer": "nesterov", "wire": "float16"},
+    "gradient": {"algorithm": "gradient"},
+    "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
+    "colearn": {"algorithm": "colearn", "share_by": "utterance"},
+    "none": {"algorithm": "none"},
+}  # fmt: skip
+
+
+def main() -> None:
+    frames, out = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    transport = join(out / "meeting", "cpu", None, 30)
+    try:
+        for name, more in RUNS.items():
+            trainer = Trainer(
+                FrameStore.open(frames), TrainingOptions(**{**COMMON, **more}), out / name, None, Team(4, transport)
+            )
+            network = trainer.run()
+            if network is not None:
+                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.rounds.meetings)}
+                save_file(tensors, out / f"{name}.safetensors")
+            assert transport.rank == int(os.environ.get("RANK", "0"))
+    finally:
+        transport.close()
+
+
+if __name__ == "__main__":
+    main()
