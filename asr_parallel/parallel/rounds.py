@@ -94,8 +94,10 @@ class Rounds:
         self._minibatches += 1
         self._frames += frames
         if loss_sums is not None:
-            idle = torch.from_numpy(frames[list(self.team.own)] == 0).to(self._loss.device)
-            self._loss += loss_sums.double().masked_fill(idle, 0.0)
+            idle = frames[list(self.team.own)] == 0
+            if idle.any():  # else a GPU need not be told
+                loss_sums = loss_sums.masked_fill(torch.from_numpy(idle).to(loss_sums.device), 0.0)
+            self._loss += loss_sums
         self._rate = rate
         if self._minibatches != self.algorithm.period:
             return False
@@ -117,6 +119,8 @@ class Rounds:
             if self._minibatches:
                 self._meet(replicas)
             self.algorithm.settle(replicas)
+        if self._optimizer is not None:
+            self._optimizer.settle(ahead=False)
         return self.model(replicas)
 
     def _meet(self, replicas: Replicas) -> None:
