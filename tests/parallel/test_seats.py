@@ -16,7 +16,9 @@ from asr_parallel.parallel.launch import Seat, seat_of
             Seat(1, 2, 0, "job"),
         ),
         ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"}, Seat()),
-        ({"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_JOBID": "7"}, Seat(1, 2, 1, "7")),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, Seat(1, 2, 1, "")),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, Seat(3, 4, 1, "")),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_JOBID": "7.0", "SLURM_LOCALID": "1"}, Seat(3, 4, 1, "7.0")),
         (
             {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "9",
              "SLURM_STEP_ID": "0"},
