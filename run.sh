@@ -26,7 +26,8 @@ if [[ ${1:-} == test ]]; then
   shift
   set_up synth,dev
   cd "$root"
-  exec "$root/.venv/bin/python" -m pytest "$@"
+  # A file at a time on each core
+  exec "$root/.venv/bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
 fi
 
 recipe=swbd

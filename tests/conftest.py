@@ -1,6 +1,10 @@
-"""A small frame store that can be learnt."""
+"""A small frame store that can be learnt; and no more threads than cores when tests run on several."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
