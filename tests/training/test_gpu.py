@@ -65,11 +65,35 @@ def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Pat
     assert trainer.network.device.type == "cuda" and trainer.network.dtype == torch.bfloat16
     network = trainer.run(checkpoint_frames=1000)
     assert network.net.device.type == "cpu" and network.net.parameters.isfinite().all()
-    checkpoint = trainer.checkpoints.newest()
+    checkpoint = trainer.checkpoints.newest([0])
     assert checkpoint is not None
     again = Trainer(FrameStore.open(frames_folder), options, tmp_path)
     again.resume(checkpoint)
     assert again.network.parameters.device.type == "cuda"
+
+
+TOGETHER = [
+    {"period": 4},
+    {"period": 4, "overlap": True, "ema": 0.5},
+    {"period": 4, "wire": "int8", "survive": True},
+    {"period": 4, "algorithm": "block-momentum", "wire": "float16"},
+    {"period": 4, "algorithm": "elastic", "optimizer": "nesterov", "learning_rate": 0.02},
+    {"algorithm": "gradient"},
+    {"algorithm": "colearn", "share_by": "utterance"},
+    {"algorithm": "none"},
+]
+
+
+@pytest.mark.parametrize("more", TOGETHER)
+def test_workers_meet_on_a_gpu(frames_folder: Path, tmp_path: Path, more: dict) -> None:
+    known = {"workers": 3, "hidden_layers": 1, "hidden_dim": 32, "minibatch": 16, "epochs": 6, "learning_rate": 0.004}
+    trainer = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
+    trainer.run(checkpoint_frames=1000)
+    assert trainer._judge().accuracy > 0.6
+    again = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
+    checkpoint = trainer.checkpoints.newest([] if trainer.algorithm.merged else range(3))
+    assert checkpoint is not None
+    again.resume(checkpoint)
 
 
 @pytest.mark.parametrize("gaussian", [True, False])
