@@ -277,7 +277,9 @@ def work(rank: int, folder: Path, args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=PARTS, nargs="*", help="default: all")
+    parser.add_argument(
+        "what", choices=[*PARTS, []], metavar="PART", nargs="*", help=f"of {', '.join(PARTS)} (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="turns (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="try it at 440-512x3-157, minibatches of 64")
     args = parser.parse_args()

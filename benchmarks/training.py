@@ -277,7 +277,7 @@ def gpu(work: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = {"small": small, "large": large, "stacked": stacked, "memory": memory, "gpu": gpu}
-    parser.add_argument("what", choices=what, nargs="*")
+    parser.add_argument("what", choices=[*what, []], metavar="PART", nargs="*", help=f"of {', '.join(what)}")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     args = parser.parse_args()

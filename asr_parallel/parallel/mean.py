@@ -82,10 +82,11 @@ class Mean:
             assert around is not None
             pending = self._integers(values, own, around)
         else:
-            pending = Pending(torch.zeros_like(values[0]), _nothing)
-            for value, weight in zip(values, own, strict=True):
+            total = values[0] * own[0] if own[0] else torch.zeros_like(values[0])  # zeros are dear: new pages
+            for value, weight in zip(values[1:], own[1:], strict=True):
                 if weight:
-                    pending.total.add_(value, alpha=weight)
+                    total.add_(value, alpha=weight)
+            pending = Pending(total, _nothing)
         pending.wait = transport.start_sum(pending.total)
         self.bytes_per_worker += pending.total.numel() * pending.total.element_size()
         return pending
