@@ -61,17 +61,18 @@ class Nesterov(Momentum):
         self, network: StackedNetwork, max_change: MaxChange | None, momentum: float, add: Add | None = None
     ) -> None:
         super().__init__(network, max_change, momentum, add)
-        self._rate = torch.zeros(network.replicas, device=network.device)  # of the last minibatch
+        self._rate = torch.zeros(network.replicas, device=network.device)  # of the last step
 
     def step(
         self, minibatch: Backward, learning_rate: float, active: Tensor | None = None, frames: int | None = None
     ) -> None:
-        self._rate.fill_(learning_rate)
+        self._now = learning_rate
         super().step(minibatch, learning_rate, active, frames)
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
         gradient = self._change.flat.clone()
         factors = super()._direct(factors, finite)
+        self._rate.masked_fill_(finite, self._now)  # the others stay where they are
         self._change.flat.mul_(self.momentum).add_(gradient)
         return factors
 

@@ -135,7 +135,7 @@ class Rounds:
         self._tell(loss, kept)
         self.left_out += ~kept
         self.algorithm.synchronize(replicas, Meeting(self._frames.copy(), loss, kept, self._rate, self._number))
-        self._settle_state(replicas)
+        self._settle_state(kept)
         if self._averaged is not None:
             consensus = self.algorithm.consensus(replicas, kept)  # with overlap the others' are not restored yet
             self._averaged.lerp_(consensus, 1 - self.ema)
@@ -170,13 +170,13 @@ class Rounds:
                 self._number + 1, worker, loss[worker], best,
             )  # fmt: skip
 
-    def _settle_state(self, replicas: Replicas) -> None:
+    def _settle_state(self, kept: np.ndarray) -> None:
         if self._optimizer is None:
             return
         if self._optimizer_state == "reset":
             self._optimizer.forget()
         elif self._optimizer_state == "average":
-            weights = np.ones(self.team.num_workers)
+            weights = kept.astype(float)
             for tensor in self._optimizer.moments():
                 flat = tensor.flatten(1)
                 flat.copy_(Mean(self.team, "float32", flat).of(flat, weights))

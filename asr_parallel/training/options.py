@@ -88,6 +88,8 @@ class TrainingOptions(TeamOptions):
                 raise ValueError(f"{name} {getattr(self, name)}: expected a number of at least 0")
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "outer_momentum":
+                continue  # which may be 0, and is checked by its algorithm
             if field.type == float | None and value is not None and not value > 0:
                 raise ValueError(f"{field.name} {value}: expected a number above 0")
         self._check_together()

@@ -57,6 +57,7 @@ class PretrainOptions:
         for name, known in {"precision": PRECISIONS, "algorithm": ALGORITHMS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        self.team()
 
     def team(self) -> TeamOptions:
         """What the workers do together."""

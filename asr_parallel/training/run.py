@@ -9,6 +9,7 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.stage import agree
 from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import START_SECONDS, Alone, LostError, Transport
@@ -18,9 +19,9 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.checkpoint import Checkpoints, remove_work
-from asr_parallel.training.meetings import MEETINGS, tell_of_meetings
+from asr_parallel.training.meetings import MEETINGS
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.survive import rescue
+from asr_parallel.training.survive import mark, rescue
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
 
@@ -78,15 +79,19 @@ def train_into(
         going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
     going_on = transport.share(going_on, START_SECONDS)
     team = Team(options.workers, transport)
-    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(team.own) if going_on else None
+    own = () if algorithm(options, options.epochs).merged else team.own  # a model in common is nobody's own
+    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
     trainer = Trainer(FrameStore.open(frames), options, work, stack, team)
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
-    elif transport.rank == 0:
-        _begin(work, identity, trainer)
+    else:
+        if transport.rank == 0:
+            _begin(work, identity, trainer)
+        if options.survive:
+            trainer.marks.append(mark(trainer))
     while True:
         try:
             network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
@@ -97,12 +102,12 @@ def train_into(
             team, checkpoint = rescue(trainer, error)
             trainer = Trainer(trainer.store, options, work, stack, team)
             trainer.resume(checkpoint)
-    meetings = tell_of_meetings(trainer.rounds) if options.workers > 1 else None
+            trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
     if network is None or folder is None:
         return
     network.save(folder)
-    if meetings is not None:
-        write_json(folder / MEETINGS, meetings)
+    if options.workers > 1:
+        write_json(folder / MEETINGS, trainer.meetings)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)

@@ -96,11 +96,10 @@ def team_minibatches(
         ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
     """
     parts = [utterances]
-    if team.num_workers > 1:
-        if sites is None:
-            parts = cut_shares(store, utterances, team.num_workers, by, seed)
-        else:
-            parts = share_of_sites(store, utterances, team.num_workers, sites)
+    if sites is not None:
+        parts = share_of_sites(store, utterances, team.num_workers, sites)
+    elif team.num_workers > 1:
+        parts = cut_shares(store, utterances, team.num_workers, by, seed)
     lengths = np.diff(store.offsets) - 2 * store.context
     return Minibatches(
         store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,

@@ -1,9 +1,9 @@
 """How a training goes on when a process is lost, without going back to a checkpoint.
 
 Logical workers do not depend on processes: those of the lost one move to the others, which begin them where all were
-after the last meeting that everybody left has seen. What was trained since then is trained again. All that a worker
-does follows from its number, so the model becomes what it would have been; only the optimiser's state of the moved
-workers is gone, and they take over a neighbour's.
+after the last meeting that everybody left has seen, or at the very beginning. What was trained since then is trained
+again. All that a worker does follows from its number, so the model becomes what it would have been; only what the moved
+workers had for themselves, the optimiser's state above all, is gone, and they take over a neighbour's.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A process's state right after a meeting. shared, own: tensors, the latter (R, ...); state: as in a Checkpoint."""
+    """A process's state right after a meeting, or at the beginning.
+
+    shared, own: tensors, the latter (R, ...); state: as in a Checkpoint.
+    """
 
     meetings: int
     frames: int
@@ -32,8 +35,10 @@ class Mark:
 
 
 def mark(trainer: "Trainer") -> Mark:
-    """The state of a trainer, right after a meeting; every process on its own."""
+    """The state of a trainer, right after a meeting or at the beginning; every process on its own."""
     own = {"parameters": trainer.network.parameters, **trainer.algorithm.worker_state()}
+    if trainer.best is not None:
+        own["best"] = trainer.best
     state = {
         "epoch": trainer.epoch,
         "minibatch": trainer.minibatch,
@@ -45,7 +50,7 @@ def mark(trainer: "Trainer") -> Mark:
         trainer.rounds.meetings,
         trainer.frames,
         {name: tensor.clone() for name, tensor in trainer.rounds.tensors().items()},
-        {name: tensor.clone() for name, tensor in own.items()},
+        {name: tensor.clone() for name, tensor in own.items()} | trainer.optimizer.state(),
         state,
     )
 
@@ -60,7 +65,8 @@ def rescue(trainer: "Trainer", error: OSError) -> tuple[Team, Checkpoint]:
         The team of those left, and what a trainer of it is to resume from.
 
     Raises:
-        LostError: rank 0 is lost, the others have gone on without this process, or the workers have not met yet.
+        LostError: rank 0 is lost, the others have gone on without this process, or the workers have not met
+            since a checkpoint.
     """
     before, transport = trainer.team, trainer.team.transport
     own, size = list(before.own), transport.size
@@ -70,7 +76,7 @@ def rescue(trainer: "Trainer", error: OSError) -> tuple[Team, Checkpoint]:
     meetings = min(transport.gather(trainer.marks[-1].meetings if trainer.marks else 0))
     found = next((mark for mark in trainer.marks if mark.meetings == meetings), None)
     if found is None:
-        raise error  # before the first meeting: there is nothing to go on from
+        raise error  # before the first meeting since a checkpoint, which is all there is to go on from
     lost = [rank for rank in range(size) if rank not in left]
     if team.leads:
         logger.warning(
@@ -78,15 +84,14 @@ def rescue(trainer: "Trainer", error: OSError) -> tuple[Team, Checkpoint]:
             ", ".join(map(str, lost)), size, ", ".join(str(worker) for rank in lost for worker in dealt[rank]),
             len(left), meetings, found.frames,
         )  # fmt: skip
-    optimizer = trainer.optimizer.state()
     newcomer = trainer.algorithm.newcomer(found.own["parameters"], found.shared)
     workers = {}
     for worker in team.own:
         r = own.index(worker) if worker in own else 0
-        workers[worker] = {name: tensor[r] for name, tensor in {**found.own, **optimizer}.items()}
+        workers[worker] = {name: tensor[r] for name, tensor in found.own.items()}
         if worker not in own:
             fresh = {"parameters": newcomer, "offered": newcomer, "residual": torch.zeros_like(newcomer)}
-            workers[worker] |= {name: fresh[name] for name in found.own}
+            workers[worker] |= {name: tensor for name, tensor in fresh.items() if name in found.own}
     return team, Checkpoint(found.frames, found.shared, found.state, workers)
 
 

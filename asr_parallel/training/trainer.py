@@ -22,6 +22,7 @@ from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.deliver import deliver
 from asr_parallel.training.evaluation import Score, evaluate
+from asr_parallel.training.meetings import tell_of_meetings
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
@@ -187,6 +188,7 @@ class Trainer:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
         last = self.rounds.finish(self.network)
+        self.meetings = tell_of_meetings(self.rounds)  # now: nobody is to wait for rank 0 to deliver
         if not self.team.leads:
             return None
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]

@@ -107,6 +107,18 @@ def test_nesterovs_momentum_takes_gradients_where_the_velocity_leads() -> None:
         torch.testing.assert_close(of.network.parameters, x + delta * v, atol=1e-6, rtol=1e-4)
 
 
+def test_a_nesterov_model_that_does_not_train_stays_where_it_is() -> None:
+    of = make("nesterov")
+    train(of, range(3))
+    of.settle(ahead=False)
+    before = of.network.parameters.clone()
+    of.settle(ahead=True)
+    x, y = minibatch(3)
+    of.step(of.network.backward(x * torch.nan, y), RATE / 10)
+    of.settle(ahead=False)
+    torch.testing.assert_close(of.network.parameters, before)
+
+
 def test_nesterovs_momentum_is_that_of_torch() -> None:
     of = make("nesterov")
     theirs = torch.nn.Parameter(of.network.parameters.clone())

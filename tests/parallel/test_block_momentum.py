@@ -15,6 +15,7 @@ from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.block_momentum import PRESETS, BlockMomentum, Outer
 from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.parallel.team import Team
+from asr_parallel.training.options import TrainingOptions
 
 FEW = settings(deadline=None, max_examples=20)
 constants = st.floats(0.1, 1.5), st.floats(0.0, 0.95)
@@ -183,3 +184,9 @@ def test_restored_it_goes_on_bit_for_bit(seed: int, preset: str, cut: int) -> No
 def test_constants_out_of_range(rate: float, momentum: float) -> None:
     with pytest.raises(ValueError, match="expected above 0, and at least 0 below 1"):
         BlockMomentum(Outer(rate, momentum, True))
+
+
+def test_no_momentum_may_be_asked_for() -> None:
+    options = TrainingOptions(workers=2, algorithm="block-momentum", outer_momentum=0.0)
+    of = algorithm(options)
+    assert isinstance(of, BlockMomentum) and of.outer.momentum == 0

@@ -154,6 +154,16 @@ def test_the_optimisers_state_is_kept_averaged_or_reset() -> None:
         assert state.forgotten == (how == "reset")
 
 
+def test_the_state_of_a_worker_left_out_is_not_in_the_mean() -> None:
+    models = Models(torch.zeros(3, 1))
+    state = Velocities(models)
+    wanted = state.velocity[::2].mean(dim=0).expand(3, 2, 3)
+    rounds = begin(models, {"optimizer": state, "optimizer_state": "average"}, period=1)
+    rounds.trained(models, np.array([1, 1, 9]), torch.tensor([1.0, 5.0, 9.0]))
+    assert rounds.left_out.tolist() == [0, 1, 0]
+    torch.testing.assert_close(state.velocity, wanted)
+
+
 def test_models_are_compared_where_the_optimiser_has_settled_them() -> None:
     models = Models(torch.tensor([[11.0], [13.0]]))
     rounds = begin(models, {"optimizer": Velocities(models, ahead=10.0)}, algorithm="elastic", period=1)

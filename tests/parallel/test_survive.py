@@ -13,8 +13,12 @@ import torch
 from test_processes import SECONDS, children, distance, finish, start, words
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.transport import Alone
 from asr_parallel.record.files import read_json
+from asr_parallel.training import trainer as training
 from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.run import train_into
+from asr_parallel.training.survive import rescue
 from asr_parallel.training.trainer import Trainer
 
 RUN = (
@@ -127,6 +131,8 @@ def test_sites_are_workers(frames_folder: Path, tmp_path: Path) -> None:
     of.run()
     with pytest.raises(ValueError, match=r"sites: 2 sites with training data for 3 workers"):
         trainer(frames_folder, tmp_path, algorithm="colearn", period=None, sites=str(tmp_path / "sites"))
+    with pytest.raises(ValueError, match=r"sites: 2 sites with training data for 1 workers"):
+        trainer(frames_folder, tmp_path, workers=1, sites=str(tmp_path / "sites"))
     (tmp_path / "sites").write_text(f"{speakers[0]} a\n")
     with pytest.raises(ValueError, match=r"no site for speaker \w+ and \d+ more"):
         trainer(frames_folder, tmp_path, algorithm="colearn", workers=2, period=None, sites=str(tmp_path / "sites"))
@@ -156,3 +162,72 @@ def test_going_on_from_a_checkpoint_changes_nothing(frames_folder: Path, tmp_pat
     np.testing.assert_array_equal(
         again.rounds.model(again.network).numpy(), straight.rounds.model(straight.network).numpy()
     )
+
+
+class Emptied(Alone):
+    """Of others, which are lost, nobody had a worker."""
+
+    def drop_lost(self) -> list[int]:
+        return [0]
+
+
+@pytest.mark.parametrize("more", [
+    {"optimizer": "momentum", "wire": "int8"}, {"schedule": "newbob", "optimizer": "adam", "learning_rate": 1e-3},
+    {"algorithm": "elastic", "optimizer": "nesterov"},
+])  # fmt: skip
+@pytest.mark.parametrize("back", [-1, -2])
+def test_whoever_stays_goes_on_as_it_was_at_the_meeting(
+    frames_folder: Path, tmp_path: Path, more: dict, back: int
+) -> None:
+    """With the optimiser's state and the best model of then, whatever was trained since."""
+    options = {"survive": True, **more}
+    of = trainer(frames_folder, tmp_path / "of", **options)
+    of.run()
+    marks = list(of.marks)
+    of.marks.clear()
+    of.marks.append(marks[back])
+    object.__setattr__(of.team, "transport", Emptied())
+    team, checkpoint = rescue(of, OSError())
+    assert team.own == (0, 1, 2) and checkpoint.frames == marks[back].frames < of.frames
+    again = trainer(frames_folder, tmp_path / "again", **options)
+    again.resume(checkpoint)
+    again.run()
+    assert torch.equal(again.network.parameters, of.network.parameters) and again.frames == of.frames
+
+
+class Counting(Alone):
+    """Counts calls that wait for others."""
+
+    calls = 0
+
+    def gather(self, value: object) -> list[object]:
+        self.calls += 1
+        return [value]
+
+
+@pytest.mark.parametrize("algorithm", ["average", "gradient"])
+def test_a_delivery_that_fails_is_done_again_and_nobody_waits_for_it(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """Others have nothing to say while rank 0 delivers, which may take longer than they wait for an answer."""
+    deliver, transport, before = training.deliver, Counting(), []
+    options = trainer(frames_folder, tmp_path, algorithm=algorithm, period=None).options
+
+    def failing(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def counting(*arguments: object) -> object:
+        before.append(transport.calls)
+        return deliver(*arguments)
+
+    def train(resume: bool) -> None:
+        (tmp_path / "out").mkdir(exist_ok=True)
+        train_into(tmp_path / "out", tmp_path / "work", frames_folder, options, resume, 500, 500, transport=transport)
+
+    monkeypatch.setattr(training, "deliver", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train(False)
+    monkeypatch.setattr(training, "deliver", counting)
+    train(True)
+    assert before == [transport.calls]
+    assert read_json(tmp_path / "out" / "meetings.json")["left_out"] == [0, 0, 0]

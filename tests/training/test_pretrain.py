@@ -154,7 +154,17 @@ def test_collapsed_and_diverged_layers_stop(store: FrameStore, tmp_path: Path) -
         lost.run(100, 10**9)
 
 
-@pytest.mark.parametrize("bad", [{"layers": 0}, {"rate_gaussian": 0.0}, {"l2": -1.0}, {"momentum_max": 1.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"layers": 0},
+        {"rate_gaussian": 0.0},
+        {"l2": -1.0},
+        {"momentum_max": 1.0},
+        {"algorithm": "none", "period": 4},
+        {"share_by": "sex"},
+    ],
+)
 def test_options_out_of_range(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         options(**bad)
