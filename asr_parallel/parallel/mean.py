@@ -1,6 +1,6 @@
 """Weighted means over all workers of a team, in as many bytes as wanted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from asr_parallel.parallel.team import Team
 
 FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
 BLOCK = 1024  # parameters with a scale in common
+AT_ONCE = 64 * BLOCK  # parameters that a CPU turns into integers and back: what is between fits its cache
 
 # Greatest sum that a wire's numbers hold without rounding, and their type. bfloat16 is not among them: its integers
 # are exact up to 256 only, at twice the bytes of int8
@@ -101,7 +102,10 @@ class Mean:
         if pending.scale is None:
             return total
         assert around is not None
-        return around + _blocks(total.float(), pending.scale)
+        mean = torch.empty_like(around)
+        for span, blocks in _spans(around):
+            torch.add(around[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
+        return mean
 
     def _fixed(self, values: Tensor, own: list[float]) -> Pending:
         """Right to FIXED_POINT; a value that is not finite or from LARGEST on is counted in the last number."""
@@ -114,26 +118,38 @@ class Mean:
 
     def _integers(self, values: Tensor, own: list[float], around: Tensor) -> Pending:
         assert self.residual is not None
-        for left, value, weight in zip(self.residual, values, own, strict=True):
-            if weight:
-                left.add_(value - around, alpha=weight)  # the message; from here on it is what is still to be sent
-        padded = torch.nn.functional.pad(self.residual, (0, -self.residual.shape[1] % BLOCK))
-        scale = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
+        scale = values.new_empty(-(-values.shape[1] // BLOCK))
+        for span, blocks in _spans(around):
+            for left, value, weight in zip(self.residual[:, span], values[:, span], own, strict=True):
+                if weight:
+                    left.add_(value - around[span], alpha=weight)  # the message; from here on what is still to be sent
+            padded = torch.nn.functional.pad(self.residual[:, span], (0, -self.residual[:, span].shape[1] % BLOCK))
+            scale[blocks] = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
         self.team.transport.largest(scale)
         self.bytes_per_worker += scale.numel() * scale.element_size()
-        total = torch.zeros_like(values[0])
+        total = values.new_empty(values.shape[1], dtype=SUMS[self.wire][1])
         unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
-        for left, weight in zip(self.residual, own, strict=True):
-            if weight:
-                sent = _blocks(left, 1 / unit).round_().clamp_(-self._most, self._most)
-                left.sub_(_blocks(sent, scale))
-                total.add_(sent)
-        return Pending(total.to(SUMS[self.wire][1]), _nothing, scale)
+        for span, blocks in _spans(around):
+            sum_of_own = torch.zeros_like(around[span])
+            for left, weight in zip(self.residual[:, span], own, strict=True):
+                if weight:
+                    sent = _blocks(left, 1 / unit[blocks]).round_().clamp_(-self._most, self._most)
+                    left.sub_(_blocks(sent, scale[blocks]))
+                    sum_of_own.add_(sent)
+            total[span] = sum_of_own
+        return Pending(total, _nothing, scale)
 
 
 def _blocks(values: Tensor, factors: Tensor) -> Tensor:
     """(P,) values times the factor of their block."""
     return values * factors.repeat_interleave(BLOCK)[: len(values)]
+
+
+def _spans(values: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Of (P,) values, one after the other, and of their blocks; of a GPU's all at once."""
+    size = AT_ONCE if values.device.type == "cpu" else -(-len(values) // BLOCK) * BLOCK
+    for start in range(0, len(values), size):
+        yield slice(start, start + size), slice(start // BLOCK, (start + size) // BLOCK)
 
 
 def _nothing() -> None:

@@ -102,7 +102,7 @@ def test_workers_rates_times_the_number_keep_the_effective_one(num_workers: int,
 def test_who_scales_its_workers_rate() -> None:
     """Block momentum makes K of a block's mean by its outer gain, so it must not; a summed gradient need not."""
     scaled = {name for name in ALGORITHMS if algorithm(TeamOptions(algorithm=name)).rate_factor(4) == 4}
-    assert scaled == {"average", "elastic"}
+    assert scaled == {"average", "elastic", "colearn"}
 
 
 def test_options_name_the_effective_rate() -> None:
