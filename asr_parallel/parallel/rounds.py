@@ -135,10 +135,12 @@ class Rounds:
         self._tell(loss, kept)
         self.left_out += ~kept
         self.algorithm.synchronize(replicas, Meeting(self._frames.copy(), loss, kept, self._rate, self._number))
-        self._settle_state(kept)
         if self._averaged is not None:
-            consensus = self.algorithm.consensus(replicas, kept)  # with overlap the others' are not restored yet
-            self._averaged.lerp_(consensus, 1 - self.ema)
+            # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
+            differ = self.algorithm.apart or self.algorithm.overlap
+            model = self.algorithm.consensus(replicas, kept) if differ else replicas.parameters[0]
+            self._averaged.lerp_(model, 1 - self.ema)
+        self._settle_state(kept)
         self._number += 1
         self._minibatches = 0
         self._frames[:] = 0

@@ -199,6 +199,21 @@ def test_a_moving_average_of_the_synchronized_model_is_the_final_one_and_never_g
     assert models.parameters.tolist() == [[6.0], [6.0]] and rounds.finish(models).item() == pytest.approx(wanted)
 
 
+def test_a_moving_average_costs_no_messages_and_does_not_look_ahead() -> None:
+    def job(transport: Transport) -> tuple[int, Tensor]:
+        models = Models(torch.full((1, 100), 12.0))
+        sums, begun = [], transport.start_sum
+        transport.start_sum = lambda tensor: sums.append(tensor.numel()) or begun(tensor)  # type: ignore[method-assign]
+        rounds = begin(
+            models, {"ema": 0.5, "optimizer": Velocities(models, ahead=10.0)}, transport, workers=2, period=1
+        )
+        rounds.trained(models, np.array([1, 1]))
+        return sum(count == 100 for count in sums), rounds.model(models)
+
+    for messages, model in together(2, job):
+        assert messages == 1 and model.tolist() == [0.5 * 12 + 0.5 * 2] * 100
+
+
 def test_a_moving_average_of_one_model_that_needs_no_meetings() -> None:
     for options in ({"workers": 1}, {"workers": 3, "algorithm": "gradient"}):
         models = Models(torch.zeros(1, 1))
