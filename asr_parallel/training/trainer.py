@@ -183,7 +183,7 @@ class Trainer:
             state=self._watched,
             transport=self.team.transport,
         ) as watch:
-            watch.skipped(self.optimizer.skipped)
+            watch.skipped(self.optimizer.skipped if self.team.leads or not self.algorithm.merged else 0)
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)

@@ -1,5 +1,6 @@
 """A run that goes on without a lost process, and workers that are of no use for a while."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stand_ins import together
 from test_processes import SECONDS, children, distance, finish, start, words
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.transport import Alone
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.files import read_json
 from asr_parallel.training import trainer as training
 from asr_parallel.training.options import TrainingOptions
@@ -193,6 +196,22 @@ def test_whoever_stays_goes_on_as_it_was_at_the_meeting(
     again.resume(checkpoint)
     again.run()
     assert torch.equal(again.network.parameters, of.network.parameters) and again.frames == of.frames
+
+
+@pytest.mark.parametrize("algorithm", ["gradient", "average"])
+def test_steps_left_out_are_counted_once_whatever_the_processes(
+    frames_folder: Path, tmp_path: Path, algorithm: str
+) -> None:
+    options = trainer(frames_folder, tmp_path, algorithm=algorithm, period=None, epochs=1).options
+
+    def job(transport: Transport) -> None:
+        of = Trainer(FrameStore.open(frames_folder), options, tmp_path / "work", None, Team(3, transport))
+        of.optimizer.skipped += 5
+        of.run()
+
+    together(2, job)
+    lines = [json.loads(line) for line in (tmp_path / "work" / "train.jsonl").read_text().splitlines()]
+    assert {line["skipped"] for line in lines} == {5 if algorithm == "gradient" else 15}
 
 
 class Counting(Alone):
