@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 from asr_parallel.cli.processes import add_arguments as add_process_arguments
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import TrainingOptions
+    from asr_parallel.training.options import TrainingOptions, decisive
     from asr_parallel.training.run import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
             )  # fmt: skip
 
         def stage(build: Callable[[Path], None]) -> None:
-            run_stage(args.out, build, number=6, inputs=inputs, options=asdict(options))
+            run_stage(args.out, build, number=6, inputs=inputs, options=decisive(options))
             remove_work(work)  # only now is the result in its place
 
         together(transport, stage, build)

@@ -156,7 +156,9 @@ class Algorithm:
 
     @property
     def bytes_per_worker(self) -> int:
-        """Of the messages of one worker so far, as if each were a process of its own."""
+        """Of the messages of one worker so far, as if each were a process of its own: what models or gradients take;
+        not the two numbers a worker brings to each meeting, nor what evaluations ask for.
+        """
         return self._mean.bytes_per_worker
 
     def shared_state(self) -> Mapping[str, Tensor]:

@@ -71,7 +71,7 @@ class Rounds:
 
     @property
     def meetings(self) -> int:
-        """So far."""
+        """So far; of a model in common, its minibatches."""
         return self._number
 
     def trained(
@@ -89,7 +89,8 @@ class Rounds:
         """
         if not self.meet:
             if self._averaged is not None:
-                self._averaged.lerp_(replicas.parameters[0], 1 - self.ema)
+                self._follow(replicas.parameters[0])
+            self._number += 1
             return False
         self._minibatches += 1
         self._frames += frames
@@ -139,7 +140,7 @@ class Rounds:
             # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
             differ = self.algorithm.apart or self.algorithm.overlap
             model = self.algorithm.consensus(replicas, kept) if differ else replicas.parameters[0]
-            self._averaged.lerp_(model, 1 - self.ema)
+            self._follow(model)
         self._settle_state(kept)
         self._number += 1
         self._minibatches = 0
@@ -172,6 +173,11 @@ class Rounds:
                 self._number + 1, worker, loss[worker], best,
             )  # fmt: skip
 
+    def _follow(self, model: Tensor) -> None:
+        """Take a synchronized model into the moving average: a plain mean of the first few, none of the untrained."""
+        assert self._averaged is not None
+        self._averaged.lerp_(model, 1 - min(self.ema, self._number / (self._number + 1)))
+
     def _settle_state(self, kept: np.ndarray) -> None:
         if self._optimizer is None:
             return
@@ -182,6 +188,10 @@ class Rounds:
             for tensor in self._optimizer.moments():
                 flat = tensor.flatten(1)
                 flat.copy_(Mean(self.team, "float32", flat).of(flat, weights))
+        elif not kept.all():
+            left_out = [r for r, worker in enumerate(self.team.own) if not kept[worker]]
+            for tensor in self._optimizer.moments():
+                tensor[left_out] = 0.0  # what may have led it astray
         self._optimizer.settle(ahead=True)
 
     def state(self) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class Distributed(Transport):
         self.rank, self.size = rank, size
         self._store, self._device, self._timeout = store, device, timeout
         self._turn = 0
+        self._read: list[str] = []  # own keys in the store, oldest first
         self._group()
 
     def _group(self) -> None:
@@ -156,7 +157,11 @@ class Distributed(Transport):
     def gather(self, value: Any) -> list[Any]:
         self._turn += 1
         self._put(f"gather/{self._turn}/{self.rank}", value)
-        return [self._get(f"gather/{self._turn}/{rank}", self._timeout) for rank in range(self.size)]
+        values = [self._get(f"gather/{self._turn}/{rank}", self._timeout) for rank in range(self.size)]
+        for key in self._read[:-1]:  # who has come here has read all that was before
+            self._store.delete_key(key)
+        self._read = self._read[-1:]
+        return values
 
     def share(self, value: Any, seconds: float | None = None) -> Any:
         self._turn += 1
@@ -192,7 +197,7 @@ class Distributed(Transport):
             raise LostError(f"rank {self.rank}: rank 0, which kept the store of the run, is lost") from error
         if self.rank not in left:
             raise LostError(f"rank {self.rank}: the others counted this process as lost and have gone on without it")
-        self.rank, self.size, self._turn = left.index(self.rank), len(left), 0
+        self.rank, self.size, self._turn, self._read = left.index(self.rank), len(left), 0, []
         self._store = dist.PrefixStore("without", self._store)
         self._group()
         return left
@@ -213,6 +218,7 @@ class Distributed(Transport):
     def _put(self, key: str, value: Any) -> None:
         try:
             self._store.set(key, json.dumps(value))
+            self._read.append(key)
         except RuntimeError as error:
             raise self._lost(error) from error
 

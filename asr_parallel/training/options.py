@@ -1,7 +1,8 @@
 """What decides a trained network, beside the data and the precision of its arithmetic."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
@@ -96,6 +97,8 @@ class TrainingOptions(TeamOptions):
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
+        if self.optimizer == "nesterov" and self.limits() is not None:
+            raise ValueError("nesterov looks ahead by its whole velocity: expected no max_change")
         taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
         if self.course == "newbob" and not taken_back:
             raise ValueError(
@@ -144,3 +147,8 @@ class TrainingOptions(TeamOptions):
         return Newbob(
             rate=num_jobs * first, best_loss=untrained_loss, max_epochs=self.epochs, halve_from=self.halve_from
         )
+
+
+def decisive(options: TrainingOptions) -> dict[str, Any]:
+    """What a network depends on, by name: not what happens when a process is lost."""
+    return {name: value for name, value in asdict(options).items() if name != "survive"}

@@ -20,7 +20,7 @@ from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.checkpoint import Checkpoints, remove_work
 from asr_parallel.training.meetings import MEETINGS
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.survive import mark, rescue
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
@@ -68,7 +68,7 @@ def train_into(
     going_on = False
     if transport.rank == 0:
         check_inputs_unchanged(frames)
-        identity = {"version": __version__, "options": asdict(options), "frames": fingerprint(frames)}
+        identity = {"version": __version__, "options": decisive(options), "frames": fingerprint(frames)}
         if stack is not None:
             layers = [stack / str(layer + 1) for layer in range(options.hidden_layers)]
             for layer in layers:  # each made of the one below as it is now, and of these frames

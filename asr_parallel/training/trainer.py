@@ -22,6 +22,7 @@ from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.deliver import deliver
 from asr_parallel.training.evaluation import Score, evaluate
+from asr_parallel.training.health import check_common, first_bad
 from asr_parallel.training.meetings import tell_of_meetings
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
@@ -64,7 +65,6 @@ class Trainer:
         """
         self.store, self.options, self.work = store, options, work
         self.team = team = team or Team(options.workers)
-        assert team.num_workers == options.workers
         self.algorithm = algorithm(options, options.epochs)
         device = choose_device(options.device)
         dtype = products_dtype(options.precision, device)
@@ -112,7 +112,7 @@ class Trainer:
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self.marks: deque[Mark] = deque(maxlen=2)  # others are at most one meeting behind
-        self._watched: dict[str, Any] | None = None  # what was not yet written when the checkpoint was
+        self._watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
         self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
         total = self.schedule.total_frames
         self.snapshots = snapshot_frames(total, frames_per_epoch, options.combine) if total and options.combine else []
@@ -187,8 +187,7 @@ class Trainer:
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
-        last = self.rounds.finish(self.network)
-        self.meetings = tell_of_meetings(self.rounds)  # now: nobody is to wait for rank 0 to deliver
+        last, self.meetings = self.rounds.finish(self.network), tell_of_meetings(self.rounds)
         if not self.team.leads:
             return None
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
@@ -208,7 +207,8 @@ class Trainer:
             minibatch = self.network.backward(spliced, labels)
             losses = minibatch.loss_sum
             loss_sum = (losses if active is None else losses.masked_fill(~active, 0.0)).sum()
-            bad = torch.where((bad < 0) & ~loss_sum.isfinite(), self.frames, bad)
+            wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~losses.isfinite().any()
+            bad = torch.where((bad < 0) & wrong, self.frames, bad)
             self.optimizer.step(minibatch, rate, active, count)
             met = self.rounds.trained(self.network, trained, losses, rate)
             self.frames += count
@@ -256,7 +256,7 @@ class Trainer:
         """
         if self.rounds.meet and self.team.num_workers > 1:
             return
-        frames = min((first for first in self.team.transport.gather(int(bad)) if first >= 0), default=None)
+        frames = first_bad(self.team.transport, int(bad), everywhere=self.algorithm.period is None)
         if frames is not None:
             step = frames // (self.options.minibatch * self.team.num_workers) + 1
             rate = self.schedule.learning_rate(frames)
@@ -285,6 +285,7 @@ class Trainer:
             tensors["best"] = self.best
         shared, workers = self.rounds.tensors(), {}
         if self.algorithm.merged:
+            check_common(self.team.transport, self.network.parameters)
             shared = {**shared, **tensors}
         else:
             for r, worker in enumerate(self.team.own):
