@@ -143,7 +143,7 @@ class Trainer:
             tensors = shared
         else:
             own = [checkpoint.workers[worker] for worker in self.team.own]
-            tensors = {name: torch.stack([one[name] for one in own]) for name in own[0]}
+            tensors = {name: torch.stack([of_one[name] for of_one in own]) for name in own[0]}
         parameters, best = tensors.pop("parameters"), tensors.pop("best", None)
         if parameters.shape != self.network.parameters.shape or (best is None) != (self.best is None):
             raise ValueError("checkpoint of another network or schedule")
@@ -195,9 +195,8 @@ class Trainer:
 
     def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None) -> None:
         """What is left of the current epoch."""
-        bad = torch.full(
-            (), -1, dtype=torch.int64, device=self.network.device
-        )  # frames before a loss that is not finite
+        # Frames before the first loss that is not finite; below 0: all were
+        bad = torch.full((), -1, dtype=torch.int64, device=self.network.device)
         for spliced, labels in self.batches.epoch(self.epoch, self.minibatch):
             rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
             trained = self.batches.frames(self.minibatch, self.minibatch + 1)
@@ -206,8 +205,9 @@ class Trainer:
                 spliced, labels, active = *merged(spliced, labels, active), None
             minibatch = self.network.backward(spliced, labels)
             losses = minibatch.loss_sum
-            loss_sum = (losses if active is None else losses.masked_fill(~active, 0.0)).sum()
-            wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~losses.isfinite().any()
+            counting = losses if active is None else losses.masked_fill(~active, 0.0)
+            loss_sum = counting.sum()
+            wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~counting.isfinite().any()
             bad = torch.where((bad < 0) & wrong, self.frames, bad)
             self.optimizer.step(minibatch, rate, active, count)
             met = self.rounds.trained(self.network, trained, losses, rate)
