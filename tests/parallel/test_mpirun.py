@@ -22,7 +22,9 @@ MPIRUNS = {
     "mpich": "mpiexec.hydra -n 2",
 }
 NAMES = "PMIX_NAMESPACE", "PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"
-SHOW = "import os, sys; print(*[os.environ.get(name, '-') for name in sys.argv[1:]])"
+SHOW = (  # in one piece, which the other rank's does not get into
+    "import os, sys; sys.stdout.write(' '.join(os.environ.get(name, '-') for name in sys.argv[1:]) + chr(10))"
+)
 
 
 def mpirun(wheel: str) -> list[str]:
