@@ -56,6 +56,7 @@ class Mean:
             raise ValueError(f"unknown wire {wire!r}; expected one of {', '.join(WIRES)}")
         self.team, self.wire, self.bytes_per_worker = team, wire, 0
         self.residual: Tensor | None = None
+        self._room: Tensor | None = None
         if wire in SUMS:
             self._most = SUMS[wire][0] // team.num_workers
             if self._most < 1:
@@ -63,7 +64,7 @@ class Mean:
             self.residual = torch.zeros_like(replicas)
 
     def of(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Tensor:
-        """(P,) weighted mean over all workers, for the caller to read.
+        """(P,) weighted mean over all workers, for the caller to read until the next one begins.
 
         Args:
             values: (R, P) of this process's workers.
@@ -83,7 +84,9 @@ class Mean:
             assert around is not None
             pending = self._integers(values, own, around)
         else:
-            total = values[0] * own[0] if own[0] else torch.zeros_like(values[0])  # zeros are dear: new pages
+            if self._room is None:
+                self._room = torch.empty_like(values[0])  # once: to be given new pages each time is dear
+            total = torch.mul(values[0], own[0], out=self._room) if own[0] else self._room.zero_()
             for value, weight in zip(values[1:], own[1:], strict=True):
                 if weight:
                     total.add_(value, alpha=weight)
