@@ -13,8 +13,9 @@ from asr_parallel.cli.workers import add_arguments as add_worker_arguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
+    from asr_parallel.nnet.outputs import AVERAGES
     from asr_parallel.nnet.spec import NONLINEARITIES
-    from asr_parallel.training.options import PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
+    from asr_parallel.training.options import INITIALS, PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.precision import PRECISIONS
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice(network, "nonlinearity", NONLINEARITIES, "of the hidden layers")
     number(network, "pnorm_group", "inputs of a p-norm unit")
 
+    choice(network, "initial", INITIALS, "own: workers start from different random numbers")
     choice(network, "pretrain", PRETRAININGS, "rbm: begin as the sigmoid layers of --rbm")
     network.add_argument("--rbm", type=Path, help="folder of stage 5, for --pretrain rbm")
 
@@ -72,7 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(data, "seed", "of everything random")
 
     end = parser.add_argument_group("final model")
-    number(end, "combine", "average up to so many of the last models, as many as do best on held-out data; 0: none")
+    last = "average up to so many of the last models, as many as do best on held-out data (default: 20; ensemble: 0)"
+    number(end, "combine", last)
+    kept = "OUT/ensemble: every worker's model, and all as one (default: with --algorithm ensemble)"
+    end.add_argument("--keep-workers", action=argparse.BooleanOptionalAction, help=kept)
+    choice(end, "ensemble_average", AVERAGES, "of the workers' outputs")
+    number(end, "temperature", "of pseudo-labels, and of what is held against them", float)
     choice(end, "prior", PRIORS, "from the alignments' counts or the model's mean posterior")
 
     machine = parser.add_argument_group("machine")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> None:
     """One of each of TeamOptions."""
     from asr_parallel.parallel.block_momentum import PRESETS
+    from asr_parallel.parallel.ensemble import EXCHANGES
     from asr_parallel.parallel.mean import WIRES
     from asr_parallel.parallel.meeting import WEIGHTS
     from asr_parallel.parallel.options import ALGORITHMS, OPTIMIZER_STATES, SHARES
@@ -51,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> No
     number(constants, "outer_rate", "block-momentum: learning rate (default: --outer's)", float)
     number(constants, "outer_momentum", "block-momentum: momentum (default: --outer's; bmuf: 1 - 1/K)", float)
     number(constants, "elastic_beta", "elastic: K times the part of its way to the centre that a worker goes", float)
+    number(constants, "relabel_fraction", "ensemble: part of a share that is relabelled in a round", float)
+    compress = "ensemble: of a round, on pseudo-labels too (default: those relabelled)"
+    number(constants, "compress_minibatches", compress)
+    number(constants, "pseudo_weight", "ensemble: lambda, weight of the pseudo-labels' loss", float)
+    choice(constants, "exchange", EXCHANGES, "ensemble: what travels; posteriors: of frames that all label alike")
+    number(constants, "top", "ensemble: pdfs of a frame that pseudo-labels keep")
     number(constants, "local_epochs", "colearn: of the first rounds")
     threshold = "colearn: relative change of the average up to which local epochs are doubled; 0: never"
     number(constants, "colearn_threshold", threshold, float)

@@ -10,7 +10,7 @@ from asr_parallel.decode.decoder import DecoderOptions
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.hmm.gmm import GMM_FILE, DiagGmmSet
 
-DNN_FILE = "net.safetensors"
+DNN_FILES = ("net.safetensors", "ensemble.json")
 GMM_OPTIONS = DecoderOptions()
 # Kaldi steps/nnet/decode.sh
 DNN_OPTIONS = DecoderOptions(lattice_beam=8.0, acwt=0.1)
@@ -53,19 +53,25 @@ class GmmAcousticModel:
 
 def default_options(model: Path) -> DecoderOptions:
     """Kaldi's decoding options for the kind of model in the folder `model`."""
-    return DNN_OPTIONS if (model / DNN_FILE).is_file() else GMM_OPTIONS
+    return DNN_OPTIONS if _holds_network(model) else GMM_OPTIONS
 
 
 def open_acoustic_model(model: Path) -> AcousticModel:
-    """Open the GMM system or the network in the folder `model`.
+    """Open the GMM system, the network or the ensemble of networks in the folder `model`.
 
     Raises:
         ValueError: it holds neither.
     """
     if (model / GMM_FILE).is_file():
         return GmmAcousticModel(DiagGmmSet.open(model))
-    if (model / DNN_FILE).is_file():
+    if _holds_network(model):
         from asr_parallel.nnet.acoustic import DnnAcousticModel
 
         return DnnAcousticModel.open(model)
-    raise ValueError(f"{model}: neither {GMM_FILE} nor {DNN_FILE}; expected a model folder made by stage 3 or 6")
+    raise ValueError(
+        f"{model}: none of {GMM_FILE}, {', '.join(DNN_FILES)}; expected a model folder made by stage 3 or 6"
+    )
+
+
+def _holds_network(model: Path) -> bool:
+    return any((model / name).is_file() for name in DNN_FILES)

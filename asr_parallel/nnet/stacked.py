@@ -51,6 +51,20 @@ class Backward:
     correct: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Soft:
+    """What frames are to be told apart by beside their labels: a second cross-entropy, weight times its own.
+
+    target: (R, B, num_pdfs) float32 posteriors, or (1, B, num_pdfs) for all replicas.
+    temperature: T. The network's logits are divided by it (those behind the target were too); the loss is multiplied by
+        T^2, so that its derivatives are of one size at any T (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
+    """
+
+    target: Tensor
+    weight: float
+    temperature: float = 1.0
+
+
 class StackedNetwork:
     """R replicas of a network; `parameters` (R, P) float32 is all there is to them.
 
@@ -85,11 +99,13 @@ class StackedNetwork:
     def device(self) -> torch.device:
         return self.parameters.device
 
-    def initialise(self, seed: int) -> "StackedNetwork":
-        """Draw initial parameters, the same in every replica; returns itself."""
+    def initialise(self, *seeds: int) -> "StackedNetwork":
+        """Draw initial parameters, of one seed the same in every replica, else of a seed each; returns itself."""
+        assert len(seeds) in (1, self.replicas)
         one = Layers.zeros(self.spec, 1)
-        draw(self.spec, [w[0] for w in one.weights], [b[0] for b in one.biases], seed)
-        self.parameters.copy_(one.flat)  # broadcast over replicas
+        for n, seed in enumerate(seeds):
+            draw(self.spec, [w[0] for w in one.weights], [b[0] for b in one.biases], seed)
+            self.parameters[n:].copy_(one.flat)  # broadcast over the replicas that are left
         self.parameters_changed()
         return self
 
@@ -127,12 +143,13 @@ class StackedNetwork:
             room = self._rooms[name, k] = torch.empty(shape, dtype=self.dtype, device=self.device)
         return room
 
-    def backward(self, spliced: Tensor, labels: Tensor) -> Backward:
+    def backward(self, spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Backward:
         """Loss and derivatives for a minibatch; the next call writes the inputs and derivatives into the same memory.
 
         Args:
             spliced: (R, B, input_dim) of the network's dtype.
             labels: (R, B) int64 pdf ids.
+            soft: a further loss, in the derivatives and not in loss_sum.
         """
         inputs, saved, rows = [spliced], [], spliced.shape[1]
         for k in range(self.spec.hidden_layers):
@@ -140,14 +157,16 @@ class StackedNetwork:
             output, kept = self.nonlinearity.forward(self._affine(k, inputs[-1], out=z))
             inputs.append(output)
             saved.append(kept)
-        log_posterior = torch.log_softmax(
-            self._affine(self.spec.hidden_layers, inputs[-1]), dim=-1, dtype=torch.float32
-        )
+        logits = self._affine(self.spec.hidden_layers, inputs[-1])
+        log_posterior = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
         of_label = log_posterior.gather(-1, labels.unsqueeze(-1))
         loss_sum = -of_label.sum(dim=(1, 2))
         correct = (of_label.squeeze(-1) >= log_posterior.amax(dim=-1)).sum(dim=1)
         posterior = log_posterior.exp_()  # in place: no longer needed
+        off = None if soft is None else _off(soft, logits, posterior)
         posterior.scatter_add_(-1, labels.unsqueeze(-1), posterior.new_full((), -1.0).expand(*labels.shape, 1))
+        if soft is not None and off is not None:
+            posterior.add_(off, alpha=soft.weight * soft.temperature)
         derivatives = [posterior.to(self.dtype)]
         for k in range(self.spec.hidden_layers, 0, -1):
             weight = self._working.weights[k]
@@ -155,3 +174,10 @@ class StackedNetwork:
             derivatives.append(self.nonlinearity.backward(through, inputs[k], saved[k - 1]))
         derivatives.reverse()
         return Backward(inputs, derivatives, loss_sum, correct)
+
+
+def _off(soft: Soft, logits: Tensor, posterior: Tensor) -> Tensor:
+    """(R, B, num_pdfs): how far posteriors at soft's temperature are above its target."""
+    if soft.temperature == 1:
+        return posterior - soft.target
+    return torch.softmax(logits.float() / soft.temperature, dim=-1) - soft.target

@@ -27,12 +27,14 @@ class Algorithm:
     """A way to train together. Everything is called by all processes alike.
 
     meets: whether workers have models of their own that meet.
+    ensemble: whether what workers stand for together is the mean of their outputs, not of their models.
     merged: whether all workers of a process share one model, as they would be equal at all times.
     apart: whether the model they stand for is another than the workers', even of a single one.
     round_epochs: epochs until the next meeting, where rounds are made of whole ones.
     """
 
     meets = True
+    ensemble = False
     merged = False
     apart = False
     round_epochs: int | None = None

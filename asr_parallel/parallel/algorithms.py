@@ -10,6 +10,7 @@ from asr_parallel.parallel.block_momentum import PRESETS, BlockMomentum
 from asr_parallel.parallel.colearn import CoLearning
 from asr_parallel.parallel.elastic import PERIOD as ELASTIC_PERIOD
 from asr_parallel.parallel.elastic import Elastic
+from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.isolated import Isolated
 from asr_parallel.parallel.meeting import Weighing
@@ -40,6 +41,11 @@ def algorithm(options: TeamOptions, epochs: int = 1, exact: bool = False) -> Alg
         return Gradient()
     if name == "colearn":
         return CoLearning(epochs, options.local_epochs, options.colearn_threshold, weighing, wire)
+    if name == "ensemble":
+        return Ensemble(
+            options.period, options.relabel_fraction, options.compress_minibatches, options.pseudo_weight,
+            options.exchange, options.top, options.overlap,
+        )  # fmt: skip
     if name == "none":
         return Isolated(wire)
     raise ValueError(f"unknown algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}")

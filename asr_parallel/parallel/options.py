@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from asr_parallel.parallel.block_momentum import PRESETS
 from asr_parallel.parallel.colearn import LOCAL_EPOCHS, THRESHOLD
 from asr_parallel.parallel.elastic import BETA
+from asr_parallel.parallel.ensemble import EXCHANGES, PSEUDO_WEIGHT, RELABEL_FRACTION
 from asr_parallel.parallel.mean import WIRES
 from asr_parallel.parallel.meeting import DROP_WORSE, WEIGHTS
+from asr_parallel.parallel.soft_labels import TOP
 
-ALGORITHMS = ("average", "block-momentum", "elastic", "gradient", "colearn", "none")
+ALGORITHMS = ("average", "block-momentum", "elastic", "gradient", "colearn", "ensemble", "none")
 SHARES = ("utterance", "speaker")
 OPTIMIZER_STATES = ("keep", "average", "reset")
 ANY = frozenset({"average", "block-momentum", "elastic"})  # whose workers meet every so many minibatches
@@ -35,6 +37,11 @@ class TeamOptions:
     elastic_beta: float = BETA
     local_epochs: int = LOCAL_EPOCHS  # colearn's first round
     colearn_threshold: float = THRESHOLD
+    relabel_fraction: float = RELABEL_FRACTION  # of ensemble, as all up to top; see parallel/ensemble.py
+    compress_minibatches: int | None = None
+    pseudo_weight: float = PSEUDO_WEIGHT
+    exchange: str = "models"
+    top: int = TOP
     wire: str = "float32"
     overlap: bool = False
     ema: float = 0.0  # of the synchronized model, as the final one; 0: none
@@ -43,6 +50,7 @@ class TeamOptions:
     def check_team(self) -> None:
         """ValueError naming an option out of range or of no use; an algorithm's constants check themselves."""
         known = {"algorithm": ALGORITHMS, "weights": WEIGHTS, "outer": tuple(PRESETS), "wire": WIRES}
+        known["exchange"] = EXCHANGES
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(values)}")
@@ -68,10 +76,10 @@ class TeamOptions:
     def _check_use(self) -> None:
         default = TeamOptions()
         users = {
-            "period": ANY,
+            "period": ANY | {"ensemble"},
             "weights": {"average", "block-momentum", "colearn"},
             "best_first": {"average", "block-momentum", "colearn"},
-            "drop_worse": ANY | {"colearn"},
+            "drop_worse": ANY | {"colearn", "ensemble"},
             "optimizer_state": ANY | {"colearn"},
             "outer": {"block-momentum"},
             "outer_rate": {"block-momentum"},
@@ -79,8 +87,13 @@ class TeamOptions:
             "elastic_beta": {"elastic"},
             "local_epochs": {"colearn"},
             "colearn_threshold": {"colearn"},
+            "relabel_fraction": {"ensemble"},
+            "compress_minibatches": {"ensemble"},
+            "pseudo_weight": {"ensemble"},
+            "exchange": {"ensemble"},
+            "top": {"ensemble"},
             "wire": ANY | {"colearn"},
-            "overlap": ANY,
+            "overlap": ANY | {"ensemble"},
             "ema": ANY | {"colearn", "gradient"},
             "survive": ANY | {"colearn"},
         }

@@ -111,7 +111,7 @@ class Rounds:
             return self._averaged
         sound = np.ones(self.team.num_workers, dtype=bool)
         if self.algorithm.meets and self.team.num_workers > 1:
-            _, sound = self._exchange(replicas)
+            sound = self.sound(replicas)
         return self.algorithm.consensus(replicas, sound if sound.any() else ~sound)
 
     def finish(self, replicas: Replicas) -> Tensor:
@@ -123,6 +123,10 @@ class Rounds:
         if self._optimizer is not None:
             self._optimizer.settle(ahead=False)
         return self.model(replicas)
+
+    def sound(self, replicas: Replicas) -> np.ndarray:
+        """(K,) bool, whose model is finite. Called by all processes alike."""
+        return self._exchange(replicas)[1]
 
     def _meet(self, replicas: Replicas) -> None:
         if self._optimizer is not None:

@@ -34,6 +34,10 @@ class Team:
         size = self.transport.size
         return range(rank * self.num_workers // size, (rank + 1) * self.num_workers // size)
 
+    def rank_of(self, worker: int) -> int:
+        """The process that has a worker."""
+        return next(rank for rank in range(self.transport.size) if worker in self.of(rank))
+
     @property
     def own(self) -> Sequence[int]:
         """Numbers of this process's workers."""

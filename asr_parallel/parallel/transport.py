@@ -56,6 +56,10 @@ class Transport(ABC):
         """Replace a contiguous tensor by the largest, element by element, of all processes'."""
 
     @abstractmethod
+    def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
+        """Begin to replace a contiguous tensor by that of a rank. Returns what waits for its end, as start_sum does."""
+
+    @abstractmethod
     def gather(self, value: Any) -> list[Any]:
         """The JSON values of all processes, by rank."""
 
@@ -88,6 +92,9 @@ class Alone(Transport):
 
     def largest(self, tensor: Tensor) -> None:
         pass
+
+    def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
+        return _nothing
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
@@ -140,11 +147,21 @@ class Distributed(Transport):
 
     def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Callable[[], None]:
         assert tensor.is_contiguous()
+        self.bytes_given += tensor.numel() * tensor.element_size()
+        return self._started(lambda: dist.all_reduce(tensor, operation, async_op=True))
+
+    def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
+        assert tensor.is_contiguous()
+        if rank == self.rank:
+            self.bytes_given += tensor.numel() * tensor.element_size()
+        return self._started(lambda: dist.broadcast(tensor, rank, async_op=True))
+
+    def _started(self, begin: Callable[[], dist.Work]) -> Callable[[], None]:
+        """Begin a call of torch.distributed; returns what waits for its end."""
         try:
-            work = dist.all_reduce(tensor, operation, async_op=True)
+            work = begin()
         except RuntimeError as error:
             raise self._lost(error) from error
-        self.bytes_given += tensor.numel() * tensor.element_size()
 
         def wait() -> None:
             try:

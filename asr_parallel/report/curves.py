@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from asr_parallel.record.files import whole_file
 from asr_parallel.record.json_lines import read_json_lines
-from asr_parallel.training.watch import HELD_OUT, TRAIN
+from asr_parallel.training.watch import HELD_OUT, ROUND, TRAIN
 
 # Two of Okabe and Ito's colours, which can be told apart with any kind of colour vision ("Color Universal Design")
 BLUE, VERMILION = "#0072B2", "#D55E00"
@@ -34,7 +34,7 @@ def plot_curves(jsonl: Path, out_png: Path) -> None:
     if not lines:
         raise ValueError(f"{jsonl}: expected at least one line of a training's record")
     for number, line in enumerate(lines, start=1):
-        if line.get("kind") not in (TRAIN, HELD_OUT) or not isinstance(line.get("frames"), int):
+        if line.get("kind") not in (TRAIN, HELD_OUT, ROUND) or not isinstance(line.get("frames"), int):
             raise ValueError(f"{jsonl}: line {number}: expected a line of a training's record, with kind and frames")
     canvas = FigureCanvasAgg(draw_curves(lines))
     with whole_file(out_png) as aside:

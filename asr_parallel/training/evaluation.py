@@ -1,17 +1,23 @@
 """Loss, accuracy and mean posterior of a network on rows of a frame store."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import Alone, Transport
 
 BLOCK_FRAMES = 4096  # forwarded at once
+MEAN_BYTES = 256 << 20  # of posteriors that wait for the next model
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +32,96 @@ def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, trans
     """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
     transport = transport or Alone()
     own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
-    loss_sum = torch.zeros((), dtype=torch.float64, device=network.device)
-    correct = torch.zeros((), dtype=torch.int64, device=network.device)
-    for chosen, log_posterior in _blocks(network, store, own):
-        labels = torch.from_numpy(store.labels[chosen].astype(np.int64)).to(network.device)
-        of_label = log_posterior.gather(1, labels[:, None]).squeeze(1)
-        loss_sum -= of_label.sum(dtype=torch.float64)
-        correct += (of_label >= log_posterior.amax(dim=1)).sum()
+    sums = torch.zeros(2, dtype=torch.float64, device=network.device)
+    for first, logits in _logits(network, store, own):
+        log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
+        sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
     frames = max(1, len(rows))
-    total_loss, total_correct = transport.total([loss_sum.item(), correct.item()])
+    total_loss, total_correct = transport.total(sums.tolist())
     return Score(total_loss / frames, total_correct / frames)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersScore:
+    """Of each worker's model (infinite losses for those that are not finite), and of all the others' mean output."""
+
+    workers: list[Score]
+    ensemble: Score
+
+    def fields(self) -> dict[str, Any]:
+        """As JSON values; None for what is not finite."""
+        return {
+            "workers_loss": [one.loss if math.isfinite(one.loss) else None for one in self.workers],
+            "workers_accuracy": [one.accuracy for one in self.workers],
+            "ensemble_loss": self.ensemble.loss,
+            "ensemble_accuracy": self.ensemble.accuracy,
+        }
+
+    @property
+    def best(self) -> int:
+        """The worker with the least loss."""
+        return min(range(len(self.workers)), key=lambda worker: self.workers[worker].loss)
+
+
+def evaluate_workers(
+    network: StackedNetwork, sound: np.ndarray, outputs: Outputs, store: FrameStore, rows: np.ndarray, team: Team
+) -> WorkersScore:
+    """Loss and accuracy of every worker and of their ensemble on some rows of a store. Called by all processes alike.
+
+    The models come by one after the other, as in training/compression.py, and again for every MEAN_BYTES of posteriors.
+
+    Args:
+        network: (R) models of this process's workers.
+        sound: (K,) bool: whose model is finite, one at least.
+    """
+    rank, size = team.transport.rank, team.transport.size
+    own = rows[len(rows) * rank // size : len(rows) * (rank + 1) // size]
+    workers, teacher = np.flatnonzero(sound).tolist(), StackedNetwork(network.spec, 1, network.device, network.dtype)
+    sums = torch.zeros(2, team.num_workers + 1, dtype=torch.float64, device=network.device)  # the last: of all together
+    at_once = max(1, MEAN_BYTES // (4 * network.spec.num_pdfs))
+    for start in range(0, -(-len(rows) // size), at_once):
+        part = own[start : start + at_once]
+        total = torch.zeros(len(part), network.spec.num_pdfs, device=network.device)
+        for worker, model in every_model(team, network.parameters, workers):
+            teacher.parameters[0].copy_(model)
+            teacher.parameters_changed()
+            for first, logits in _logits(teacher, store, part):
+                piece = slice(first, first + len(logits))
+                log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
+                sums[:, worker] += _counted(log_posterior, _labels(store, part[piece], network.device))
+                total[piece].add_(outputs.of_one(logits), alpha=1 / len(workers))
+        if len(part):
+            sums[:, -1] += _counted(outputs.log_posterior(total), _labels(store, part, network.device))
+    team.transport.sum(sums)
+    losses, correct = (sums / max(1, len(rows))).cpu().numpy()
+    scores = [Score(float(loss), float(right)) for loss, right in zip(losses, correct, strict=True)]
+    lost = Score(np.inf, 0.0)
+    return WorkersScore([score if worker in workers else lost for worker, score in enumerate(scores[:-1])], scores[-1])
 
 
 def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> np.ndarray:
     """(num_pdfs,) float64: what the first replica gives each pdf on average on some rows of a store."""
     total = torch.zeros(network.spec.num_pdfs, dtype=torch.float64, device=network.device)
-    for _, log_posterior in _blocks(network, store, rows):
-        total += log_posterior.exp().sum(dim=0, dtype=torch.float64)
+    for _, logits in _logits(network, store, rows):
+        total += torch.softmax(logits, dim=1, dtype=torch.float32).sum(dim=0, dtype=torch.float64)
     mean: np.ndarray = (total / max(1, len(rows))).cpu().numpy()
     return mean
 
 
-def _blocks(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Log posteriors (B, num_pdfs) float32 of the first replica, block after block of rows."""
+def _logits(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+    """Logits (B, num_pdfs) of the first replica, block after block of rows, and how many rows there were before."""
     one = network.replica(0)
     for start in range(0, len(rows), BLOCK_FRAMES):
-        chosen = rows[start : start + BLOCK_FRAMES]
-        spliced = torch.from_numpy(store.gather(chosen)).to(network.device, network.dtype)
-        yield chosen, torch.log_softmax(one.logits(spliced[None])[0], dim=1, dtype=torch.float32)
+        spliced = torch.from_numpy(store.gather(rows[start : start + BLOCK_FRAMES])).to(network.device, network.dtype)
+        yield start, one.logits(spliced[None])[0]
+
+
+def _labels(store: FrameStore, rows: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(store.labels[rows].astype(np.int64)).to(device)
+
+
+def _counted(log_posterior: Tensor, labels: Tensor) -> Tensor:
+    """(2,) float64: loss summed over (B, num_pdfs) frames, and how many have the label as best pdf."""
+    of_label = log_posterior.gather(1, labels[:, None]).squeeze(1)
+    right = (of_label >= log_posterior.amax(dim=1)).sum()
+    return torch.stack([-of_label.sum(dtype=torch.float64), right.double()])

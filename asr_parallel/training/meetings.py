@@ -5,19 +5,20 @@ from typing import Any
 
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.record.log import logger
+from asr_parallel.training.compression import OTHER, Compression
 
 MEETINGS = "meetings.json"
 
 
-def tell_of_meetings(rounds: Rounds) -> dict[str, Any]:
+def tell_of_meetings(rounds: Rounds, compression: Compression | None = None) -> dict[str, Any]:
     """A summary for meetings.json, also logged. Called by all processes alike.
 
     Returns:
         meetings: so far; left_out: how often each worker was; bytes_per_worker: of the messages of one worker, as if
         each were a process of its own; ranks: of each process its workers, the seconds since this run began, and of
         them those it waited until the last of the others had come (a slow process waits least: the others wait for
-        it), those spent on means and what algorithms do with them, and the bytes it gave to collective calls. Counts of
-        time and bytes begin anew when a training goes on.
+        it), those spent on means and what algorithms do with them, and the bytes it gave to collective calls; with
+        algorithm ensemble also seconds by phase. Counts of time and bytes begin anew when a training goes on.
     """
     team = rounds.team
     own = {
@@ -27,6 +28,9 @@ def tell_of_meetings(rounds: Rounds) -> dict[str, Any]:
         "moved_seconds": rounds.moved_seconds,
         "bytes": team.transport.bytes_given,
     }
+    if compression is not None:
+        compression.phases.enter(OTHER)
+        own["phases"] = compression.phases.total
     ranks = team.transport.gather(own)
     left_out = rounds.left_out.tolist()
     if team.leads and team.transport.size > 1:

@@ -19,6 +19,7 @@ from asr_parallel.training.channel import DrawnVariation, Variation, stacked
 from asr_parallel.training.loaders import make_loader
 from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
 
+Place = tuple[int, int]  # epoch, minibatch in it
 AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
 
 
@@ -30,6 +31,7 @@ class Minibatches:
 
     counts: (K,) int64, minibatches in an epoch of each of all workers.
     minibatches_per_epoch: the largest of them.
+    minibatch: B, frames of one worker.
     waited_seconds: how long the consumer has waited for data.
     """
 
@@ -73,11 +75,12 @@ class Minibatches:
         self.minibatches_per_epoch = int(self.counts.max())
         self.waited_seconds = 0.0
         self._shares, self._workers = list(shares), list(workers)
-        self._minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
+        self.minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
         self._variation = variation or Variation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
         self._loader = make_loader(store, dtype, torch.device(device), resident)
         self._device = torch.device(device)
+        self._orders: dict[int, Any] = {}  # of the epochs asked for last
 
     @property
     def frames_per_epoch(self) -> int:
@@ -86,33 +89,39 @@ class Minibatches:
 
     def frames(self, first: int, last: int) -> np.ndarray:
         """(K,) int64: frames that each of all workers trains on in minibatches first to last - 1 of an epoch."""
-        return (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self._minibatch
+        return (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
 
     def active(self, k: int) -> Tensor | None:
         """(R,) bool on the device: which of these workers train on minibatch k of an epoch. None: all of them."""
-        ends = [len(share) // self._minibatch for share in self._shares]
+        ends = [len(share) // self.minibatch for share in self._shares]
         return None if k < min(ends) else torch.tensor([k < end for end in ends], device=self._device)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The minibatches of epoch `number`, from minibatch `first` on.
+        """The minibatches of epoch `number`, from minibatch `first` on, as `at` gives them."""
+        return self.at([(number, k) for k in range(first, self.minibatches_per_epoch)])
+
+    def at(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The minibatches at these places, one after the other.
 
         Spliced frames (R, B, spliced_dim) of the dtype, labels (R, B) int64, both on the device and the caller's to
         keep or change. Closing the iterator ends its thread; what goes wrong in the thread is raised here.
         """
         began = time.monotonic()
-        order = self._loader.upload(self._order(number))
-        last, size = self.minibatches_per_epoch, self._minibatch
+        oldest = min((epoch for epoch, _ in places), default=0)
+        self._orders = {epoch: order for epoch, order in self._orders.items() if epoch >= oldest}
 
-        def prepare(k: int) -> Any:
-            return self._loader.prepare(order[:, k * size : (k + 1) * size], self._draw(number, k))
+        def prepare(place: Place) -> Any:
+            epoch, k = place
+            rows = self._order_of(epoch)[:, k * self.minibatch : (k + 1) * self.minibatch]
+            return self._loader.prepare(rows, self._draw(epoch, k))
 
         pool = ThreadPoolExecutor(1, thread_name_prefix="minibatches")
         try:
-            coming: deque[Future] = deque(pool.submit(prepare, k) for k in range(first, min(first + AHEAD, last)))
-            for k in range(first, last):
+            coming: deque[Future] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
+            for n, (_, k) in enumerate(places):
                 prepared = coming.popleft().result()
-                if k + AHEAD < last:
-                    coming.append(pool.submit(prepare, k + AHEAD))
+                if n + AHEAD < len(places):
+                    coming.append(pool.submit(prepare, places[n + AHEAD]))
                 spliced, labels = self._loader.finish(prepared)
                 active = self.active(k)
                 if active is not None:
@@ -123,13 +132,20 @@ class Minibatches:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _order_of(self, epoch: int) -> Any:
+        """An epoch's order as the loader wants it."""
+        order = self._orders.get(epoch)
+        if order is None:
+            order = self._orders[epoch] = self._loader.upload(self._order(epoch))
+        return order
+
     def _order(self, epoch: int) -> np.ndarray:
         """(R, rows of an epoch): each worker's whole share shuffled, and its first row where it has ended."""
-        order = np.empty((len(self._shares), self.minibatches_per_epoch * self._minibatch), dtype=self._row_dtype)
+        order = np.empty((len(self._shares), self.minibatches_per_epoch * self.minibatch), dtype=self._row_dtype)
         for own, share, worker in zip(order, self._shares, self._workers, strict=True):
             shuffled = share.astype(self._row_dtype)
             np.random.default_rng(counted_seed(self._seed, ORDER, worker, epoch)).shuffle(shuffled)
-            whole = len(share) // self._minibatch * self._minibatch
+            whole = len(share) // self.minibatch * self.minibatch
             own[:whole] = shuffled[:whole]
             own[whole:] = share[0]
         return order
@@ -143,7 +159,7 @@ class Minibatches:
         for worker in self._workers:
             mixed = counted_seed(self._seed, VARIATION, worker, epoch, k).generate_state(1, np.uint64)
             generator.manual_seed(int(mixed[0]))
-            each.append(self._variation.draw(self._minibatch, self._frame_dim, generator))
+            each.append(self._variation.draw(self.minibatch, self._frame_dim, generator))
         return stacked(each)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NONLINEARITIES
 from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.training.precision import PRECISIONS
@@ -14,12 +15,14 @@ from asr_parallel.training.schedules import Constant, Cyclical, Exponential, New
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PRIORS = ("counts", "posterior")
 PRETRAININGS = ("none", "rbm")
+INITIALS = ("shared", "own")
 
 # Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
 NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
 NNET2_RATE = 0.01  # Kaldi steps/nnet2/train_pnorm_accel2.sh
 NNET3_RATE = 3e-4  # Kaldi steps/nnet3/train_dnn.py
 ADAM_RATE = 1e-3  # Kingma & Ba, 2015
+COMBINE = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
 FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
 
 
@@ -59,7 +62,11 @@ class TrainingOptions(TeamOptions):
     channel_tilt: float = 0.0  # see training/channel.py
     channel_ripple: float = 0.0
     mask_filters: int = 0
-    combine: int = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
+    initial: str = "shared"  # own: every worker starts from random numbers of its own
+    combine: int | None = None  # COMBINE; none of ensemble, whose workers are no mean
+    keep_workers: bool | None = None  # as networks and as an ensemble; when not given only with algorithm ensemble
+    ensemble_average: str = "posterior"  # see nnet/outputs.py
+    temperature: float = 1.0  # of pseudo-labels
     prior: str = "counts"
     pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
     precision: str = "auto"
@@ -69,7 +76,13 @@ class TrainingOptions(TeamOptions):
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
         self.check_team()
-        named = {"nonlinearity": NONLINEARITIES, "optimizer": OPTIMIZERS, "schedule": (None, *SCHEDULES)}
+        Outputs(self.ensemble_average, self.temperature)
+        named = {
+            "initial": INITIALS,
+            "nonlinearity": NONLINEARITIES,
+            "optimizer": OPTIMIZERS,
+            "schedule": (None, *SCHEDULES),
+        }
         for name, known in {**named, "prior": PRIORS, "pretrain": PRETRAININGS, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -78,7 +91,7 @@ class TrainingOptions(TeamOptions):
         for name, least in {
             "minibatch": 1,
             "epochs": 1,
-            "combine": 0,
+            "combined": 0,
             "seed": 0,
             "mask_filters": 0,
         }.items():
@@ -104,8 +117,32 @@ class TrainingOptions(TeamOptions):
             raise ValueError(
                 "newbob takes epochs back: expected algorithm average, gradient or none, no overlap and no ema"
             )
+        if self.algorithm == "ensemble" and self.combine:
+            raise ValueError(f"combine {self.combine}: the workers of an ensemble are never averaged; expected 0")
+        if self.temperature != 1 and self.algorithm != "ensemble":
+            raise ValueError(f"temperature {self.temperature} is of no use to algorithm {self.algorithm}")
+        apart = self.algorithm in ("average", "ensemble", "none") and self.wire == "float32" and not self.overlap
+        if self.initial == "own" and (not apart or self.pretrain != "none"):
+            raise ValueError(
+                "initial own: expected algorithm average, ensemble or none, wire float32, no overlap and no pretraining"
+            )
+        if self.keep_workers and self.algorithm == "gradient":
+            raise ValueError("keep_workers: the workers of gradient have one model in common")
         if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
+
+    @property
+    def combined(self) -> int:
+        """Models to combine at most, also when nothing was asked for."""
+        if self.combine is not None:
+            return self.combine
+        return 0 if self.algorithm == "ensemble" else COMBINE
+
+    @property
+    def keeps_workers(self) -> bool:
+        """Whether there are workers' own models, and they are wanted."""
+        wanted = self.algorithm == "ensemble" if self.keep_workers is None else self.keep_workers
+        return wanted and self.workers > 1
 
     @property
     def course(self) -> str:

@@ -20,6 +20,7 @@ from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.checkpoint import Checkpoints, remove_work
 from asr_parallel.training.meetings import MEETINGS
+from asr_parallel.training.members import ENSEMBLE
 from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.survive import mark, rescue
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
@@ -111,6 +112,8 @@ def train_into(
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
+    if (work / ENSEMBLE).exists():
+        shutil.copytree(work / ENSEMBLE, folder / ENSEMBLE)
     plot_curves(folder / LINES, folder / "curves.png")
 
 

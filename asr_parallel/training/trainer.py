@@ -1,6 +1,8 @@
 """The loop that trains a network on a frame store."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.nnet.stacked import Soft, StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
@@ -20,14 +24,18 @@ from asr_parallel.record.log import logger
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
+from asr_parallel.training.compression import OTHER, Compression
 from asr_parallel.training.deliver import deliver
-from asr_parallel.training.evaluation import Score, evaluate
-from asr_parallel.training.health import check_common, first_bad
+from asr_parallel.training.evaluation import Score, WorkersScore, evaluate, evaluate_workers
+from asr_parallel.training.health import first_bad
 from asr_parallel.training.meetings import tell_of_meetings
-from asr_parallel.training.minibatches import merged
+from asr_parallel.training.members import ENSEMBLE, keep_members
+from asr_parallel.training.minibatches import Minibatches, merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
+from asr_parallel.training.progress import restore, save
+from asr_parallel.training.randomness import initial_seeds
 from asr_parallel.training.shares import team_minibatches
 from asr_parallel.training.survive import Mark, mark
 from asr_parallel.training.watch import Watch
@@ -79,9 +87,9 @@ class Trainer:
             options.nonlinearity,
             options.pnorm_group,
         )
-        self.network = StackedNetwork(spec, 1 if self.algorithm.merged else len(team.own), device, dtype).initialise(
-            options.seed
-        )
+        seeds = [options.seed] if options.initial == "shared" else initial_seeds(options.seed, team.own)
+        replicas = 1 if self.algorithm.merged else len(team.own)
+        self.network = StackedNetwork(spec, replicas, device, dtype).initialise(*seeds)
         if (stack is None) != (options.pretrain == "none"):
             raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
         if stack is not None:
@@ -99,10 +107,12 @@ class Trainer:
             self.algorithm, team, self.network, options.drop_worse, self.optimizer,
             options.state_at_meetings(options.optimizer), options.ema,
         )  # fmt: skip
+        self.outputs = Outputs(options.ensemble_average)
+        self.compression = self._compression(variation) if self.rounds.meet else None
         # What is judged is the model that all workers stand for together
         same = (team.num_workers == 1 or self.algorithm.merged) and not (self.algorithm.apart or options.ema)
         self.judged = self.network if same else StackedNetwork(spec, 1, device, dtype)
-        untrained = self._judge()
+        untrained, _ = self._judge()
         frames_per_epoch = self.batches.frames_per_epoch
         factor = options.rate_factor or self.algorithm.rate_factor(team.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
@@ -112,10 +122,12 @@ class Trainer:
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self.marks: deque[Mark] = deque(maxlen=2)  # others are at most one meeting behind
-        self._watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
+        self.watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
         self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
         total = self.schedule.total_frames
-        self.snapshots = snapshot_frames(total, frames_per_epoch, options.combine) if total and options.combine else []
+        self.snapshots = (
+            snapshot_frames(total, frames_per_epoch, options.combined) if total and options.combined else []
+        )
         logger.info(
             "%d frames an epoch, %d held out (%d utterances); %s on %s; loss %.4f before training",
             frames_per_epoch, len(self.held_out_rows), len(held_out_part),
@@ -127,8 +139,43 @@ class Trainer:
                 team.num_workers, team.transport.size, options.algorithm, self.algorithm.period, factor,
             )  # fmt: skip
 
-    def _judge(self) -> Score:
-        """Held-out loss and accuracy of the model that all workers stand for."""
+    def _compression(self, variation: Variation) -> Compression | None:
+        """Who makes the pseudo-labels of algorithm ensemble."""
+        if not isinstance(self.algorithm, Ensemble):
+            return None
+        options, in_common = self.options, None
+        if options.exchange == "posteriors":  # one worker more, who has all frames
+            in_common = Minibatches(
+                self.store, [self.store.rows_of(self.train_part)], [self.team.num_workers], options.minibatch,
+                options.seed, variation, self.network.dtype, self.network.device,
+            )  # fmt: skip
+        outputs = Outputs(options.ensemble_average, options.temperature)
+        return Compression(self.algorithm, outputs, self.network, self.team, self.batches, in_common, options.epochs)
+
+    @property
+    def done(self) -> int:
+        """Minibatches of a worker so far."""
+        return self.epoch * self.batches.minibatches_per_epoch + self.minibatch
+
+    def _aside(self) -> AbstractContextManager[None]:
+        """Of what is not training, when a round's time is told apart."""
+        return nullcontext() if self.compression is None else self.compression.phases.during(OTHER)
+
+    def _judge(self) -> tuple[Score, dict[str, Any] | None]:
+        """Held-out loss and accuracy of what all workers stand for, and those of each where they are kept."""
+        with self._aside():
+            if not self.options.keeps_workers:
+                return self._judge_model(), None
+            of_each = self._judge_workers()
+            return of_each.ensemble if self.algorithm.ensemble else self._judge_model(), of_each.fields()
+
+    def _judge_workers(self) -> WorkersScore:
+        sound = self.rounds.sound(self.network)
+        if not sound.any():
+            raise ValueError("training diverged: no worker's model is finite; try a lower learning rate")
+        return evaluate_workers(self.network, sound, self.outputs, self.store, self.held_out_rows, self.team)
+
+    def _judge_model(self) -> Score:
         if self.judged is not self.network:
             self.judged.parameters[0].copy_(self.rounds.model(self.network))
             self.judged.parameters_changed()
@@ -136,28 +183,7 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
-        shared = dict(checkpoint.tensors)
-        for name, tensor in self.rounds.tensors().items():
-            tensor.copy_(shared.pop(name))
-        if self.algorithm.merged:
-            tensors = shared
-        else:
-            own = [checkpoint.workers[worker] for worker in self.team.own]
-            tensors = {name: torch.stack([of_one[name] for of_one in own]) for name in own[0]}
-        parameters, best = tensors.pop("parameters"), tensors.pop("best", None)
-        if parameters.shape != self.network.parameters.shape or (best is None) != (self.best is None):
-            raise ValueError("checkpoint of another network or schedule")
-        self.network.parameters.copy_(parameters)
-        self.network.parameters_changed()
-        if self.best is not None and best is not None:
-            self.best.copy_(best)
-        for name, tensor in self.algorithm.worker_state().items():
-            tensor.copy_(tensors.pop(name))
-        self.optimizer.restore(tensors)
-        self.schedule.restore(checkpoint.state["schedule"])
-        self.rounds.restore(checkpoint.state["rounds"])
-        self.epoch, self.minibatch = checkpoint.state["epoch"], checkpoint.state["minibatch"]
-        self.frames, self._watched = checkpoint.frames, checkpoint.state["watch"]
+        restore(self, checkpoint)
 
     def run(
         self,
@@ -180,14 +206,17 @@ class Trainer:
             report_frames=report_frames,
             frames_per_epoch=self.batches.frames_per_epoch,
             start_frames=self.frames,
-            state=self._watched,
+            state=self.watched,
             transport=self.team.transport,
         ) as watch:
             watch.skipped(self.optimizer.skipped if self.team.leads or not self.algorithm.merged else 0)
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
-        last, self.meetings = self.rounds.finish(self.network), tell_of_meetings(self.rounds)
+        best = self._keep_members() if self.options.keeps_workers else None
+        last, self.meetings = self.rounds.finish(self.network), tell_of_meetings(self.rounds, self.compression)
+        if best is not None and self.algorithm.ensemble:
+            last = best
         if not self.team.leads:
             return None
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
@@ -197,13 +226,13 @@ class Trainer:
         """What is left of the current epoch."""
         # Frames before the first loss that is not finite; below 0: all were
         bad = torch.full((), -1, dtype=torch.int64, device=self.network.device)
-        for spliced, labels in self.batches.epoch(self.epoch, self.minibatch):
+        for spliced, labels, soft in self._stream():
             rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
             trained = self.batches.frames(self.minibatch, self.minibatch + 1)
             before, count = self.frames, int(trained.sum())
             if self.algorithm.merged:
                 spliced, labels, active = *merged(spliced, labels, active), None
-            minibatch = self.network.backward(spliced, labels)
+            minibatch = self.network.backward(spliced, labels, soft)
             losses = minibatch.loss_sum
             counting = losses if active is None else losses.masked_fill(~active, 0.0)
             loss_sum = counting.sum()
@@ -215,6 +244,8 @@ class Trainer:
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
+            if self.compression is not None:
+                self._compress(met, watch)
             if met and self.options.survive:
                 self.marks.append(mark(self))
             watch.data_wait(self.batches.waited_seconds)
@@ -231,11 +262,36 @@ class Trainer:
                 if self.team.leads:
                     write_model(self._snapshot(moment), model)
             if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
-                score = self._judge()
-                watch.held_out(self.frames, score.loss, score.accuracy)
+                score, of_each = self._judge()
+                watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
             if checkpoint:
-                self.save(watch)
+                with self._aside():
+                    save(self, watch)
         self._stop_if_diverged(bad)
+
+    def _stream(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
+        """Minibatches of what is left of the epoch, with what workers learn from each other of them."""
+        if self.compression is not None:
+            return self.compression.stream(self.epoch, self.minibatch)
+        return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
+
+    def _compress(self, met: bool, watch: Watch) -> None:
+        assert self.compression is not None
+        if not met:
+            self.compression.advance()
+            return
+        self.compression.met(self.done)
+        watch.round(self.compression.phases.lap())
+
+    def _keep_members(self) -> Tensor:
+        """The best worker's model; what workers have become since they met last is not yet averaged."""
+        self.optimizer.settle(ahead=False)
+        best = keep_members(
+            self.work / ENSEMBLE, self.network, self._judge_workers(), self.team, self.store, self.options,
+            self.train_part, self.held_out_rows,
+        )  # fmt: skip
+        self.optimizer.settle(ahead=True)
+        return best
 
     def _crossed(self, before: int, moments: list[int]) -> list[int]:
         """Those of the moments that lie in the minibatch that began after `before` frames."""
@@ -266,35 +322,15 @@ class Trainer:
             )
 
     def _end_epoch(self, watch: Watch) -> None:
-        score = self._judge()
+        score, of_each = self._judge()
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
-        watch.held_out(self.frames, score.loss, score.accuracy, accepted)
+        watch.held_out(self.frames, score.loss, score.accuracy, accepted, of_each)
         if self.best is not None:
             if accepted:
                 self.best.copy_(self.network.parameters)
             else:
                 self.network.parameters.copy_(self.best)
                 self.network.parameters_changed()
-        self.save(watch)
-
-    def save(self, watch: Watch) -> None:
-        """Write a checkpoint of the present state."""
-        tensors = {"parameters": self.network.parameters, **self.optimizer.state(), **self.algorithm.worker_state()}
-        if self.best is not None:
-            tensors["best"] = self.best
-        shared, workers = self.rounds.tensors(), {}
-        if self.algorithm.merged:
-            check_common(self.team.transport, self.network.parameters)
-            shared = {**shared, **tensors}
-        else:
-            for r, worker in enumerate(self.team.own):
-                workers[worker] = {name: tensor[r] for name, tensor in tensors.items()}
-        state: dict[str, Any] = {
-            "epoch": self.epoch,
-            "minibatch": self.minibatch,
-            "schedule": self.schedule.state(),
-            "rounds": self.rounds.state(),
-            "watch": watch.state(),
-        }
-        self.checkpoints.save(self.frames, shared, state, workers)
+        with self._aside():
+            save(self, watch)

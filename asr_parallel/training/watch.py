@@ -20,7 +20,7 @@ from asr_parallel.record.progress import SECONDS_BETWEEN_LINES
 
 LINES = "train.jsonl"
 EVENTS = "tensorboard"
-TRAIN, HELD_OUT = "train", "held-out"
+TRAIN, HELD_OUT, ROUND = "train", "held-out", "round"
 
 
 class Watch:
@@ -142,14 +142,24 @@ class Watch:
         """
         self._skipped = count
 
-    def held_out(self, frames: int, loss: float, accuracy: float, accepted: bool = True) -> None:
-        """Record an evaluation on held-out data after `frames` frames of training."""
+    def round(self, seconds: Mapping[str, float]) -> None:
+        """Record where this process's time has gone since the last call, by phase."""
+        if self._leads:
+            with _naming(self._folder):
+                self._lines.append(
+                    {"kind": ROUND, "frames": self._frames, "epoch": self._epoch, "seconds": dict(seconds)}
+                )
+
+    def held_out(
+        self, frames: int, loss: float, accuracy: float, accepted: bool = True, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record an evaluation on held-out data after `frames` frames of training; more: JSON values beside."""
         assert frames == self._frames, (frames, self._frames)
         self._report(self._last_minibatch)
         (skipped,) = self._transport.total([self._skipped_now()])
         if not self._leads:
             return
-        self._write(HELD_OUT, loss, accuracy, int(skipped), {"accepted": accepted})
+        self._write(HELD_OUT, loss, accuracy, int(skipped), {"accepted": accepted}, more or {})
         with tqdm.external_write_mode(file=sys.stderr):  # takes the bar, if any, away and puts it back below
             logger.info(
                 "epoch %.4g: held-out loss %.4f, accuracy %.2f %%%s",
@@ -202,14 +212,17 @@ class Watch:
         self._waited_before = self._waited
         self._timed = 0
 
-    def _write(self, kind: str, loss: float, accuracy: float, skipped: int, more: Mapping[str, float]) -> None:
+    def _write(
+        self, kind: str, loss: float, accuracy: float, skipped: int, more: Mapping[str, float],
+        beside: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         if self._frames == self._start_frames and kind in self._last_kinds:
             return  # by the run this one goes on from, after it had saved itself
         rate = self._learning_rate
         numbers = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "skipped": skipped}
         finite = {name: _finite(value) for name, value in {**numbers, **more}.items()}
         with _naming(self._folder):
-            self._lines.append({"kind": kind, "frames": self._frames, "epoch": self._epoch} | finite)
+            self._lines.append({"kind": kind, "frames": self._frames, "epoch": self._epoch, **finite, **(beside or {})})
             tags = {f"{kind}/{name}": float(value) for name, value in finite.items() if value is not None}
             self._events.add(self._frames, tags)
 

@@ -182,7 +182,7 @@ def test_default_rates() -> None:
     assert default_rate("sgd", "sigmoid") == NNET1_RATE and default_rate("ng-sgd", "pnorm") == NNET2_RATE
     default = TrainingOptions()
     assert (default.optimizer, default.schedule, default.minibatch, default.epochs) == ("ng-sgd", None, 512, 8)
-    assert (default.held_out, default.combine, default.prior, default.precision) == (0.1, 20, "counts", "auto")
+    assert (default.held_out, default.combined, default.prior, default.precision) == (0.1, 20, "counts", "auto")
 
 
 def test_limits_are_kaldis_for_natural_gradient_alone() -> None:

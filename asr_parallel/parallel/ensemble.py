@@ -1,0 +1,133 @@
+"""EC-DNN: workers stay different and teach each other."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.soft_labels import TOP
+from asr_parallel.parallel.team import Team
+
+ROUNDS_PER_EPOCH = 4  # the paper looks for tau between 1 and 4000 minibatches; see recipes/swbd/RESULTS.md
+RELABEL_FRACTION = 0.1  # the paper: only a part of the data, to keep what it costs small
+PSEUDO_WEIGHT = 1.0  # lambda; see recipes/swbd/RESULTS.md
+EXCHANGES = ("models", "posteriors")
+
+
+class Ensemble(Algorithm):
+    """Ensemble-compression (Sun, Chen, Bian, Liu & Liu, "EC-DNN", arXiv 1606.00575).
+
+    name              symbol
+    period            tau     minibatches from one ensemble to the next, those of the compression among them
+    relabel_fraction          part of a worker's share that is given pseudo-labels, the ensemble's outputs, in a round
+    compress          c       minibatches of a round on CE(labels) + lambda CE(pseudo-labels), from the worker's own
+                              model; they are the first of a round
+    pseudo_weight     lambda
+    parameters        w_k     never averaged
+
+    What is relabelled are the frames that a worker is about to see, so with lambda = 0 it trains as if it were alone.
+    Of what workers do with frames this file knows nothing: see training/compression.py. A worker that is left out of a
+    round (see meeting.py) goes on from the best one's model.
+    """
+
+    ensemble = True
+
+    def __init__(
+        self,
+        period: int | None = None,
+        relabel_fraction: float = RELABEL_FRACTION,
+        compress: int | None = None,
+        pseudo_weight: float = PSEUDO_WEIGHT,
+        exchange: str = "models",
+        top: int = TOP,
+        overlap: bool = False,
+    ) -> None:
+        """Args:
+            period: tau; None: a quarter of an epoch.
+            compress: c; None: as many as are relabelled. With more they are seen again.
+            exchange: "models": every worker labels frames of its own with all models, as in the paper; "posteriors":
+                every worker labels the same frames with its own model, and tells the others its top posteriors.
+            top: pdfs of a frame that are kept, see SoftLabels.
+            overlap: models travel while workers train on, which delays the compression.
+
+        Raises:
+            ValueError: constants out of range.
+        """
+        super().__init__(period)
+        if not 0 < relabel_fraction <= 1:
+            raise ValueError(f"relabel_fraction {relabel_fraction}: expected above 0 and at most 1")
+        if compress is not None and compress < 1:
+            raise ValueError(f"compress_minibatches {compress}: expected at least 1")
+        if not 0 <= pseudo_weight < math.inf:
+            raise ValueError(f"pseudo_weight {pseudo_weight}: expected at least 0")
+        if exchange not in EXCHANGES:
+            raise ValueError(f"unknown exchange {exchange!r}; expected one of {', '.join(EXCHANGES)}")
+        if top < 1:
+            raise ValueError(f"top {top}: expected at least 1 pdf")
+        self.relabel_fraction, self.compress, self.pseudo_weight = relabel_fraction, compress, pseudo_weight
+        self.exchange, self.top, self.lagging = exchange, top, overlap
+        self.sent = 0  # bytes of one worker
+        self.shared: dict[str, Tensor] = {}  # state of those who label, for checkpoints
+        self.own: dict[str, Tensor] = {}
+
+    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
+        super().start(replicas, team, minibatches_per_epoch)
+        if self._period is None:
+            self._period = max(1, minibatches_per_epoch // ROUNDS_PER_EPOCH)
+        self.relabelled = int(self.relabel_fraction * minibatches_per_epoch + 1e-9)  # minibatches
+        if not self.relabelled:
+            raise ValueError(
+                f"relabel_fraction {self.relabel_fraction}: none of the {minibatches_per_epoch} minibatches of an"
+                f" epoch; expected at least {1 / minibatches_per_epoch:.3g} and at most 1"
+            )
+        self.length = self.compress or min(self.relabelled, self._period)
+        self.relabelled = min(self.relabelled, self.length)
+        if self.length > self._period:
+            raise ValueError(
+                f"compress_minibatches {self.length}: expected at most the period, {self._period} minibatches"
+            )
+        self.kept = torch.ones(team.num_workers)
+        self.shared["kept"] = self.kept
+
+    @property
+    def members(self) -> list[int]:
+        """Workers whose models the last ensemble was made of."""
+        return torch.nonzero(self.kept).flatten().tolist()
+
+    def synchronize(self, replicas: Replicas, meeting: Meeting) -> None:
+        self.kept.copy_(torch.from_numpy(meeting.kept))
+        if meeting.kept.all():
+            return
+        loss = np.where(meeting.kept & np.isfinite(meeting.loss), meeting.loss, np.inf)
+        best = int(np.argmin(loss)) if np.isfinite(loss).any() else self.members[0]
+        model = self._model_of(best, replicas)
+        lost = [r for r, worker in enumerate(self.team.own) if not meeting.kept[worker]]
+        replicas.parameters[lost] = model
+        replicas.parameters_changed()
+
+    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+        """The first sound worker's model: there is no mean of them."""
+        return self._model_of(int(np.argmax(kept)), replicas)
+
+    def _model_of(self, worker: int, replicas: Replicas) -> Tensor:
+        source = self.team.rank_of(worker)
+        model = replicas.parameters[0].clone()
+        if source == self.team.transport.rank:
+            model = replicas.parameters[list(self.team.own).index(worker)].clone()
+        self.team.transport.start_broadcast(model, source)()
+        self.sent += model.nbytes
+        return model
+
+    @property
+    def bytes_per_worker(self) -> int:
+        """Of what one worker has told all others so far: it gets num_workers - 1 times as much."""
+        return self.sent
+
+    def shared_state(self) -> dict[str, Tensor]:
+        return self.shared
+
+    def worker_state(self) -> dict[str, Tensor]:
+        return self.own

@@ -1,0 +1,43 @@
+"""Workers' models on their way to all processes, one after the other."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.team import Team
+
+
+def every_model(team: Team, parameters: Tensor, workers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """(worker, (P,) model) of these workers of all processes, in their order; called by all processes alike.
+
+    While one is looked at the next is already on its way. However many they are, a process holds two models beside its
+    own: 2 * 4 * P bytes. A model is the reader's until the next one is asked for, and not to be written to.
+
+    Args:
+        parameters: (R, P) float32 of this process's workers, not to be changed before the last model was yielded.
+        workers: one at least.
+    """
+    own, rank = list(team.own), team.transport.rank
+    rooms: list[Tensor] = []
+    if any(team.rank_of(worker) != rank for worker in workers):
+        rooms = [torch.empty_like(parameters[0]) for _ in range(2)]
+
+    def begin(n: int) -> tuple[Tensor, Callable[[], None]]:
+        source = team.rank_of(workers[n])
+        model = parameters[own.index(workers[n])] if source == rank else rooms[n % 2]
+        return model, team.transport.start_broadcast(model, source)
+
+    coming = begin(0)
+    try:
+        for n, worker in enumerate(workers):
+            model, wait = coming
+            coming = begin(n + 1) if n + 1 < len(workers) else (model, _nothing)
+            wait()
+            yield worker, model
+    finally:
+        coming[1]()  # should nobody ask for it, it is on its way all the same
+
+
+def _nothing() -> None:
+    pass

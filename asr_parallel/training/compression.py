@@ -1,0 +1,235 @@
+"""How the workers of an ensemble learn from it: pseudo-labels for the frames they are about to see.
+
+After a meeting every worker's next minibatches are labelled by all models, which come by one after the other; then it
+trains on them with two losses, see parallel/ensemble.py. A training that goes on from a checkpoint in between has the
+pseudo-labels from there.
+"""
+
+from collections.abc import Generator, Iterator
+
+import torch
+from torch import Tensor
+
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.stacked import Soft, StackedNetwork
+from asr_parallel.parallel.ensemble import Ensemble
+from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel.soft_labels import SoftLabels
+from asr_parallel.parallel.team import Team
+from asr_parallel.training.minibatches import Minibatches, Place
+from asr_parallel.training.phases import Phases
+
+LABELLED_BYTES = 256 << 20  # of frames and their posteriors at once; for what is more models come again
+
+LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = "local", "exchange", "label", "compress", "other"
+
+
+class Compression:
+    """Labels and delivers minibatches of R of K workers.
+
+    A process holds beside its own models: two that come and one that labels (3 * 4 P bytes, and 2 P with bf16
+    products), LABELLED_BYTES at most of frames and their posteriors, and the pseudo-labels of R * m * B frames (see
+    SoftLabels). Not K models, whatever K is.
+
+    phases: seconds by phase: local training, exchange of models (or posteriors), labelling, compression, and what else
+        the trainer does.
+    """
+
+    def __init__(
+        self,
+        algorithm: Ensemble,
+        outputs: Outputs,
+        network: StackedNetwork,
+        team: Team,
+        batches: Minibatches,
+        in_common: Minibatches | None,
+        epochs: int,
+        labelled_bytes: int = LABELLED_BYTES,
+    ) -> None:
+        """Args:
+            algorithm: started.
+            outputs: how the models' outputs are averaged.
+            batches: of this process's workers.
+            in_common: of all frames, as one worker: for an exchange of posteriors.
+            epochs: of the whole training.
+
+        Raises:
+            ValueError: with overlap, a round is too short for the models to come by.
+        """
+        self._algorithm, self._outputs, self._network, self._team = algorithm, outputs, network, team
+        self._batches, self._in_common = batches, in_common
+        self._epoch, self._total = batches.minibatches_per_epoch, epochs * batches.minibatches_per_epoch
+        assert algorithm.period is not None
+        self._period, self._length, self._relabelled = algorithm.period, algorithm.length, algorithm.relabelled
+        self._teacher = StackedNetwork(network.spec, 1, network.device, network.dtype)
+        spec, rows = network.spec, batches.minibatch
+        replicas = 1 if in_common is not None else len(team.own)
+        each = rows * (4 * spec.num_pdfs + network.dtype.itemsize * spec.input_dim)
+        # As if all workers were in one process: in how many turns models come by is to depend on their number alone
+        self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else team.num_workers)))
+        turns = -(-self._relabelled // self._at_once) * team.num_workers
+        self._lag = turns if algorithm.lagging else 0  # minibatches until all models have come by, one at a time
+        if self._lag + self._length > self._period:
+            raise ValueError(
+                f"overlap: {self._lag} minibatches until all models have come, {self._length} of compression: expected"
+                f" a period of at least {self._lag + self._length}, not {self._period}"
+            )
+        self._soft = SoftLabels.zeros((replicas, self._relabelled, rows), spec.num_pdfs, algorithm.top, network.device)
+        state = {"pseudo_indices": self._soft.indices, "pseudo_probabilities": self._soft.probabilities}
+        if in_common is not None:
+            algorithm.shared |= {name: tensor[0] for name, tensor in state.items()}
+        else:
+            algorithm.own |= state
+        self._offered = network.parameters
+        if algorithm.lagging:
+            self._offered = algorithm.own["offered"] = network.parameters.clone()
+        self._labelling: Generator[None] = (None for _ in ())
+        self.phases = Phases(network.device, LOCAL)
+
+    def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
+        """The minibatches of an epoch, from `first` on, and what is to be learnt of each beside its labels."""
+        turns = [self._turn(epoch * self._epoch + k) for k in range(first, self._epoch)]
+        places = [self._place(epoch, k, turn) for k, turn in enumerate(turns, first)]
+        own = self._batches.at([place for place in places if place is not None])
+        common: Iterator[tuple[Tensor, Tensor]] = iter(())
+        for k, (turn, place) in enumerate(zip(turns, places, strict=True), first):
+            if turn is None:
+                self.phases.enter(LOCAL)
+                yield *next(own), None
+                continue
+            self.phases.enter(COMPRESS)
+            if place is None:
+                if turn == 0 or k == first:
+                    common = self._common((epoch * self._epoch + k) // self._period, turn)
+                spliced, labels = self._for_all(*next(common), k)
+            else:
+                spliced, labels = next(own)
+            target = self._soft.part(slice(None), turn % self._relabelled).dense()
+            yield spliced, labels, Soft(target, self._algorithm.pseudo_weight, self._outputs.temperature)
+
+    def met(self, done: int) -> None:
+        """Workers have met; to be called right after it.
+
+        Args:
+            done: minibatches of a worker since the training began.
+        """
+        self.close()
+        if self._algorithm.lagging:
+            self._offered.copy_(self._network.parameters)
+        self._labelling = self._label(done)
+        if not self._algorithm.lagging:
+            for _ in self._labelling:
+                pass
+
+    def advance(self) -> None:
+        """With overlap: take in the next model. To be called after every minibatch that no meeting followed."""
+        next(self._labelling, None)
+
+    def restore(self, done: int) -> None:
+        """Go on from a checkpoint, after the algorithm was given its state. Arguments as for `met`."""
+        since = done % self._period
+        if done >= self._period and since < self._lag:
+            self._labelling = self._label(done - since)
+            for _ in range(since):
+                self.advance()
+
+    def close(self) -> None:
+        """No more labels are wanted than there are."""
+        self._labelling.close()
+
+    def _turn(self, position: int) -> int | None:
+        """Which of a compression the minibatch is that a training has at this position; None: it is none of one."""
+        turn = position % self._period - self._lag
+        return turn if position >= self._period and 0 <= turn < self._length else None
+
+    def _place(self, epoch: int, k: int, turn: int | None) -> Place | None:
+        """Where a worker's data of this minibatch are; None: they are those in common."""
+        if turn is None or turn < self._relabelled:
+            return None if turn is not None and self._in_common is not None else (epoch, k)
+        if self._in_common is not None:
+            return None
+        again = epoch * self._epoch + k - turn + turn % self._relabelled
+        return divmod(again, self._epoch)
+
+    def _common(self, number: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The frames in common of a compression from its minibatch `first` on."""
+        assert self._in_common is not None
+        return self._in_common.at([(number, turn % self._relabelled) for turn in range(first, self._length)])
+
+    def _for_all(self, spliced: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """A minibatch in common for each worker that has not run out of data of its own."""
+        replicas = len(self._team.own)
+        spliced, labels = spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1)
+        active = self._batches.active(k)
+        if active is not None:
+            spliced[~active] = torch.nan
+        return spliced, labels
+
+    def _label(self, done: int) -> Generator[None]:
+        """Make the pseudo-labels of a compression, model by model."""
+        first, number = done + self._lag, done // self._period
+        count = min(self._relabelled, self._total - first)  # the training may end before
+        for start in range(0, count, self._at_once):
+            stop = min(start + self._at_once, count)
+            if self._in_common is not None:
+                frames = list(self._in_common.at([(number, turn) for turn in range(start, stop)]))
+                yield from self._told(frames, start)
+            else:
+                places = [divmod(first + turn, self._epoch) for turn in range(start, stop)]
+                yield from self._seen(list(self._batches.at(places)), start)
+
+    def _seen(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
+        """Labels of minibatches of every worker's own, by all models."""
+        members = self._algorithm.members
+        totals = [self._room(spliced) for spliced, _ in frames]
+        models = every_model(self._team, self._offered, members)
+        for _ in members:
+            with self.phases.during(EXCHANGE):
+                _, model = next(models)
+            with self.phases.during(LABEL):
+                self._teach(model)
+                for (spliced, _), total in zip(frames, totals, strict=True):
+                    logits = self._teacher.logits(spliced.flatten(0, 1).unsqueeze(0))[0]
+                    total.add_(self._outputs.of_one(logits), alpha=1 / len(members))
+            yield
+        self._algorithm.sent += self._network.parameters[0].nbytes
+        with self.phases.during(LABEL):
+            for turn, total in enumerate(totals, start):
+                posterior = self._outputs.posterior(total)
+                self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
+
+    def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
+        """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
+        members, own = self._algorithm.members, list(self._team.own)
+        outputs, transport = self._outputs, self._team.transport
+        totals = [self._room(spliced) for spliced, _ in frames]
+        shape = (len(frames), frames[0][0].shape[1])
+        told = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
+        for worker in members:
+            source = self._team.rank_of(worker)
+            if source == transport.rank:
+                with self.phases.during(LABEL):
+                    self._teach(self._offered[own.index(worker)])
+                    for n, (spliced, _) in enumerate(frames):
+                        logits = self._teacher.logits(spliced)[0]
+                        told.part(n).put(outputs.posterior(outputs.of_one(logits)))
+            with self.phases.during(EXCHANGE):
+                waits = [transport.start_broadcast(part, source) for part in (told.indices, told.probabilities)]
+                for wait in waits:
+                    wait()
+            with self.phases.during(LABEL):
+                for n, total in enumerate(totals):
+                    total.add_(outputs.of_posterior(told.part(n).dense()), alpha=1 / len(members))
+            yield
+        self._algorithm.sent += told.nbytes
+        with self.phases.during(LABEL):
+            for turn, total in enumerate(totals, start):
+                self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
+
+    def _teach(self, model: Tensor) -> None:
+        self._teacher.parameters[0].copy_(model)
+        self._teacher.parameters_changed()
+
+    def _room(self, spliced: Tensor) -> Tensor:
+        rows = spliced.shape[0] * spliced.shape[1]
+        return torch.zeros(rows, self._soft.num_pdfs, device=self._network.device)
