@@ -73,13 +73,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(data, "mask_filters", "widest random band set to zero, in filters")
     number(data, "seed", "of everything random")
 
+    soft = parser.add_argument_group("soft labels: a second loss, of algorithm ensemble or against a teacher")
+    soft.add_argument("--teacher", metavar="DIR", help="network or ensemble whose posteriors are learnt too")
+    soft.add_argument("--start", metavar="DIR", help="network to start from, of the same shape")
+    number(soft, "pseudo_weight", "lambda, of that loss", float)
+    number(soft, "temperature", "of the posteriors on both sides", float)
+
     end = parser.add_argument_group("final model")
     last = "average up to so many of the last models, as many as do best on held-out data (default: 20; ensemble: 0)"
     number(end, "combine", last)
     kept = "OUT/ensemble: every worker's model, and all as one (default: with --algorithm ensemble)"
     end.add_argument("--keep-workers", action=argparse.BooleanOptionalAction, help=kept)
     choice(end, "ensemble_average", AVERAGES, "of the workers' outputs")
-    number(end, "temperature", "of pseudo-labels, and of what is held against them", float)
     choice(end, "prior", PRIORS, "from the alignments' counts or the model's mean posterior")
 
     machine = parser.add_argument_group("machine")
@@ -110,8 +115,9 @@ def run(args: argparse.Namespace) -> None:
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
-    if args.sites is not None:
-        inputs["sites"] = Path(args.sites)
+    for name in ("sites", "teacher", "start"):
+        if getattr(args, name) is not None:
+            inputs[name] = Path(getattr(args, name))
     work = working_path(args.out)
 
     with joined(args, args.out) as transport:

@@ -55,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> No
     number(constants, "relabel_fraction", "ensemble: part of a share that is relabelled in a round", float)
     compress = "ensemble: of a round, on pseudo-labels too (default: those relabelled)"
     number(constants, "compress_minibatches", compress)
-    number(constants, "pseudo_weight", "ensemble: lambda, weight of the pseudo-labels' loss", float)
     choice(constants, "exchange", EXCHANGES, "ensemble: what travels; posteriors: of frames that all label alike")
     number(constants, "top", "ensemble: pdfs of a frame that pseudo-labels keep")
     number(constants, "local_epochs", "colearn: of the first rounds")

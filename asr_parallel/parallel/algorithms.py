@@ -43,8 +43,8 @@ def algorithm(options: TeamOptions, epochs: int = 1, exact: bool = False) -> Alg
         return CoLearning(epochs, options.local_epochs, options.colearn_threshold, weighing, wire)
     if name == "ensemble":
         return Ensemble(
-            options.period, options.relabel_fraction, options.compress_minibatches, options.pseudo_weight,
-            options.exchange, options.top, options.overlap,
+            options.period, options.relabel_fraction, options.compress_minibatches, options.exchange, options.top,
+            options.overlap,
         )  # fmt: skip
     if name == "none":
         return Isolated(wire)

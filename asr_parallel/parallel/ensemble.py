@@ -1,7 +1,5 @@
 """EC-DNN: workers stay different and teach each other."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +11,6 @@ from asr_parallel.parallel.team import Team
 
 ROUNDS_PER_EPOCH = 4  # the paper looks for tau between 1 and 4000 minibatches; see recipes/swbd/RESULTS.md
 RELABEL_FRACTION = 0.1  # the paper: only a part of the data, to keep what it costs small
-PSEUDO_WEIGHT = 1.0  # lambda; see recipes/swbd/RESULTS.md
 EXCHANGES = ("models", "posteriors")
 
 
@@ -25,12 +22,11 @@ class Ensemble(Algorithm):
     relabel_fraction          part of a worker's share that is given pseudo-labels, the ensemble's outputs, in a round
     compress          c       minibatches of a round on CE(labels) + lambda CE(pseudo-labels), from the worker's own
                               model; they are the first of a round
-    pseudo_weight     lambda
     parameters        w_k     never averaged
 
-    What is relabelled are the frames that a worker is about to see, so with lambda = 0 it trains as if it were alone.
-    Of what workers do with frames this file knows nothing: see training/compression.py. A worker that is left out of a
-    round (see meeting.py) goes on from the best one's model.
+    Of frames, lambda and temperature this file knows nothing: see training/compression.py. What is relabelled are the
+    frames that a worker is about to see, so with lambda = 0 it trains as if it were alone. A worker that is left out of
+    a round (see meeting.py) goes on from the best one's model.
     """
 
     ensemble = True
@@ -40,7 +36,6 @@ class Ensemble(Algorithm):
         period: int | None = None,
         relabel_fraction: float = RELABEL_FRACTION,
         compress: int | None = None,
-        pseudo_weight: float = PSEUDO_WEIGHT,
         exchange: str = "models",
         top: int = TOP,
         overlap: bool = False,
@@ -61,13 +56,11 @@ class Ensemble(Algorithm):
             raise ValueError(f"relabel_fraction {relabel_fraction}: expected above 0 and at most 1")
         if compress is not None and compress < 1:
             raise ValueError(f"compress_minibatches {compress}: expected at least 1")
-        if not 0 <= pseudo_weight < math.inf:
-            raise ValueError(f"pseudo_weight {pseudo_weight}: expected at least 0")
         if exchange not in EXCHANGES:
             raise ValueError(f"unknown exchange {exchange!r}; expected one of {', '.join(EXCHANGES)}")
         if top < 1:
             raise ValueError(f"top {top}: expected at least 1 pdf")
-        self.relabel_fraction, self.compress, self.pseudo_weight = relabel_fraction, compress, pseudo_weight
+        self.relabel_fraction, self.compress = relabel_fraction, compress
         self.exchange, self.top, self.lagging = exchange, top, overlap
         self.sent = 0  # bytes of one worker
         self.shared: dict[str, Tensor] = {}  # state of those who label, for checkpoints

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from asr_parallel.parallel.block_momentum import PRESETS
 from asr_parallel.parallel.colearn import LOCAL_EPOCHS, THRESHOLD
 from asr_parallel.parallel.elastic import BETA
-from asr_parallel.parallel.ensemble import EXCHANGES, PSEUDO_WEIGHT, RELABEL_FRACTION
+from asr_parallel.parallel.ensemble import EXCHANGES, RELABEL_FRACTION
 from asr_parallel.parallel.mean import WIRES
 from asr_parallel.parallel.meeting import DROP_WORSE, WEIGHTS
 from asr_parallel.parallel.soft_labels import TOP
@@ -39,7 +39,6 @@ class TeamOptions:
     colearn_threshold: float = THRESHOLD
     relabel_fraction: float = RELABEL_FRACTION  # of ensemble, as all up to top; see parallel/ensemble.py
     compress_minibatches: int | None = None
-    pseudo_weight: float = PSEUDO_WEIGHT
     exchange: str = "models"
     top: int = TOP
     wire: str = "float32"
@@ -89,7 +88,6 @@ class TeamOptions:
             "colearn_threshold": {"colearn"},
             "relabel_fraction": {"ensemble"},
             "compress_minibatches": {"ensemble"},
-            "pseudo_weight": {"ensemble"},
             "exchange": {"ensemble"},
             "top": {"ensemble"},
             "wire": ANY | {"colearn"},

@@ -39,6 +39,7 @@ class Compression:
         self,
         algorithm: Ensemble,
         outputs: Outputs,
+        weight: float,
         network: StackedNetwork,
         team: Team,
         batches: Minibatches,
@@ -48,7 +49,8 @@ class Compression:
     ) -> None:
         """Args:
             algorithm: started.
-            outputs: how the models' outputs are averaged.
+            outputs: how the models' outputs are averaged, and at which temperature.
+            weight: lambda, of the pseudo-labels' loss.
             batches: of this process's workers.
             in_common: of all frames, as one worker: for an exchange of posteriors.
             epochs: of the whole training.
@@ -57,6 +59,7 @@ class Compression:
             ValueError: with overlap, a round is too short for the models to come by.
         """
         self._algorithm, self._outputs, self._network, self._team = algorithm, outputs, network, team
+        self._weight = weight
         self._batches, self._in_common = batches, in_common
         self._epoch, self._total = batches.minibatches_per_epoch, epochs * batches.minibatches_per_epoch
         assert algorithm.period is not None
@@ -105,7 +108,7 @@ class Compression:
             else:
                 spliced, labels = next(own)
             target = self._soft.part(slice(None), turn % self._relabelled).dense()
-            yield spliced, labels, Soft(target, self._algorithm.pseudo_weight, self._outputs.temperature)
+            yield spliced, labels, Soft(target, self._weight, self._outputs.temperature)
 
     def met(self, done: int) -> None:
         """Workers have met; to be called right after it.

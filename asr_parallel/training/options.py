@@ -15,6 +15,7 @@ from asr_parallel.training.schedules import Constant, Cyclical, Exponential, New
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PRIORS = ("counts", "posterior")
 PRETRAININGS = ("none", "rbm")
+PSEUDO_WEIGHT = 1.0  # Kaldi's ensemble training goes from 0.1 to 3 (nnet2/train-nnet-ensemble.cc, beta)
 INITIALS = ("shared", "own")
 
 # Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
@@ -66,7 +67,10 @@ class TrainingOptions(TeamOptions):
     combine: int | None = None  # COMBINE; none of ensemble, whose workers are no mean
     keep_workers: bool | None = None  # as networks and as an ensemble; when not given only with algorithm ensemble
     ensemble_average: str = "posterior"  # see nnet/outputs.py
-    temperature: float = 1.0  # of pseudo-labels
+    teacher: str | None = None  # folder of a network or ensemble whose posteriors are learnt beside the labels
+    start: str | None = None  # folder of a network to start from
+    pseudo_weight: float = PSEUDO_WEIGHT  # lambda, of what ensemble or teacher say
+    temperature: float = 1.0  # of that
     prior: str = "counts"
     pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
     precision: str = "auto"
@@ -119,8 +123,15 @@ class TrainingOptions(TeamOptions):
             )
         if self.algorithm == "ensemble" and self.combine:
             raise ValueError(f"combine {self.combine}: the workers of an ensemble are never averaged; expected 0")
-        if self.temperature != 1 and self.algorithm != "ensemble":
-            raise ValueError(f"temperature {self.temperature} is of no use to algorithm {self.algorithm}")
+        if not 0 <= self.pseudo_weight < math.inf:
+            raise ValueError(f"pseudo_weight {self.pseudo_weight}: expected at least 0")
+        taught = (self.algorithm == "ensemble") + (self.teacher is not None)
+        if not taught and (self.temperature, self.pseudo_weight) != (1, PSEUDO_WEIGHT):
+            raise ValueError("pseudo_weight and temperature are of no use without algorithm ensemble or a teacher")
+        if taught > 1:
+            raise ValueError("algorithm ensemble has its own teacher: expected no other one")
+        if self.start is not None and (self.pretrain != "none" or self.initial != "shared"):
+            raise ValueError("start: expected no pretraining and initial shared")
         apart = self.algorithm in ("average", "ensemble", "none") and self.wire == "float32" and not self.overlap
         if self.initial == "own" and (not apart or self.pretrain != "none"):
             raise ValueError(

@@ -75,6 +75,9 @@ def train_into(
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
+        for name in ("teacher", "start"):
+            if getattr(options, name) is not None:
+                identity[name] = fingerprint(Path(getattr(options, name)))
         if options.sites is not None:
             identity["sites"] = read_lines(Path(options.sites))
         going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity

@@ -38,6 +38,7 @@ from asr_parallel.training.progress import restore, save
 from asr_parallel.training.randomness import initial_seeds
 from asr_parallel.training.shares import team_minibatches
 from asr_parallel.training.survive import Mark, mark
+from asr_parallel.training.teacher import Teacher, start_from
 from asr_parallel.training.watch import Watch
 
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
@@ -94,6 +95,13 @@ class Trainer:
             raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
         if stack is not None:
             hand_over(stack, self.network)
+        if options.start is not None:
+            start_from(Path(options.start), store, self.network)
+        self.teacher = None
+        if options.teacher is not None:
+            self.teacher = Teacher(
+                Path(options.teacher), store, options.pseudo_weight, options.temperature, device, dtype
+            )
         sites = None if options.sites is None else Path(options.sites)
         add = self.algorithm.add if isinstance(self.algorithm, Gradient) else None
         self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum, add)
@@ -143,14 +151,16 @@ class Trainer:
         """Who makes the pseudo-labels of algorithm ensemble."""
         if not isinstance(self.algorithm, Ensemble):
             return None
-        options, in_common = self.options, None
+        options, team, in_common = self.options, self.team, None
         if options.exchange == "posteriors":  # one worker more, who has all frames
             in_common = Minibatches(
-                self.store, [self.store.rows_of(self.train_part)], [self.team.num_workers], options.minibatch,
+                self.store, [self.store.rows_of(self.train_part)], [team.num_workers], options.minibatch,
                 options.seed, variation, self.network.dtype, self.network.device,
             )  # fmt: skip
         outputs = Outputs(options.ensemble_average, options.temperature)
-        return Compression(self.algorithm, outputs, self.network, self.team, self.batches, in_common, options.epochs)
+        return Compression(
+            self.algorithm, outputs, options.pseudo_weight, self.network, team, self.batches, in_common, options.epochs
+        )
 
     @property
     def done(self) -> int:
@@ -213,6 +223,8 @@ class Trainer:
             while not self.schedule.finished:
                 self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
                 self._end_epoch(watch)
+        if self.compression is not None:
+            self.compression.close()
         best = self._keep_members() if self.options.keeps_workers else None
         last, self.meetings = self.rounds.finish(self.network), tell_of_meetings(self.rounds, self.compression)
         if best is not None and self.algorithm.ensemble:
@@ -273,7 +285,10 @@ class Trainer:
         """Minibatches of what is left of the epoch, with what workers learn from each other of them."""
         if self.compression is not None:
             return self.compression.stream(self.epoch, self.minibatch)
-        return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
+        pairs = self.batches.epoch(self.epoch, self.minibatch)
+        if self.teacher is not None:
+            return ((spliced, labels, self.teacher.soft(spliced)) for spliced, labels in pairs)
+        return ((spliced, labels, None) for spliced, labels in pairs)
 
     def _compress(self, met: bool, watch: Watch) -> None:
         assert self.compression is not None
