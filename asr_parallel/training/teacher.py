@@ -70,7 +70,7 @@ def check_fits(folder: Path, network: Network, store: FrameStore) -> None:
 
 
 def start_from(folder: Path, store: FrameStore, network: StackedNetwork) -> None:
-    """Give all replicas the parameters of a trained network; ValueError when it is of another shape or for other frames."""
+    """Give all replicas the parameters of a trained network; ValueError when it is of other shape or other frames."""
     trained = Network.open(folder)
     check_fits(folder, trained, store)
     if trained.spec != network.spec:
