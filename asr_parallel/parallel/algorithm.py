@@ -84,13 +84,13 @@ class Algorithm:
         return self.weighing.weights(meeting)
 
     def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
-        """Where workers go on from: (P,) all from there, or (R, P).
+        """Where workers go on from: (P,) all from there, or (R, P); unless overridden, the mean.
 
         Args:
             mean: (P,) of all workers' models, for the algorithm to keep.
             offered: (R, P) the models of which it is.
         """
-        raise NotImplementedError
+        return mean
 
     def synchronize(self, replicas: Replicas, meeting: Meeting) -> None:
         """Let the workers' models meet."""
