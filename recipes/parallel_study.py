@@ -7,12 +7,11 @@ A cell is an ordinary run of the recipe's stages 6 and 7, its workers replicas i
 whose own stages 0 to 4 are done. Cells that are there are not made again; every core runs one at a time.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import RECIPES, all_at_once, find
+from study import all_at_once, find, study_parser
 
 FIXED = "--minibatch 128 --combine 0"  # so small that 16 workers have many minibatches each
 # Each algorithm's own options, in both studies
@@ -86,9 +85,7 @@ def table(exp: Path, of: list[Cell]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=sorted(path.parent.name for path in RECIPES.glob("*/run.sh")))
-    parser.add_argument("--exp", type=Path, required=True, help="experiment folder of the recipe, stages 0 to 4 done")
+    parser = study_parser(__doc__, "stages 0 to 4")
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import RECIPES, all_at_once, find
+from study import all_at_once, find, study_parser
 
 STARTS = ("random", "rbm")
 OPTIMIZERS = ("sgd", "ng-sgd")
@@ -60,9 +60,7 @@ def table(exp: Path, layers: Sequence[int], seeds: Sequence[int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=sorted(path.parent.name for path in RECIPES.glob("*/run.sh")))
-    parser.add_argument("--exp", type=Path, required=True, help="experiment folder of the recipe, all stages done")
+    parser = study_parser(__doc__, "all stages")
     parser.add_argument("--hidden-dim", type=int, default=512)
     parser.add_argument("--layers", default="3,6", help="numbers of hidden layers (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2)

@@ -1,5 +1,6 @@
 """What studies share: many trainings in one experiment folder, a core each, and what they came to."""
 
+import argparse
 import json
 import math
 import os
@@ -32,6 +33,14 @@ class Found:
                 return before[0] + (frames - before[0]) * (before[1] - loss) / (before[1] - now)
             before = (frames, now)
         return None
+
+
+def study_parser(description: str | None, done: str) -> argparse.ArgumentParser:
+    """For a study of a recipe, in an experiment folder where the stages of `done` are; each study adds its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", choices=sorted(path.parent.name for path in RECIPES.glob("*/run.sh")))
+    parser.add_argument("--exp", type=Path, required=True, help=f"experiment folder of the recipe, {done} done")
+    return parser
 
 
 def run(recipe: str, exp: Path, core: int, *words: str) -> None:

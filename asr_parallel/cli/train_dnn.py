@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
+from asr_parallel.cli.options import add_choice, add_number
 from asr_parallel.cli.processes import add_arguments as add_process_arguments
 from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
@@ -20,16 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
     default = TrainingOptions()
-
-    def number(group: argparse._ArgumentGroup, name: str, text: str, kind: type = int) -> None:
-        value = getattr(default, name)
-        shown = text if value is None else f"{text} (default: {value})"
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=shown)
-
-    def choice(group: argparse._ArgumentGroup, name: str, known: tuple[str, ...], text: str) -> None:
-        value = getattr(default, name)
-        flag = f"--{name.replace('_', '-')}"
-        group.add_argument(flag, choices=known, default=value, help=f"{text} (default: {value})")
+    number, choice = partial(add_number, default), partial(add_choice, default)
 
     files = parser.add_argument_group("files")
     files.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")

@@ -1,7 +1,10 @@
 """Options of what workers do together."""
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
+
+from asr_parallel.cli.options import add_choice, add_number
 
 if TYPE_CHECKING:
     from asr_parallel.parallel.options import TeamOptions
@@ -15,15 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> No
     from asr_parallel.parallel.meeting import WEIGHTS
     from asr_parallel.parallel.options import ALGORITHMS, OPTIMIZER_STATES, SHARES
 
-    def number(group: argparse._ArgumentGroup, name: str, text: str, kind: type = int) -> None:
-        value = getattr(default, name)
-        shown = text if value is None else f"{text} (default: {value:g})"
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value, metavar="N", help=shown)
-
-    def choice(group: argparse._ArgumentGroup, name: str, known: tuple[str, ...], text: str) -> None:
-        value = getattr(default, name)
-        shown = text if value is None else f"{text} (default: {value})"
-        group.add_argument(f"--{name.replace('_', '-')}", choices=known, default=value, help=shown)
+    number, choice = partial(add_number, default), partial(add_choice, default)
 
     workers = parser.add_argument_group("workers; the result depends on their number, not on that of processes")
     number(workers, "workers", "models that train on a share of the data each")

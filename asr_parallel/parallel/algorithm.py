@@ -86,13 +86,13 @@ class Algorithm:
         return self.weighing.weights(meeting)
 
     def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
-        """Where workers go on from: (P,) all from there, or (R, P).
+        """Where workers go on from: (P,) all from there, or (R, P); unless overridden, the mean.
 
         Args:
             mean: (P,) of all workers' models, for the algorithm to keep.
             offered: (R, P) the models of which it is.
         """
-        raise NotImplementedError
+        return mean
 
     def synchronize(self, replicas: Replicas, meeting: Meeting) -> None:
         """Let the workers' models meet."""
@@ -102,7 +102,6 @@ class Algorithm:
             self._offered.copy_(parameters)
             self._met.copy_(_packed(meeting))
             self._pending = self._mean.start(parameters, weights)
-            self._total = self._pending.total
         else:
             onward = self.merge(self._mean.of(parameters, weights, self._around), parameters, meeting)
             parameters.copy_(onward)
@@ -117,23 +116,25 @@ class Algorithm:
     def _take_in(self, parameters: Tensor, meeting: Meeting) -> None:
         """The mean of the last meeting; a worker left out in this one takes it as it is."""
         met = _unpacked(self._met)
-        if not met.kept.any():
+        if not met.kept.any():  # nothing is under way
             return
-        mean = self._mean.finish(self._pending) if self._pending is not None else self._total.clone()
-        self._pending = None
-        onward = self.merge(mean, self._offered, met)
+        self._await_total()
+        onward = self.merge(self._total, self._offered, met)
         lost = torch.tensor((~met.kept | ~meeting.kept)[list(self.team.own)], device=parameters.device)[:, None]
         moved = torch.where(lost, 0.0, parameters - self._offered)
         torch.add(onward, moved, out=parameters)
 
+    def _await_total(self) -> None:
+        """Let the mean of the last meeting be in `_total`."""
+        if self._pending is not None:
+            self._total, self._pending = self._mean.finish(self._pending), None
+
     def settle(self, replicas: Replicas) -> None:
         """Take in what is still under way, at the end."""
         if self.overlap:
-            met = _unpacked(self._met)
-            if met.kept.any():
-                self._take_in(replicas.parameters, met)
-                self._met.zero_()
-                replicas.parameters_changed()
+            self._take_in(replicas.parameters, _unpacked(self._met))
+            self._met.zero_()
+            replicas.parameters_changed()
 
     def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
         """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed.
@@ -167,9 +168,7 @@ class Algorithm:
         """All state that is the same in every process, by name; no copies."""
         state = {} if self._around is None else {"around": self._around}
         if self.overlap:
-            if self._pending is not None:
-                self._pending.wait()
-                self._pending.wait = _done
+            self._await_total()
             state |= {"met": self._met, "total": self._total}
         return state
 
@@ -177,10 +176,6 @@ class Algorithm:
         """All state of single workers, (R, ...) each, by name; no copies."""
         state = {} if self._mean.residual is None else {"residual": self._mean.residual}
         return {**state, "offered": self._offered} if self.overlap else state
-
-
-def _done() -> None:
-    pass
 
 
 def _packed(meeting: Meeting) -> Tensor:

@@ -1,9 +1,6 @@
 """Model averaging."""
 
-from torch import Tensor
-
 from asr_parallel.parallel.algorithm import Algorithm
-from asr_parallel.parallel.meeting import Meeting, Weighing
 
 PERIOD = 16  # minibatches; Su & Chen average "every few minibatches"; see recipes/swbd/RESULTS.md
 
@@ -21,17 +18,5 @@ class Average(Algorithm):
     --num-jobs; the effective rate is what options and logs name).
     """
 
-    def __init__(
-        self,
-        period: int = PERIOD,
-        weighing: Weighing | None = None,
-        wire: str = "float32",
-        overlap: bool = False,
-    ) -> None:
-        super().__init__(period, weighing, wire, overlap)
-
     def rate_factor(self, num_workers: int) -> float:
         return float(num_workers)
-
-    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
-        return mean

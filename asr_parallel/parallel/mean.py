@@ -19,7 +19,7 @@ SUMS = {"float16": (2048, torch.float16), "int8": (127, torch.int8)}
 WIRES = ("float32", *SUMS)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pending:
     """A sum under way. total: of all processes once `wait` has returned; scale: of each block, float32 wire: None."""
 
@@ -77,12 +77,12 @@ class Mean:
         """Begin to form a mean: `of` in two steps. The values are not needed any more when this returns."""
         assert len(weights) == self.team.num_workers and weights.sum() > 0 and len(values) == len(self.team.own)
         own = (weights / weights.sum())[list(self.team.own)].tolist()
-        transport = self.team.transport
+        scale: Tensor | None = None
         if self.wire == "exact":
-            pending = self._fixed(values, own)
+            total = self._fixed(values, own)
         elif self.wire in SUMS:
             assert around is not None
-            pending = self._integers(values, own, around)
+            total, scale = self._integers(values, own, around)
         else:
             if self._room is None:
                 self._room = torch.empty_like(values[0])  # once: to be given new pages each time is dear
@@ -90,10 +90,9 @@ class Mean:
             for value, weight in zip(values[1:], own[1:], strict=True):
                 if weight:
                     total.add_(value, alpha=weight)
-            pending = Pending(total, _nothing)
-        pending.wait = transport.start_sum(pending.total)
-        self.bytes_per_worker += pending.total.numel() * pending.total.element_size()
-        return pending
+        wait = self.team.transport.start_sum(total)
+        self.bytes_per_worker += total.numel() * total.element_size()
+        return Pending(total, wait, scale)
 
     def finish(self, pending: Pending, around: Tensor | None = None) -> Tensor:
         """The mean that `start` with this `around` began."""
@@ -110,16 +109,17 @@ class Mean:
             torch.add(around[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
         return mean
 
-    def _fixed(self, values: Tensor, own: list[float]) -> Pending:
+    def _fixed(self, values: Tensor, own: list[float]) -> Tensor:
         """Right to FIXED_POINT; a value that is not finite or from LARGEST on is counted in the last number."""
         total = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
         for value, weight in zip(values, own, strict=True):
             if weight:
                 total[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
                 total[-1] += (~(value.abs() < LARGEST)).sum()
-        return Pending(total, _nothing)
+        return total
 
-    def _integers(self, values: Tensor, own: list[float], around: Tensor) -> Pending:
+    def _integers(self, values: Tensor, own: list[float], around: Tensor) -> tuple[Tensor, Tensor]:
+        """The integers, and the scale of each block."""
         assert self.residual is not None
         scale = values.new_empty(-(-values.shape[1] // BLOCK))
         for span, blocks in _spans(around):
@@ -140,7 +140,7 @@ class Mean:
                     left.sub_(_blocks(sent, scale[blocks]))
                     sum_of_own.add_(sent)
             total[span] = sum_of_own
-        return Pending(total, _nothing, scale)
+        return total, scale
 
 
 def _blocks(values: Tensor, factors: Tensor) -> Tensor:
@@ -153,7 +153,3 @@ def _spans(values: Tensor) -> Iterator[tuple[slice, slice]]:
     size = AT_ONCE if values.device.type == "cpu" else -(-len(values) // BLOCK) * BLOCK
     for start in range(0, len(values), size):
         yield slice(start, start + size), slice(start // BLOCK, (start + size) // BLOCK)
-
-
-def _nothing() -> None:
-    pass

@@ -203,22 +203,18 @@ class Rounds:
         loss = torch.zeros(self.team.num_workers, dtype=torch.float64, device=self._loss.device)
         loss[list(self.team.own)] = self._loss
         self.team.transport.sum(loss)
-        return {
-            "minibatches": self._minibatches,
-            "meetings": self._number,
-            "frames": self._frames.tolist(),
-            "loss": [str(of_one) for of_one in loss.tolist()],  # NaN is no JSON
-            "left_out": self.left_out.tolist(),
-        }
+        return self._state(self._minibatches, self._frames.tolist(), loss.tolist())
 
     def state_at_meeting(self) -> dict[str, Any]:
         """What `state` gives right after a meeting, by each process on its own."""
-        none = [0] * self.team.num_workers
+        return self._state(0, [0] * self.team.num_workers, [0.0] * self.team.num_workers)
+
+    def _state(self, minibatches: int, frames: list[int], loss: list[float]) -> dict[str, Any]:
         return {
-            "minibatches": 0,
+            "minibatches": minibatches,
             "meetings": self._number,
-            "frames": none,
-            "loss": ["0.0" for _ in none],
+            "frames": frames,
+            "loss": [str(of_one) for of_one in loss],  # NaN is no JSON
             "left_out": self.left_out.tolist(),
         }
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from gradients import gradient
 from torch import Tensor
 
 from asr_parallel.nnet.max_change import MaxChange
@@ -40,16 +41,6 @@ def train(of: Optimizer, steps: range, replicas: int = 1) -> Tensor:
     for step in steps:
         of.step(of.network.backward(*minibatch(step, replicas)), RATE)
     return of.network.parameters.clone()
-
-
-def gradient(network: StackedNetwork, x: Tensor, y: Tensor) -> Tensor:
-    """(R, P) of the summed loss, from the inputs and derivatives."""
-    out = Layers.zeros(network.spec, network.replicas)
-    back = network.backward(x, y)
-    for k, (given, d) in enumerate(zip(back.inputs, back.derivatives, strict=True)):
-        out.weights[k].copy_(d.mT @ given)
-        out.biases[k].copy_(d.sum(dim=1))
-    return out.flat
 
 
 def test_sgd_is_the_rate_times_the_summed_gradient() -> None:

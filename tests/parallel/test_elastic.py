@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from gradients import gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import Models, meeting, random_models
 
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import Layers, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.elastic import BETA, Elastic
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
@@ -124,15 +125,6 @@ def test_an_unstable_beta_is_refused(num_workers: int) -> None:
 
 
 SPEC = NetworkSpec(frame_dim=4, context=0, hidden_layers=1, hidden_dim=6, num_pdfs=3, nonlinearity="tanh")
-
-
-def gradient(network: StackedNetwork, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    out = Layers.zeros(SPEC, network.replicas)
-    back = network.backward(x, y)
-    for k, (given_to, d) in enumerate(zip(back.inputs, back.derivatives, strict=True)):
-        out.weights[k].copy_(d.mT @ given_to)
-        out.biases[k].copy_(d.sum(dim=1))
-    return out.flat
 
 
 def test_with_nesterovs_momentum_in_the_workers_it_is_eamsgd() -> None:
