@@ -100,7 +100,7 @@ check_team() {  # options of the workers, after parse_options: sets the arrays t
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), dnn (the network's folder in it), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
+# folder), dnn (the network's folder in it), model (another network to decode, if any), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
 # options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
 # (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
 # optimiser it knows rates for.
@@ -154,20 +154,25 @@ stage_6() {  # DNN
     "${more_dnn_opts[@]}"
 }
 
-stage_7() {  # graphs, decoding, scoring
-  local system kind graph set
-  for system in $([[ $systems == dnn ]] || echo mono tri) "$dnn"; do
-    kind=mfcc graph=$exp/$system/graph
-    if [[ $system == "$dnn" ]]; then kind=fbank graph=$exp/tri/graph; fi  # the DNN has the triphone system's tree
-    [[ $system == "$dnn" ]] ||
-      run make-graph --lang "$exp/lang" --lm "$exp/lm" --model "$exp/$system" --out "$graph"
-    for set in dev eval; do
-      run decode --graph "$graph" --model "$exp/$system" --feats "$exp/feats/$kind/$set" \
-        --out "$exp/$system/decode_$set" --jobs "$jobs" "${decode_opts[@]}"
-    done
-    run score --lang "$exp/lang" --data-dev "$exp/data/dev" --decode-dev "$exp/$system/decode_dev" \
-      --data-eval "$exp/data/eval" --decode-eval "$exp/$system/decode_eval" "${score_opts[@]}"
+recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score dev and eval with a model, into $exp/SYSTEM
+  local set
+  for set in dev eval; do
+    run decode --graph "$3" --model "$2" --feats "$exp/feats/$4/$set" --out "$exp/$1/decode_$set" --jobs "$jobs" \
+      "${decode_opts[@]}"
   done
+  run score --lang "$exp/lang" --data-dev "$exp/data/dev" --decode-dev "$exp/$1/decode_dev" \
+    --data-eval "$exp/data/eval" --decode-eval "$exp/$1/decode_eval" "${score_opts[@]}"
+}
+
+stage_7() {  # graphs, decoding, scoring
+  local system net=${model:-$exp/$dnn}
+  for system in $([[ $systems == dnn ]] || echo mono tri); do
+    run make-graph --lang "$exp/lang" --lm "$exp/lm" --model "$exp/$system" --out "$exp/$system/graph"
+    recognize "$system" "$exp/$system" "$exp/$system/graph" mfcc
+  done
+  recognize "$dnn" "$net" "$exp/tri/graph" fbank  # the DNN has the triphone system's tree
+  # Workers that were kept recognize together too; beside the network, whose folder is not to change
+  [[ ! -d $net/ensemble ]] || recognize "${dnn}_ensemble" "$net/ensemble" "$exp/tri/graph" fbank
   run results --exp "$exp"
   echo "The rest is in $exp: results.md, SYSTEM/decode_SET/{best_wer,scoring,lat.ark,1best.txt}, every stage's stage.json"
 }

@@ -43,10 +43,11 @@ processes=1
 evaluate_frames=
 systems=all
 dnn=dnn
+model=
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model)
 
 usage() {
   cat << END
@@ -83,13 +84,14 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --rbm NAME                     the RBMs' folder, to keep several                  ($rbm)
   --rbm-epochs N                 passes over the data; twice as many for the first  ($rbm_epochs)
   --workers K                    train on a share of the frames each                ($workers)
-  --algorithm NAME               average, block-momentum, elastic, gradient, colearn or none  ($algorithm)
+  --algorithm NAME               average, block-momentum, elastic, gradient, colearn, ensemble or none  ($algorithm)
   --period N                     minibatches between two meetings of workers        (train-dnn's)
   --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
+  --model DIR                    decode this network or ensemble, as system --dnn   (that of --dnn)
 END
 }
 parse_options "$@"

@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Does it help workers to learn from their ensemble?
+
+EC-DNN against model averaging (MA-DNN) and workers that never meet (E-DNN): the single workers (L) and what they are
+together (G), each method at its own best period.
+
+    python recipes/ensemble_study.py digits --exp exp/digits
+
+A cell is an ordinary run of the recipe's stage 6, its workers replicas in one process, in an experiment folder whose
+own stages 0 to 4 are done; the best periods are trained with more seeds and decoded. Cells that are there are not made
+again.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from study import all_at_once, study_parser
+
+METHODS = {"average": "MA-DNN", "ensemble": "EC-DNN", "none": "E-DNN"}
+WORKERS = (2, 4, 8)
+PERIODS = (16, 64, 192)  # minibatches
+MINIBATCH = 128
+COMPRESSED = 0.4  # part of a round on pseudo-labels: as a tenth of a share is of a round of a quarter of an epoch
+RATES = {"relu-renorm": 0.008, "sigmoid": 0.032}  # K = 1's, see the recipe
+BYTES_PER_SECOND, SECONDS_PER_MESSAGE = 1.25e9, 5e-5  # of the modelled network: 10 Gb/s Ethernet
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. extra: a name for options of its own, and those."""
+
+    method: str
+    workers: int
+    period: int
+    nonlinearity: str = "relu-renorm"
+    seed: int = 1
+    epochs: int = 3
+    label: str = ""
+    extra: str = ""
+
+    @property
+    def name(self) -> str:
+        parts = [
+            self.method,
+            self.workers,
+            self.period,
+            self.nonlinearity,
+            f"s{self.seed}",
+            f"e{self.epochs}",
+            self.label,
+        ]
+        return "ensemble_" + "_".join(str(part) for part in parts if part)
+
+    def words(self, hidden_dim: int, minibatches: int) -> list[str]:
+        """Of the recipe's command line. minibatches: of all workers in an epoch."""
+        rate = RATES[self.nonlinearity]
+        more = [f"--minibatch {MINIBATCH}", "--combine 0", "--keep-workers", self.extra]
+        if self.method == "ensemble":
+            compressed = max(1, round(COMPRESSED * self.period))
+            fraction = min(
+                1.0, compressed * self.workers / minibatches * 1.05
+            )  # what is labelled ends with the compression
+            more += [f"--compress-minibatches {compressed}", f"--relabel-fraction {fraction:.4f}"]
+        words = [
+            "--stage", "6", "--stop-stage", "6", "--dnn", self.name, "--hidden-dim", str(hidden_dim), "--workers",
+            str(self.workers), "--algorithm", self.method, "--epochs", str(self.epochs), "--seed", str(self.seed),
+            "--nonlinearity", self.nonlinearity, "--learning-rate", f"{rate:g}", "--final-learning-rate",
+            f"{rate / 20:g}", "--evaluate-frames", "100000", "--dnn-options", " ".join(filter(None, more)),
+        ]  # fmt: skip
+        return [*words, "--period", str(self.period)] if self.method != "none" else words
+
+
+def sweep() -> list[Cell]:
+    """One seed, all periods."""
+    return [
+        Cell(method, workers, period, nonlinearity)
+        for nonlinearity in RATES
+        for workers in WORKERS
+        for method in METHODS
+        for period in (PERIODS if method != "none" else (0,))
+    ]
+
+
+def loss(exp: Path, cell: Cell) -> dict[str, Any] | None:
+    """Held-out loss and accuracy of L, best and mean, of the ensemble, and of what the method calls G."""
+    kept, lines = exp / cell.name / "ensemble" / "held_out.json", exp / cell.name / "train.jsonl"
+    if not kept.is_file():
+        return None
+    of = json.loads(kept.read_text())
+    workers = [of[name] for name in of if name != "all"]
+    last = [line for line in map(json.loads, lines.read_text().splitlines()) if line["kind"] == "held-out"][-1]
+    return {
+        "best": min(one["loss"] for one in workers),
+        "mean": mean(one["loss"] for one in workers),
+        "all": of["all"]["loss"],
+        "G": last["loss"] if cell.method == "average" else of["all"]["loss"],
+        "accuracy L": 100 * mean(one["accuracy"] for one in workers),
+        "accuracy G": 100 * (last["accuracy"] if cell.method == "average" else of["all"]["accuracy"]),
+    }
+
+
+def best(exp: Path, cells: Iterable[Cell]) -> list[Cell]:
+    """Of each method, number of workers and non-linearity the period with the least mean loss of L."""
+    found: dict[tuple, tuple[float, Cell]] = {}
+    for cell in cells:
+        numbers = loss(exp, cell)
+        key = (cell.nonlinearity, cell.workers, cell.method)
+        if numbers is not None and numbers["mean"] < found.get(key, (math.inf, cell))[0]:
+            found[key] = (numbers["mean"], cell)
+    return [cell for _, cell in found.values()]
+
+
+def trained_seconds(record: Path) -> float:
+    """Without evaluations and the like."""
+    seconds, before = 0.0, 0
+    for line in map(json.loads, record.read_text().splitlines()):
+        if line["kind"] == "train":
+            seconds += (line["frames"] - before) / line["frames_per_second"]
+            before = line["frames"]
+    return seconds
+
+
+def modelled_seconds(exp: Path, cell: Cell) -> dict[str, float]:
+    """Of K machines like this core, by phase: measured work over K, and messages as the modelled network takes them."""
+    told = json.loads((exp / cell.name / "meetings.json").read_text())
+    of_rank, parameters = told["ranks"][0], (exp / cell.name / "net.safetensors").stat().st_size
+    phases = of_rank.get("phases")
+    if phases is None:
+        phases = {"local": trained_seconds(exp / cell.name / "train.jsonl") - of_rank["moved_seconds"]}
+        # A ring: 2 (K - 1) messages of P / K parameters, one after the other
+        ring = 2 * (cell.workers - 1) * (parameters / cell.workers / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
+        exchange = told["meetings"] * ring if cell.method == "average" else 0.0
+    else:
+        # Every model to every other worker, one after the other
+        meetings = told["meetings"]
+        exchange = meetings * (cell.workers - 1) * (parameters / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
+    work = {name: phases.get(name, 0.0) / cell.workers for name in ("local", "label", "compress")}
+    return {**work, "exchange": exchange}
+
+
+def spread(values: list[float], digits: int) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else ""
+    return f"{mean(values):.{digits}f} ({stdev(values):.{digits}f})"
+
+
+def decode_words(cell: Cell, exp: Path, worker: int | None) -> list[str]:
+    """Of the recipe's stage 7: of what was delivered and the ensemble, or of one worker."""
+    words = ["--stage", "7", "--stop-stage", "7", "--systems", "dnn"]
+    if worker is None:
+        return [*words, "--dnn", cell.name]
+    return [*words, "--dnn", f"{cell.name}_w{worker}", "--model", str(exp / cell.name / "ensemble" / str(worker))]
+
+
+def table(exp: Path, cells: list[Cell], seeds: int) -> None:
+    """Means over seeds, and deviations in parentheses."""
+    print(
+        "| | K | method | tau | L best | L mean | G | all together | frames right L | G |"
+        " eval WER L best | L mean | G | all together | modelled s |\n|---|--:|---|--:|" + "--:|" * 11
+    )
+    for cell in cells:
+        done = [replace(cell, seed=seed) for seed in range(1, seeds + 1)]
+        found = [(one, numbers) for one in done if (numbers := loss(exp, one)) is not None]
+        if not found:
+            continue
+        of = {name: spread([numbers[name] for _, numbers in found], 1 if "acc" in name else 3) for name in found[0][1]}
+        wer: dict[str, list[float]] = {"best": [], "mean": [], "G": [], "all": []}
+        for one, _ in found:
+            singles = [find_wer(exp, f"{one.name}_w{worker}") for worker in range(one.workers)]
+            delivered, together = find_wer(exp, one.name), find_wer(exp, f"{one.name}_ensemble")
+            of_best = singles[best_worker(exp, one)]
+            for name, value in {
+                "best": of_best, "mean": mean(singles), "all": together,
+                "G": delivered if one.method == "average" else together,
+            }.items():  # fmt: skip
+                if not math.isnan(value):
+                    wer[name].append(value)
+        seconds = mean(sum(modelled_seconds(exp, one).values()) for one, _ in found)
+        print(
+            f"| {cell.nonlinearity} | {cell.workers} | {METHODS[cell.method]} {cell.label} | {cell.period or ''} |"
+            f" {of['best']} | {of['mean']} | {of['G']} | {of['all']} | {of['accuracy L']} | {of['accuracy G']} |"
+            f" {spread(wer['best'], 2)} | {spread(wer['mean'], 2)} | {spread(wer['G'], 2)} | {spread(wer['all'], 2)} |"
+            f" {seconds:.1f} |"
+        )
+
+
+def best_worker(exp: Path, cell: Cell) -> int:
+    of = json.loads((exp / cell.name / "ensemble" / "held_out.json").read_text())
+    return int(min((name for name in of if name != "all"), key=lambda name: of[name]["loss"]))
+
+
+def find_wer(exp: Path, name: str) -> float:
+    path = exp / name / "decode_eval" / "best_wer"
+    return float(path.read_text().split()[1]) if path.is_file() else math.nan
+
+
+def sweep_table(exp: Path, cells: list[Cell]) -> None:
+    print("| | K | method | tau | L best | L mean | G | all together |\n|---|--:|---|--:|--:|--:|--:|--:|")
+    for cell in cells:
+        numbers = loss(exp, cell)
+        if numbers is not None:
+            print(
+                f"| {cell.nonlinearity} | {cell.workers} | {METHODS[cell.method]} | {cell.period or ''} | "
+                + " | ".join(f"{numbers[name]:.3f}" for name in ("best", "mean", "G", "all"))
+                + " |"
+            )
+
+
+def main() -> None:
+    parser = study_parser(__doc__, "stages 0 to 4")
+    parser.add_argument("--hidden-dim", type=int, default=256)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    args = parser.parse_args()
+    exp = args.exp.resolve()
+    index = json.loads((exp / "frames" / "index.json").read_text())
+    minibatches = int(0.9 * sum(index["frames"]) / MINIBATCH)
+
+    def make(cells: Iterable[Cell]) -> None:
+        if not args.table:
+            all_at_once([cell.words(args.hidden_dim, minibatches) for cell in cells], args.recipe, exp)
+
+    def decode(cells: Iterable[Cell], members: bool) -> None:
+        if not args.table:
+            jobs = [decode_words(cell, exp, None) for cell in cells]
+            if members:
+                jobs += [decode_words(cell, exp, worker) for cell in cells for worker in range(cell.workers)]
+            all_at_once(jobs, args.recipe, exp)
+
+    make(sweep())
+    sweep_table(exp, sweep())
+    print()
+    chosen = best(exp, sweep())
+    again = [replace(cell, seed=seed) for cell in chosen for seed in range(1, args.seeds + 1)]
+    make(again)
+    decode(again, members=True)
+    table(exp, chosen, args.seeds)
+    print()
+    four = [cell for cell in chosen if cell.workers == 4 and cell.nonlinearity == "relu-renorm"]
+    hard = [replace(cell, label="init", extra="--initial own") for cell in four]
+    hard += [replace(cell, label="speakers", extra="--share-by speaker") for cell in four]
+    hard += [replace(cell, epochs=cell.epochs - 1, label="less") for cell in four if cell.method == "ensemble"]
+    make(hard)
+    decode(hard, members=True)
+    table(exp, hard, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
