@@ -21,6 +21,8 @@ from asr_parallel.training.phases import Phases
 
 LABELLED_BYTES = 256 << 20  # of frames and their posteriors at once; for what is more models come again
 
+BLOCK_FRAMES = 2048  # labelled by a model at once
+
 LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = "local", "exchange", "label", "compress", "other"
 
 
@@ -28,7 +30,8 @@ class Compression:
     """Labels and delivers minibatches of R of K workers.
 
     A process holds beside its own models: two that come and one that labels (3 * 4 P bytes, and 2 P with bf16
-    products), LABELLED_BYTES at most of frames and their posteriors, and the pseudo-labels of R * m * B frames (see
+    products), LABELLED_BYTES at most of frames and their posteriors, what the forward pass of BLOCK_FRAMES takes, and
+    the pseudo-labels of R * m * B frames (see
     SoftLabels). Not K models, whatever K is.
 
     phases: seconds by phase: local training, exchange of models (or posteriors), labelling, compression, and what else
@@ -175,11 +178,15 @@ class Compression:
         for start in range(0, count, self._at_once):
             stop = min(start + self._at_once, count)
             if self._in_common is not None:
-                frames = list(self._in_common.at([(number, turn) for turn in range(start, stop)]))
-                yield from self._told(frames, start)
+                places = [(number, turn) for turn in range(start, stop)]
+                yield from self._told(self._read(self._in_common, places), start)
             else:
                 places = [divmod(first + turn, self._epoch) for turn in range(start, stop)]
-                yield from self._seen(list(self._batches.at(places)), start)
+                yield from self._seen(self._read(self._batches, places), start)
+
+    def _read(self, batches: Minibatches, places: list[Place]) -> list[tuple[Tensor, Tensor]]:
+        with self.phases.during(LABEL):
+            return list(batches.at(places))
 
     def _seen(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Labels of minibatches of every worker's own, by all models."""
@@ -192,8 +199,10 @@ class Compression:
             with self.phases.during(LABEL):
                 self._teach(model)
                 for (spliced, _), total in zip(frames, totals, strict=True):
-                    logits = self._teacher.logits(spliced.flatten(0, 1).unsqueeze(0))[0]
-                    total.add_(self._outputs.of_one(logits), alpha=1 / len(members))
+                    rows = spliced.flatten(0, 1)
+                    for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
+                        logits = self._teacher.logits(some.unsqueeze(0))[0]
+                        sum_of_some.add_(self._outputs.of_one(logits), alpha=1 / len(members))
             yield
         self._algorithm.sent += self._network.parameters[0].nbytes
         with self.phases.during(LABEL):
