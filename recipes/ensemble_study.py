@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from study import all_at_once, study_parser
+from study import all_at_once, find, study_parser
 
 METHODS = {"average": "MA-DNN", "ensemble": "EC-DNN", "none": "E-DNN"}
 WORKERS = (2, 4, 8)
@@ -59,7 +59,7 @@ class Cell:
 
     def words(self, hidden_dim: int, minibatches: int) -> list[str]:
         """Of the recipe's command line. minibatches: of all workers in an epoch."""
-        rate = RATES[self.nonlinearity]
+        rate = RATES[self.nonlinearity] / (4 if "--start" in self.extra else 1)
         more = [f"--minibatch {MINIBATCH}", "--combine 0", "--keep-workers", self.extra]
         if self.method == "ensemble":
             compressed = max(1, round(COMPRESSED * self.period))
@@ -126,22 +126,53 @@ def trained_seconds(record: Path) -> float:
     return seconds
 
 
-def modelled_seconds(exp: Path, cell: Cell) -> dict[str, float]:
-    """Of K machines like this core, by phase: measured work over K, and messages as the modelled network takes them."""
+def seconds_a_frame(exp: Path, nonlinearity: str) -> float:
+    """Of training, in the fastest of all trainings: others had to share the machine's memory with more."""
+    found = []
+    for cell in (one for one in sweep() if one.nonlinearity == nonlinearity and one.method == "none"):
+        record = exp / cell.name / "train.jsonl"
+        if record.is_file():
+            frames = json.loads(record.read_text().splitlines()[-1])["frames"]
+            found.append(trained_seconds(record) / frames)
+    return min(found)
+
+
+def modelled_seconds(exp: Path, cell: Cell) -> float:
+    """Of K machines, each like this core: training, labelling (as part of the training it took in this very run), and
+    messages as the modelled network takes them, which nothing hides.
+    """
     told = json.loads((exp / cell.name / "meetings.json").read_text())
-    of_rank, parameters = told["ranks"][0], (exp / cell.name / "net.safetensors").stat().st_size
-    phases = of_rank.get("phases")
-    if phases is None:
-        phases = {"local": trained_seconds(exp / cell.name / "train.jsonl") - of_rank["moved_seconds"]}
-        # A ring: 2 (K - 1) messages of P / K parameters, one after the other
-        ring = 2 * (cell.workers - 1) * (parameters / cell.workers / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
-        exchange = told["meetings"] * ring if cell.method == "average" else 0.0
-    else:
-        # Every model to every other worker, one after the other
-        meetings = told["meetings"]
-        exchange = meetings * (cell.workers - 1) * (parameters / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
-    work = {name: phases.get(name, 0.0) / cell.workers for name in ("local", "label", "compress")}
-    return {**work, "exchange": exchange}
+    parameters = (exp / cell.name / "net.safetensors").stat().st_size
+    frames = json.loads((exp / cell.name / "train.jsonl").read_text().splitlines()[-1])["frames"]
+    work = seconds_a_frame(exp, cell.nonlinearity) * frames / cell.workers
+    if cell.method == "none":
+        return work
+    others = cell.workers - 1
+    if cell.method == "average":  # a ring: messages of P / K parameters, one after the other
+        return work + told["meetings"] * 2 * others * (
+            parameters / cell.workers / BYTES_PER_SECOND + SECONDS_PER_MESSAGE
+        )
+    phases = told["ranks"][0]["phases"]
+    labelling = phases["label"] / (phases["local"] + phases["compress"])
+    return work * (1 + labelling) + told["meetings"] * others * (parameters / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
+
+
+def compressions(exp: Path, cell: Cell) -> list[Cell]:
+    """An epoch more by averaging, from what a method has delivered: towards its ensemble, and by the labels alone."""
+    start, teacher = exp / cell.name, exp / cell.name / "ensemble"
+    more = Cell("average", cell.workers, 16, epochs=1, label=f"after_{cell.method}")
+    return [
+        replace(more, label=f"{more.label}_alone", extra=f"--start {start}"),
+        replace(more, label=f"{more.label}_towards", extra=f"--start {start} --teacher {teacher}"),
+    ]
+
+
+def table_of_last(exp: Path, cells: list[Cell]) -> None:
+    print("| after | held-out loss | frames right | eval WER |\n|---|--:|--:|--:|")
+    for cell in cells:
+        if (exp / cell.name / "train.jsonl").is_file():
+            of = find(exp, cell.name)
+            print(f"| {cell.label} | {of.course[-1][1]:.3f} | {of.accuracy:.1f} % | {of.eval:.2f} |")
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -181,7 +212,7 @@ def table(exp: Path, cells: list[Cell], seeds: int) -> None:
             }.items():  # fmt: skip
                 if not math.isnan(value):
                     wer[name].append(value)
-        seconds = mean(sum(modelled_seconds(exp, one).values()) for one, _ in found)
+        seconds = mean(modelled_seconds(exp, one) for one, _ in found)
         print(
             f"| {cell.nonlinearity} | {cell.workers} | {METHODS[cell.method]} {cell.label} | {cell.period or ''} |"
             f" {of['best']} | {of['mean']} | {of['G']} | {of['all']} | {of['accuracy L']} | {of['accuracy G']} |"
@@ -216,6 +247,7 @@ def main() -> None:
     parser = study_parser(__doc__, "stages 0 to 4")
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the courses of four workers, .png or .svg")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
     exp = args.exp.resolve()
@@ -249,6 +281,15 @@ def main() -> None:
     make(hard)
     decode(hard, members=True)
     table(exp, hard, 1)
+    print()
+    last = [one for cell in four for one in compressions(exp, cell)]
+    make(last)
+    decode(last, members=False)
+    table_of_last(exp, last)
+    if args.plot is not None:
+        from ensemble_plot import draw
+
+        draw(exp, four, args.plot)
 
 
 if __name__ == "__main__":
