@@ -1,0 +1,1 @@
+"""Many trainings, decoded and put side by side."""

@@ -1,0 +1,199 @@
+"""Which trainings are compared: algorithms x numbers of workers x optimisers x seeds, from one YAML file.
+
+    title: averaging on synthetic Switchboard
+    workers: [1, 2, 4]
+    seeds: [1, 2, 3]                            # [1] unless said
+    algorithms: [average, gradient]             # or, with options of their own:
+    # algorithms: {average: {period: 16}, ensemble: {}}
+    optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; [ng-sgd] unless said
+    options: {hidden_dim: 256, epochs: 3}       # of all; names as on train-dnn's command line
+    processes: 1                                # each training is run in
+    cells:                                      # beside the product
+      - {algorithm: average, workers: [8], label: period 1, options: {period: 1}}
+      - {algorithm: average, workers: [8], optimizer: sgd}
+
+One worker is the same training under any algorithm: every optimiser and seed has one, with which the others are
+compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
+from asr_parallel.record.files import read_lines
+from asr_parallel.training.options import TrainingOptions
+
+ONE = "none"  # what a single worker's algorithm is called
+KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "processes", "cells"}
+CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
+OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
+OF_TEAMS = {field.name for field in fields(TeamOptions)}  # of no use to a single worker
+DEFAULT_OPTIMIZER = "ng-sgd"
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training. options: of train-dnn, beside those the other fields say, by name with underscores."""
+
+    algorithm: str
+    workers: int
+    optimizer: str
+    seed: int
+    label: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """Of its folder; of what all seeds of it have in common when the seed is taken off."""
+        parts = [self.algorithm, str(self.workers), self.optimizer, self.label.replace(" ", "-"), f"s{self.seed}"]
+        return "_".join(part for part in parts if part)
+
+    @property
+    def training_options(self) -> TrainingOptions:
+        """ValueError when they do not go together, or one is unknown."""
+        known = {field.name for field in fields(TrainingOptions)} - set(OWN)
+        for name, _ in self.options:
+            if name not in known:
+                raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
+        own = {name: getattr(self, name) for name in OWN}
+        return TrainingOptions(**own, **dict(self.options))
+
+    def words(self) -> list[str]:
+        """Of train-dnn's command line."""
+        words = [word for name in OWN for word in (f"--{name}", str(getattr(self, name)))]
+        for name, value in self.options:
+            flag = name.replace("_", "-")
+            words += (
+                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            )
+        return words
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What a file asks for. trainings: each once, single workers first."""
+
+    title: str
+    trainings: list[Training]
+    processes: int
+
+    @classmethod
+    def read(cls, path: Path) -> "Matrix":
+        """Read a file and check all of it before anything is run.
+
+        Raises:
+            ValueError: it cannot be read, a key or option is unknown or missing, options do not go together, workers
+                cannot be dealt to the processes, or two trainings have one name.
+        """
+        try:
+            given = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not YAML: {error}") from error
+        try:
+            return cls._of(given)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def _of(cls, given: Any) -> "Matrix":
+        given = _mapping("the file", given, KEYS)
+        common = _options(given.get("options"))
+        seeds = _numbers("seeds", given.get("seeds", [1]), 0)
+        optimizers = _named("optimizers", given.get("optimizers", [DEFAULT_OPTIMIZER]))
+        algorithms = _named("algorithms", given.get("algorithms", []))
+        workers = _numbers("workers", given.get("workers", [1]), 1)
+        processes = _numbers("processes", [given.get("processes", 1)], 1)[0]
+        wanted: list[tuple[str, int, str, list[int], str, dict]] = []
+        for algorithm, own in algorithms.items():
+            for optimizer, of_optimizer in optimizers.items():
+                wanted += [(algorithm, k, optimizer, seeds, "", common | of_optimizer | own) for k in workers]
+        for cell in _list("cells", given.get("cells", [])):
+            cell = _mapping("a cell", cell, CELL_KEYS)
+            for name in ("algorithm", "workers"):
+                if name not in cell:
+                    raise ValueError(f"a cell without {name}: {cell}")
+            algorithm, optimizer = str(cell["algorithm"]), str(cell.get("optimizer", DEFAULT_OPTIMIZER))
+            own = common | optimizers.get(optimizer, {}) | algorithms.get(algorithm, {}) | _options(cell.get("options"))
+            of_cell = _numbers("seeds", cell.get("seeds", seeds), 0)
+            label = str(cell.get("label", ""))
+            wanted += [(algorithm, k, optimizer, of_cell, label, own) for k in _numbers("workers", cell["workers"], 1)]
+        if not wanted:
+            raise ValueError("neither algorithms nor cells: nothing to compare")
+        found: dict[str, Training] = {}
+        for algorithm, k, optimizer, of_seeds, label, own in wanted:
+            if algorithm not in ALGORITHMS:
+                raise ValueError(f"unknown algorithm {algorithm!r}; expected one of {', '.join(ALGORITHMS)}")
+            if k > 1 and k % processes:
+                raise ValueError(f"{k} workers do not divide into {processes} processes")
+            for seed in of_seeds:
+                alone = common | optimizers.get(optimizer, {})
+                of_one = tuple((name, value) for name, value in alone.items() if name not in OF_TEAMS)
+                _add(found, Training(ONE, 1, optimizer, seed, "", of_one))
+                if k > 1:
+                    _add(found, Training(algorithm, k, optimizer, seed, label, tuple(own.items())))
+        for training in found.values():
+            try:
+                sites = training.training_options.sites
+                if sites is not None:
+                    _check_sites(Path(sites), training.workers)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{training.name}: {error}") from error
+        in_order = sorted(found.values(), key=lambda one: one.workers > 1)
+        return cls(str(given.get("title", "")), in_order, processes)
+
+
+def _add(found: dict[str, Training], training: Training) -> None:
+    before = found.setdefault(training.name, training)
+    if before != training:
+        raise ValueError(f"two different trainings are called {training.name}; expected labels that tell them apart")
+
+
+def _check_sites(path: Path, workers: int) -> None:
+    names = {words[1] for line in read_lines(path) if len(words := line.split()) == 2}
+    if len(names) != workers:
+        raise ValueError(f"{path}: {len(names)} sites for {workers} workers; expected as many")
+
+
+def _mapping(what: str, given: Any, known: set[str]) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ValueError(f"{what}: expected a mapping of {', '.join(sorted(known))}, found {given!r}")
+    unknown = sorted(set(map(str, given)) - known)
+    if unknown:
+        raise ValueError(f"{what}: unknown key {unknown[0]!r}; expected one of {', '.join(sorted(known))}")
+    return given
+
+
+def _list(name: str, given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise ValueError(f"{name}: expected a list, found {given!r}")
+    return given
+
+
+def _numbers(name: str, given: Any, least: int) -> list[int]:
+    numbers = _list(name, given)
+    if not numbers or any(type(number) is not int or number < least for number in numbers):
+        raise ValueError(f"{name} {given!r}: expected whole numbers of at least {least}")
+    return numbers
+
+
+def _options(given: Any) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or any(not isinstance(v, (str, int, float, bool)) for v in given.values()):
+        raise ValueError(f"options {given!r}: expected a mapping of names to numbers, words, true or false")
+    return {str(name).replace("-", "_"): value for name, value in given.items()}
+
+
+def _named(name: str, given: Any) -> dict[str, dict[str, Any]]:
+    """A list of names, or a mapping of them to options."""
+    if isinstance(given, list):
+        given = dict.fromkeys(given)
+    if not isinstance(given, dict):
+        raise ValueError(f"{name} {given!r}: expected a list of names, or a mapping of them to options")
+    return {str(one): _options(options) for one, options in given.items()}

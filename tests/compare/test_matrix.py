@@ -1,0 +1,90 @@
+"""The YAML file of a comparison: what it asks for, and what is refused before anything runs."""
+
+from pathlib import Path
+
+import pytest
+
+from asr_parallel.cli.main import build_parser
+from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.training.options import TrainingOptions
+
+
+def read(folder: Path, text: str) -> Matrix:
+    (folder / "compare.yaml").write_text(text)
+    return Matrix.read(folder / "compare.yaml")
+
+
+def test_the_product_has_one_single_worker_for_each_optimizer_and_seed(tmp_path: Path) -> None:
+    matrix = read(
+        tmp_path,
+        "{workers: [1, 2, 4], seeds: [1, 2], algorithms: [average, gradient], optimizers: [sgd, ng-sgd], title: t}",
+    )
+    single = [training for training in matrix.trainings if training.workers == 1]
+    assert {(one.optimizer, one.seed) for one in single} == {(o, s) for o in ("sgd", "ng-sgd") for s in (1, 2)}
+    assert all(one.algorithm == "none" for one in single) and len(single) == 4
+    assert len(matrix.trainings) == 4 + 2 * 2 * 2 * 2
+    assert len({training.name for training in matrix.trainings}) == len(matrix.trainings)
+    assert matrix.title == "t"
+
+
+def test_options_from_the_general_to_the_particular(tmp_path: Path) -> None:
+    matrix = read(
+        tmp_path,
+        """
+        workers: [2]
+        options: {hidden-dim: 32, learning_rate: 0.1, period: 8}
+        optimizers: {sgd: {learning_rate: 0.2}}
+        algorithms: {average: {period: 4}}
+        cells: [{algorithm: average, workers: [4], optimizer: sgd, label: every one, options: {period: 1}}]
+        """,
+    )
+    found = {(one.workers, one.label): dict(one.options) for one in matrix.trainings}
+    common = {"hidden_dim": 32, "learning_rate": 0.2}
+    assert found == {
+        (1, ""): common,
+        (2, ""): common | {"period": 4},
+        (4, "every one"): common | {"period": 1},
+    }
+
+
+def test_the_command_line_gives_the_options_that_were_checked() -> None:
+    training = Training("average", 2, "sgd", 3, "", (("hidden_dim", 16), ("overlap", True), ("learning_rate", 0.5)))
+    parser = build_parser("train-dnn")
+    args = parser.parse_args(["train-dnn", "--frames", "f", "--out", "o", *training.words()])
+    expected = training.training_options
+    for name in TrainingOptions.__dataclass_fields__:
+        assert getattr(args, name) == getattr(expected, name), name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{workers: [2], algorithms: [averge]}", "averge"),
+        ("{workers: [0], algorithms: [average]}", "at least 1"),
+        ("{workers: [2], algorithms: [average], seed: [1]}", "'seed'"),
+        ("{workers: [2], algorithms: [average], options: {hiden_dim: 3}}", "hiden_dim"),
+        ("{workers: [2], algorithms: [average], options: {pseudo_weight: 3}}", "pseudo_weight"),
+        ("{workers: [3], algorithms: [average], processes: 2}", "do not divide"),
+        ("{workers: [2]}", "nothing to compare"),
+        ("[1, 2]", "expected a mapping"),
+        ("{workers: [2", "not YAML"),
+        ("{cells: [{algorithm: average}]}", "without workers"),
+        (
+            "{workers: [2], algorithms: [average], cells: [{algorithm: average, workers: [2], options: {period: 3}}]}",
+            "expected labels",
+        ),
+    ],
+)
+def test_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        read(tmp_path, text)
+    assert "compare.yaml" in str(error.value)
+
+
+def test_sites_and_workers(tmp_path: Path) -> None:
+    sites = tmp_path / "sites"
+    sites.write_text("ann north\nbob south\neve north\n")
+    cell = "{algorithm: colearn, workers: [N], options: {sites: 'FILE'}}".replace("FILE", str(sites))
+    assert len(read(tmp_path, f"cells: [{cell.replace('N', '2')}]").trainings) == 2
+    with pytest.raises(ValueError, match="2 sites for 3 workers"):
+        read(tmp_path, f"cells: [{cell.replace('N', '3')}]")
