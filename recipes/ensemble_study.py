@@ -258,11 +258,13 @@ def main() -> None:
         if not args.table:
             all_at_once([cell.words(args.hidden_dim, minibatches) for cell in cells], args.recipe, exp)
 
-    def decode(cells: Iterable[Cell], members: bool) -> None:
+    def decode(cells: Iterable[Cell]) -> None:
+        """What was delivered, the ensemble, and the best worker; of the first seed every worker."""
         if not args.table:
             jobs = [decode_words(cell, exp, None) for cell in cells]
-            if members:
-                jobs += [decode_words(cell, exp, worker) for cell in cells for worker in range(cell.workers)]
+            for cell in cells:
+                workers = range(cell.workers) if cell.seed == 1 else [best_worker(exp, cell)]
+                jobs += [decode_words(cell, exp, worker) for worker in workers]
             all_at_once(jobs, args.recipe, exp)
 
     make(sweep())
@@ -271,7 +273,7 @@ def main() -> None:
     chosen = best(exp, sweep())
     again = [replace(cell, seed=seed) for cell in chosen for seed in range(1, args.seeds + 1)]
     make(again)
-    decode(again, members=True)
+    decode(again)
     table(exp, chosen, args.seeds)
     print()
     four = [cell for cell in chosen if cell.workers == 4 and cell.nonlinearity == "relu-renorm"]
@@ -279,12 +281,12 @@ def main() -> None:
     hard += [replace(cell, label="speakers", extra="--share-by speaker") for cell in four]
     hard += [replace(cell, epochs=cell.epochs - 1, label="less") for cell in four if cell.method == "ensemble"]
     make(hard)
-    decode(hard, members=True)
+    decode(hard)
     table(exp, hard, 1)
     print()
     last = [one for cell in four for one in compressions(exp, cell)]
     make(last)
-    decode(last, members=False)
+    decode(last)
     table_of_last(exp, last)
     if args.plot is not None:
         from ensemble_plot import draw
