@@ -268,25 +268,26 @@ def main() -> None:
             all_at_once(jobs, args.recipe, exp)
 
     make(sweep())
-    sweep_table(exp, sweep())
-    print()
     chosen = best(exp, sweep())
-    again = [replace(cell, seed=seed) for cell in chosen for seed in range(1, args.seeds + 1)]
-    make(again)
-    decode(again)
-    table(exp, chosen, args.seeds)
-    print()
     four = [cell for cell in chosen if cell.workers == 4 and cell.nonlinearity == "relu-renorm"]
     hard = [replace(cell, label="init", extra="--initial own") for cell in four]
     hard += [replace(cell, label="speakers", extra="--share-by speaker") for cell in four]
     hard += [replace(cell, epochs=cell.epochs - 1, label="less") for cell in four if cell.method == "ensemble"]
-    make(hard)
-    decode(hard)
+    last = [one for cell in four for one in compressions(exp, cell)]
+
+    def again(nonlinearity: str) -> list[Cell]:
+        own = [cell for cell in chosen if cell.nonlinearity == nonlinearity]
+        return [replace(cell, seed=seed) for cell in own for seed in range(1, args.seeds + 1)]
+
+    for cells in (again("relu-renorm"), hard, last, again("sigmoid")):
+        make(cells)
+        decode(cells)
+    sweep_table(exp, sweep())
+    print()
+    table(exp, chosen, args.seeds)
+    print()
     table(exp, hard, 1)
     print()
-    last = [one for cell in four for one in compressions(exp, cell)]
-    make(last)
-    decode(last)
     table_of_last(exp, last)
     if args.plot is not None:
         from ensemble_plot import draw
