@@ -103,7 +103,7 @@ check_team() {  # options of the workers, after parse_options: sets the arrays t
 # folder), dnn (the network's folder in it), model (another network to decode, if any), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
 # options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
 # (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
-# optimiser it knows rates for.
+# optimiser it knows rates for. Stage 8 reads compare (another file than the recipe's conf/compare.yaml) and network.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more
@@ -175,4 +175,10 @@ stage_7() {  # graphs, decoding, scoring
   [[ ! -d $net/ensemble ]] || recognize "${dnn}_ensemble" "$net/ensemble" "$exp/tri/graph" fbank
   run results --exp "$exp"
   echo "The rest is in $exp: results.md, SYSTEM/decode_SET/{best_wer,scoring,lat.ark,1best.txt}, every stage's stage.json"
+}
+
+stage_8() {  # algorithms and numbers of workers side by side
+  run compare --exp "$exp" --matrix "${compare:-$recipe_dir/conf/compare.yaml}" --out "$exp/compare" \
+    --network "$network" --jobs "$jobs" --train-options="${dnn_opts[*]}" --decode-options="${decode_opts[*]}" \
+    --score-options="${score_opts[*]}"
 }

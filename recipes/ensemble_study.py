@@ -71,7 +71,7 @@ class Cell:
             "--stage", "6", "--stop-stage", "6", "--dnn", self.name, "--hidden-dim", str(hidden_dim), "--workers",
             str(self.workers), "--algorithm", self.method, "--epochs", str(self.epochs), "--seed", str(self.seed),
             "--nonlinearity", self.nonlinearity, "--learning-rate", f"{rate:g}", "--final-learning-rate",
-            f"{rate / 20:g}", "--evaluate-frames", "100000", "--dnn-options", " ".join(filter(None, more)),
+            f"{rate / 20:g}", "--evaluate-frames", "250000", "--dnn-options", " ".join(filter(None, more)),
         ]  # fmt: skip
         return [*words, "--period", str(self.period)] if self.method != "none" else words
 

@@ -68,9 +68,8 @@ def open_acoustic_model(model: Path) -> AcousticModel:
         from asr_parallel.nnet.acoustic import DnnAcousticModel
 
         return DnnAcousticModel.open(model)
-    raise ValueError(
-        f"{model}: none of {GMM_FILE}, {', '.join(DNN_FILES)}; expected a model folder made by stage 3 or 6"
-    )
+    networks = " nor ".join(DNN_FILES)
+    raise ValueError(f"{model}: neither {GMM_FILE} nor {networks}; expected a model folder made by stage 3 or 6")
 
 
 def _holds_network(model: Path) -> bool:

@@ -34,9 +34,11 @@ evaluate_frames=
 systems=all
 dnn=dnn
 model=
+compare=
+network=10gbe
 options=(stage stop_stage exp jobs seed augment corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model compare network)
 
 usage() {
   cat << END
@@ -44,7 +46,7 @@ Usage: recipes/digits/run.sh --corpus DIR [options]
  e.g.: recipes/digits/run.sh --corpus free-spoken-digit-dataset
        recipes/digits/run.sh --corpus free-spoken-digit-dataset --stage 6 --seed 2
 Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 5 RBMs,
-        6 DNN, 7 decoding and scoring.
+        6 DNN, 7 decoding and scoring, 8 algorithms and numbers of workers side by side.
 
   --corpus DIR                   a clone of the public repository Jakobovski/free-spoken-digit-dataset
   --lists DIR                    {train,dev,test}.{list,text}: which recordings make which utterance (generated)
@@ -73,6 +75,8 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
+  --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
+  --network NAME                 of its modelled clock                              ($network)
   --model DIR                    decode this network or ensemble, as system --dnn   (that of --dnn)
 END
 }

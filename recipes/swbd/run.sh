@@ -44,10 +44,12 @@ evaluate_frames=
 systems=all
 dnn=dnn
 model=
+compare=
+network=10gbe
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model compare network)
 
 usage() {
   cat << END
@@ -59,7 +61,7 @@ Usage: recipes/swbd/run.sh [options]
        recipes/swbd/run.sh --corpus-format kaldi --corpus mydata --lexicon mylexicon.txt --exp exp/mine
        recipes/swbd/run.sh --stage 7 --stop-stage 7         # decode and score again
 Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 5 RBMs,
-        6 DNN, 7 decoding and scoring.
+        6 DNN, 7 decoding and scoring, 8 algorithms and numbers of workers side by side.
 
   --stage N, --stop-stage N      first and last stage to run                        (0, 8)
   --config FILE                  lines 'option: value', below the command line's
@@ -91,6 +93,8 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
+  --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
+  --network NAME                 of its modelled clock                              ($network)
   --model DIR                    decode this network or ensemble, as system --dnn   (that of --dnn)
 END
 }
