@@ -193,7 +193,7 @@ class Compression:
         members = self._algorithm.members
         totals = [self._room(spliced) for spliced, _ in frames]
         models = every_model(self._team, self._offered, members)
-        for _ in members:
+        for worker in members:
             with self.phases.during(EXCHANGE):
                 _, model = next(models)
             with self.phases.during(LABEL):
@@ -203,12 +203,13 @@ class Compression:
                     for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
                         logits = self._teacher.logits(some.unsqueeze(0))[0]
                         sum_of_some.add_(self._outputs.of_one(logits), alpha=1 / len(members))
+            if worker == members[-1]:  # now and not when asked for more: with overlap nobody may ask
+                self._algorithm.sent += model.nbytes
+                with self.phases.during(LABEL):
+                    for turn, total in enumerate(totals, start):
+                        posterior = self._outputs.posterior(total)
+                        self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
             yield
-        self._algorithm.sent += self._network.parameters[0].nbytes
-        with self.phases.during(LABEL):
-            for turn, total in enumerate(totals, start):
-                posterior = self._outputs.posterior(total)
-                self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
 
     def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
@@ -232,11 +233,12 @@ class Compression:
             with self.phases.during(LABEL):
                 for n, total in enumerate(totals):
                     total.add_(outputs.of_posterior(told.part(n).dense()), alpha=1 / len(members))
+            if worker == members[-1]:  # as in _seen
+                self._algorithm.sent += told.nbytes
+                with self.phases.during(LABEL):
+                    for turn, total in enumerate(totals, start):
+                        self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
             yield
-        self._algorithm.sent += told.nbytes
-        with self.phases.during(LABEL):
-            for turn, total in enumerate(totals, start):
-                self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
 
     def _teach(self, model: Tensor) -> None:
         self._teacher.parameters[0].copy_(model)
