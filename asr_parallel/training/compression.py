@@ -146,7 +146,13 @@ class Compression:
     def _turn(self, position: int) -> int | None:
         """Which of a compression the minibatch is that a training has at this position; None: it is none of one."""
         turn = position % self._period - self._lag
-        return turn if position >= self._period and 0 <= turn < self._length else None
+        if position < self._period or not 0 <= turn < self._length:
+            return None
+        again = position - turn + turn % self._relabelled
+        before = again // self._epoch < position // self._epoch
+        if before and self._in_common is None and again % self._epoch >= self._batches.counts.min():
+            return None  # a worker that has frames again, in the next epoch, had none there
+        return turn
 
     def _place(self, epoch: int, k: int, turn: int | None) -> Place | None:
         """Where a worker's data of this minibatch are; None: they are those in common."""
