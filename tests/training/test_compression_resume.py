@@ -39,9 +39,9 @@ def record(work: Path) -> list[dict[str, Any]]:
     return [{n: value for n, value in line.items() if n not in TIMES} for line in every]
 
 
-def ends(trainer: Trainer) -> dict[str, bytes]:
+def ends(trainer: Trainer, checkpoint_frames: int = 10**9) -> dict[str, bytes]:
     """All that a training leaves, and its workers' models."""
-    network = trainer.run(report_frames=300, checkpoint_frames=1)
+    network = trainer.run(report_frames=300, checkpoint_frames=checkpoint_frames)
     files = {str(path.relative_to(trainer.work)): path.read_bytes() for path in trainer.work.glob("ensemble/**/*.*")}
     models = {"workers": trainer.network.parameters, "delivered": network.net.parameters}
     return {**files, **{name: model.numpy().tobytes() for name, model in models.items()}}
@@ -53,7 +53,7 @@ def test_stopped_in_any_phase_it_goes_on_as_if_it_had_not_been(store: FrameStore
     asked, whole = options(relabel_fraction=0.12 if "adam" in kind else 0.05, **KINDS[kind]), tmp_path / "whole"
     trainer = Trainer(store, asked, whole)
     trainer.checkpoints = Checkpoints(whole / CHECKPOINTS, keep=10**6)
-    expected = ends(trainer)
+    expected = ends(trainer, checkpoint_frames=1)
     assert {f"ensemble/{name}/net.safetensors" for name in range(WORKERS)} < expected.keys()
     folders = sorted((whole / CHECKPOINTS).iterdir())
     for minibatches in range(LATE - 1, LATE + PERIOD):  # every place of a round
