@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.network import Network
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.team import Team
 from asr_parallel.training.options import TrainingOptions
@@ -27,6 +28,11 @@ COMMON = {
     "learning_rate": 0.002,
 }
 OFTEN = {"period": 2}
+# Of 105 minibatches two are labelled in a round, and one is seen again
+ENSEMBLE = {
+    "algorithm": "ensemble", "period": 4, "relabel_fraction": 0.02, "compress_minibatches": 3, "epochs": 8,
+}  # fmt: skip
+ONE_OF_THEM = {"relabel_fraction": 0.01, "compress_minibatches": 1}
 RUNS = {
     "average": OFTEN,
     "average, overlap": OFTEN | {"overlap": True},
@@ -43,6 +49,11 @@ RUNS = {
     "gradient": {"algorithm": "gradient"},
     "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
     "colearn": {"algorithm": "colearn", "share_by": "utterance"},
+    "ensemble": ENSEMBLE,
+    "ensemble, posteriors": ENSEMBLE | ONE_OF_THEM | {
+        "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 2, "epochs": 4,
+    },
+    "ensemble, overlap": ENSEMBLE | ONE_OF_THEM | {"overlap": True, "period": 5, "epochs": 10},
     "none": {"algorithm": "none"},
 }  # fmt: skip
 
@@ -59,6 +70,8 @@ def main() -> None:
             network = trainer.run()
             if network is not None:
                 tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.rounds.meetings)}
+                for member in (out / name).glob("ensemble/[0-9]"):
+                    tensors[f"member {member.name}"] = Network.open(member).net.parameters
                 save_file(tensors, out / f"{name}.safetensors")
             assert transport.rank == int(os.environ.get("RANK", "0"))
     finally:
