@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.network import PRIOR_FILE, Network, log_priors
+from asr_parallel.nnet.network import PRIOR_FILE, Network, log_priors, read_log_priors
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.record.files import read_json, whole_file, write_json
 
@@ -45,16 +45,14 @@ class EnsembleNetwork:
         described = read_json(path)
         try:
             names, outputs = [str(name) for name in described["members"]], Outputs(described["average"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: does not describe an ensemble: {error}") from error
         if not names or any(not name.isdecimal() for name in names):
             raise ValueError(f"{path}: members {names}: expected numbers of workers, one at least")
         members = [Network.open(folder / name) for name in names]
         if any(member.spec != members[0].spec for member in members):
             raise ValueError(f"{folder}: its members are of different shapes")
-        log_prior = np.load(folder / PRIOR_FILE, allow_pickle=False)
-        if log_prior.shape != (members[0].spec.num_pdfs,):
-            raise ValueError(f"{folder / PRIOR_FILE}: {len(log_prior)} priors for {members[0].spec.num_pdfs} pdfs")
+        log_prior = read_log_priors(folder, members[0].spec.num_pdfs)
         return cls(members, outputs, log_prior)
 
 

@@ -36,6 +36,20 @@ def log_priors(counts: np.ndarray) -> np.ndarray:
     return np.where(share < NEVER_SEEN, NEVER_CHOSEN, log_prior).astype(np.float32)
 
 
+def read_log_priors(folder: Path, num_pdfs: int) -> np.ndarray:
+    """(num_pdfs,) of the network or ensemble in a folder; ValueError when they are damaged or of other pdfs."""
+    path = folder / PRIOR_FILE
+    try:
+        log_prior = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: no {PRIOR_FILE}; expected what stage 6 made") from error
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: truncated or not a .npy file") from error
+    if log_prior.shape != (num_pdfs,):
+        raise ValueError(f"{path}: {log_prior.size} priors for {num_pdfs} pdfs")
+    return np.asarray(log_prior)
+
+
 @dataclass(frozen=True)
 class Network:
     """All that decoding needs.
@@ -95,13 +109,15 @@ class Network:
             stored = load_file(folder / NET_FILE)
         except SafetensorError as error:
             raise ValueError(f"{folder / NET_FILE}: not a safetensors file: {error}") from error
-        log_prior = np.load(folder / PRIOR_FILE, allow_pickle=False)
-        network = cls(StackedNetwork(spec), log_prior, normalisation, described.get("feature_config", {}))
+        network = cls(
+            StackedNetwork(spec),
+            read_log_priors(folder, spec.num_pdfs),
+            normalisation,
+            described.get("feature_config", {}),
+        )
         mine = network.tensors()
         if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in stored.items()}:
             raise ValueError(f"{folder / NET_FILE}: does not fit {SPEC_FILE}: other layers or sizes")
         for name, tensor in mine.items():
             tensor.copy_(stored[name])
-        if log_prior.shape != (spec.num_pdfs,):
-            raise ValueError(f"{folder / PRIOR_FILE}: {len(log_prior)} priors for {spec.num_pdfs} pdfs")
         return network

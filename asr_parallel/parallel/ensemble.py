@@ -97,6 +97,7 @@ class Ensemble(Algorithm):
         loss = np.where(meeting.kept & np.isfinite(meeting.loss), meeting.loss, np.inf)
         best = int(np.argmin(loss)) if np.isfinite(loss).any() else self.members[0]
         model = self._model_of(best, replicas)
+        self.sent += model.nbytes
         lost = [r for r, worker in enumerate(self.team.own) if not meeting.kept[worker]]
         replicas.parameters[lost] = model
         replicas.parameters_changed()
@@ -111,7 +112,6 @@ class Ensemble(Algorithm):
         if source == self.team.transport.rank:
             model = replicas.parameters[list(self.team.own).index(worker)].clone()
         self.team.transport.start_broadcast(model, source)()
-        self.sent += model.nbytes
         return model
 
     @property

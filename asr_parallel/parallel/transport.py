@@ -154,7 +154,8 @@ class Distributed(Transport):
         assert tensor.is_contiguous()
         if rank == self.rank:
             self.bytes_given += tensor.numel() * tensor.element_size()
-        return self._started(lambda: dist.broadcast(tensor, rank, async_op=True))
+        octets = tensor.view(torch.uint8)  # neither gloo nor NCCL knows int16
+        return self._started(lambda: dist.broadcast(octets, rank, async_op=True))
 
     def _started(self, begin: Callable[[], dist.Work]) -> Callable[[], None]:
         """Begin a call of torch.distributed; returns what waits for its end."""

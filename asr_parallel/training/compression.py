@@ -146,7 +146,13 @@ class Compression:
     def _turn(self, position: int) -> int | None:
         """Which of a compression the minibatch is that a training has at this position; None: it is none of one."""
         turn = position % self._period - self._lag
-        return turn if position >= self._period and 0 <= turn < self._length else None
+        if position < self._period or not 0 <= turn < self._length:
+            return None
+        again = position - turn + turn % self._relabelled
+        before = again // self._epoch < position // self._epoch
+        if before and self._in_common is None and again % self._epoch >= self._batches.counts.min():
+            return None  # a worker that has frames again, in the next epoch, had none there
+        return turn
 
     def _place(self, epoch: int, k: int, turn: int | None) -> Place | None:
         """Where a worker's data of this minibatch are; None: they are those in common."""
@@ -193,7 +199,7 @@ class Compression:
         members = self._algorithm.members
         totals = [self._room(spliced) for spliced, _ in frames]
         models = every_model(self._team, self._offered, members)
-        for _ in members:
+        for worker in members:
             with self.phases.during(EXCHANGE):
                 _, model = next(models)
             with self.phases.during(LABEL):
@@ -203,12 +209,13 @@ class Compression:
                     for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
                         logits = self._teacher.logits(some.unsqueeze(0))[0]
                         sum_of_some.add_(self._outputs.of_one(logits), alpha=1 / len(members))
+            if worker == members[-1]:  # now and not when asked for more: with overlap nobody may ask
+                self._algorithm.sent += model.nbytes
+                with self.phases.during(LABEL):
+                    for turn, total in enumerate(totals, start):
+                        posterior = self._outputs.posterior(total)
+                        self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
             yield
-        self._algorithm.sent += self._network.parameters[0].nbytes
-        with self.phases.during(LABEL):
-            for turn, total in enumerate(totals, start):
-                posterior = self._outputs.posterior(total)
-                self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
 
     def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
@@ -232,11 +239,12 @@ class Compression:
             with self.phases.during(LABEL):
                 for n, total in enumerate(totals):
                     total.add_(outputs.of_posterior(told.part(n).dense()), alpha=1 / len(members))
+            if worker == members[-1]:  # as in _seen
+                self._algorithm.sent += told.nbytes
+                with self.phases.during(LABEL):
+                    for turn, total in enumerate(totals, start):
+                        self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
             yield
-        self._algorithm.sent += told.nbytes
-        with self.phases.during(LABEL):
-            for turn, total in enumerate(totals, start):
-                self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
 
     def _teach(self, model: Tensor) -> None:
         self._teacher.parameters[0].copy_(model)

@@ -256,12 +256,12 @@ class Trainer:
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
-            if self.compression is not None:
-                self._compress(met, watch)
             if met and self.options.survive:
                 self.marks.append(mark(self))
             watch.data_wait(self.batches.waited_seconds)
             watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate)
+            if self.compression is not None:
+                self._compress(met, watch)
             report, snapshots, checkpoint = (
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))

@@ -1,9 +1,11 @@
 """A tiny system decoded from feature folder to timed words."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from asr_parallel.cli.main import main
 from asr_parallel.corpus.arpa import write_arpa
@@ -13,14 +15,20 @@ from asr_parallel.decode.acoustic import default_options, open_acoustic_model
 from asr_parallel.decode.decoder import DecoderOptions
 from asr_parallel.decode.hypotheses import WordTime, hypotheses_of
 from asr_parallel.decode.lattice_archive import read_lattices
-from asr_parallel.features.archive import write_archive
+from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.gmm import gmm_features
+from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.graph import make_graph
 from asr_parallel.hmm.lang import Lang, build_lang
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import monophone_tree
+from asr_parallel.nnet.ensemble import save_ensemble
+from asr_parallel.nnet.network import Network, log_priors
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.record.files import write_json
 
 LEXICON = {"oh": [(1.0, ("ow",))], "no": [(1.0, ("n", "ow"))], "on": [(1.0, ("ow", "n"))], "<unk>": [(1.0, ("spn",))]}
 LEVELS = {"sil": 0.0, "spn": 40.0, "n": 10.0, "ow": 20.0}  # each phone holds still at a level of its own
@@ -140,7 +148,7 @@ def test_hypotheses_want_a_decode_folder_and_its_own_lang(tiny, decoded, tmp_pat
 def test_what_does_not_fit_together_is_refused(tiny, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(ValueError, match="neither"):
+    with pytest.raises(ValueError, match="none of gmm"):
         open_acoustic_model(other)
     DiagGmmSet.single(np.zeros((3, 6)), np.ones((3, 6))).save(other)
     with pytest.raises(ValueError, match=r"knows 3 pdfs, the graph .* 10: build the graph"):
@@ -174,3 +182,27 @@ def test_verbs_cache_and_report_in_one_line(tiny, tmp_path, capsys):
     assert main([*words, "--model", f"{tiny}/nowhere"]) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(errors) == 2 and "above 0" in errors[0] and "nowhere" in errors[1]
+
+
+def test_the_verb_decodes_with_an_ensemble(tiny, tmp_path):
+    """Its members alone too, with other likelihoods: each path's is in the lattices."""
+    model, feats = tmp_path / "ensemble", tmp_path / "feats"
+    shutil.copytree(tiny / "feats", feats)
+    write_json(feats / "kind.json", {"kind": "fbank"})
+    dim, num_pdfs = FeatureArchive.open(feats).dim, TransitionModel.open(tiny / "model").num_pdfs
+    prior = log_priors(np.ones(num_pdfs))
+    for n in range(2):
+        (model / str(n)).mkdir(parents=True)
+        net = StackedNetwork(NetworkSpec(dim, 1, 1, 8, num_pdfs, "sigmoid")).initialise(n)
+        net.layers.weights[-1].normal_(0, 3, generator=torch.Generator().manual_seed(n))
+        Network(net, prior, Normalisation("fbank", False, (0.1,) * dim)).save(model / str(n))
+    save_ensemble(model, [0, 1], "posterior", [prior, prior])
+    scores = []
+    for folder in (model, model / "0", model / "1"):
+        out = tmp_path / f"decode {folder.name}"
+        given = ["--graph", tiny / "graph", "--model", folder, "--feats", feats, "--out", out, "--jobs", "1"]
+        assert main(["decode", *map(str, given)]) == 0
+        summary = json.loads((out / "decode.json").read_text())
+        assert summary["options"]["acwt"] == 0.1 and summary["failed"].keys() == {"s1-2empty", "s3-nan"}
+        scores.append((out / "lat.ark").read_bytes())
+    assert len(set(scores)) == 3

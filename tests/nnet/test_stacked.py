@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.spec import ALIGNMENT, NONLINEARITIES, NetworkSpec, layout
-from asr_parallel.nnet.stacked import Layers, StackedNetwork
+from asr_parallel.nnet.stacked import Layers, Soft, StackedNetwork
 
 
 def spec(nonlinearity: str, **sizes: int) -> NetworkSpec:
@@ -156,3 +156,41 @@ def test_bad_specifications(change: dict[str, object], message: str) -> None:
     sizes = {"frame_dim": 3, "context": 5, "hidden_layers": 2, "hidden_dim": 8, "num_pdfs": 4}
     with pytest.raises(ValueError, match=message):
         NetworkSpec(**{**sizes, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("common", [False, True])
+def test_soft_targets_add_the_gradient_of_their_cross_entropy(temperature: float, common: bool) -> None:
+    """CE(labels) + lambda T^2 CE(targets; logits / T), by autograd in float64; the loss told is of the labels."""
+    network, weight = random_network("sigmoid", 3), 0.7
+    x, labels = data(3)
+    random = torch.Generator().manual_seed(5)
+    target = torch.softmax(2 * torch.randn(1 if common else 3, 6, 5, generator=random), dim=-1)
+    plain = network.backward(x, labels)
+    loss, correct = plain.loss_sum.clone(), plain.correct.clone()
+    minibatch = network.backward(x, labels, Soft(target, weight, temperature))
+    assert torch.equal(minibatch.loss_sum, loss) and torch.equal(minibatch.correct, correct)
+    for r in range(3):
+        layers = [
+            (w[r].double().requires_grad_(), b[r].double().requires_grad_())
+            for w, b in zip(network.layers.weights, network.layers.biases, strict=True)
+        ]
+        logits = reference_logits("sigmoid", layers, x[r].double())
+        of_labels = torch.nn.functional.cross_entropy(logits, labels[r], reduction="sum")
+        cooled = torch.log_softmax(logits / temperature, dim=-1)
+        of_targets = -(target[0 if common else r].double() * cooled).sum()
+        (of_labels + weight * temperature**2 * of_targets).backward()
+        for k, (w, b) in enumerate(layers):
+            d, given = minibatch.derivatives[k][r], minibatch.inputs[k][r]
+            torch.testing.assert_close(d.T @ given, w.grad.float(), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(d.sum(dim=0), b.grad.float(), atol=1e-5, rtol=1e-4)
+
+
+def test_soft_targets_of_no_weight_change_no_bit() -> None:
+    network = random_network("relu-renorm", 2)
+    x, labels = data(2)
+    plain = [d.clone() for d in network.backward(x, labels).derivatives]
+    target = torch.softmax(torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(5)), dim=-1)
+    for temperature in (1.0, 3.0):
+        soft = network.backward(x, labels, Soft(target, 0.0, temperature)).derivatives
+        assert all(torch.equal(a, b) for a, b in zip(plain, soft, strict=True))

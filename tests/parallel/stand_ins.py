@@ -55,6 +55,16 @@ class Threaded(Transport):
     def largest(self, tensor: Tensor) -> None:
         tensor.copy_(torch.stack(self.gather(tensor.clone())).amax(dim=0))
 
+    def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
+        """The tensor holds the rank's values only once that was waited for."""
+        (values,) = [value for value in self.gather(tensor.clone() if rank == self.rank else None) if value is not None]
+
+        def wait() -> None:
+            if rank != self.rank:
+                tensor.copy_(values)
+
+        return wait
+
     def close(self) -> None:
         pass
 

@@ -46,7 +46,11 @@ def test_one_two_and_four_processes(trained: dict[int, Path], name: str) -> None
     one, two, four = (load_file(trained[processes] / f"{name}.safetensors") for processes in (1, 2, 4))
     if "period" in RUNS[name]:
         assert one["meetings"] >= ROUNDS
+    models = one.keys() - {"meetings"}
+    assert len(models) == (5 if "ensemble" in name else 1)  # the one delivered, and those of workers
     for other in (two, four):
-        distance = torch.dist(one["parameters"], other["parameters"]) / one["parameters"].norm()
-        # Where a rounding error turns a message of int8 over, it does so by a whole unit
-        assert distance < (5e-3 if "int8" in name else 1e-4), float(distance)
+        assert other.keys() == one.keys()
+        for model in models:
+            distance = torch.dist(one[model], other[model]) / one[model].norm()
+            # Where a rounding error turns a message of int8 over, it does so by a whole unit
+            assert distance < (5e-3 if "int8" in name else 1e-4), float(distance)

@@ -1,5 +1,6 @@
 """Several workers in several real processes: the same model, killed or not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -97,6 +98,47 @@ def test_torchrun(frames_folder: Path, tmp_path: Path) -> None:
     finish(start([*run, *words(frames_folder, tmp_path / "torchrun", more)]))
     finish(start(words(frames_folder, tmp_path / "one", more)))
     assert distance(tmp_path / "torchrun", tmp_path / "one") < 1e-4
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.parametrize("exchange", ["models", "posteriors"])
+def test_an_ensemble_leaves_all_its_workers(frames_folder: Path, tmp_path: Path, exchange: str) -> None:
+    out = tmp_path / "out"
+    more = "--algorithm ensemble --workers 3 --period 10 --relabel-fraction 0.05 --minibatch 16 --epochs 1"
+    finish(start(words(frames_folder, out, f"{more} --exchange {exchange} --processes 2")))
+    ensemble = out / "ensemble"
+    names = {"ensemble.json", "held_out.json", "log_prior.npy", "0", "1", "2"}
+    assert {path.name for path in ensemble.iterdir()} == names
+    described = json.loads((ensemble / "ensemble.json").read_text())
+    assert described == {"average": "posterior", "members": [0, 1, 2]}
+    held_out = json.loads((ensemble / "held_out.json").read_text())
+    losses = [held_out[str(worker)]["loss"] for worker in range(3)]
+    assert held_out.keys() == {"0", "1", "2", "all"} and held_out["all"]["loss"] <= sum(losses) / 3 + 1e-6
+    best = min(range(3), key=losses.__getitem__)
+    assert [distance(ensemble / str(worker), out) == 0 for worker in range(3)] == [n == best for n in range(3)]
+
+    lines = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    rounds = [line for line in lines if line["kind"] == "round"]
+    frames = [16 * 10 * 3 * n for n in range(1, 7)]  # of 67 minibatches
+    assert [line["frames"] for line in rounds] == frames
+    phases = {"local", "exchange", "label", "compress", "other"}
+    assert rounds[1]["seconds"].keys() == phases and min(rounds[1]["seconds"].values()) >= 0
+    last = [line for line in lines if line["kind"] == "held-out"][-1]
+    assert last["loss"] == last["ensemble_loss"] == pytest.approx(held_out["all"]["loss"], rel=1e-6)
+    assert last["workers_loss"] == pytest.approx(losses, rel=1e-6) and len(last["workers_accuracy"]) == 3
+    meetings = json.loads((out / "meetings.json").read_text())
+    assert [rank["phases"].keys() for rank in meetings["ranks"]] == [phases, phases]
+    assert [rank["workers"] for rank in meetings["ranks"]] == [[0], [1, 2]]
+    assert meetings["meetings"] == 7 and meetings["left_out"] == [0, 0, 0]
+    parameters = sum(tensor.numel() for tensor in load_file(out / "net.safetensors").values())
+    a_round = 4 * parameters if exchange == "models" else 3 * 16 * 4 * 3  # 3 minibatches, 3 pdfs of 4 bytes a frame
+    assert meetings["bytes_per_worker"] >= 6 * a_round
+    if exchange == "posteriors":
+        assert meetings["bytes_per_worker"] == 6 * a_round
+
+    alone = tmp_path / "alone"
+    finish(start(words(frames_folder, alone, f"{more} --exchange {exchange}")))
+    assert max(distance(ensemble / name, alone / "ensemble" / name) for name in "012") < 1e-4
 
 
 def test_fewer_workers_than_processes_are_refused(frames_folder: Path, tmp_path: Path) -> None:

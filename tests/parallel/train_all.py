@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.network import Network
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.team import Team
 from asr_parallel.training.options import TrainingOptions
@@ -27,6 +28,8 @@ COMMON = {
     "learning_rate": 0.002,
 }
 OFTEN = {"period": 2}
+# Of 105 minibatches one is labelled in a round
+ENSEMBLE = {"algorithm": "ensemble", "relabel_fraction": 0.01}
 RUNS = {
     "average": OFTEN,
     "average, overlap": OFTEN | {"overlap": True},
@@ -43,6 +46,11 @@ RUNS = {
     "gradient": {"algorithm": "gradient"},
     "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
     "colearn": {"algorithm": "colearn", "share_by": "utterance"},
+    "ensemble, labels seen twice": ENSEMBLE | {"period": 3, "compress_minibatches": 2, "epochs": 6},
+    "ensemble, posteriors": ENSEMBLE | {
+        "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 2, "epochs": 4,
+    },
+    "ensemble, overlap": ENSEMBLE | {"overlap": True, "period": 5, "epochs": 10},
     "none": {"algorithm": "none"},
 }  # fmt: skip
 
@@ -59,6 +67,8 @@ def main() -> None:
             network = trainer.run()
             if network is not None:
                 tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.rounds.meetings)}
+                for member in (out / name).glob("ensemble/[0-9]"):
+                    tensors[f"member {member.name}"] = Network.open(member).net.parameters
                 save_file(tensors, out / f"{name}.safetensors")
             assert transport.rank == int(os.environ.get("RANK", "0"))
     finally:
