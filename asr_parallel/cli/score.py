@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
     from asr_parallel.record.files import read_json, read_lines, write_lines
 
+    # scoring folders made before the alignments were kept are made anew
+    kept = {"keeps": "alignments"}
     lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
     scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
 
@@ -53,14 +55,14 @@ def run(args: argparse.Namespace) -> None:
         build_dev,
         number=7,
         inputs={"data": args.data_dev, "decode": args.decode_dev, "lang": args.lang},
-        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev)},
+        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev), **kept},
     )
     run_stage(
         scoring_eval,
         build_eval,
         number=7,
         inputs={"data": args.data_eval, "decode": args.decode_eval, "lang": args.lang, "dev": scoring_dev},
-        options={"label": str(args.decode_eval)},
+        options={"label": str(args.decode_eval), **kept},
     )
     for decode in (args.decode_dev, args.decode_eval):
         write_lines(decode / "best_wer", read_lines(decode / "scoring" / "best_wer"))

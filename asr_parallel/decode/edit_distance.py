@@ -7,6 +7,7 @@ deletion. The counts depend on that choice: two alignments of the same cost may 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -46,22 +47,57 @@ class Counts:
         return Counts(self.correct + other.correct, self.sub + other.sub, self.ins + other.ins, self.dele + other.dele)
 
 
+class Step(NamedTuple):
+    """One step of an alignment.
+
+    kind: "C" correct, "S" substitution, "I" insertion, "D" deletion. A word that may be missing, and is, is correct.
+    arc: which arc of the reference network (word_network.py) it passes; they increase. 0: none, as in an insertion.
+    reference, hypothesis: the words in lower case; "" where there is none.
+    """
+
+    kind: str
+    arc: int
+    reference: str
+    hypothesis: str
+
+
+KINDS = "CSID"
+
+
 def total(counts: Iterable[Counts]) -> Counts:
     """The sum of counts."""
     return sum(counts, Counts())
 
 
 def align(reference: WordNetwork, hypothesis: WordNetwork) -> Counts:
-    """Align two word networks."""
-    return Counts(
-        *_align(
-            _equality(reference, hypothesis),
-            *_gap_costs(reference),
-            *_gap_costs(hypothesis),
-            *_predecessors(reference),
-            *_predecessors(hypothesis),
-        )
+    """Align two word networks and count what was found."""
+    return Counts(*np.bincount(_path(reference, hypothesis)[:, 0], minlength=len(KINDS)).tolist())
+
+
+def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[Step]:
+    """Align two word networks: the steps behind the counts of `align`, in order."""
+    return [
+        Step(KINDS[kind], arc, reference.words[arc], hypothesis.words[other])
+        for kind, arc, other in _path(reference, hypothesis).tolist()
+    ]
+
+
+def count_steps(steps: Iterable[Step]) -> Counts:
+    """The counts of an alignment."""
+    kinds = "".join(step.kind for step in steps)
+    return Counts(*(kinds.count(kind) for kind in KINDS))
+
+
+def _path(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
+    """(steps, 3) int64: place in KINDS, arc of the reference and arc of the hypothesis, 0 where there is none."""
+    path: np.ndarray = _align(
+        _equality(reference, hypothesis),
+        *_gap_costs(reference),
+        *_gap_costs(hypothesis),
+        *_predecessors(reference),
+        *_predecessors(hypothesis),
     )
+    return path
 
 
 def _equality(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
@@ -103,7 +139,7 @@ def _predecessors(network: WordNetwork) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _align(  # type: ignore[no-untyped-def]
     equal, gap_a, kind_a, gap_b, kind_b, offset_a, before_a, last_a, offset_b, before_b, last_b
 ):
-    """(correct, sub, ins, del) of the cheapest path through the product of two networks a (reference) and b."""
+    """The cheapest path through the product of two networks a (reference) and b, as _path returns it."""
     A, B = equal.shape
     cost = np.zeros((A, B), dtype=np.int64)
     back_a = np.zeros((A, B), dtype=np.int64)
@@ -144,7 +180,8 @@ def _align(  # type: ignore[no-untyped-def]
         for q in last_b:
             if cost[p, q] < cost[i, j]:
                 i, j = p, q
-    counts = np.zeros(4, dtype=np.int64)
+    steps = np.zeros((A + B, 3), dtype=np.int64)
+    first = A + B
     while i > 0 or j > 0:
         from_i, from_j = back_a[i, j], back_b[i, j]
         if from_i == i:  # the hypothesis alone: an insertion, unless it may be missing
@@ -155,9 +192,10 @@ def _align(  # type: ignore[no-untyped-def]
             kind, error = kind_a[i] % 2, 0  # a word, optional or not, or nothing
         else:
             kind, error = 0, 1
-        if kind == 0:
-            counts[error] += 1
-        elif kind == 2:
-            counts[0] += 1
+        if kind != 1:
+            first -= 1
+            steps[first, 0] = error if kind == 0 else 0
+            steps[first, 1] = i if from_i != i else 0
+            steps[first, 2] = j if from_j != j else 0
         i, j = from_i, from_j
-    return counts[0], counts[1], counts[2], counts[3]
+    return steps[first:]

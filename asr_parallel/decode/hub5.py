@@ -16,7 +16,7 @@ import numpy as np
 from asr_parallel.corpus import transcripts
 from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
-from asr_parallel.decode.edit_distance import Counts, align
+from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
 from asr_parallel.decode.glm import MappingRules
 from asr_parallel.decode.word_network import NOTHING, WordNetwork, add_alternatives, parse_transcript
 
@@ -30,10 +30,15 @@ SUBSETS = {"swbd": "sw_", "callhome": "en_"}
 
 @dataclass(frozen=True, slots=True)
 class ScoredSegment:
-    """A reference segment and what its alignment found."""
+    """A reference segment, its text after the rules, and what its alignment found."""
 
     segment: StmSegment
-    counts: Counts
+    text: str
+    steps: list[Step]
+
+    @property
+    def counts(self) -> Counts:
+        return count_steps(self.steps)
 
 
 def scorable_words(words: Iterable[CtmWord]) -> list[CtmWord]:
@@ -78,8 +83,8 @@ def score_segments(
         mapped = [m for word in recognised.pop(channel, []) for m in _map_word(word, hypothesis_rules)]
         for segment, own in zip(in_channel, _distribute(in_channel, mapped), strict=True):
             if not segment.ignored:
-                reference = parse_transcript(reference_rules.apply(segment.text))
-                scored.append(ScoredSegment(segment, align(reference, _network(own))))
+                text = reference_rules.apply(segment.text)
+                scored.append(ScoredSegment(segment, text, align_steps(parse_transcript(text), _network(own))))
     if recognised:
         recording, name = next(iter(recognised))
         raise ValueError(f"words were recognised in recording {recording}, channel {name}, which the reference has not")

@@ -13,7 +13,8 @@ from typing import Protocol
 from asr_parallel.corpus import transcripts
 from asr_parallel.corpus.datadir import Utterance, read_utterances
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, channel_name, read_stm
-from asr_parallel.decode.edit_distance import Counts, align
+from asr_parallel.decode.alignments import Aligned
+from asr_parallel.decode.edit_distance import Counts, align, align_steps
 from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 from asr_parallel.decode.word_network import literal_transcript
@@ -106,23 +107,48 @@ class Reference:
         Raises:
             ValueError: the hypothesis names an utterance that the data folder does not have.
         """
-        if unknown := hypothesis.keys() - {u.id for u in self.utterances}:
-            raise ValueError(f"utterance {min(unknown)} was decoded, but is not in the data folder to score against")
         if self.is_hub5:
-            scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping)
-            return [
-                Scored(f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.counts)
-                for n, s in enumerate(scored)
-            ]
+            return [Scored(a.name, a.speaker, a.recording, a.counts) for a in self.align(hypothesis)]
+        self._check(hypothesis)
         texts = self.texts
         return [
             Scored(u.id, u.speaker, u.recording_id, self._count(texts[u.id], hypothesis.get(u.id, ())))
             for u in self.utterances
         ]
 
+    def align(self, hypothesis: Hypothesis) -> list[Aligned]:
+        """Align every utterance, or every segment by the Hub-5 rules: what `score` counts, in its order.
+
+        Raises:
+            ValueError: the hypothesis names an utterance that the data folder does not have.
+        """
+        self._check(hypothesis)
+        if self.is_hub5:
+            scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping)
+            return [
+                Aligned(f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps)
+                for n, s in enumerate(scored)
+            ]
+        texts = self.texts
+        aligned = []
+        for u in self.utterances:
+            networks = (
+                literal_transcript(words) for words in (texts[u.id].split(), _counting(hypothesis.get(u.id, ())))
+            )
+            aligned.append(Aligned(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
+        return aligned
+
+    def _check(self, hypothesis: Hypothesis) -> None:
+        if unknown := hypothesis.keys() - {u.id for u in self.utterances}:
+            raise ValueError(f"utterance {min(unknown)} was decoded, but is not in the data folder to score against")
+
     def _count(self, reference: str, words: Sequence[TimedWord]) -> Counts:
         """Align one utterance; the answer is kept, as many weightings lead to the same words."""
-        key = (reference, tuple(w.word for w in words if w.word not in NOISES))
+        key = (reference, _counting(words))
         if key not in self._known:
             self._known[key] = align(literal_transcript(reference.split()), literal_transcript(key[1]))
         return self._known[key]
+
+
+def _counting(words: Sequence[TimedWord]) -> tuple[str, ...]:
+    return tuple(w.word for w in words if w.word not in NOISES)

@@ -5,6 +5,7 @@ A scoring folder holds
     best_wer                              the result in Kaldi's form; best_wer_swbd and best_wer_callhome: of
                                           eval2000's halves; sclite: the same by NIST's scorer, when it is installed
     per_speaker                           a table
+    alignments.jsonl                      every word of reference and hypothesis, aligned (alignments.py)
     wer_all                               the results of all weights that were tried (development set)
     wer.json                              all of it for programs
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.corpus.nist_files import write_ctm, write_stm, write_trn
+from asr_parallel.decode.alignments import ALIGNMENTS, write_alignments
 from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hub5 import SUBSETS
 from asr_parallel.decode.hypotheses import Weighting
@@ -88,11 +90,12 @@ def write_scoring(
     Returns:
         The counts of the whole set.
     """
-    scored = reference.score(hypothesis)
+    scored = reference.align(hypothesis)
     missing = [u.id for u in reference.utterances if u.id not in hypothesis]
     if missing:
         logger.warning("%d utterances were not decoded (%s, ...): their words are deleted", len(missing), missing[0])
     _write_files(folder, reference, hypothesis)
+    write_alignments(folder / ALIGNMENTS, scored)
     speakers = {
         speaker: total(s.counts for s in scored if s.speaker == speaker)
         for speaker in sorted({s.speaker for s in scored})

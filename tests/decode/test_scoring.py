@@ -8,7 +8,8 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 from asr_parallel.cli.main import main
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.decode import hypotheses as decoded_by
-from asr_parallel.decode.edit_distance import Counts
+from asr_parallel.decode.alignments import read_alignments
+from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hypotheses import WordTime
 from asr_parallel.decode.reference import Reference
 from asr_parallel.decode.scoring import by_weighting, choose, result_line, write_scoring
@@ -76,6 +77,9 @@ def test_plain_scoring_folder(tmp_path):
     assert (tmp_path / "ref.stm").read_text().startswith("sw_4390 A bob 0.000 5.000 one two three\n")
     table = (tmp_path / "per_speaker").read_text().splitlines()
     assert " ".join(table[1].split()) == "bob 5 3 1 0 1 2 40.00"
+    aligned = read_alignments(tmp_path / "alignments.jsonl")
+    assert [(a.name, a.speaker, a.reference) for a in aligned][1] == ("bob-2", "bob", "four five")
+    assert aligned[1].steps == [("C", 1, "four", "four"), ("S", 2, "five", "nine")]
     record = json.loads((tmp_path / "wer.json").read_text())
     assert record["per_speaker"]["eve"] == {"wer": 100.0, "errors": 1, "words": 1, "ins": 1, "del": 0, "sub": 0}
     assert record["per_utterance"] == {"bob-1": [1, 3], "bob-2": [1, 2], "eve-1": [1, 1]}
@@ -101,6 +105,9 @@ def test_hub5_scoring_folder_with_halves(tmp_path):
     assert counts == Counts(correct=4, sub=1, dele=2)
     assert (tmp_path / "scoring" / "best_wer_swbd").read_text().startswith("%WER 25.00 [ 1 / 4, 0 ins, 0 del, 1 sub ]")
     assert (tmp_path / "scoring" / "best_wer_callhome").read_text().startswith("%WER 66.67 [ 2 / 3,")
+    aligned = read_alignments(tmp_path / "scoring" / "alignments.jsonl")
+    assert [(a.name, a.recording, a.reference) for a in aligned][2] == ("sw_4390_B-0002", "sw_4390", "GOING TO")
+    assert total(a.counts for a in aligned) == counts
     record = json.loads((tmp_path / "scoring" / "wer.json").read_text())
     assert record["rules"] == "hub5"
     assert {name: part["words"] for name, part in record["subsets"].items()} == {"swbd": 4, "callhome": 3}
