@@ -148,7 +148,7 @@ def test_hypotheses_want_a_decode_folder_and_its_own_lang(tiny, decoded, tmp_pat
 def test_what_does_not_fit_together_is_refused(tiny, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(ValueError, match="none of gmm"):
+    with pytest.raises(ValueError, match="neither gmm"):
         open_acoustic_model(other)
     DiagGmmSet.single(np.zeros((3, 6)), np.ones((3, 6))).save(other)
     with pytest.raises(ValueError, match=r"knows 3 pdfs, the graph .* 10: build the graph"):
