@@ -7,16 +7,20 @@ pseudo-labels from there.
 
 from collections.abc import Generator, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import Soft, StackedNetwork
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.soft_labels import SoftLabels
 from asr_parallel.parallel.team import Team
+from asr_parallel.training.channel import Variation
 from asr_parallel.training.minibatches import Minibatches, Place
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.phases import Phases
 
 LABELLED_BYTES = 256 << 20  # of frames and their posteriors at once; for what is more models come again
@@ -253,3 +257,24 @@ class Compression:
     def _room(self, spliced: Tensor) -> Tensor:
         rows = spliced.shape[0] * spliced.shape[1]
         return torch.zeros(rows, self._soft.num_pdfs, device=self._network.device)
+
+
+def compression(
+    algorithm: Ensemble,
+    network: StackedNetwork,
+    team: Team,
+    batches: Minibatches,
+    options: TrainingOptions,
+    store: FrameStore,
+    utterances: np.ndarray,
+    variation: Variation,
+) -> Compression:
+    """What the options ask for. utterances: trained on."""
+    in_common = None
+    if options.exchange == "posteriors":  # one worker more, who has all frames
+        in_common = Minibatches(
+            store, [store.rows_of(utterances)], [team.num_workers], options.minibatch, options.seed, variation,
+            network.dtype, network.device,
+        )  # fmt: skip
+    outputs = Outputs(options.ensemble_average, options.temperature)
+    return Compression(algorithm, outputs, options.pseudo_weight, network, team, batches, in_common, options.epochs)

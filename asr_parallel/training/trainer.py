@@ -12,7 +12,6 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
-from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import Soft, StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
@@ -24,13 +23,13 @@ from asr_parallel.record.log import logger
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
-from asr_parallel.training.compression import OTHER, Compression
+from asr_parallel.training.compression import OTHER, Compression, compression
 from asr_parallel.training.deliver import deliver
-from asr_parallel.training.evaluation import Score, WorkersScore, evaluate, evaluate_workers
 from asr_parallel.training.health import first_bad
+from asr_parallel.training.judge import Judge
 from asr_parallel.training.meetings import tell_of_meetings
 from asr_parallel.training.members import ENSEMBLE, keep_members
-from asr_parallel.training.minibatches import Minibatches, merged
+from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_run import hand_over
@@ -115,12 +114,13 @@ class Trainer:
             self.algorithm, team, self.network, options.drop_worse, self.optimizer,
             options.state_at_meetings(options.optimizer), options.ema,
         )  # fmt: skip
-        self.outputs = Outputs(options.ensemble_average)
-        self.compression = self._compression(variation) if self.rounds.meet else None
-        # What is judged is the model that all workers stand for together
-        same = (team.num_workers == 1 or self.algorithm.merged) and not (self.algorithm.apart or options.ema)
-        self.judged = self.network if same else StackedNetwork(spec, 1, device, dtype)
-        untrained, _ = self._judge()
+        self.compression: Compression | None = None
+        if isinstance(self.algorithm, Ensemble) and self.rounds.meet:
+            self.compression = compression(
+                self.algorithm, self.network, team, self.batches, options, store, self.train_part, variation
+            )
+        self.judge = Judge(store, self.held_out_rows, self.network, self.rounds, options)
+        untrained, _ = self.judge.score()
         frames_per_epoch = self.batches.frames_per_epoch
         factor = options.rate_factor or self.algorithm.rate_factor(team.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
@@ -147,21 +147,6 @@ class Trainer:
                 team.num_workers, team.transport.size, options.algorithm, self.algorithm.period, factor,
             )  # fmt: skip
 
-    def _compression(self, variation: Variation) -> Compression | None:
-        """Who makes the pseudo-labels of algorithm ensemble."""
-        if not isinstance(self.algorithm, Ensemble):
-            return None
-        options, team, in_common = self.options, self.team, None
-        if options.exchange == "posteriors":  # one worker more, who has all frames
-            in_common = Minibatches(
-                self.store, [self.store.rows_of(self.train_part)], [team.num_workers], options.minibatch,
-                options.seed, variation, self.network.dtype, self.network.device,
-            )  # fmt: skip
-        outputs = Outputs(options.ensemble_average, options.temperature)
-        return Compression(
-            self.algorithm, outputs, options.pseudo_weight, self.network, team, self.batches, in_common, options.epochs
-        )
-
     @property
     def done(self) -> int:
         """Minibatches of a worker so far."""
@@ -170,26 +155,6 @@ class Trainer:
     def _aside(self) -> AbstractContextManager[None]:
         """Of what is not training, when a round's time is told apart."""
         return nullcontext() if self.compression is None else self.compression.phases.during(OTHER)
-
-    def _judge(self) -> tuple[Score, dict[str, Any] | None]:
-        """Held-out loss and accuracy of what all workers stand for, and those of each where they are kept."""
-        with self._aside():
-            if not self.options.keeps_workers:
-                return self._judge_model(), None
-            of_each = self._judge_workers()
-            return of_each.ensemble if self.algorithm.ensemble else self._judge_model(), of_each.fields()
-
-    def _judge_workers(self) -> WorkersScore:
-        sound = self.rounds.sound(self.network)
-        if not sound.any():
-            raise ValueError("training diverged: no worker's model is finite; try a lower learning rate")
-        return evaluate_workers(self.network, sound, self.outputs, self.store, self.held_out_rows, self.team)
-
-    def _judge_model(self) -> Score:
-        if self.judged is not self.network:
-            self.judged.parameters[0].copy_(self.rounds.model(self.network))
-            self.judged.parameters_changed()
-        return evaluate(self.judged, self.store, self.held_out_rows, self.team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
@@ -274,7 +239,8 @@ class Trainer:
                 if self.team.leads:
                     write_model(self._snapshot(moment), model)
             if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
-                score, of_each = self._judge()
+                with self._aside():
+                    score, of_each = self.judge.score()
                 watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
             if checkpoint:
                 with self._aside():
@@ -302,7 +268,7 @@ class Trainer:
         """The best worker's model; what workers have become since they met last is not yet averaged."""
         self.optimizer.settle(ahead=False)
         best = keep_members(
-            self.work / ENSEMBLE, self.network, self._judge_workers(), self.team, self.store, self.options,
+            self.work / ENSEMBLE, self.network, self.judge.of_workers(), self.team, self.store, self.options,
             self.train_part, self.held_out_rows,
         )  # fmt: skip
         self.optimizer.settle(ahead=True)
@@ -337,7 +303,8 @@ class Trainer:
             )
 
     def _end_epoch(self, watch: Watch) -> None:
-        score, of_each = self._judge()
+        with self._aside():
+            score, of_each = self.judge.score()
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
         watch.held_out(self.frames, score.loss, score.accuracy, accepted, of_each)

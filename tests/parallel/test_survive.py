@@ -100,7 +100,7 @@ def test_a_worker_that_returns_nan_is_left_out_counted_and_goes_on_from_the_othe
     network = of.run()
     assert network is not None and bool(network.net.parameters.isfinite().all())
     assert of.rounds.left_out.tolist() == [0, 2, 0]
-    assert bool(of.network.parameters.isfinite().all()) and of._judge().accuracy > 0.6
+    assert bool(of.network.parameters.isfinite().all()) and of.judge.score()[0].accuracy > 0.6
     assert sum("worker 1 left out" in message for message in caplog.messages) == 2
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import Layers
 from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.training import trainer as trainer_module
+from asr_parallel.training import compression as compression_module
 from asr_parallel.training.compression import Compression
 from asr_parallel.training.trainer import Trainer
 
@@ -216,7 +216,7 @@ def test_few_bytes_are_enough_for_the_same_labels(
     whole = run(store, tmp_path / "whole", relabel_fraction=0.06, **changes)
     one = 4 * 16 * (store.spliced_dim + store.num_pdfs) * (1 if "exchange" in changes else WORKERS)
     for fit in (1, 2):
-        monkeypatch.setattr(trainer_module, "Compression", partial(Compression, labelled_bytes=fit * one + 99))
+        monkeypatch.setattr(compression_module, "Compression", partial(Compression, labelled_bytes=fit * one + 99))
         seen = watched(store, tmp_path / str(fit), relabel_fraction=0.06, **changes)
         sizes = asked_at_once(seen)
         seen.trainer.run()

@@ -89,7 +89,7 @@ def test_workers_meet_on_a_gpu(frames_folder: Path, tmp_path: Path, more: dict) 
     known = {"workers": 3, "hidden_layers": 1, "hidden_dim": 32, "minibatch": 16, "epochs": 6, "learning_rate": 0.004}
     trainer = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
     trainer.run(checkpoint_frames=1000)
-    assert trainer._judge().accuracy > 0.6
+    assert trainer.judge.score()[0].accuracy > 0.6
     again = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
     checkpoint = trainer.checkpoints.newest([] if trainer.algorithm.merged else range(3))
     assert checkpoint is not None

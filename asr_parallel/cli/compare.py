@@ -1,0 +1,72 @@
+"""asr-parallel compare: stage 8, algorithms and numbers of workers side by side."""
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr_parallel.record.environment import cpu_count
+
+if TYPE_CHECKING:
+    from asr_parallel.compare.matrix import Matrix
+    from asr_parallel.compare.modelled import Machine
+
+EVALUATIONS = 4  # an epoch, unless said
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder whose stages 0 to 4 are done")
+    parser.add_argument("--matrix", type=Path, required=True, help="YAML file of what is compared (docs/compare.md)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison, which may be half done")
+    parser.add_argument("--network", default="10gbe", help="of the modelled clock (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=cpu_count(), help="processes at a time (default: the cores)")
+    text = "between evaluations on held-out data (default: a quarter of an epoch)"
+    parser.add_argument("--evaluate-frames", type=int, metavar="N", help=text)
+    for verb in ("train", "decode", "score"):
+        parser.add_argument(f"--{verb}-options", default="", metavar="WORDS", help=f"more options of all {verb} verbs")
+    parser.add_argument("--dry-run", action="store_true", help="only list the trainings, with predicted hours")
+
+
+def run(args: argparse.Namespace) -> None:
+    from asr_parallel.compare.collect import collect
+    from asr_parallel.compare.jobs import Experiment, job_of
+    from asr_parallel.compare.matrix import Matrix
+    from asr_parallel.compare.modelled import measured_machine
+    from asr_parallel.compare.run import run_jobs
+    from asr_parallel.features.frames import FrameStore
+    from asr_parallel.parallel.network import network_named
+    from asr_parallel.report.write import write_report
+
+    matrix, network = Matrix.read(args.matrix), network_named(args.network)
+    if args.jobs < 1 or (args.evaluate_frames is not None and args.evaluate_frames < 1):
+        raise ValueError(f"--jobs {args.jobs}, --evaluate-frames {args.evaluate_frames}: expected numbers above 0")
+    words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
+    experiment = Experiment(args.exp, **words)
+    experiment.check()
+    args.out.mkdir(parents=True, exist_ok=True)
+    store = FrameStore.open(experiment.frames)
+    machine = measured_machine(args.out / "step_times.json", store, matrix.trainings, network)
+    evaluate_frames = args.evaluate_frames or max(1, machine.frames // EVALUATIONS)
+    jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
+    if args.dry_run:
+        _list(matrix, machine, args.jobs)
+        return
+    failed = run_jobs(list(jobs.values()), max(1, args.jobs // matrix.processes))
+    comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
+    write_report(comparison, args.out)
+    print((args.out / "report.md").read_text())
+    print(f"{args.out / 'report.html'}")
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; logs in {args.out / 'logs'}")
+
+
+def _list(matrix: "Matrix", machine: "Machine", jobs: int) -> None:
+    """The trainings, and how long each would take in one process of this machine, decoding left out."""
+    total = 0.0
+    print("| training | workers | frames | predicted hours of training |\n|---|--:|--:|--:|")
+    for training in matrix.trainings:
+        hours = machine.here(training) / 3600
+        frames = machine.frames * training.training_options.epochs
+        total += hours
+        print(f"| {training.name} | {training.workers} | {frames:,} | {hours:.3f} |")
+    print(f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time")

@@ -1,0 +1,197 @@
+"""What the trainings of a matrix have come to, as a report wants it."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asr_parallel.compare.jobs import TOGETHER, Experiment
+from asr_parallel.compare.matrix import ONE, Matrix, Training
+from asr_parallel.compare.modelled import Machine
+from asr_parallel.compare.run import Job
+from asr_parallel.decode.significance import mapsswe, wer_interval
+from asr_parallel.parallel.clock import PUBLISHED
+from asr_parallel.parallel.clock import Clock as Modelled
+from asr_parallel.record.environment import environment
+from asr_parallel.record.files import read_json
+from asr_parallel.record.json_lines import read_json_lines
+from asr_parallel.report.comparison import (
+    Cell,
+    Clock,
+    Comparison,
+    Evaluation,
+    MeasuredTime,
+    ModelledTime,
+    Published,
+    WordErrors,
+)
+from asr_parallel.training.meetings import MEETINGS
+from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
+
+Line = dict[str, Any]
+
+
+def collect(
+    matrix: Matrix, jobs: Mapping[str, Job], experiment: Experiment, out: Path, machine: Machine, command: Sequence[str]
+) -> Comparison:
+    """One cell for each training, and one more for the ensemble of its workers where they were kept.
+
+    Args:
+        jobs: by the training's name.
+        out: the comparison's folder.
+        machine: on which the trainings are modelled.
+        command: that made the comparison.
+    """
+    alone = {(one.optimizer, one.seed): one for one in matrix.trainings if one.algorithm == ONE and one.workers == 1}
+    cells: list[Cell] = []
+    for training in matrix.trainings:
+        base = alone[training.optimizer, training.seed]
+        cells.append(_cell(training, "", base, jobs[training.name], out, machine))
+        if training.training_options.keeps_workers:
+            cells.append(_cell(training, TOGETHER, base, jobs[training.name], out, machine))
+    facts = environment()
+    hardware = {name: facts[name] for name in ("cpu", "cores", "gpu", "system") if name in facts}
+    versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
+    network = machine.network
+    scorers = sorted({of.scorer for cell in cells for of in cell.wer.values()})
+    return Comparison(
+        title=matrix.title or f"Algorithms and workers in {experiment.folder.name}",
+        corpus=str(experiment.folder),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        cells=tuple(cells),
+        scorer=", ".join(scorers),
+        synthetic=experiment.synthetic,
+        hardware=hardware,
+        versions=versions | facts["packages"],
+        clock=Clock(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
+        commands=(shlex.join(command),),
+        published=tuple(Published(one.who, one.source, one.workers, one.speedup) for one in PUBLISHED),
+    )
+
+
+def _cell(training: Training, of: str, base: Training, job: Job, out: Path, machine: Machine) -> Cell:
+    """of: "", or TOGETHER for the ensemble of its workers."""
+    folder, recognized = out / training.name, out / (training.name + of)
+    done = (folder / LINES).is_file()
+    failure = job.failure
+    common: dict[str, Any] = {
+        "name": training.name + of,
+        "algorithm": training.algorithm + (" (all together)" if of else ""),
+        "workers": training.workers,
+        "optimizer": training.optimizer,
+        "seed": training.seed,
+        "label": training.label,
+        "command": "asr-parallel " + shlex.join(job.verbs[0]),
+        "folder": str(folder),
+        "error": failure or "",
+    }
+    if not done:
+        return Cell(status="failed" if failure else "missing", **common)
+    clock = machine.clock(training)
+    lines = read_json_lines(folder / LINES)
+    frames = int(lines[-1]["frames"])
+    course = _course(lines, "ensemble_loss" if of else "loss", clock)
+    scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
+    single = training.workers == 1
+    wer = {name: _errors(path, None if single else out / base.name / path.name) for name, path in scored.items()}
+    period = clock.period
+    return Cell(
+        status="failed" if failure else "done",
+        period=None if period is None else round(period),
+        frames=frames,
+        course=tuple(course),
+        wer={name: errors for name, errors in wer.items() if errors is not None},
+        measured=_measured(folder, lines),
+        modelled=_modelled(clock, frames),
+        speedup_frames=clock.speedup(),
+        efficiency=clock.efficiency(),
+        peak_speedup=clock.peak(),
+        speedup_loss=1.0 if single else _speedup_to_loss(course, out / base.name, machine.clock(base)),
+        bytes_per_worker=None if single else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
+        **common,
+    )
+
+
+def _course(lines: list[Line], loss: str, clock: Modelled) -> list[Evaluation]:
+    """Evaluations; seconds are those of training alone."""
+    course, seconds, before = [], 0.0, 0
+    a_frame = clock.epoch().total / clock.frames
+    for line in lines:
+        if line["kind"] == TRAIN:
+            seconds += (line["frames"] - before) / line["frames_per_second"]
+            before = line["frames"]
+        elif line["kind"] == HELD_OUT:
+            accuracy = line[loss.replace("loss", "accuracy")]
+            course.append(Evaluation(line["frames"], line[loss], accuracy, seconds, line["frames"] * a_frame))
+    return course
+
+
+def _errors(decode: Path, base: Path | None) -> WordErrors | None:
+    """Of a scored set; None where it was not. base: the same of the single worker it is compared with."""
+    record = decode / "scoring" / "wer.json"
+    if not record.is_file():
+        return None
+    wer = read_json(record)
+    interval = wer_interval(decode) if len(wer["per_speaker"]) > 1 else None
+    compared = base is not None and (base / "scoring" / "wer.json").is_file()
+    return WordErrors(
+        words=wer["words"],
+        wer=wer["wer"],
+        substitutions=wer["sub"],
+        deletions=wer["del"],
+        insertions=wer["ins"],
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        p_value=mapsswe(decode, base).p if compared and base is not None else None,
+        scorer=f"{wer['scorer']}, {wer['rules']} rules",
+    )
+
+
+def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
+    """Of rank 0; a single worker has no meetings. Compute is what is left of the training itself."""
+    seconds, before = 0.0, 0
+    for line in lines:
+        if line["kind"] == TRAIN:
+            seconds += (line["frames"] - before) / line["frames_per_second"]
+            before = line["frames"]
+    total = float(read_json(folder / "stage.json")["seconds"])
+    wait = exchange = label = 0.0
+    if (folder / MEETINGS).is_file():
+        own = read_json(folder / MEETINGS)["ranks"][0]
+        phases = own.get("phases", {})
+        wait, label = own["waited_seconds"], phases.get("label", 0.0)
+        exchange = own["moved_seconds"] + phases.get("exchange", 0.0)
+    compute = max(0.0, seconds - wait - exchange - label)
+    return MeasuredTime(total, compute, wait, exchange, label, max(0.0, total - compute - wait - exchange - label))
+
+
+def _modelled(clock: Modelled, frames: int) -> ModelledTime:
+    parts = clock.epoch().times(frames / clock.frames)
+    return ModelledTime(parts.total, parts.compute, parts.wait, parts.exchange, parts.label)
+
+
+def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> float | None:
+    """Modelled time in which a single worker comes to its last held-out loss over that in which this training does."""
+    if not (base / LINES).is_file():
+        return None
+    of_base = _course(read_json_lines(base / LINES), "loss", alone)
+    wanted = of_base[-1].loss
+    one, this = _seconds_to(of_base, wanted), _seconds_to(course, wanted)
+    return one / this if one and this else None
+
+
+def _seconds_to(course: list[Evaluation], loss: float | None) -> float | None:
+    """Modelled seconds until the loss was as low; between two evaluations on a straight line. None: never."""
+    if loss is None:
+        return None
+    before: Evaluation | None = None
+    for now in course:
+        assert now.modelled_seconds is not None
+        if now.loss is not None and now.loss <= loss:
+            if before is None or before.loss is None or before.modelled_seconds is None:
+                return now.modelled_seconds
+            part = (before.loss - loss) / (before.loss - now.loss)
+            return before.modelled_seconds + part * (now.modelled_seconds - before.modelled_seconds)
+        before = now
+    return None

@@ -1,0 +1,71 @@
+"""A training of a comparison as a job: trained, decoded and scored by the verbs of stages 6 and 7."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.compare.run import Job
+
+TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output, recognized for itself
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the stages of a recipe have left in its folder, and more options of single verbs."""
+
+    folder: Path
+    train: Sequence[str] = ()
+    decode: Sequence[str] = ()
+    score: Sequence[str] = ()
+
+    @property
+    def frames(self) -> Path:
+        return self.folder / "frames"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the speech is."""
+        return (self.folder / "corpus" / "synthetic.json").is_file()
+
+    def check(self) -> None:
+        """ValueError when a folder that trainings or decoding need is not there."""
+        needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
+        needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
+        for path in needed:
+            if not path.is_dir():
+                raise ValueError(f"{path}: is not there; expected an experiment whose stages 0 to 4 and 7 are done")
+
+    def recognize(self, model: Path, into: Path, jobs: int) -> list[tuple[str, ...]]:
+        """Verbs that decode and score the development and evaluation set with a model."""
+        exp, verbs = self.folder, list[tuple[str, ...]]()
+        for of in ("dev", "eval"):
+            verbs.append(
+                (
+                    "decode", "--graph", str(exp / "tri" / "graph"), "--model", str(model), "--feats",
+                    str(exp / "feats" / "fbank" / of), "--out", str(into / f"decode_{of}"), "--jobs", str(jobs),
+                    *self.decode,
+                )
+            )  # fmt: skip
+        data = [(f"--{what}-{of}", path) for of in ("dev", "eval") for what, path in (
+            ("data", exp / "data" / of), ("decode", into / f"decode_{of}"))]  # fmt: skip
+        named = [word for flag, path in data for word in (flag, str(path))]
+        return [*verbs, ("score", "--lang", str(exp / "lang"), *named, *self.score)]
+
+
+def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
+    """All verbs of one training, with a thread for each of its processes."""
+    folder = out / training.name
+    rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.pretrain == "rbm" else []
+    train = (
+        "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(), *rbm,
+        "--evaluate-frames", str(evaluate_frames), "--processes", str(min(matrix.processes, training.workers)),
+        "--threads", "1",
+    )  # fmt: skip
+    verbs = [train, *experiment.recognize(folder, folder, matrix.processes)]
+    if training.training_options.keeps_workers:
+        together = out / (training.name + TOGETHER)
+        verbs += experiment.recognize(folder / "ensemble", together, matrix.processes)
+    return Job(
+        training.name, tuple(verbs), out / "logs" / f"{training.name}.log", out / "logs" / f"{training.name}.json"
+    )

@@ -1,0 +1,51 @@
+"""Held-out loss and accuracy in the course of a training."""
+
+from typing import Any
+
+import numpy as np
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.rounds import Rounds
+from asr_parallel.training.evaluation import Score, WorkersScore, evaluate, evaluate_workers
+from asr_parallel.training.options import TrainingOptions
+
+
+class Judge:
+    """Asks a training's models about held-out frames; all processes call it alike."""
+
+    def __init__(
+        self, store: FrameStore, rows: np.ndarray, network: StackedNetwork, rounds: Rounds, options: TrainingOptions
+    ) -> None:
+        """Args:
+        rows: of the store, held out.
+        network: of this process's workers.
+        """
+        self._store, self._rows, self._network, self._rounds = store, rows, network, rounds
+        self._team, self._algorithm = rounds.team, rounds.algorithm
+        self._outputs, self._each = Outputs(options.ensemble_average), options.keeps_workers
+        alone = self._team.num_workers == 1 or self._algorithm.merged
+        same = alone and not (self._algorithm.apart or options.ema)
+        # What is judged is the model that all workers stand for together
+        self._judged = network if same else StackedNetwork(network.spec, 1, network.device, network.dtype)
+
+    def score(self) -> tuple[Score, dict[str, Any] | None]:
+        """Of what all workers stand for; and where they are kept, those of each as JSON values."""
+        if not self._each:
+            return self._of_model(), None
+        of_each = self.of_workers()
+        return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
+
+    def of_workers(self) -> WorkersScore:
+        """ValueError when no worker's model is finite."""
+        sound = self._rounds.sound(self._network)
+        if not sound.any():
+            raise ValueError("training diverged: no worker's model is finite; try a lower learning rate")
+        return evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._team)
+
+    def _of_model(self) -> Score:
+        if self._judged is not self._network:
+            self._judged.parameters[0].copy_(self._rounds.model(self._network))
+            self._judged.parameters_changed()
+        return evaluate(self._judged, self._store, self._rows, self._team.transport)
