@@ -10,10 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from asr_parallel.report.comparison import Cell, Evaluation
-from asr_parallel.report.figures import LINES, MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
+from asr_parallel.report.figures import MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
 from asr_parallel.report.frontier import Curve
 
 COLUMNS = 2
+DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (8, 2, 1, 2, 1, 2)))
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _plot(curves: Sequence[Curve], against: _Against) -> Plot:
         figure.text(0.55, 0.6, "not known", ha="center", color=NEUTRAL)
     figure.supylabel("held-out loss (nats)", fontsize=9)
     lines = [_style(number, len(workers)) for number in range(len(workers))]
-    handles = [Line2D([], [], color="#000000", linewidth=1.4, linestyle=(0, (1, 1)))]
+    handles = [Line2D([], [], color="#000000", linewidth=1.4)]
     handles += [Line2D([], [], **line) for line in lines]
     legend_below(figure, handles, ["one worker", *(f"K = {k}" for k in workers)], columns=3)
     last = [
@@ -69,8 +70,8 @@ def _plot(curves: Sequence[Curve], against: _Against) -> Plot:
         if cell.course and cell.course[-1].loss is not None
     ]  # fmt: skip
     caption = (
-        f"Held-out loss (cross-entropy, nats a frame) against {against.text}; a panel for each system, a line for each seed, the darker the more"
-        " workers; dotted: one worker."
+        f"Held-out loss (cross-entropy, nats a frame) against {against.text}; a panel for each system, a line for"
+        " each seed, the darker the more workers; black: one worker."
     )
     if against.attribute == "measured_seconds":
         caption += " Where workers are replicas on one device, measured time tells of that device and not of a speedup."
@@ -91,13 +92,13 @@ def _position(evaluation: Evaluation, against: _Against) -> float | None:
 
 def _line(cell: Cell, workers: Sequence[int], is_baseline: bool) -> dict[str, Any]:
     if is_baseline:
-        return {"color": "#000000", "linewidth": 1.4, "linestyle": (0, (1, 1)), "zorder": 3}
+        return {"color": "#000000", "linewidth": 1.4, "linestyle": "-", "zorder": 3}
     return _style(workers.index(cell.workers), len(workers))
 
 
 def _style(number: int, many: int) -> dict[str, Any]:
     shade = 0.42 + 0.55 * number / max(1, many - 1)
-    return {"color": colormaps["Greens"](shade), "linewidth": 1.2, "linestyle": LINES[number % len(LINES)]}
+    return {"color": colormaps["Greens"](shade), "linewidth": 1.2, "linestyle": DASHES[number % len(DASHES)]}
 
 
 def _scale(axes: Sequence[Axes], against: _Against, values: Sequence[float]) -> None:

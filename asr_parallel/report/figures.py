@@ -7,6 +7,7 @@ colours beside these two, and each a marker and a style of line of its own, so t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ class Plot:
     caption: str
     figure: Figure
     tips: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as an SVG document, the same for the same figure; first asked for within house_style()."""
+        out = BytesIO()
+        FigureCanvasSVG(self.figure).print_svg(out, metadata={"Date": None, "Creator": None})
+        return out.getvalue()
 
 
 @contextmanager
@@ -132,16 +140,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def svg_bytes(figure: Figure) -> bytes:
-    """The figure as an SVG document, the same for the same figure."""
-    out = BytesIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
-    return out.getvalue()
-
-
 def save(plot: Plot, folder: Path) -> None:
     """Write NAME.png and NAME.svg."""
     with whole_file(folder / f"{plot.name}.png") as aside:
         FigureCanvasAgg(plot.figure).print_png(aside)
     with whole_file(folder / f"{plot.name}.svg") as aside:
-        aside.write_bytes(svg_bytes(plot.figure))
+        aside.write_bytes(plot.svg)

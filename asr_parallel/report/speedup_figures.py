@@ -32,6 +32,7 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
     best = frontier(groups, which, name)
     drawn = {id(group) for curve in curves for group in curve.groups if group.point(which, name)}
     tips, styles = dict[str, str](), systems_style(curves)
+    seen: set[Group] = set()
     handles, labels, speeds = [Line2D([], [], **BASELINE)], ["one worker"], []
     for curve in curves:
         style = styles[curve.system]
@@ -40,6 +41,9 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
             continue
         axes.plot(*zip(*(point for _, point in placed), strict=True), **{**style, "marker": ""})
         for group, (speedup, wer) in placed:
+            if group in seen:
+                continue
+            seen.add(group)
             speeds.append(speedup)
             look = BASELINE if group.is_baseline else {**style, "linestyle": ""}
             if interval := group.interval(name):
@@ -71,9 +75,9 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
     legend_below(figure, handles, labels)
     left_out = [g.name for g in groups if g.done and id(g) not in drawn]
     caption = (
-        f"WER on {name} ({scorer}) against {SPEEDUPS[which]}: right and down is better. Numbers beside points are K."
-        " Points are means over seeds; bars are 95 % confidence intervals by bootstrap over speakers. Rings mark the frontier:"
-        " nothing else is at least as fast and as accurate."
+        f"WER by {scorer}. Right and down is better. Numbers beside points are K."
+        " Points are means over seeds; bars are 95 % confidence intervals by bootstrap over speakers. Rings mark the"
+        " frontier: nothing else is at least as fast and as accurate."
     )
     if left_out:
         why = "its held-out loss was not reached, or no WER" if which == "speedup_loss" else "no speedup or no WER"
@@ -119,7 +123,7 @@ def _against_workers(
 ) -> tuple[Figure, Axes, dict[str, str]]:
     figure, (axes,) = new_figure(_height(3.0, curves))
     styles, tips = systems_style(curves), dict[str, str]()
-    handles, labels, workers = [], [], []
+    handles, labels, workers, seen = [], [], [], set[Group]()
     for curve in curves:
         placed = [(group, found) for group in curve.groups if (found := value(group)) is not None]
         if not placed:
@@ -127,6 +131,9 @@ def _against_workers(
         style = styles[curve.system]
         axes.plot([g.workers for g, _ in placed], [found for _, found in placed], **{**style, "marker": ""})
         for group, found in placed:
+            if group in seen:
+                continue
+            seen.add(group)
             workers.append(group.workers)
             look = BASELINE if group.is_baseline else {**style, "linestyle": ""}
             one = axes.plot([group.workers], [found], **look)[0]

@@ -27,7 +27,7 @@ CLOCKS = (
     _Clock("measured", tuple(PARTS), MEASURED, ("#08306B", "#2A75B5", "#6BAED6", "#B5D4E9", "#EDF4FB"), ("",) * 5),
     _Clock(
         "modelled", tuple(PARTS)[:-1], MODELLED, ("#C8590A", "#F08A3C", "#FDBE85", "#FEEDDE"),
-        ("////", "\\\\\\\\", "xxxx", "...."),
+        ("////", "\\\\\\\\", "xxxx", "----"),
     ),
 )  # fmt: skip
 
