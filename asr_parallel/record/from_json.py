@@ -80,7 +80,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"{where}: expected text, got some that is not Unicode at {error.start}") from error
+            raise ValueError(f"{where}: expected text, got some not Unicode at {error.start}") from error
     return value
 
 
