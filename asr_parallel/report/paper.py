@@ -1,0 +1,166 @@
+"""A comparison as text: Markdown in the manner of Kaldi's RESULTS files, and a LaTeX table."""
+
+from collections.abc import Iterable, Sequence
+
+from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.figures import printable
+from asr_parallel.report.frontier import Group, Mean, baseline, scorers, sets, summarise
+from asr_parallel.report.tables import held_out_loss
+
+NONE = "–"
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "\N{REPLACEMENT CHARACTER}": "?",
+}  # fmt: skip
+
+
+def results_markdown(comparison: Comparison) -> str:
+    """The command of every cell and its results, then means over seeds, what failed and what others published."""
+    groups, mark = summarise(comparison), ", synthetic speech" if comparison.synthetic else ""
+    lines = [
+        f"# {_markdown(comparison.title)}",
+        "",
+        f"{_markdown(comparison.corpus)}{mark}. {_markdown(_made(comparison))}",
+    ]
+    lines += [f"Scored by {_markdown(scorers(comparison))}. {_markdown(clock_text(comparison))}", ""]
+    lines += _code(comparison.commands)
+    lines += ["## Means over seeds", "", *_summary(comparison, groups, mark), ""]
+    failed = [cell for cell in comparison.cells if cell.status != "done"]
+    if failed:
+        lines += ["## Failed and missing", "", "| cell | status | last log line |", "|---|---|---|"]
+        lines += [_row(cell.name, cell.status, cell.error) for cell in failed]
+        lines += [""]
+    if comparison.published:
+        lines += ["## Published by others, on other data and machines", ""]
+        lines += ["| who | source | workers | published speedup |", "|---|---|--:|--:|"]
+        lines += [_row(p.who, p.source, str(p.workers), f"{p.speedup:g}") for p in comparison.published]
+        lines += [""]
+    lines += ["## Every training", ""]
+    for cell in comparison.cells:
+        lines += _code([cell.command or f"# {cell.name}: no command"])
+        lines += [f"    {line}" for line in _results(cell, comparison.synthetic)]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def latex_table(comparison: Comparison) -> str:
+    """A table for a paper; it needs the packages booktabs and, for quotation marks, fontenc with T1."""
+    groups, found = summarise(comparison), sets(comparison)
+    name = found[0] if found else "eval"
+    kind = ", synthetic speech" if comparison.synthetic else ""
+    caption = (
+        f"{comparison.title} ({comparison.corpus}{kind}). WER on {name} by {scorers(comparison)}: mean and deviation"
+        " over n seeds, 95 % interval by bootstrap over speakers, p by matched pairs against one worker. All speedups"
+        f" are modelled: {clock_text(comparison)}"
+    )
+    lines = [
+        r"% \usepackage{booktabs} \usepackage[T1]{fontenc}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex(caption)}}}",
+        r"\begin{tabular}{lrrrrrrrr}",
+        r"\toprule",
+        r"& & & \multicolumn{3}{c}{WER (\%)} & \multicolumn{3}{c}{modelled} \\",
+        r"\cmidrule(lr){4-6}\cmidrule(lr){7-9}",
+        r"system & $K$ & $n$ & mean $\pm$ dev. & 95\,\% & $p$ & same frames & same loss & efficiency \\",
+        r"\midrule",
+    ]
+    for group in groups:
+        cells = [group.system, str(group.workers), str(len(group.done)), *_figures(group, name)]
+        lines.append(" & ".join(latex(text).replace("±", r"$\pm$") for text in cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def latex(text: str) -> str:
+    """Text as LaTeX takes it."""
+    return "".join(LATEX.get(letter, letter) for letter in printable(text)).replace(NONE, "--")
+
+
+def clock_text(comparison: Comparison) -> str:
+    """What modelled seconds come from, in a sentence."""
+    clock = comparison.clock
+    if clock is None:
+        return "No clock model."
+    parts = [f"network {clock.network}"]
+    parts += [] if clock.alpha is None else [f"alpha {clock.alpha:.3g} s"]
+    parts += [] if clock.beta is None else [f"beta {clock.beta:.3g} bytes/s"]
+    parts += [] if clock.step_seconds is None else [f"{clock.step_seconds:.4g} s a minibatch"]
+    parts += [clock.how] if clock.how else []
+    return f"Clock model: {', '.join(parts)}."
+
+
+def _summary(comparison: Comparison, groups: Sequence[Group], mark: str) -> Iterable[str]:
+    """One table with word errors and modelled speedups; all speedups are named as modelled."""
+    found = sets(comparison)
+    name, others = (found[0], found[1:]) if found else ("eval", [])
+    heads = ["system", "K", "seeds", *(f"{other} WER %" for other in others), f"{name} WER %", "95 %", "p, one worker"]
+    heads += ["modelled speedup, same frames", "same loss (modelled)", "efficiency (modelled)", "held-out loss"]
+    yield _row(*heads)
+    yield "|---|" + "--:|" * (len(heads) - 1)
+    for group in groups:
+        seeds = f"{len(group.done)} of {len(group.cells)}"
+        loss = group.mean(held_out_loss)
+        cells = [group.system + mark, str(group.workers), seeds, *(_wer(group.wer(other)) for other in others)]
+        yield _row(*cells, *_figures(group, name), f"{loss.mean:.4f}" if loss else NONE)
+    if any(baseline(group, groups) is None for group in groups):
+        yield ""
+        yield "Some optimiser has no one-worker training: there is nothing to compare its systems with."
+
+
+def _figures(group: Group, name: str) -> list[str]:
+    """WER, interval, p, speedups for the same frames and the same loss, efficiency."""
+    interval, loss = group.interval(name), group.speedup("speedup_loss")
+    frames, efficiency = group.speedup("speedup_frames"), group.mean(lambda cell: cell.efficiency)
+    reached = f" ({loss.n} of {len(group.done)})" if loss and loss.n < len(group.done) else ""
+    return [
+        _wer(group.wer(name)),
+        f"{interval[0]:.2f}{NONE}{interval[1]:.2f}" if interval else NONE,
+        _p_values(group, name),
+        f"{frames.mean:.2f}" if frames else NONE,
+        f"{loss.mean:.2f}{reached}" if loss else NONE,
+        f"{efficiency.mean:.2f}" if efficiency else NONE,
+    ]
+
+
+def _p_values(group: Group, name: str) -> str:
+    """The least and the largest of the seeds' p values on a set."""
+    known = sorted({f"{e.p_value:.3f}" for e in group.errors(name) if e.p_value is not None})
+    return NONE.join(known if len(known) < 2 else (known[0], known[-1])).replace("0.000", "<0.001") or NONE
+
+
+def _wer(mean: Mean | None) -> str:
+    if mean is None:
+        return NONE
+    return f"{mean.mean:.2f}" + (f" ± {mean.deviation:.2f}" if mean.deviation is not None else "")
+
+
+def _results(cell: Cell, synthetic: bool) -> Iterable[str]:
+    """Lines as Kaldi's best_wer has them."""
+    mark = "   synthetic" if synthetic else ""
+    if cell.status != "done":
+        yield f"{cell.status}: {printable(cell.error)}" if cell.error else cell.status
+    for name, errors in sorted(cell.wer.items()):
+        counts = f"{errors.insertions} ins, {errors.deletions} del, {errors.substitutions} sub"
+        where = printable(cell.folder or cell.name)
+        yield f"%WER {errors.wer:.2f} [ {errors.errors} / {errors.words}, {counts} ] {where} {name}{mark}"
+
+
+def _made(comparison: Comparison) -> str:
+    facts = comparison.hardware | comparison.versions
+    return "; ".join(f"{key} {value}" for key, value in facts.items() if value is not None) + f". {comparison.created}."
+
+
+def _code(commands: Iterable[str]) -> list[str]:
+    lines = [f"    {printable(command)}" for command in commands]
+    return [*lines, ""] if lines else []
+
+
+def _row(*texts: str) -> str:
+    return f"| {' | '.join(_markdown(text) for text in texts)} |"
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown takes for nothing else."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in text)

@@ -1,0 +1,108 @@
+"""A comparison as it could be, with made-up values, and one with hostile names."""
+
+import math
+import random
+
+from asr_parallel.report.comparison import (
+    Cell,
+    Clock,
+    Comparison,
+    Evaluation,
+    MeasuredTime,
+    ModelledTime,
+    Published,
+    WordErrors,
+)
+
+WORDS = {"dev": 1383, "eval": 3058}
+HOSTILE = '<script>alert("x")</script> & "quotes" | `tick` $\\alpha_1^2$ #1 {50%} ~\x1b[31m\nnew line'
+
+
+def word_errors(name: str, wer: float, p_value: float | None) -> WordErrors:
+    words = WORDS[name]
+    errors = round(wer * words / 100)
+    ins, dele = errors // 20, errors // 8
+    wer = 100 * errors / words
+    return WordErrors(words, wer, errors - ins - dele, dele, ins, wer * 0.88, wer * 1.13, p_value, "asr-parallel hub5")
+
+
+def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = "ng-sgd", **more: object) -> Cell:
+    """A cell that is done: the loss falls to that value, and WER follows it."""
+    chance = random.Random(f"{algorithm} {workers} {seed} {optimizer} {more.get('label')}")
+    label = str(more.get("label", ""))
+    name = "_".join(part for part in (algorithm, str(workers), optimizer, label.replace(" ", "-"), f"s{seed}") if part)
+    loss += 0.01 * chance.random()
+    frames = 1_320_000
+    exchange = {"gradient": 60.0, "average": 6.0, "elastic": 8.0, "ensemble": 15.0}.get(algorithm, 0.0)
+    exchange *= math.log2(workers)
+    relabel = 40.0 if algorithm == "ensemble" else 0.0
+    compute = 400 / workers
+    modelled = ModelledTime(compute + exchange + relabel, compute, 0.02 * exchange, 0.98 * exchange, relabel)
+    measured = MeasuredTime(520.0 + relabel, 480.0, 0.0, 12.0 + 0.1 * workers, relabel, 20.0)
+    assert modelled.seconds is not None and measured.seconds is not None
+    shares = [step / 12 for step in range(13)]
+    course = tuple(
+        Evaluation(
+            round(frames * s), loss + 2.5 * math.exp(-5 * s) - 2.5 * math.exp(-5), 0.6 - 0.55 * math.exp(-5 * s),
+            measured.seconds * s, modelled.seconds * s,
+        )
+        for s in shares
+    )  # fmt: skip
+    p_value = None if workers == 1 else chance.random() ** 3
+    wer = {name_: word_errors(name_, base * loss / 1.5, p_value) for name_, base in (("dev", 7.0), ("eval", 16.0))}
+    speedup = 400 / modelled.seconds
+    known: dict = {
+        "frames": frames, "course": course, "wer": wer, "measured": measured, "modelled": modelled,
+        "speedup_frames": speedup, "speedup_loss": 1.0 if workers == 1 else speedup * 0.7 if loss < 1.62 else None,
+        "efficiency": speedup / workers, "peak_speedup": speedup * 1.1,
+        "bytes_per_worker": 0 if workers == 1 else round(5e6 * (2000 if algorithm == "gradient" else 160)),
+        "command": f"asr-parallel train-dnn exp/frames exp/{name} --algorithm {algorithm} --workers {workers}",
+        "folder": f"exp/swbd/compare/{name}",
+    }  # fmt: skip
+    return Cell(name, algorithm, workers, optimizer, seed, "done", **(known | more))
+
+
+def comparison() -> Comparison:
+    """Four algorithms, K = 1, 2, 4, 8, three seeds; one failed, one missing, some with another optimiser or period."""
+    cells = [cell("none", 1, seed, 1.49) for seed in (1, 2, 3)]
+    for algorithm, worse in {"average": 0.05, "elastic": 0.08, "gradient": 0.01, "ensemble": 0.03}.items():
+        period = None if algorithm == "gradient" else 16
+        cells += [
+            cell(algorithm, workers, seed, 1.49 + worse * math.log2(workers), period=period)
+            for workers in (2, 4, 8)
+            for seed in (1, 2, 3)
+        ]
+    cells += [cell("none", 1, 1, 1.8, "sgd"), cell("average", 4, 1, 1.95, "sgd", period=16)]
+    cells += [cell("average", 8, 1, 1.52, label="period 1", period=1)]
+    cells[-4] = Cell(
+        cells[-4].name, "ensemble", 8, "ng-sgd", 3, "failed", 16, error="ValueError: worker 5: loss is not finite",
+        command=cells[-4].command, folder=cells[-4].folder,
+    )  # fmt: skip
+    cells.append(Cell("gradient_16_ng-sgd_s1", "gradient", 16, "ng-sgd", 1, "missing"))
+    return Comparison(
+        "Averaging and others", "synthetic Switchboard, 1.50 h", "2031-05-06 07:08 UTC", tuple(cells),
+        "asr-parallel hub5", True, {"cpu": "made-up 2000", "cores": 2, "gpu": None},
+        {"asr_parallel": "0.0", "torch": "2.13.0"},
+        Clock("10 GbE", 3e-5, 1.1e9, 0.0125, "median of 50 steps of the very network"),
+        ("asr-parallel compare conf/compare.yaml --exp exp/swbd",),
+        (Published("Su and Chen", "arXiv 1507.01239, abstract", 16, 9.3), Published("CNTK BMUF", "manual", 64, 43.65)),
+    )  # fmt: skip
+
+
+def bare() -> Comparison:
+    """Nothing is known of the only cell."""
+    return Comparison("bare", "none", "", (Cell("a", "average", 2, "sgd", 1, "done"),))
+
+
+def hostile() -> Comparison:
+    """Names that no format takes as they are."""
+    cells = (
+        cell("none", 1, 1, 1.5, HOSTILE, label=HOSTILE),
+        cell(HOSTILE, 2, 1, 1.6, HOSTILE, command=HOSTILE, folder=HOSTILE),
+        cell("_under", 4, 1, 1.7, HOSTILE),
+        Cell(HOSTILE, HOSTILE, 4, HOSTILE, 1, "failed", error=HOSTILE, command=HOSTILE),
+    )
+    return Comparison(
+        HOSTILE, HOSTILE, HOSTILE, cells, HOSTILE, False, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE},
+        Clock(HOSTILE, how=HOSTILE), (HOSTILE,), (Published(HOSTILE, HOSTILE, 2, 1.5),),
+    )  # fmt: skip

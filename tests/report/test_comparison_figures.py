@@ -1,0 +1,82 @@
+"""What the figures of a comparison show."""
+
+from collections.abc import Iterator
+
+import made_up
+import pytest
+
+from asr_parallel.report.course_figures import course_plots
+from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable
+from asr_parallel.report.frontier import curves, summarise
+from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
+from asr_parallel.report.time_figures import CLOCKS, time_plots
+
+GROUPS = summarise(made_up.comparison())
+CURVES = curves(GROUPS)
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with house_style():
+        yield
+
+
+def test_a_point_for_each_group_with_its_speedup_and_wer() -> None:
+    plot = wer_plot(GROUPS, CURVES, "speedup_frames", "eval", "us")
+    axes = plot.figure.axes[0]
+    points = {tuple(line.get_xydata()[0]) for line in axes.lines if (line.get_gid() or "").startswith("tip")}
+    assert points == {group.point("speedup_frames", "eval") for group in GROUPS if group.done}
+    assert axes.get_xlabel() == "speedup, same frames (modelled)" and axes.xaxis.label.get_color() == MODELLED
+    assert axes.get_ylabel() == "eval WER (%)"
+    average = next(group for group in GROUPS if group.name == "average, ng-sgd, K = 4")
+    bars = [tuple(line.get_ydata()) for line in axes.lines if line.get_marker() == "_"]
+    assert average.interval("eval") in bars
+    assert len(plot.tips) == len(points) and any(
+        tip.startswith("average, ng-sgd, K = 4: ") for tip in plot.tips.values()
+    )
+
+
+def test_what_never_reached_the_loss_is_named() -> None:
+    plot = wer_plot(GROUPS, CURVES, "speedup_loss", "eval", "us")
+    assert "elastic, ng-sgd, K = 8" in plot.caption and "gradient, ng-sgd, K = 16" not in plot.caption
+
+
+def test_efficiency_and_bytes() -> None:
+    plot = efficiency_plot(CURVES)
+    assert "(modelled" in plot.figure.axes[0].get_ylabel()
+    assert "average, ng-sgd, K = 2: 97 %" in plot.tips.values()
+    plot = bytes_plot(CURVES)
+    assert not any(tip.startswith("one worker") for tip in plot.tips.values())  # sends nothing
+    assert plot.figure.axes[0].get_yscale() == "log"
+
+
+def test_courses_are_drawn_for_every_seed_against_frames_and_both_clocks() -> None:
+    frames, modelled, measured = course_plots(CURVES)
+    first = frames.figure.axes[0]
+    assert first.get_title(loc="left") == "average, ng-sgd" and len(first.lines) == 4 * 3
+    bottom = [plot.figure.axes[len(CURVES) - 1].xaxis.label for plot in (frames, modelled, measured)]
+    assert [label.get_text() for label in bottom] == ["frames of all workers", "modelled seconds", "measured seconds"]
+    assert [label.get_color() for label in bottom[1:]] == [MODELLED, MEASURED]
+
+
+def test_bars_are_shares_and_the_clocks_look_different() -> None:
+    for plot, clock in zip(time_plots(GROUPS), CLOCKS, strict=True):
+        widths: dict[float, float] = {}
+        for bar in plot.figure.axes[0].patches:
+            widths[round(bar.get_y(), 3)] = widths.get(round(bar.get_y(), 3), 0) + bar.get_width()
+            assert bool(bar.get_hatch()) == (clock.name == "modelled")
+        assert len(widths) == sum(1 for group in GROUPS if group.done)
+        assert all(width == pytest.approx(100) for width in widths.values())
+    assert not set(CLOCKS[0].fills) & set(CLOCKS[1].fills) and not {MEASURED, MODELLED} & set(COLOURS)
+
+
+def test_nothing_known_is_said() -> None:
+    groups = summarise(made_up.bare())
+    plot = wer_plot(groups, curves(groups), "speedup_loss", "eval", "us")
+    assert [text.get_text() for text in plot.figure.texts] == ["no group has both"]
+    assert all("not known" in plot.alt.lower() for plot in (*course_plots(curves(groups)), *time_plots(groups)))
+
+
+def test_names_are_cut_and_cleaned() -> None:
+    assert fit("abcdef", 4) == "abc…" and fit("abc", 4) == "abc"
+    assert printable("a\x1b[31m\tb\nc") == "a\N{REPLACEMENT CHARACTER}[31m b c"

@@ -1,0 +1,120 @@
+"""The page as text: it needs nothing from outside, and takes no name for markup."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from html.parser import HTMLParser
+
+import made_up
+import pytest
+
+from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.figures import house_style
+from asr_parallel.report.html import element, joined
+from asr_parallel.report.page import page
+from asr_parallel.report.write_report import draw
+
+
+@cache
+def written(make: Callable[[], Comparison]) -> str:
+    with house_style():
+        return page(make(), draw(make()))
+
+
+class Tags(HTMLParser):
+    """All tags with their attributes, and all texts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_elements_escape_what_is_not_one() -> None:
+    assert element("p", "<b>", element("b", "&"), ["x", ["\x00"]], class_='"') == (
+        '<p class="&quot;">&lt;b&gt;<b>&amp;</b>x\N{REPLACEMENT CHARACTER}</p>'
+    )
+    assert joined(["<", element("i")]) == "&lt;<i></i>"
+    assert element("p", title=None, data_value="1") == '<p data-value="1"></p>'
+
+
+@pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])
+def test_nothing_is_fetched_and_every_id_is_its_own(make: Callable[[], Comparison]) -> None:
+    text = written(make)
+    tags = Tags(text)
+    assert tags.open == []
+    for tag, attributes in tags.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on") and name != "src"
+            if name == "href":
+                assert value is not None and value.startswith("#")
+            for inside in re.findall(r"url\(([^)]*)\)", value or ""):
+                assert inside.startswith("#")
+        assert tag not in ("link", "img", "iframe", "object")
+    assert not re.search("@import|https?://|//cdn", text)
+    ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    known = {f"#{name}" for name in ids}
+    assert {value for _, a in tags.tags for name, value in a.items() if name == "href"} <= known
+
+
+def test_hostile_names_are_text() -> None:
+    tags = Tags(written(made_up.hostile))
+    assert [tag for tag, _ in tags.tags].count("script") == 1  # our own
+    shown = made_up.HOSTILE.replace("\x1b", "\N{REPLACEMENT CHARACTER}").replace("\n", " ")
+    assert tags.texts.count(shown) >= 8
+    assert "\x1b" not in written(made_up.hostile)
+
+
+def test_what_must_be_there() -> None:
+    comparison = made_up.comparison()
+    text = written(made_up.comparison)
+    texts = Tags(text).texts
+    for heading in (
+        "WER against speedup", "Means over seeds", "Held-out loss", "Efficiency and bytes sent", "Where the time goes",
+        "Every training", "Published by others", "How this was made", "Machine", "Versions", "Seeds", "Commands",
+    ):  # fmt: skip
+        assert heading in texts
+    assert "synthetic speech" in texts and "ValueError: worker 5: loss is not finite" in texts
+    assert "made-up 2000" in texts and "2.13.0" in texts and "1, 2, 3" in texts
+    assert all(cell.name in texts for cell in comparison.cells)
+    commands = re.sub("<[^>]*>", "", text)
+    assert all(cell.command in commands for cell in comparison.cells) and comparison.commands[0] in commands
+    assert "WER by asr-parallel hub5; eval of 3,058 words, dev of 1,383 words." in text
+    assert text.count("<svg") == 9 and text.count("<title>average, ng-sgd, K = 4") >= 4
+
+
+def test_published_figures_stand_apart() -> None:
+    text = written(made_up.comparison)
+    start = text.index('<section id="published"')
+    end = text.index("</section>", start)
+    assert "arXiv 1507.01239, abstract" in text[start:end] and "Not ours." in text[start:end]
+    assert "43.65" in text[start:end] and "43.65" not in text[:start] + text[end:]
+
+
+def test_columns_of_the_clocks_are_marked() -> None:
+    for tag, attributes in (tags := Tags(written(made_up.comparison))).tags:
+        assert tag not in ("th", "td") or attributes.get("class") in (None, "text", "text bad", "measured", "modelled")
+    heads = re.findall(r'<th scope="col"(?: class="(\w+)")?>([^<]*)</th>', written(made_up.comparison))
+    assert len(heads) > 40 and tags.texts
+    for kind, title in heads:
+        for clock in ("measured", "modelled"):
+            assert (clock in title) == (kind == clock)
+
+
+def test_the_same_comparison_gives_the_same_page() -> None:
+    with house_style():
+        assert page(made_up.bare(), draw(made_up.bare())) == written(made_up.bare)

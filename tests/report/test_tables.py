@@ -1,0 +1,126 @@
+"""A comparison as CSV, Markdown and LaTeX: every value in its place, and no name that breaks them."""
+
+import csv
+import re
+from collections.abc import Callable
+from io import StringIO
+
+import made_up
+import pytest
+
+from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.frontier import sets, summarise
+from asr_parallel.report.paper import latex, latex_table, results_markdown
+from asr_parallel.report.tables import cells_csv, identity_columns, result_columns, summary_columns, summary_csv
+from asr_parallel.report.tables import time_columns as times
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text)))
+
+
+def test_a_line_for_each_cell() -> None:
+    comparison = made_up.comparison()
+    rows = read(cells_csv(comparison))
+    assert [row["cell"] for row in rows] == [cell.name for cell in comparison.cells]
+    row, cell = rows[4], comparison.cells[4]
+    assert cell.measured is not None and cell.modelled is not None
+    for name, value in {
+        "workers": cell.workers, "seed": cell.seed, "eval_wer": cell.wer["eval"].wer, "dev_words": 1383,
+        "eval_wer_low": cell.wer["eval"].low, "eval_deletions": cell.wer["eval"].deletions,
+        "measured_seconds": cell.measured.seconds, "modelled_seconds": cell.modelled.seconds,
+        "measured_exchange": cell.measured.exchange, "modelled_exchange": cell.modelled.exchange,
+        "modelled_speedup_frames": cell.speedup_frames, "held_out_loss": cell.course[-1].loss,
+        "bytes_per_worker": cell.bytes_per_worker,
+    }.items():  # fmt: skip
+        assert float(row[name]) == value, name
+    assert row["eval_scorer"] == "asr-parallel hub5" and row["command"] == cell.command
+    failed = next(row for row in rows if row["status"] == "failed")
+    assert failed["error"] == "ValueError: worker 5: loss is not finite" and failed["eval_wer"] == ""
+
+
+def test_means_over_seeds() -> None:
+    comparison = made_up.comparison()
+    groups = summarise(comparison)
+    rows = read(summary_csv(comparison))
+    assert [(row["system"], int(row["workers"])) for row in rows] == [(g.system, g.workers) for g in groups]
+    wer = groups[1].wer("eval")
+    assert wer is not None and float(rows[1]["eval_wer_mean"]) == wer.mean
+    assert float(rows[1]["eval_wer_deviation"]) == wer.deviation
+    assert rows[1]["seeds"] == "3 of 3" and rows[1]["compared_with"] == "one worker, ng-sgd"
+    assert rows[0]["frontier"] == "same frames, same loss" and rows[6]["frontier"] == ""
+    never = next(row for row in rows if row["system"] == "elastic, ng-sgd" and row["workers"] == "8")
+    assert never["modelled_speedup_loss_mean"] == "" and never["modelled_speedup_loss_seeds"] == "0"
+
+
+def test_no_two_columns_share_a_name_and_clocks_are_in_theirs() -> None:
+    comparison = made_up.comparison()
+    for columns in (
+        [*identity_columns(), *result_columns(comparison), *times()],
+        summary_columns(comparison, summarise(comparison)),
+    ):
+        for names in ([c.name for c in columns], [c.title for c in columns]):
+            assert len(set(names)) == len(names)
+        for column in columns:
+            assert column.clock in column.name and column.clock in column.title
+            speaks_of_time = re.search("second|speedup|efficiency", column.name) and not column.name.endswith("_seeds")
+            assert bool(column.clock) >= bool(speaks_of_time), column.name
+
+
+@pytest.mark.parametrize("make", [made_up.bare, made_up.hostile])
+def test_what_is_unknown_or_hostile_is_still_csv(make: Callable[[], Comparison]) -> None:
+    comparison = make()
+    rows = read(cells_csv(comparison))
+    assert [row["cell"] for row in rows] == [cell.name for cell in comparison.cells]
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_markdown_has_the_command_and_the_line_of_every_training() -> None:
+    comparison = made_up.comparison()
+    text = results_markdown(comparison)
+    cell = comparison.cells[4]
+    errors = cell.wer["eval"]
+    assert (
+        f"    {cell.command}\n\n    %WER {cell.wer['dev'].wer:.2f}" in text
+        and f"    %WER {errors.wer:.2f} [ {errors.errors} / 3058, {errors.insertions} ins, {errors.deletions} del,"
+        f" {errors.substitutions} sub ] {cell.folder} eval   synthetic\n"
+        in text
+    )
+    assert "    asr-parallel compare conf/compare.yaml --exp exp/swbd\n" in text
+    assert "| ensemble\\_8\\_ng-sgd\\_s3 | failed | ValueError: worker 5: loss is not finite |" in text
+    assert "| gradient\\_16\\_ng-sgd\\_s1 | missing |  |" in text
+    published = text[text.index("## Published by others") : text.index("## Every training")]
+    assert "| Su and Chen | arXiv 1507.01239, abstract | 16 | 9.3 |" in published and text.count("9.3 |") == 1
+    assert "Scored by asr-parallel hub5. Clock model: network 10 GbE, alpha 3e-05 s" in text
+    assert all("synthetic" in line for line in text.splitlines() if "%WER" in line)
+
+
+@pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])
+def test_markdown_tables_are_whole(make: Callable[[], Comparison]) -> None:
+    text = results_markdown(make())
+    assert "\x1b" not in text and "<script" not in re.sub("(?m)^    .*", "", text)
+    width = None
+    for line in text.splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        assert width is None or cells is None or cells == width, line
+        width = cells
+
+
+@pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])
+def test_latex_rows_are_whole(make: Callable[[], Comparison]) -> None:
+    comparison = make()
+    text = latex_table(comparison)
+    rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert len(rows) == 1 + len(summarise(comparison))
+    assert all(len(re.findall(r"(?<!\\)&", row)) == 8 for row in rows)
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(f"\\{rule}") == 1
+    if sets(comparison):
+        wer = summarise(comparison)[0].wer("eval")
+        assert wer is not None and f"{wer.mean:.2f}" in rows[1]
+
+
+def test_latex_is_escaped() -> None:
+    assert latex("50% of $x_1 & {y}\\") == r"50\% of \$x\_1 \& \{y\}\textbackslash{}"
+    assert latex("a\nb~c^d#") == r"a b\textasciitilde{}c\textasciicircum{}d\#"
