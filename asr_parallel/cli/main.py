@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "align": ("asr_parallel.cli.align", "align transcripts with a GMM system (stage 3)"),
     "ctm": ("asr_parallel.cli.ctm", "write word and phone times of an alignment (stage 3)"),
     "score": ("asr_parallel.cli.score", "word error rates, weights chosen on the development set (stage 7)"),
+    "predict": ("asr_parallel.cli.predict", "modelled speedup of K workers, by algorithm and network"),
     "results": ("asr_parallel.cli.results", "table of all word error rates and stage times"),
 }
 

@@ -1,0 +1,150 @@
+"""asr-parallel predict: modelled speedup of every algorithm, before anybody has the machines."""
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from asr_parallel.cli.options import add_choice, add_number
+from asr_parallel.cli.train_mono import check_positive
+
+if TYPE_CHECKING:
+    from asr_parallel.nnet.spec import NetworkSpec
+    from asr_parallel.parallel.clock import Work
+    from asr_parallel.parallel.options import TeamOptions
+
+FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
+INPUT_DIM, PDFS = 440, 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from asr_parallel.nnet.optimizers import OPTIMIZERS
+    from asr_parallel.nnet.spec import NONLINEARITIES
+    from asr_parallel.parallel.ensemble import EXCHANGES
+    from asr_parallel.parallel.network import COLLECTIVES, PRESETS
+    from asr_parallel.parallel.options import ALGORITHMS
+    from asr_parallel.training.options import TrainingOptions
+    from asr_parallel.training.precision import PRECISIONS
+
+    default = TrainingOptions()
+    number, choice = partial(add_number, default), partial(add_choice, default)
+
+    workers = parser.add_argument_group("workers")
+    workers.add_argument("--workers", required=True, metavar="K,K,...", help="numbers of workers")
+    workers.add_argument("--algorithm", choices=ALGORITHMS, action="append", help="may be repeated (default: all)")
+    number(workers, "period", "minibatches between two synchronizations (default: the algorithm's)")
+    workers.add_argument(
+        "--overlap",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="train on meanwhile, where that is possible",
+    )
+    jitter = "deviation of a minibatch's time over its mean; everybody waits for the slowest (default: 0)"
+    workers.add_argument("--jitter", type=float, default=0.0, metavar="X", help=jitter)
+    number(workers, "relabel_fraction", "ensemble: part of a share that is relabelled in a round", float)
+    choice(workers, "exchange", EXCHANGES, "ensemble: what travels; posteriors: of frames that all label alike")
+    frames = f"of an epoch, over all workers (default: {FRAMES}, 300 hours)"
+    workers.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=frames)
+
+    network = parser.add_argument_group("network between them; docs/clock.md has the sources")
+    network.add_argument("--network", choices=tuple(PRESETS), default="ib100", help="default: ib100")
+    network.add_argument("--alpha", type=float, metavar="SECONDS", help="of a message, instead")
+    network.add_argument("--beta", type=float, metavar="BYTES", help="a second, instead")
+    how = ("best", *COLLECTIVES)
+    network.add_argument("--collective", choices=how, default="best", help="how sums are formed (default: best)")
+
+    model = parser.add_argument_group("network of each, timed on this machine unless --step-seconds is given")
+    model.add_argument("--step-seconds", type=float, metavar="X", help="of a minibatch; nothing is measured")
+    number(model, "hidden_layers", "hidden layers")
+    number(model, "hidden_dim", "units of a hidden layer")
+    choice(model, "nonlinearity", NONLINEARITIES, "of the hidden layers")
+    model.add_argument("--input-dim", type=int, default=INPUT_DIM, metavar="N", help=f"default: {INPUT_DIM}")
+    model.add_argument("--pdfs", type=int, default=PDFS, metavar="N", help=f"outputs (default: {PDFS})")
+    number(model, "minibatch", "frames")
+    choice(model, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
+    choice(model, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
+    choice(model, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
+    model.add_argument("--threads", type=int, default=1, metavar="N", help="of a worker (default: 1)")
+
+
+def run(args: argparse.Namespace) -> None:
+    from asr_parallel.nnet.spec import NetworkSpec
+    from asr_parallel.parallel.clock import Clock
+    from asr_parallel.parallel.network import PRESETS
+    from asr_parallel.parallel.options import ALGORITHMS
+    from asr_parallel.parallel.stragglers import Stragglers
+    from asr_parallel.report.prediction import prediction_markdown
+
+    check_positive(args, "minibatch", "frames", "threads")
+    workers = _numbers(args.workers)
+    names = list(dict.fromkeys(args.algorithm or [name for name in ALGORITHMS if name != "none"]))
+    network = PRESETS[args.network]
+    if args.alpha is not None or args.beta is not None:
+        network = replace(
+            network,
+            name="a network of your own",
+            alpha=network.alpha if args.alpha is None else args.alpha,
+            beta=network.beta if args.beta is None else args.beta,
+            source=f"given; the rest as {args.network}",
+        )
+    teams = [_team(args, name) for name in names]
+    stragglers = Stragglers(args.jitter)
+    spec = NetworkSpec(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
+    works, measured = _works(args, spec, teams)
+    clocks = [
+        Clock(team, work, network, args.frames, stragglers, args.collective)
+        for team, work in zip(teams, works, strict=True)
+    ]
+    print(prediction_markdown(clocks, workers, measured), end="")
+
+
+def _team(args: argparse.Namespace, name: str) -> "TeamOptions":
+    """What workers do under an algorithm; of options that all are asked about, those it has a use for."""
+    from asr_parallel.parallel.options import TeamOptions
+
+    users = {
+        "period": ("average", "block-momentum", "elastic", "ensemble"),
+        "overlap": ("average", "block-momentum", "elastic", "ensemble"),
+        "relabel_fraction": ("ensemble",),
+        "exchange": ("ensemble",),
+    }
+    team = TeamOptions(
+        algorithm=name, **{option: getattr(args, option) for option in users if args.algorithm or name in users[option]}
+    )
+    team.check_team()
+    if not 0 < team.relabel_fraction <= 1:
+        raise ValueError(f"--relabel-fraction {team.relabel_fraction}: expected above 0 and at most 1")
+    return team
+
+
+def _works(args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptions"]) -> tuple[list["Work"], str]:
+    """What a worker has to do under each algorithm, and how that is known."""
+    from asr_parallel.training.step_time import measure_meeting, measure_step, work_of
+
+    if args.step_seconds is not None:
+        work = work_of(spec, args.minibatch, args.optimizer, args.step_seconds)
+        return [work] * len(teams), "given; a third of it to label one"
+    import torch
+
+    from asr_parallel.parallel.algorithms import algorithm
+    from asr_parallel.training.precision import choose_device, products_dtype
+
+    torch.set_num_threads(args.threads)
+    place = choose_device(args.device)
+    step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
+    works = []
+    for team in teams:
+        averages = team.algorithm not in ("gradient", "ensemble", "none")
+        meeting = measure_meeting(spec, algorithm(team), args.precision, args.device) if averages else 0.0
+        works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
+    kind = str(products_dtype(args.precision, place)).removeprefix("torch.")
+    threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"
+    return works, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers from 1 on, in their order."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"--workers {text}: expected whole numbers of at least 1, with commas between")
+    return list(dict.fromkeys(int(part) for part in parts))

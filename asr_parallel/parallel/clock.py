@@ -1,0 +1,245 @@
+"""The modelled clock: seconds that a training of K workers would take, where there are no K machines to measure it on.
+
+Modelled and measured seconds are never mixed. What goes in is measured on one machine (training/step_time.py) or given;
+what is between machines follows from parallel/network.py, who waits for whom from parallel/stragglers.py.
+
+Definitions, of modelled and of measured time alike:
+
+    speedup     seconds of 1 worker for so many frames, with the same optimiser / seconds of K workers for them
+    efficiency  speedup / K
+    average     a speedup with everything in it
+    peak        the speedup of the best stretch between two meetings, as CNTK tells the two apart (Multiple GPUs and
+                machines, Block-Momentum SGD): waiting for data and for each other spoils the average. Modelled: of a
+                stretch in which no minibatch is slower than another
+
+Time is that of the long run: parts of a minibatch and of a meeting count as such. What the model leaves out is in
+docs/clock.md.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from asr_parallel.parallel.average import PERIOD as AVERAGING_PERIOD
+from asr_parallel.parallel.block_momentum import PERIOD as BLOCK_PERIOD
+from asr_parallel.parallel.elastic import PERIOD as ELASTIC_PERIOD
+from asr_parallel.parallel.ensemble import ROUNDS_PER_EPOCH
+from asr_parallel.parallel.mean import BLOCK
+from asr_parallel.parallel.network import Network, all_reduce, broadcast
+from asr_parallel.parallel.options import TeamOptions
+from asr_parallel.parallel.stragglers import Stragglers
+
+PERIODS = {"average": AVERAGING_PERIOD, "block-momentum": BLOCK_PERIOD, "elastic": ELASTIC_PERIOD}
+WIRE_BYTES = {"float32": (4.0, 0.0), "float16": (2.0, 4 / BLOCK), "int8": (1.0, 4 / BLOCK)}  # integers, their scales
+FORWARD = 1 / 3  # of a step, whose backward pass has two products for each one of the forward pass
+PAYS = 1.1  # twice as many workers that are less than so much faster do not pay
+MOST = 1 << 20  # workers, minibatches of a period: who looks for more will not find it
+NO_STRAGGLERS = Stragglers()
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """An all-reduce of `gradient`: bytes, and how many there are a minibatch."""
+
+    bytes: float
+    times: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one worker has to do, whatever the others do; measured where nothing else is said.
+
+    step_seconds: a minibatch: forward, backward, optimiser.
+    minibatch: frames in it.
+    parameters: numbers of the model.
+    label_seconds: a forward pass of a minibatch by one model; None: FORWARD of a step.
+    meeting_seconds: of a worker in a meeting on its own numbers, messages left out.
+    sums: what `gradient` adds up over all workers; empty: the gradient alone.
+    """
+
+    step_seconds: float
+    minibatch: int
+    parameters: int
+    label_seconds: float | None = None
+    meeting_seconds: float = 0.0
+    sums: tuple[Sum, ...] = ()
+
+    def __post_init__(self) -> None:
+        """ValueError when out of range."""
+        if not 0 < self.step_seconds < math.inf or min(self.minibatch, self.parameters) < 1:
+            raise ValueError(
+                f"step of {self.step_seconds} seconds, minibatch of {self.minibatch} frames, {self.parameters}"
+                " parameters: expected numbers above 0"
+            )
+
+    def one_worker(self, frames: float) -> "Seconds":
+        """Seconds of a worker alone, the baseline of every speedup."""
+        return Seconds(frames / self.minibatch * self.step_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Where the time of a training goes, mean of the workers.
+
+    compute: minibatches; wait: until the last of the others has come; exchange: messages that nothing hides, and what a
+    meeting does with them; label: pseudo-labels for each other.
+    """
+
+    compute: float = 0.0
+    wait: float = 0.0
+    exchange: float = 0.0
+    label: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.compute + self.wait + self.exchange + self.label
+
+    def times(self, factor: float) -> "Seconds":
+        return Seconds(self.compute * factor, self.wait * factor, self.exchange * factor, self.label * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A machine, a network between K of it, and a training; the methods answer for different K and periods.
+
+    options: what the workers do together; of them algorithm, period, wire, overlap, local_epochs and ensemble's
+        relabel_fraction, compress_minibatches, exchange and top matter here.
+    frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
+    how: of the all-reduces, see parallel/network.py.
+    """
+
+    options: TeamOptions
+    work: Work
+    network: Network
+    frames: float
+    stragglers: Stragglers = NO_STRAGGLERS
+    how: str = "best"
+
+    def epoch(self) -> Seconds:
+        """Modelled seconds of an epoch; ValueError when there is less than a minibatch for each of the workers."""
+        stretch, length = self._stretch()
+        return stretch.times(self._minibatches / length)
+
+    def speedup(self) -> float:
+        return self.work.one_worker(self.frames).total / self.epoch().total
+
+    def efficiency(self) -> float:
+        return self.speedup() / self.options.workers
+
+    def peak(self) -> float:
+        """Speedup of the best stretch between two meetings."""
+        return replace(self, stragglers=replace(self.stragglers, jitter=0.0)).speedup()
+
+    @property
+    def _minibatches(self) -> float:
+        """Of a worker in an epoch."""
+        count = self.frames / (self.options.workers * self.work.minibatch)
+        if count < 1:
+            raise ValueError(
+                f"{self.frames:.0f} frames for {self.options.workers} workers: expected at least one minibatch of"
+                f" {self.work.minibatch} each"
+            )
+        return count
+
+    @property
+    def period(self) -> float | None:
+        """Minibatches of a worker between two meetings; None: never."""
+        options = self.options
+        if options.workers == 1 or options.algorithm == "none":
+            return None
+        if options.algorithm == "gradient":
+            return 1.0
+        if options.algorithm == "colearn":
+            return options.local_epochs * self._minibatches
+        if options.algorithm == "ensemble":
+            return options.period or max(1.0, self._minibatches / ROUNDS_PER_EPOCH)
+        return options.period or PERIODS[options.algorithm]
+
+    def _stretch(self) -> tuple[Seconds, float]:
+        """Of the minibatches from one meeting to the next, and how many they are."""
+        work, workers, period = self.work, self.options.workers, self.period
+        if period is None:
+            # Nobody waits for anybody before the end
+            length = self._minibatches
+            mean, last = self.stragglers.minibatches(workers, length) if workers > 1 else (length, length)
+            return Seconds(mean * work.step_seconds, (last - mean) * work.step_seconds), length
+        mean, last = (count * work.step_seconds for count in self.stragglers.minibatches(workers, period))
+        compute = Seconds(mean, last - mean)
+        if self.options.algorithm == "gradient":
+            sums = work.sums or (Sum(4.0 * work.parameters),)
+            return replace(compute, exchange=sum(one.times * self._sum(one.bytes) for one in sums)), period
+        # Losses, and whose model is finite, come first
+        before = self._sum(16.0 * workers)
+        if self.options.algorithm == "ensemble":
+            exchange, label = self._ensemble(period)
+            return replace(compute, exchange=before + exchange, label=label), period
+        numbers, scales = (each * work.parameters for each in WIRE_BYTES[self.options.wire])
+        messages = self._sum(numbers)
+        if self.options.overlap:
+            messages = max(0.0, messages - last)
+        messages += self._sum(scales) if scales else 0.0
+        return replace(compute, exchange=before + messages + work.meeting_seconds), period
+
+    def _sum(self, size: float) -> float:
+        return all_reduce(self.network, self.options.workers, size, self.how)
+
+    def _ensemble(self, period: float) -> tuple[float, float]:
+        """Exchange and labelling of a round of EC-DNN, as training/compression.py does them.
+
+        Models come by one after the other. While one labels the next is on its way, with overlap during a minibatch of
+        training too. The compression is training.
+        """
+        options, work = self.options, self.work
+        relabelled = min(options.relabel_fraction * self._minibatches, options.compress_minibatches or period, period)
+        forward = FORWARD * work.step_seconds if work.label_seconds is None else work.label_seconds
+        models = options.exchange == "models"
+        size = 4.0 * work.parameters if models else 4.0 * options.top * relabelled * work.minibatch
+        passing = broadcast(self.network, options.workers, size)
+        if not models:
+            return options.workers * passing, relabelled * forward
+        by_one = relabelled * forward
+        meanwhile = by_one + (work.step_seconds if options.overlap else 0.0)
+        return passing + (options.workers - 1) * max(0.0, passing - meanwhile), options.workers * by_one
+
+    def with_(self, **options: object) -> "Clock":
+        """The same with other options of TeamOptions."""
+        return replace(self, options=replace(self.options, **options))  # type: ignore[arg-type]
+
+
+def pays_up_to(clock: Clock, gain: float = PAYS) -> int:
+    """The number of workers, a power of 2, up to which each doubling makes the training `gain` times as fast.
+
+    The time of most methods never grows with K, it only hardly shrinks any more: hence a gain. Where few workers are
+    slower than one, which has nobody to talk to, it is counted from the first that are faster. 1: none are. It ends
+    where an epoch has less than a minibatch for each.
+    """
+    workers, found, best = 1, 1, clock.work.one_worker(clock.frames).total
+    while workers < MOST and clock.frames >= 2 * workers * clock.work.minibatch:
+        workers *= 2
+        seconds = clock.with_(workers=workers).epoch().total
+        if gain * seconds <= best:
+            found, best = workers, seconds
+        elif found > 1:
+            break
+    return found
+
+
+def smallest_period(clock: Clock, efficiency: float = 0.9) -> int | None:
+    """The smallest period, in minibatches, at which the efficiency is reached.
+
+    None: at none, or the algorithm has no period.
+    """
+    if clock.options.algorithm not in (*PERIODS, "ensemble"):
+        return None
+    return _smallest(lambda period: clock.with_(period=period).efficiency() >= efficiency)
+
+
+def _smallest(holds: Callable[[int], bool]) -> int | None:
+    """The smallest whole number up to MOST from which on it holds."""
+    if not holds(MOST):
+        return None
+    low, high = 0, MOST  # it does not hold at low
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -1,0 +1,74 @@
+"""What the modelled clock says of algorithms and numbers of workers, as Markdown."""
+
+from collections.abc import Sequence
+
+from asr_parallel.parallel.clock import MOST, PAYS, Clock, pays_up_to, smallest_period
+from asr_parallel.report.published import published_markdown
+
+EFFICIENCY = 0.9  # that a period is looked for
+
+
+def prediction_markdown(clocks: Sequence[Clock], workers: Sequence[int], measured: str) -> str:
+    """Tables of speedup and of where the time goes, limits, and published speedups.
+
+    Args:
+        clocks: one for each algorithm, of any number of workers.
+        measured: where the seconds of a minibatch are from.
+    """
+    clock = clocks[0]
+    work, network, jitter = clock.work, clock.network, clock.stragglers.jitter
+    lines = [
+        f"Modelled on {network.name}: alpha {1e6 * network.alpha:g} us, beta {network.beta / 1e6:,.5g} MB/s"
+        f" ({network.source}); all-reduce: {clock.how}.",
+        f"A minibatch of {work.minibatch} frames takes {1e3 * work.step_seconds:.4g} ms ({measured}), jitter"
+        f" {100 * jitter:g} %; {work.parameters:,} parameters; {clock.frames:,.0f} frames an epoch.",
+        "",
+        "| algorithm | workers | modelled speedup | modelled peak | modelled efficiency | modelled s an epoch"
+        " | modelled compute | modelled wait | modelled exchange | modelled label |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [_row(clock, count) for clock in clocks for count in workers]
+    wanted = " | ".join(f"K = {count}" for count in workers)
+    lines += [
+        "",
+        f"By time alone, workers pay up to where twice as many are less than {PAYS:g} times as fast; and this averaging"
+        f" period, in minibatches, keeps {100 * EFFICIENCY:g} % efficiency:",
+        "",
+        f"| algorithm | modelled: pays up to | {wanted} |",
+        "|---|--:|" + "--:|" * len(workers),
+    ]
+    lines += [_limits(clock, workers) for clock in clocks]
+    return "\n".join([*lines, "", *published_markdown(), ""])
+
+
+def _row(clock: Clock, workers: int) -> str:
+    clock = clock.with_(workers=workers)
+    begin = f"| {clock.options.algorithm} | {workers} |"
+    try:
+        seconds = clock.epoch()
+    except ValueError:  # not a minibatch each
+        return f"{begin} too little data |" + " - |" * 7
+    parts = (seconds.compute, seconds.wait, seconds.exchange, seconds.label)
+    shares = " | ".join(f"{100 * part / seconds.total:.1f} %" for part in parts)
+    return (
+        f"{begin} {clock.speedup():.2f} | {clock.peak():.2f} | {100 * clock.efficiency():.1f} %"
+        f" | {seconds.total:,.1f} | {shares} |"
+    )
+
+
+def _limits(clock: Clock, workers: Sequence[int]) -> str:
+    most = pays_up_to(clock)
+    end = 2 * most > MOST or 2 * most * clock.work.minibatch > clock.frames
+    shown = "none" if most == 1 else f"{most:,}" + (" (then data end)" if end else "")
+    return f"| {clock.options.algorithm} | {shown} | " + " | ".join(_period(clock, count) for count in workers) + " |"
+
+
+def _period(clock: Clock, workers: int) -> str:
+    try:
+        period = smallest_period(clock.with_(workers=workers), EFFICIENCY)
+    except ValueError:
+        return "-"
+    if period is not None:
+        return f"{period:,}"
+    at_all = clock.options.algorithm not in ("gradient", "colearn", "none")
+    return "never" if at_all else "no period"

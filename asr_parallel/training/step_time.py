@@ -1,0 +1,155 @@
+"""How long one worker takes for a minibatch on this machine, for the modelled clock (parallel/clock.py)."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.natural_gradient import NUM_INITIAL_UPDATES
+from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
+from asr_parallel.nnet.optimizers import optimizer as make_optimizer
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithm import Algorithm
+from asr_parallel.parallel.clock import Sum, Work
+from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.team import Team
+from asr_parallel.training.precision import choose_device, products_dtype
+
+RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
+BLOCKS = 7  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others
+WARM_UP = NUM_INITIAL_UPDATES + 2  # minibatches: natural gradient's first are dearer, and memory is new
+HELD = 4  # different minibatches
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Medians of blocks of minibatches.
+
+    seconds: of a minibatch of all replicas: forward, backward and optimiser; its data lie ready.
+    jitter: deviation of one minibatch's time over its mean, from that of the blocks.
+    label_seconds: of one model's forward pass of a minibatch, with softmax and sum, as pseudo-labels need it.
+    """
+
+    seconds: float
+    jitter: float
+    label_seconds: float
+
+
+def measure_step(
+    spec: NetworkSpec,
+    minibatch: int,
+    optimizer: str = "ng-sgd",
+    precision: str = "auto",
+    device: str = "auto",
+    replicas: int = 1,
+    blocks: int = BLOCKS,
+) -> StepTime:
+    """Time minibatches of noise on this machine, with as many threads as torch has been given.
+
+    Raises:
+        ValueError: an unknown name, a device that is not there, or numbers out of range.
+    """
+    if minibatch < 1 or replicas < 1 or blocks < 2:
+        raise ValueError(f"minibatch {minibatch}, replicas {replicas}, blocks {blocks}: expected at least 1, 1 and 2")
+    place = choose_device(device)
+    dtype = products_dtype(precision, place)
+    network = StackedNetwork(spec, replicas, place, dtype).initialise(0)
+    steps = make_optimizer(optimizer, network, MaxChange() if optimizer == "ng-sgd" else None, MOMENTUM)
+    random = torch.Generator().manual_seed(0)
+    data = [
+        (
+            torch.randn(replicas, minibatch, spec.input_dim, generator=random).to(place, dtype),
+            torch.randint(spec.num_pdfs, (replicas, minibatch), generator=random).to(place),
+        )
+        for _ in range(HELD)
+    ]
+
+    def train(count: int) -> None:
+        for n in range(count):
+            steps.step(network.backward(*data[n % HELD]), RATE)
+
+    model, outputs = network.replica(0), Outputs()
+    total = torch.zeros(1, minibatch, spec.num_pdfs, device=place)
+
+    def label(count: int) -> None:
+        for n in range(count):
+            total.add_(outputs.of_one(model.logits(data[n % HELD][0][:1])))
+
+    train(WARM_UP)
+    label(1)
+    times = [timed(lambda: train(UPDATE_PERIOD), place) / UPDATE_PERIOD for _ in range(blocks)]
+    labels = [timed(lambda: label(1), place) for _ in range(blocks)]
+    seconds = statistics.median(times)
+    jitter = statistics.stdev(times) * UPDATE_PERIOD**0.5 / seconds
+    return StepTime(seconds, jitter, statistics.median(labels))
+
+
+def measure_meeting(
+    spec: NetworkSpec, algorithm: Algorithm, precision: str = "auto", device: str = "auto", blocks: int = BLOCKS
+) -> float:
+    """Seconds that a process with one worker spends in a meeting on its own numbers, messages left out; median.
+
+    Args:
+        algorithm: new, of those that average models.
+    """
+    place = choose_device(device)
+    network = StackedNetwork(spec, 1, place, products_dtype(precision, place)).initialise(0)
+    algorithm.start(network, Team())
+    met = Meeting(np.ones(1, dtype=np.int64), np.ones(1), np.ones(1, dtype=bool), RATE, 0)
+
+    def meet() -> None:
+        bool(network.parameters.sum(dim=1).isfinite())
+        algorithm.synchronize(network, met)
+
+    meet()
+    return statistics.median(timed(meet, place) for _ in range(blocks))
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds until it is done, on a GPU too."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[Sum, ...]:
+    """What algorithm gradient adds up over all workers at a minibatch: the gradient; of natural gradient the Fisher
+    statistics too, when estimates move, and at every minibatch two sums of squares for each side of every layer.
+    """
+    gradient = Sum(4.0 * num_parameters(spec))
+    if optimizer != "ng-sgd":
+        return (gradient,)
+    places = layout(spec)
+    sides = [(min(RANK_IN, (place.into + 2) // 2), place.into + 1) for place in places]
+    sides += [(min(RANK_OUT, (place.out + 1) // 2), place.out) for place in places]
+    fisher = 4.0 * sum(rank * dim for rank, dim in sides)
+    return gradient, Sum(fisher, 1 / UPDATE_PERIOD), Sum(4.0 * len(sides), 2.0)
+
+
+def num_parameters(spec: NetworkSpec) -> int:
+    """Numbers of a network, as they travel."""
+    return buffer_size(layout(spec)[-1])
+
+
+def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, meeting: float = 0.0) -> Work:
+    """What a worker has to do.
+
+    Args:
+        step: as measured, or seconds that were given.
+        meeting: seconds of its own in a meeting.
+    """
+    sums = gradient_sums(spec, optimizer)
+    if isinstance(step, StepTime):
+        return Work(step.seconds, minibatch, num_parameters(spec), step.label_seconds, meeting, sums)
+    return Work(step, minibatch, num_parameters(spec), None, meeting, sums)

@@ -1,0 +1,109 @@
+"""asr-parallel predict, from the command line to its tables."""
+
+import pytest
+
+from asr_parallel.cli.main import main
+
+GIVEN = "--step-seconds 0.1"
+
+
+def predicted(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["predict", *words.split()]) == 0
+    return capsys.readouterr().out
+
+
+def rows(text: str, heading: str) -> list[dict[str, str]]:
+    """Of the table whose heading begins so."""
+    table = next(part for part in text.split("\n\n") if part.startswith(heading)).splitlines()
+    names, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
+    assert all(len(cells) == len(names) for cells in lines)
+    return [dict(zip(names, cells, strict=True)) for cells in lines[1:]]
+
+
+def test_every_algorithm_and_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    text = predicted(f"--workers 16,32,64,256,1024 --network ib100 {GIVEN}", capsys)
+    table = rows(text, "| algorithm | workers")
+    names = ["average", "block-momentum", "elastic", "gradient", "colearn", "ensemble"]
+    assert [(row["algorithm"], int(row["workers"])) for row in table] == [
+        (name, workers) for name in names for workers in (16, 32, 64, 256, 1024)
+    ]
+    for row in table:
+        assert 0 < float(row["modelled speedup"]) <= float(row["modelled peak"]) <= int(row["workers"])
+        shares = [float(row[f"modelled {part}"].strip(" %")) for part in ("compute", "wait", "exchange", "label")]
+        assert sum(shares) == pytest.approx(100, abs=0.21)
+    assert all(name.startswith("modelled ") for name in list(table[0])[2:])
+    assert "alpha 1.05 us" in text and "EDR InfiniBand" in text and "given" in text
+    limits = {row["algorithm"]: row for row in rows(text, "| algorithm | modelled: pays up to")}
+    assert limits["ensemble"]["modelled: pays up to"] == "64" and limits["gradient"]["K = 16"] == "no period"
+    assert int(limits["average"]["K = 16"]) == 1
+
+
+def test_published_speedups_stand_beside_and_are_not_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    text = predicted(f"--workers 2 --algorithm average {GIVEN}", capsys)
+    published = rows(text, "| published (not ours)")
+    assert [(row["GPUs"], row["published speedup"], row["published peak"]) for row in published] == [
+        ("16", "9.3", "-"), ("32", "17", "-"), ("64", "43.65", "54"),
+    ]  # fmt: skip
+    assert all(row["source"] for row in published)
+    assert not any("published" in name for name in rows(text, "| algorithm | workers")[0])
+
+
+def test_a_network_of_ones_own_and_options_of_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
+    def speedup(more: str) -> float:
+        text = predicted(f"--workers 16 {GIVEN} {more}", capsys)
+        return float(rows(text, "| algorithm | workers")[0]["modelled speedup"])
+
+    slow = "--algorithm average --network wan"
+    assert speedup(f"{slow} --period 1") < speedup(slow) < speedup(f"{slow} --period 256") < 16
+    assert speedup(slow) < speedup(f"{slow} --overlap")
+    assert speedup(f"{slow} --alpha 0 --beta 1e15") == 16 > speedup(f"{slow} --alpha 0 --beta 1e15 --jitter 0.5")
+    assert speedup(f"{slow} --collective server") < speedup(slow)
+    ensemble = "--algorithm ensemble --relabel-fraction"
+    assert speedup(f"{ensemble} 0.5") < speedup(f"{ensemble} 0.01")
+    assert speedup(f"{ensemble} 0.1") < speedup(f"{ensemble} 0.1 --exchange posteriors")
+
+
+def test_where_data_end(capsys: pytest.CaptureFixture[str]) -> None:
+    text = predicted(f"--workers 2,64 --frames 10000 --algorithm average {GIVEN}", capsys)
+    few, many = rows(text, "| algorithm | workers")
+    assert float(few["modelled speedup"]) > 1 and many["modelled speedup"] == "too little data"
+    assert rows(text, "| algorithm | modelled: pays")[0]["modelled: pays up to"].endswith("(then data end)")
+
+
+def test_a_minibatch_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = "--hidden-layers 1 --hidden-dim 8 --input-dim 6 --pdfs 3 --minibatch 4 --device cpu --precision float32"
+    text = predicted(f"--workers 2 {sizes} --algorithm elastic --algorithm gradient", capsys)
+    assert "measured here, ng-sgd, float32 on cpu, 1 thread(s)" in text
+    assert [row["algorithm"] for row in rows(text, "| algorithm | workers")] == ["elastic", "gradient"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--workers 0", "--workers 0: expected whole numbers of at least 1"),
+        ("--workers 4,many", "--workers 4,many: expected"),
+        ("--workers 4,", "--workers 4,: expected"),
+        ("--workers 4 --period 0", "period 0: expected"),
+        ("--workers 4 --algorithm gradient --period 4", "period 4 is of no use to algorithm gradient"),
+        ("--workers 4 --jitter -1", "jitter -1.0: expected at least 0"),
+        ("--workers 4 --beta 0", "beta 0.0 bytes/s: expected"),
+        ("--workers 4 --alpha -1", "alpha -1.0 seconds"),
+        ("--workers 4 --step-seconds 0", "step of 0.0 seconds"),
+        ("--workers 4 --step-seconds nan", "step of nan seconds"),
+        ("--workers 4 --frames 0", "--frames must be above 0"),
+        ("--workers 4 --minibatch 0", "--minibatch must be above 0"),
+        ("--workers 4 --pdfs 0", "every size of a network must be positive"),
+        ("--workers 4 --relabel-fraction 2", "--relabel-fraction 2.0: expected above 0 and at most 1"),
+    ],
+)
+def test_bad_input_is_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = words if "--step-seconds" in words else f"{words} {GIVEN}"
+    assert main(["predict", *given.split()]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and told in captured.err
+
+
+def test_an_unknown_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "--workers", "2", "--network", "string"])
+    assert "invalid choice: 'string'" in capsys.readouterr().err
