@@ -15,10 +15,13 @@ EVALUATIONS = 4  # an epoch, unless said
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from asr_parallel.parallel.network import PRESETS
+
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder whose stages 0 to 4 are done")
     parser.add_argument("--matrix", type=Path, required=True, help="YAML file of what is compared (docs/compare.md)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison, which may be half done")
-    parser.add_argument("--network", default="10gbe", help="of the modelled clock (default: %(default)s)")
+    network = "of the modelled clock (docs/clock.md; default: %(default)s)"
+    parser.add_argument("--network", choices=tuple(PRESETS), default="10gbe", help=network)
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="processes at a time (default: the cores)")
     text = "between evaluations on held-out data (default: a quarter of an epoch)"
     parser.add_argument("--evaluate-frames", type=int, metavar="N", help=text)
@@ -34,10 +37,10 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.compare.modelled import measured_machine
     from asr_parallel.compare.run import run_jobs
     from asr_parallel.features.frames import FrameStore
-    from asr_parallel.parallel.network import network_named
-    from asr_parallel.report.write import write_report
+    from asr_parallel.parallel.network import PRESETS
+    from asr_parallel.report.write_report import write_report
 
-    matrix, network = Matrix.read(args.matrix), network_named(args.network)
+    matrix, network = Matrix.read(args.matrix), PRESETS[args.network]
     if args.jobs < 1 or (args.evaluate_frames is not None and args.evaluate_frames < 1):
         raise ValueError(f"--jobs {args.jobs}, --evaluate-frames {args.evaluate_frames}: expected numbers above 0")
     words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
@@ -53,11 +56,12 @@ def run(args: argparse.Namespace) -> None:
         return
     failed = run_jobs(list(jobs.values()), max(1, args.jobs // matrix.processes))
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
-    write_report(comparison, args.out)
-    print((args.out / "report.md").read_text())
-    print(f"{args.out / 'report.html'}")
+    page = write_report(comparison, args.out)
+    print((args.out / "RESULTS.md").read_text())
+    print(f"The report is {page}")
     if failed:
-        raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; logs in {args.out / 'logs'}")
+        logs = args.out / "logs"
+        raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; see {logs}")
 
 
 def _list(matrix: "Matrix", machine: "Machine", jobs: int) -> None:
@@ -69,4 +73,6 @@ def _list(matrix: "Matrix", machine: "Machine", jobs: int) -> None:
         frames = machine.frames * training.training_options.epochs
         total += hours
         print(f"| {training.name} | {training.workers} | {frames:,} | {hours:.3f} |")
-    print(f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time")
+    print(
+        f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time"
+    )

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ctm": ("asr_parallel.cli.ctm", "write word and phone times of an alignment (stage 3)"),
     "score": ("asr_parallel.cli.score", "word error rates, weights chosen on the development set (stage 7)"),
     "predict": ("asr_parallel.cli.predict", "modelled speedup of K workers, by algorithm and network"),
+    "compare": ("asr_parallel.cli.compare", "algorithms and numbers of workers side by side (stage 8)"),
     "results": ("asr_parallel.cli.results", "table of all word error rates and stage times"),
 }
 

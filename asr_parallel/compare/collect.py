@@ -1,7 +1,8 @@
 """What the trainings of a matrix have come to, as a report wants it."""
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from asr_parallel.compare.matrix import ONE, Matrix, Training
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
-from asr_parallel.parallel.clock import PUBLISHED
 from asr_parallel.parallel.clock import Clock as Modelled
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
@@ -26,10 +26,12 @@ from asr_parallel.report.comparison import (
     Published,
     WordErrors,
 )
+from asr_parallel.report.published import PUBLISHED
 from asr_parallel.training.meetings import MEETINGS
 from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
 
 Line = dict[str, Any]
+Judged = Callable[[Line], tuple[float | None, float]]
 
 
 def collect(
@@ -51,7 +53,7 @@ def collect(
         if training.training_options.keeps_workers:
             cells.append(_cell(training, TOGETHER, base, jobs[training.name], out, machine))
     facts = environment()
-    hardware = {name: facts[name] for name in ("cpu", "cores", "gpu", "system") if name in facts}
+    hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
     network = machine.network
     scorers = sorted({of.scorer for cell in cells for of in cell.wer.values()})
@@ -66,7 +68,7 @@ def collect(
         versions=versions | facts["packages"],
         clock=Clock(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
         commands=(shlex.join(command),),
-        published=tuple(Published(one.who, one.source, one.workers, one.speedup) for one in PUBLISHED),
+        published=tuple(Published(one.what, one.source, one.workers, one.speedup) for one in PUBLISHED),
     )
 
 
@@ -91,7 +93,7 @@ def _cell(training: Training, of: str, base: Training, job: Job, out: Path, mach
     clock = machine.clock(training)
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
-    course = _course(lines, "ensemble_loss" if of else "loss", clock)
+    course = _course(lines, _judged(training, of), clock)
     scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
     single = training.workers == 1
     wer = {name: _errors(path, None if single else out / base.name / path.name) for name, path in scored.items()}
@@ -113,7 +115,29 @@ def _cell(training: Training, of: str, base: Training, job: Job, out: Path, mach
     )
 
 
-def _course(lines: list[Line], loss: str, clock: Modelled) -> list[Evaluation]:
+def _of_model(line: Line) -> tuple[float | None, float]:
+    """Held-out loss and accuracy of what workers stand for."""
+    return line["loss"], line["accuracy"]
+
+
+def _of_ensemble(line: Line) -> tuple[float | None, float]:
+    return line["ensemble_loss"], line["ensemble_accuracy"]
+
+
+def _of_best(line: Line) -> tuple[float | None, float]:
+    """Of the worker that is best just then, as the best is delivered."""
+    losses = [math.inf if loss is None else loss for loss in line["workers_loss"]]
+    best = losses.index(min(losses))
+    return line["workers_loss"][best], line["workers_accuracy"][best]
+
+
+def _judged(training: Training, of: str) -> Judged:
+    if of:
+        return _of_ensemble
+    return _of_best if training.algorithm == "ensemble" else _of_model
+
+
+def _course(lines: list[Line], judged: Judged, clock: Modelled) -> list[Evaluation]:
     """Evaluations; seconds are those of training alone."""
     course, seconds, before = [], 0.0, 0
     a_frame = clock.epoch().total / clock.frames
@@ -122,8 +146,8 @@ def _course(lines: list[Line], loss: str, clock: Modelled) -> list[Evaluation]:
             seconds += (line["frames"] - before) / line["frames_per_second"]
             before = line["frames"]
         elif line["kind"] == HELD_OUT:
-            accuracy = line[loss.replace("loss", "accuracy")]
-            course.append(Evaluation(line["frames"], line[loss], accuracy, seconds, line["frames"] * a_frame))
+            loss, accuracy = judged(line)
+            course.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
     return course
 
 
@@ -175,7 +199,7 @@ def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> f
     """Modelled time in which a single worker comes to its last held-out loss over that in which this training does."""
     if not (base / LINES).is_file():
         return None
-    of_base = _course(read_json_lines(base / LINES), "loss", alone)
+    of_base = _course(read_json_lines(base / LINES), _of_model, alone)
     wanted = of_base[-1].loss
     one, this = _seconds_to(of_base, wanted), _seconds_to(course, wanted)
     return one / this if one and this else None

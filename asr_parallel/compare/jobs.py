@@ -58,7 +58,8 @@ def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path
     folder = out / training.name
     rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.pretrain == "rbm" else []
     train = (
-        "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(), *rbm,
+        "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(),
+        *rbm,
         "--evaluate-frames", str(evaluate_frames), "--processes", str(min(matrix.processes, training.workers)),
         "--threads", "1",
     )  # fmt: skip

@@ -93,9 +93,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                 known[name] = measure_step(
                     spec_of(options, context), options.minibatch, options.optimizer, options.precision, options.device
                 )
-                logger.info(
-                    "%s: %.2f ms (load %.1f)", name, 1000 * known[name].seconds, os.getloadavg()[0]
-                )
+                logger.info("%s: %.2f ms (load %.1f)", name, 1000 * known[name].seconds, os.getloadavg()[0])
                 write_json(path, {name: asdict(step) for name, step in known.items()})
     finally:
         torch.set_num_threads(threads)
