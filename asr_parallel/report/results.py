@@ -9,6 +9,7 @@ from asr_parallel.record.files import read_json
 from asr_parallel.record.stage import RECORD
 
 SYSTEMS = ("mono", "tri", "dnn")  # first and in this order; others follow by name
+COMPARISON, COMPARING = "compare", 8  # the folder of stage 8, where trainings and decodes lie too
 STAGES = (
     "corpus",
     "lexicon and language model",
@@ -50,7 +51,8 @@ def stage_seconds(exp: Path) -> dict[int, float]:
         if any(part.startswith(".") for part in path.relative_to(exp).parts):
             continue  # left aside by a run that was killed
         record = read_json(path)
-        seconds[record["stage"]] += record["seconds"]
+        of_comparison = path.is_relative_to(exp / COMPARISON)
+        seconds[COMPARING if of_comparison else record["stage"]] += record["seconds"]
     return dict(sorted(seconds.items()))
 
 

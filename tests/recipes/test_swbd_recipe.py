@@ -14,11 +14,21 @@ from asr_parallel.cli.main import main
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.record.files import read_json
+from asr_parallel.report.comparison import Comparison
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
 SIZES = {"mono-gauss": 80, "tri-leaves": 50, "tri-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
 SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+
+# One training diverges: it is shown as failed, and stops no other
+MATRIX = """
+workers: [2]
+algorithms: {average: {period: 4}, ensemble: {period: 8, relabel_fraction: 0.2}}
+optimizers: {sgd: {learning_rate: 0.002}}
+options: {hidden_layers: 1, hidden_dim: 16, nonlinearity: relu, minibatch: 32, epochs: 1, combine: 0}
+cells: [{algorithm: none, workers: [2], optimizer: sgd, label: bad, options: {learning_rate: 1.0e+30}}]
+"""
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -45,10 +55,16 @@ def discs(tree: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def exp(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("exp")
-    for stage in (0, 1, 2, 3, 4, 6, 7):
-        done = run(*discs(tree), "--exp", str(exp), "--stage", str(stage), "--stop-stage", str(stage))
-        assert done.returncode == 0, done.stderr
+    (exp / "compare.yaml").write_text(MATRIX)
+    for stage in (0, 1, 2, 3, 4, 6, 7, 8):
+        done = run(*discs(tree), *comparing(exp), "--stage", str(stage), "--stop-stage", str(stage))
+        assert done.returncode == (1 if stage == 8 else 0), done.stderr
+    assert "1 of 4 trainings failed: none_2_sgd_bad_s1; see" in done.stderr
     return exp
+
+
+def comparing(exp: Path) -> list[str]:
+    return ["--exp", str(exp), "--compare", str(exp / "compare.yaml")]
 
 
 @pytest.mark.timeout(600)
@@ -68,10 +84,29 @@ def test_every_system_gets_its_word_error_rate(exp: Path) -> None:
 @pytest.mark.timeout(300)
 def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")}
-    done = run(*discs(tree), "--exp", str(exp))
-    assert done.returncode == 0, done.stderr
+    done = run(*discs(tree), *comparing(exp))
+    assert done.returncode == 1 and "1 of 4 trainings failed" in done.stderr
     assert ": building" not in done.stderr
     assert {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")} == before
+
+
+def test_two_algorithms_side_by_side(exp: Path) -> None:
+    out = exp / "compare"
+    found = Comparison.open(out / "comparison.json")
+    cells = {cell.name: cell for cell in found.cells}
+    ensembles = {"ensemble_2_sgd_s1", "ensemble_2_sgd_s1_ensemble"}
+    assert set(cells) == {"none_1_sgd_s1", "average_2_sgd_s1", "none_2_sgd_bad_s1", *ensembles}
+    one, average, together = (cells[name] for name in ("none_1_sgd_s1", "average_2_sgd_s1", max(ensembles)))
+    assert one.speedup_frames == one.speedup_loss == 1 and one.course[-1].frames == one.frames
+    scored = read_json(out / "average_2_sgd_s1" / "decode_eval" / "scoring" / "wer.json")
+    assert (average.wer["eval"].wer, average.wer["eval"].words) == (scored["wer"], scored["words"])
+    assert average.wer["eval"].p_value is not None and average.wer["eval"].low is not None
+    assert average.period == 4 and average.bytes_per_worker > 0 and 1 < average.speedup_frames <= 2
+    assert together.wer["eval"].wer != scored["wer"] and together.measured.label > 0
+    failed = cells["none_2_sgd_bad_s1"]
+    assert failed.status == "failed" and "diverged" in failed.error and not failed.wer
+    page = (out / "report.html").read_text()
+    assert "diverged" in page and "http-equiv" not in page
 
 
 @pytest.mark.timeout(300)
