@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from asr_parallel.report.comparison import Cell, Evaluation
-from asr_parallel.report.figures import MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
+from asr_parallel.report.figures import LEGEND_LINE, MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
 from asr_parallel.report.frontier import Curve
 
 COLUMNS = 2
@@ -41,7 +41,7 @@ def course_plots(curves: Sequence[Curve]) -> list[Plot]:
 def _plot(curves: Sequence[Curve], against: _Against) -> Plot:
     rows = -(-len(curves) // COLUMNS)
     workers = sorted({g.workers for curve in curves for g in curve.groups if g.done and not g.is_baseline})
-    height = 0.9 + 1.25 * rows + 0.19 * (len(workers) // 3 + 1)
+    height = 0.9 + 1.25 * rows + LEGEND_LINE * (len(workers) // 3 + 1)
     figure, axes = new_figure(height, rows, COLUMNS, sharex=True, sharey=True)
     values = [value for curve in curves for g in curve.groups for c in g.done for value, _ in _course(c, against)]
     for number, (panel, curve) in enumerate(zip(axes, curves, strict=False)):

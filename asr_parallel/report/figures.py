@@ -24,12 +24,14 @@ from asr_parallel.report.frontier import Curve
 
 WIDTH = 4.4  # inches: at 9 points legible on a phone 400 pixels wide, and as wide as a column of a paper can be
 DPI = 250
+LONGEST = {1: 48, 2: 24, 3: 16}  # letters of a label, by the number of columns of a legend
+LEGEND_LINE = 0.19  # inches
 MEASURED, MODELLED, NEUTRAL = "#0B5394", "#9C4A00", "#333333"  # at least 6:1 against white
 GRID = "#DDDDDD"
 # Of Paul Tol's muted scheme and black, which can be told apart with any kind of colour vision; without blue and orange
 COLOURS = ("#000000", "#117733", "#AA4499", "#999933", "#882255", "#44AA99", "#CC6677", "#777777")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-FILLINGS: tuple[Any, ...] = ("full", "none", "left", "top")
+FILLINGS: tuple[Any, ...] = ("full", "none", "left", "top", "right")  # as many as make 20 pairs with LINES
 BASELINE: dict[str, Any] = {"color": "#000000", "marker": "*", "markersize": 9, "linestyle": ""}
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 STYLE: dict[Any, Any] = {
@@ -109,9 +111,9 @@ def systems_style(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D | Any], labels: Sequence[str], columns: int = 2) -> None:
+def legend_below(figure: Figure, handles: Sequence[Line2D | Any], labels: Sequence[str], columns: int) -> None:
     """One legend for the whole figure, outside of its axes."""
-    texts = [" " + fit(label, 27 if columns > 1 else 60) for label in labels]  # the space: "_x" would be left out
+    texts = [" " + fit(label, LONGEST[columns]) for label in labels]  # the space: "_x" would be left out
     if texts:
         figure.legend(handles, texts, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
 
@@ -133,6 +135,11 @@ def fit(text: str, most: int) -> str:
     """The text, cut where it is too long for a figure."""
     text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """Two, or one where a label is too long for that."""
+    return 1 if max(map(len, labels), default=0) > LONGEST[2] else 2
 
 
 def printable(text: str) -> str:

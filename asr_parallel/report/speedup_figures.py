@@ -9,11 +9,13 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from asr_parallel.report.figures import (
     BASELINE,
+    LEGEND_LINE,
     MODELLED,
     NEUTRAL,
     Plot,
     doubling_axis,
     legend_below,
+    legend_columns,
     new_figure,
     systems_style,
 )
@@ -28,7 +30,7 @@ MOST_NAMED = 14  # points that are called by their K; if there are more, those o
 
 def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, name: str, scorer: str) -> Plot:
     """WER on a set against one of the two speedups, with confidence bars and the frontier."""
-    figure, (axes,) = new_figure(_height(4.0, curves))
+    figure, (axes,) = new_figure(_height(3.3, curves))
     best = frontier(groups, which, name)
     drawn = {id(group) for curve in curves for group in curve.groups if group.point(which, name)}
     tips, styles = dict[str, str](), systems_style(curves)
@@ -72,7 +74,7 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
         _nothing(figure, "no group has both")
     axes.set_xlabel(SPEEDUPS[which], color=MODELLED)
     axes.set_ylabel(f"{name} WER (%)")
-    legend_below(figure, handles, labels)
+    legend_below(figure, handles, labels, legend_columns(labels))
     left_out = [g.name for g in groups if g.done and id(g) not in drawn]
     caption = (
         f"WER by {scorer}. Right and down is better. Numbers beside points are K."
@@ -121,7 +123,7 @@ def bytes_plot(curves: Sequence[Curve]) -> Plot:
 def _against_workers(
     curves: Sequence[Curve], value: Callable[[Group], float | None], form: str
 ) -> tuple[Figure, Axes, dict[str, str]]:
-    figure, (axes,) = new_figure(_height(3.0, curves))
+    figure, (axes,) = new_figure(_height(2.5, curves))
     styles, tips = systems_style(curves), dict[str, str]()
     handles, labels, workers, seen = [], [], [], set[Group]()
     for curve in curves:
@@ -146,7 +148,7 @@ def _against_workers(
     else:
         _nothing(figure, "not known")
     axes.set_xlabel("number of workers K")
-    legend_below(figure, handles, labels)
+    legend_below(figure, handles, labels, legend_columns(labels))
     return figure, axes, tips
 
 
@@ -171,5 +173,6 @@ def _nothing(figure: Figure, text: str) -> None:
 
 
 def _height(axes: float, curves: Sequence[Curve]) -> float:
-    """Inches, with room for a legend of two columns."""
-    return axes * 0.8 + 0.19 * ((len(curves) + 2) // 2)
+    """Inches, with room for the legend."""
+    columns = legend_columns([curve.system for curve in curves])
+    return axes + LEGEND_LINE * (-(-(len(curves) + 2) // columns))

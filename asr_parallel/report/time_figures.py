@@ -55,7 +55,7 @@ def _plot(groups: Sequence[Group], clock: _Clock) -> Plot:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"share of {clock.name} time (%)", color=clock.colour)
     patches = [Patch(facecolor=f, hatch=h, edgecolor="#222222", linewidth=0.5) for f, h in _looks(clock)]
-    legend_below(figure, patches, [f"{PARTS[part]}: {part} ({clock.name})" for part in clock.parts])
+    legend_below(figure, patches, [f"{PARTS[part]}: {part} ({clock.name})" for part in clock.parts], columns=2)
     title = f"Where the {clock.name} time goes"
     rest = ", everything else" if "other" in clock.parts else ""
     caption = (

@@ -6,8 +6,8 @@ import made_up
 import pytest
 
 from asr_parallel.report.course_figures import course_plots
-from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable
-from asr_parallel.report.frontier import curves, summarise
+from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable, systems_style
+from asr_parallel.report.frontier import Curve, curves, summarise
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
 from asr_parallel.report.time_figures import CLOCKS, time_plots
 
@@ -80,3 +80,9 @@ def test_nothing_known_is_said() -> None:
 def test_names_are_cut_and_cleaned() -> None:
     assert fit("abcdef", 4) == "abc…" and fit("abc", 4) == "abc"
     assert printable("a\x1b[31m\tb\nc") == "a\N{REPLACEMENT CHARACTER}[31m b c"
+
+
+def test_no_two_systems_look_alike() -> None:
+    many = [Curve(f"{algorithm} {n}", algorithm, ()) for algorithm in "abcdefgh" for n in range(8)]
+    looks = [(s["marker"], s["linestyle"], s["fillstyle"]) for s in systems_style(many).values()]
+    assert len(set(looks)) == len(many)
