@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.compare.jobs import TOGETHER, Experiment
-from asr_parallel.compare.matrix import ONE, Matrix, Training
+from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
@@ -45,10 +45,11 @@ def collect(
         machine: on which the trainings are modelled.
         command: that made the comparison.
     """
-    alone = {(one.optimizer, one.seed): one for one in matrix.trainings if one.algorithm == ONE and one.workers == 1}
+    alone = {(one.optimizer, one.seed, one.label): one for one in matrix.trainings if one.workers == 1}
     cells: list[Cell] = []
     for training in matrix.trainings:
-        base = alone[training.optimizer, training.seed]
+        like = (training.optimizer, training.seed)
+        base = alone.get((*like, training.label), alone[*like, ""])
         cells.append(_cell(training, "", base, jobs[training.name], out, machine))
         if training.training_options.keeps_workers:
             cells.append(_cell(training, TOGETHER, base, jobs[training.name], out, machine))

@@ -13,7 +13,7 @@
       - {algorithm: average, workers: [8], optimizer: sgd}
 
 One worker is the same training under any algorithm: every optimiser and seed has one, with which the others are
-compared.
+compared; those of a cell with a label with a single worker of that label, where the file asks for one.
 """
 
 from collections.abc import Mapping
@@ -132,11 +132,11 @@ class Matrix:
             if k > 1 and k % processes:
                 raise ValueError(f"{k} workers do not divide into {processes} processes")
             for seed in of_seeds:
-                alone = common | optimizers.get(optimizer, {})
-                of_one = tuple((name, value) for name, value in alone.items() if name not in OF_TEAMS)
-                _add(found, Training(ONE, 1, optimizer, seed, "", of_one))
+                _add(found, _alone(optimizer, seed, "", common | optimizers.get(optimizer, {})))
                 if k > 1:
                     _add(found, Training(algorithm, k, optimizer, seed, label, tuple(own.items())))
+                elif label:
+                    _add(found, _alone(optimizer, seed, label, own))
         for training in found.values():
             try:
                 sites = training.training_options.sites
@@ -146,6 +146,11 @@ class Matrix:
                 raise ValueError(f"{training.name}: {error}") from error
         in_order = sorted(found.values(), key=lambda one: one.workers > 1)
         return cls(str(given.get("title", "")), in_order, processes)
+
+
+def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:
+    of_one = tuple((name, value) for name, value in options.items() if name not in OF_TEAMS)
+    return Training(ONE, 1, optimizer, seed, label, of_one)
 
 
 def _add(found: dict[str, Training], training: Training) -> None:

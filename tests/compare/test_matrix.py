@@ -47,6 +47,17 @@ def test_options_from_the_general_to_the_particular(tmp_path: Path) -> None:
     }
 
 
+def test_a_label_may_have_a_single_worker_of_its_own(tmp_path: Path) -> None:
+    cell = "{algorithm: average, workers: [1, 2], label: deep, options: {hidden_layers: 5}}"
+    matrix = read(tmp_path, f"{{options: {{period: 3}}, cells: [{cell}]}}")
+    found = {(one.algorithm, one.workers, one.label): dict(one.options) for one in matrix.trainings}
+    assert found == {
+        ("none", 1, ""): {},
+        ("none", 1, "deep"): {"hidden_layers": 5},
+        ("average", 2, "deep"): {"period": 3, "hidden_layers": 5},
+    }
+
+
 def test_the_command_line_gives_the_options_that_were_checked() -> None:
     training = Training("average", 2, "sgd", 3, "", (("hidden_dim", 16), ("overlap", True), ("learning_rate", 0.5)))
     parser = build_parser("train-dnn")
