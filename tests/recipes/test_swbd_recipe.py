@@ -102,7 +102,9 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     assert (average.wer["eval"].wer, average.wer["eval"].words) == (scored["wer"], scored["words"])
     assert average.wer["eval"].p_value is not None and average.wer["eval"].low is not None
     assert average.period == 4 and average.bytes_per_worker > 0 and 1 < average.speedup_frames <= 2
-    assert together.wer["eval"].wer != scored["wer"] and together.measured.label > 0
+    decoded = out / "ensemble_2_sgd_s1_ensemble" / "decode_eval"
+    assert read_json(decoded / "stage.json")["inputs"]["model"]["path"].endswith("ensemble_2_sgd_s1/ensemble")
+    assert together.wer["eval"].words == scored["words"] and together.measured.label > 0
     failed = cells["none_2_sgd_bad_s1"]
     assert failed.status == "failed" and "diverged" in failed.error and not failed.wer
     page = (out / "report.html").read_text()
