@@ -58,10 +58,6 @@ PRESETS = {
             "A100 as NCCL models it (src/graph/tuning.cc at 01afd20): 3.4 us a step of a ring, 235 GB/s at most",
         ),
         Network("wan", 50e-3, 100e6 / 8, "by definition: 100 Mb/s and 50 ms"),
-        Network(
-            "loopback", 70e-6, 1.4e9,
-            "gloo between two processes of a two-core virtual machine: benchmarks/clock.py, benchmarks/RESULTS.md",
-        ),
     )
 }  # fmt: skip
 

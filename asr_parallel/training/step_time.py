@@ -1,12 +1,14 @@
 """How long one worker takes for a minibatch on this machine, for the modelled clock (parallel/clock.py)."""
 
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import NUM_INITIAL_UPDATES
@@ -32,7 +34,7 @@ MOMENTUM = 0.9
 class StepTime:
     """Medians of blocks of minibatches.
 
-    seconds: of a minibatch of all replicas: forward, backward and optimiser; its data lie ready.
+    seconds: of a minibatch of all replicas: forward, backward and optimiser.
     jitter: deviation of one minibatch's time over its mean, from that of the blocks.
     label_seconds: of one model's forward pass of a minibatch, with softmax and sum, as pseudo-labels need it.
     """
@@ -50,8 +52,14 @@ def measure_step(
     device: str = "auto",
     replicas: int = 1,
     blocks: int = BLOCKS,
+    data: Iterator[tuple[Tensor, Tensor]] | None = None,
 ) -> StepTime:
-    """Time minibatches of noise on this machine, with as many threads as torch has been given.
+    """Time minibatches on this machine, with as many threads as torch has been given.
+
+    Args:
+        blocks: of four minibatches each, after a warm-up.
+        data: spliced frames and labels (training/minibatches.py), whose reading then counts; None: noise that lies
+            ready.
 
     Raises:
         ValueError: an unknown name, a device that is not there, or numbers out of range.
@@ -63,24 +71,25 @@ def measure_step(
     network = StackedNetwork(spec, replicas, place, dtype).initialise(0)
     steps = make_optimizer(optimizer, network, MaxChange() if optimizer == "ng-sgd" else None, MOMENTUM)
     random = torch.Generator().manual_seed(0)
-    data = [
+    noise = [
         (
             torch.randn(replicas, minibatch, spec.input_dim, generator=random).to(place, dtype),
             torch.randint(spec.num_pdfs, (replicas, minibatch), generator=random).to(place),
         )
         for _ in range(HELD)
     ]
+    source = data or itertools.cycle(noise)
 
     def train(count: int) -> None:
-        for n in range(count):
-            steps.step(network.backward(*data[n % HELD]), RATE)
+        for _ in range(count):
+            steps.step(network.backward(*next(source)), RATE)
 
     model, outputs = network.replica(0), Outputs()
     total = torch.zeros(1, minibatch, spec.num_pdfs, device=place)
 
     def label(count: int) -> None:
         for n in range(count):
-            total.add_(outputs.of_one(model.logits(data[n % HELD][0][:1])))
+            total.add_(outputs.of_one(model.logits(noise[n % HELD][0][:1])))
 
     train(WARM_UP)
     label(1)

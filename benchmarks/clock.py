@@ -1,0 +1,224 @@
+"""The modelled clock against real time: two processes, a thread and a core each, and what the model says of them.
+
+    python benchmarks/clock.py [small] [large] [--rounds 3]
+
+small    440-512x3-157, minibatches of 256
+large    440-1024x4-2000, minibatches of 512
+
+What the model is given is measured in the same run: seconds of a minibatch of one worker with its reading, while the
+other core does the same; of a worker in a meeting with itself; alpha and beta of gloo on loopback, fitted to sums of 64
+bytes to 16 MB. Contestants take turns, and each turn has its own model; what counts is the median ratio. bf16 where it
+is fast.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from parallel import WARM_UP, Training, show, together
+from torch import Tensor
+from training import LARGE, RATE, SMALL, forever, make_store, shares
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.stacked import Soft
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.clock import Clock
+from asr_parallel.parallel.ensemble import Ensemble
+from asr_parallel.parallel.launch import join
+from asr_parallel.parallel.network import Network
+from asr_parallel.parallel.options import TeamOptions
+from asr_parallel.parallel.stragglers import Stragglers
+from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import Transport
+from asr_parallel.training.compression import Compression
+from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.precision import products_dtype
+from asr_parallel.training.step_time import StepTime, measure_meeting, measure_step, work_of
+
+SIZES = {"small": (SMALL, 256), "large": (LARGE, 512)}
+ROWS = 100_000
+MESSAGES = [1 << k for k in range(6, 26, 2)]  # bytes
+CPU = torch.device("cpu")
+
+
+class InRounds(Training):
+    """A process's part in an ensemble of two."""
+
+    def __init__(self, spec: NetworkSpec, store: FrameStore, minibatch: int, team: Team, options: TeamOptions) -> None:
+        own, dtype = list(team.own), products_dtype("auto", CPU)
+        parts = shares(store, team.num_workers)
+        mine, of_all = [parts[k] for k in own], [len(part) for part in parts]
+        batches = Minibatches(store, mine, own, minibatch, 0, None, dtype, CPU, frames=of_all)
+        super().__init__(spec, store, minibatch, dtype, team, options, epoch=batches.minibatches_per_epoch)
+        assert isinstance(self.algorithm, Ensemble)
+        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, team, batches, None, 1000)
+        self._stream, self._done = self._forever(), 0
+
+    def _forever(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
+        for epoch in range(1000):
+            yield from self.compression.stream(epoch, 0)
+
+    def steps(self, count: int) -> float:
+        frames = np.full(self.team.num_workers, self.minibatch)
+        began = time.perf_counter()
+        for _ in range(count):
+            minibatch = self.network.backward(*next(self._stream))
+            self.optimizer.step(minibatch, RATE, None, int(frames.sum()))
+            self._done += 1
+            if self.rounds.trained(self.network, frames, minibatch.loss_sum, RATE):
+                self.compression.met(self._done)
+        return time.perf_counter() - began
+
+
+def loopback(transport: Transport) -> tuple[Network, float]:
+    """Fitted to what sums of two processes take, seconds = 2 alpha + bytes / beta, relative errors weighing alike; and
+    the greatest of them.
+    """
+    found = []
+    for size in MESSAGES:
+        tensor, count = torch.zeros(size // 4), 16 if size < 1 << 20 else 4
+
+        def sums(tensor: Tensor = tensor, count: int = count) -> float:
+            began = time.perf_counter()
+            for _ in range(count):
+                transport.sum(tensor)
+            return (time.perf_counter() - began) / count
+
+        sums()
+        found.append(statistics.median(together(transport, sums) for _ in range(5)))
+    weights = 1 / np.array(found)
+    design = np.stack([np.full(len(MESSAGES), 2.0), np.array(MESSAGES, dtype=float)], axis=1)
+    (alpha, inverse), *_ = np.linalg.lstsq(design * weights[:, None], np.ones(len(found)), rcond=None)
+    error = float(np.abs(design @ [alpha, inverse] * weights - 1).max())
+    return Network("loopback", max(0.0, float(alpha)), 1 / float(inverse), "fitted in this run"), error
+
+
+@dataclass
+class Row:
+    """One training and what became of it. count: minibatches that are timed, whole periods of them."""
+
+    name: str
+    options: TeamOptions
+    optimiser: str
+    training: Training
+    count: int
+    meeting: float = 0.0
+
+
+def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, transport: Transport) -> list[Row]:
+    team, dtype, rows = Team(2, transport), products_dtype("auto", CPU), []
+    for name, period, optimiser, count in (
+        ("average", 1, "ng-sgd", 32),
+        ("average", 16, "ng-sgd", 32),
+        ("elastic", 1, "ng-sgd", 32),
+        ("elastic", 16, "ng-sgd", 32),
+        ("block-momentum", 16, "ng-sgd", 32),
+        ("gradient", None, "ng-sgd", 32),
+        ("gradient", None, "sgd", 32),
+    ):
+        options = TeamOptions(2, name, period)
+        training = Training(spec, store, minibatch, dtype, team, options, optimiser)
+        rows.append(Row(name, options, optimiser, training, count))
+    epoch = ROWS // 2 // minibatch
+    options = TeamOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10)
+    training = InRounds(spec, store, minibatch, team, options)
+    training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
+    rows.append(Row("ensemble", options, "ng-sgd", training, 2 * (epoch // 4)))
+    return rows
+
+
+def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, network: Network) -> float:
+    """Seconds of the row's minibatches."""
+    epoch = ROWS // 2 // minibatch
+    work = work_of(spec, minibatch, row.optimiser, step, row.meeting)
+    clock = Clock(row.options, work, network, epoch * 2 * minibatch, Stragglers(step.jitter), "ring")
+    return clock.epoch().total * row.count / epoch
+
+
+def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> None:
+    spec, minibatch = SIZES[name]
+    network, error = loopback(transport)
+    network = replace(network, **transport.share({"alpha": network.alpha, "beta": network.beta}))
+    show(
+        transport,
+        f"\n{name}: alpha {1e6 * network.alpha:.0f} us, beta {network.beta / 1e9:.2f} GB/s (off by {100 * error:.0f} %"
+        " at most)\n",
+    )
+    rows = rows_of(spec, store, minibatch, transport)
+    part, dtype = shares(store, 2)[transport.rank], products_dtype("auto", CPU)
+    data = forever(Minibatches(store, [part], [0], minibatch, 0, None, dtype, CPU))
+    for row in rows:
+        row.training.steps(WARM_UP)
+        if row.name in ("average", "elastic", "block-momentum"):
+            transport.wait()
+            own = measure_meeting(spec, algorithm(row.options), "auto", "cpu")
+            row.meeting = statistics.mean(transport.gather(own))
+    found: dict[int, list[tuple[float, float]]] = {n: [] for n in range(len(rows))}
+    steps: dict[str, list[StepTime]] = {"ng-sgd": [], "sgd": []}
+    for _ in range(rounds):
+        for optimiser, times in steps.items():
+            transport.wait()
+            own = measure_step(spec, minibatch, optimiser, "auto", "cpu", data=data)
+            both = transport.gather([own.seconds, own.jitter, own.label_seconds])
+            times.append(StepTime(*(statistics.mean(of_two) for of_two in zip(*both, strict=True))))
+        for n, row in enumerate(rows):
+            seconds = together(transport, lambda row=row: row.training.steps(row.count))
+            found[n].append((modelled(row, spec, minibatch, steps[row.optimiser][-1], network), seconds))
+    for optimiser, times in steps.items():
+        step, jitter, label = (
+            statistics.median(getattr(one, part) for one in times) for part in ("seconds", "jitter", "label_seconds")
+        )
+        show(
+            transport,
+            f"{optimiser}: {1e3 * step:.2f} ms a minibatch, jitter {100 * jitter:.1f} %, labels {1e3 * label:.2f} ms",
+        )
+    show(transport, "\n| algorithm | period | optimiser | modelled s | measured s | modelled / measured |")
+    show(transport, "|---|--:|---|--:|--:|--:|")
+    for n, row in enumerate(rows):
+        ratios = [model / real for model, real in found[n]]
+        model, real = (statistics.median(of_all) for of_all in zip(*found[n], strict=True))
+        show(
+            transport,
+            f"| {row.name} | {row.options.period or 1} | {row.optimiser} | {model:.2f} | {real:.2f}"
+            f" | **{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |",
+        )
+
+
+def work(rank: int, folder: Path, args: argparse.Namespace) -> None:
+    """One of the two processes."""
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "ASR_PARALLEL_LAUNCH": str(folder)}
+    transport = join(folder / "meeting", "cpu", None, 600.0)
+    try:
+        for name in args.what or SIZES:
+            size(transport, FrameStore.open(folder / name), name, args.rounds)
+    finally:
+        transport.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=[*SIZES, []], metavar="SIZE", nargs="*", help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="turns (default: %(default)s)")
+    args = parser.parse_args()
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("needs two cores")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.what or SIZES:
+            make_store(Path(folder) / name, ROWS, SIZES[name][0].num_pdfs)
+        print(f"load before: {os.getloadavg()[0]:.2f}", flush=True)
+        torch.multiprocessing.spawn(work, (Path(folder), args), 2)
+
+
+if __name__ == "__main__":
+    main()
