@@ -22,13 +22,15 @@ from typing import Any
 
 from study import all_at_once, find, study_parser
 
+from asr_parallel.parallel.network import PRESETS, all_reduce, broadcast
+
 METHODS = {"average": "MA-DNN", "ensemble": "EC-DNN", "none": "E-DNN"}
 WORKERS = (2, 4, 8)
 PERIODS = (16, 64, 192)  # minibatches
 MINIBATCH = 128
 COMPRESSED = 0.4  # part of a round on pseudo-labels: as a tenth of a share is of a round of a quarter of an epoch
 RATES = {"relu-renorm": 0.008, "sigmoid": 0.032}  # K = 1's, see the recipe
-BYTES_PER_SECOND, SECONDS_PER_MESSAGE = 1.25e9, 5e-5  # of the modelled network: 10 Gb/s Ethernet
+NETWORK = PRESETS["10gbe"]  # of the modelled machines
 
 
 @dataclass(frozen=True)
@@ -147,14 +149,12 @@ def modelled_seconds(exp: Path, cell: Cell) -> float:
     work = seconds_a_frame(exp, cell.nonlinearity) * frames / cell.workers
     if cell.method == "none":
         return work
-    others = cell.workers - 1
-    if cell.method == "average":  # a ring: messages of P / K parameters, one after the other
-        return work + told["meetings"] * 2 * others * (
-            parameters / cell.workers / BYTES_PER_SECOND + SECONDS_PER_MESSAGE
-        )
+    meetings = told["meetings"]
+    if cell.method == "average":
+        return work + meetings * all_reduce(NETWORK, cell.workers, parameters)
     phases = told["ranks"][0]["phases"]
     labelling = phases["label"] / (phases["local"] + phases["compress"])
-    return work * (1 + labelling) + told["meetings"] * others * (parameters / BYTES_PER_SECOND + SECONDS_PER_MESSAGE)
+    return work * (1 + labelling) + meetings * cell.workers * broadcast(NETWORK, cell.workers, parameters)
 
 
 def compressions(exp: Path, cell: Cell) -> list[Cell]:
