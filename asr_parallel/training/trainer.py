@@ -209,6 +209,8 @@ class Trainer:
             before, count = self.frames, int(trained.sum())
             if self.algorithm.merged:
                 spliced, labels, active = *merged(spliced, labels, active), None
+            if self.teacher is not None:
+                soft = self.teacher.soft(spliced)
             minibatch = self.network.backward(spliced, labels, soft)
             losses = minibatch.loss_sum
             counting = losses if active is None else losses.masked_fill(~active, 0.0)
@@ -251,10 +253,7 @@ class Trainer:
         """Minibatches of what is left of the epoch, with what workers learn from each other of them."""
         if self.compression is not None:
             return self.compression.stream(self.epoch, self.minibatch)
-        pairs = self.batches.epoch(self.epoch, self.minibatch)
-        if self.teacher is not None:
-            return ((spliced, labels, self.teacher.soft(spliced)) for spliced, labels in pairs)
-        return ((spliced, labels, None) for spliced, labels in pairs)
+        return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
     def _compress(self, met: bool, watch: Watch) -> None:
         assert self.compression is not None
