@@ -38,8 +38,8 @@ class Compression:
     posteriors (or a minibatch of each worker), what the forward pass of BLOCK_FRAMES takes, and the pseudo-labels of
     R * m * B frames (see SoftLabels). Not K models, whatever K is.
 
-    phases: seconds by phase: local training, exchange of models (or posteriors), labelling, compression, and what else
-        the trainer does.
+    phases: seconds by phase: local training, exchange (of models or posteriors, and until all have come to a meeting),
+        labelling, compression, and what else the trainer does.
     """
 
     def __init__(
