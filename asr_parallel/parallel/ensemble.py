@@ -9,8 +9,9 @@ from asr_parallel.parallel.meeting import Meeting
 from asr_parallel.parallel.soft_labels import TOP
 from asr_parallel.parallel.team import Team
 
-ROUNDS_PER_EPOCH = 4  # the paper looks for tau between 1 and 4000 minibatches; see recipes/swbd/RESULTS.md
-RELABEL_FRACTION = 0.1  # the paper: only a part of the data, to keep what it costs small
+# The paper's constants are not known here; these are this project's own
+ROUNDS_PER_EPOCH = 4  # a re-implementation says that the paper's tau is 4000 minibatches on CIFAR-10
+RELABEL_FRACTION = 0.1
 EXCHANGES = ("models", "posteriors")
 
 

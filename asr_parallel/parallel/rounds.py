@@ -70,6 +70,11 @@ class Rounds:
         self.began = time.monotonic()
 
     @property
+    def meets_next(self) -> bool:
+        """Whether workers meet after the next minibatch."""
+        return self.meet and self._minibatches + 1 == self.algorithm.period
+
+    @property
     def meetings(self) -> int:
         """So far; of a model in common, its minibatches."""
         return self._number

@@ -34,12 +34,12 @@ class Compression:
     """Labels and delivers minibatches of R of K workers.
 
     A process holds beside its own models: two that come and one that labels (3 * 4 P bytes, and 2 P with bf16
-    products), LABELLED_BYTES at most of frames and their posteriors, what the forward pass of BLOCK_FRAMES takes, and
-    the pseudo-labels of R * m * B frames (see
-    SoftLabels). Not K models, whatever K is.
+    products), with overlap its own as they were at the meeting (R * 4 P), LABELLED_BYTES at most of frames and their
+    posteriors (or a minibatch of each worker), what the forward pass of BLOCK_FRAMES takes, and the pseudo-labels of
+    R * m * B frames (see SoftLabels). Not K models, whatever K is.
 
-    phases: seconds by phase: local training, exchange of models (or posteriors), labelling, compression, and what else
-        the trainer does.
+    phases: seconds by phase: local training, exchange (of models or posteriors, and until all have come to a meeting),
+        labelling, compression, and what else the trainer does.
     """
 
     def __init__(
@@ -74,8 +74,9 @@ class Compression:
         self._teacher = StackedNetwork(network.spec, 1, network.device, network.dtype)
         spec, rows = network.spec, batches.minibatch
         replicas = 1 if in_common is not None else len(team.own)
-        each = rows * (4 * spec.num_pdfs + network.dtype.itemsize * spec.input_dim)
-        # As if all workers were in one process: in how many turns models come by is to depend on their number alone
+        each = rows * 4 * (spec.num_pdfs + spec.input_dim)
+        # As if all workers were in one process, and products float32: in how many turns models come by must not differ
+        # between processes, of which one may have bf16 products
         self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else team.num_workers)))
         turns = -(-self._relabelled // self._at_once) * team.num_workers
         self._lag = turns if algorithm.lagging else 0  # minibatches until all models have come by, one at a time
@@ -274,7 +275,7 @@ def compression(
     if options.exchange == "posteriors":  # one worker more, who has all frames
         in_common = Minibatches(
             store, [store.rows_of(utterances)], [team.num_workers], options.minibatch, options.seed, variation,
-            network.dtype, network.device,
+            network.dtype, network.device, loader=batches.loader,
         )  # fmt: skip
     outputs = Outputs(options.ensemble_average, options.temperature)
     return Compression(algorithm, outputs, options.pseudo_weight, network, team, batches, in_common, options.epochs)

@@ -90,8 +90,9 @@ def evaluate_workers(
                 log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
                 sums[:, worker] += _counted(log_posterior, _labels(store, part[piece], network.device))
                 total[piece].add_(outputs.of_one(logits), alpha=1 / len(workers))
-        if len(part):
-            sums[:, -1] += _counted(outputs.log_posterior(total), _labels(store, part, network.device))
+        for first, mean in enumerate(total.split(BLOCK_FRAMES)):
+            piece = slice(first * BLOCK_FRAMES, first * BLOCK_FRAMES + len(mean))
+            sums[:, -1] += _counted(outputs.log_posterior(mean), _labels(store, part[piece], network.device))
     team.transport.sum(sums)
     losses, correct = (sums / max(1, len(rows))).cpu().numpy()
     scores = [Score(float(loss), float(right)) for loss, right in zip(losses, correct, strict=True)]

@@ -1,5 +1,6 @@
 """Held-out loss and accuracy in the course of a training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,15 @@ class Judge:
         return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
 
     def of_workers(self) -> WorkersScore:
-        """ValueError when no worker's model is finite."""
+        """Of those whose model and whose loss are finite; ValueError when there are none."""
         sound = self._rounds.sound(self._network)
-        if not sound.any():
-            raise ValueError("training diverged: no worker's model is finite; try a lower learning rate")
-        return evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._team)
+        while sound.any():
+            score = evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._team)
+            finite = np.array([math.isfinite(of_one.loss) for of_one in score.workers])
+            if (finite == sound).all():
+                return score
+            sound = finite  # finite parameters, but products that overflow: no part of all together either
+        raise ValueError("training diverged: no worker's model and held-out loss are finite; try a lower learning rate")
 
     def _of_model(self) -> Score:
         if self._judged is not self._network:

@@ -32,7 +32,10 @@ def keep_members(
 ) -> Tensor:
     """Write every worker's model and what all together are to a folder, in rank 0. Called by all processes alike.
 
-    The models come by one after the other. Not a model of an average, and none that is not finite.
+    The models come by one after the other. Not a model of an average, and none without a finite loss.
+
+    Args:
+        score: of Judge.of_workers.
 
     Returns:
         (P,) of the best worker.
@@ -51,6 +54,11 @@ def keep_members(
         save_ensemble(folder, workers, options.ensemble_average, priors)
         numbers = {str(worker): score.workers[worker] for worker in workers} | {"all": score.ensemble}
         write_json(folder / HELD_OUT, {n: {"loss": s.loss, "accuracy": s.accuracy} for n, s in numbers.items()})
+        left_out = [str(worker) for worker in range(team.num_workers) if worker not in workers]
+        if left_out:
+            logger.warning(
+                "no part of the ensemble, as model or held-out loss is not finite: worker %s", ", ".join(left_out)
+            )
         losses = [score.workers[worker].loss for worker in workers]
         logger.info(
             "workers: held-out loss %.4f at best (worker %d), %.4f in the mean; all together %.4f, accuracy %.2f %%",

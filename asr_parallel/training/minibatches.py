@@ -16,7 +16,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.training.channel import DrawnVariation, Variation, stacked
-from asr_parallel.training.loaders import make_loader
+from asr_parallel.training.loaders import Loader, make_loader
 from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
 
 Place = tuple[int, int]  # epoch, minibatch in it
@@ -47,6 +47,7 @@ class Minibatches:
         device: torch.device,
         resident: bool | None = None,
         frames: Sequence[int] | None = None,
+        loader: Loader | None = None,
     ) -> None:
         """Nothing is read yet, except that a store which is to live on the device is copied there.
 
@@ -60,6 +61,7 @@ class Minibatches:
             device: where the minibatches are wanted.
             resident: whether the whole store is kept on the device; None: on a GPU with room for it.
             frames: of the shares of all K workers, when there are others than these R.
+            loader: of other minibatches of this store, dtype and device; a GPU then holds the store once.
 
         Raises:
             ValueError: minibatch or seed out of range; a share that is empty or smaller than a minibatch.
@@ -78,7 +80,7 @@ class Minibatches:
         self.minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
         self._variation = variation or Variation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
-        self._loader = make_loader(store, dtype, torch.device(device), resident)
+        self.loader = loader or make_loader(store, dtype, torch.device(device), resident)
         self._device = torch.device(device)
         self._orders: dict[int, Any] = {}  # of the epochs asked for last
 
@@ -108,12 +110,13 @@ class Minibatches:
         """
         began = time.monotonic()
         oldest = min((epoch for epoch, _ in places), default=0)
-        self._orders = {epoch: order for epoch, order in self._orders.items() if epoch >= oldest}
+        kept = list(self._orders.items())  # in one go: another iterator's thread may add to them
+        self._orders = {epoch: order for epoch, order in kept if epoch >= oldest}
 
         def prepare(place: Place) -> Any:
             epoch, k = place
             rows = self._order_of(epoch)[:, k * self.minibatch : (k + 1) * self.minibatch]
-            return self._loader.prepare(rows, self._draw(epoch, k))
+            return self.loader.prepare(rows, self._draw(epoch, k))
 
         pool = ThreadPoolExecutor(1, thread_name_prefix="minibatches")
         try:
@@ -122,7 +125,7 @@ class Minibatches:
                 prepared = coming.popleft().result()
                 if n + AHEAD < len(places):
                     coming.append(pool.submit(prepare, places[n + AHEAD]))
-                spliced, labels = self._loader.finish(prepared)
+                spliced, labels = self.loader.finish(prepared)
                 active = self.active(k)
                 if active is not None:
                     spliced[~active] = torch.nan
@@ -136,7 +139,7 @@ class Minibatches:
         """An epoch's order as the loader wants it."""
         order = self._orders.get(epoch)
         if order is None:
-            order = self._orders[epoch] = self._loader.upload(self._order(epoch))
+            order = self._orders[epoch] = self.loader.upload(self._order(epoch))
         return order
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.spec import NONLINEARITIES
 from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.training.precision import PRECISIONS
@@ -66,7 +66,7 @@ class TrainingOptions(TeamOptions):
     initial: str = "shared"  # own: every worker starts from random numbers of its own
     combine: int | None = None  # COMBINE; none of ensemble, whose workers are no mean
     keep_workers: bool | None = None  # as networks and as an ensemble; when not given only with algorithm ensemble
-    ensemble_average: str = "posterior"  # see nnet/outputs.py
+    ensemble_average: str = AVERAGES[0]  # see nnet/outputs.py
     teacher: str | None = None  # folder of a network or ensemble whose posteriors are learnt beside the labels
     start: str | None = None  # folder of a network to start from
     pseudo_weight: float = PSEUDO_WEIGHT  # lambda, of what ensemble or teacher say
@@ -124,7 +124,7 @@ class TrainingOptions(TeamOptions):
         if self.algorithm == "ensemble" and self.combine:
             raise ValueError(f"combine {self.combine}: the workers of an ensemble are never averaged; expected 0")
         if not 0 <= self.pseudo_weight < math.inf:
-            raise ValueError(f"pseudo_weight {self.pseudo_weight}: expected at least 0")
+            raise ValueError(f"pseudo_weight {self.pseudo_weight}: expected a number of at least 0")
         taught = (self.algorithm == "ensemble") + (self.teacher is not None)
         if not taught and (self.temperature, self.pseudo_weight) != (1, PSEUDO_WEIGHT):
             raise ValueError("pseudo_weight and temperature are of no use without algorithm ensemble or a teacher")
@@ -139,6 +139,12 @@ class TrainingOptions(TeamOptions):
             )
         if self.keep_workers and self.algorithm == "gradient":
             raise ValueError("keep_workers: the workers of gradient have one model in common")
+        if self.keep_workers is False and self.algorithm == "ensemble":
+            raise ValueError(
+                "keep_workers: what algorithm ensemble makes are its workers' models; expected to keep them"
+            )
+        if self.ensemble_average != AVERAGES[0] and self.algorithm != "ensemble" and not self.keep_workers:
+            raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
 

@@ -23,7 +23,7 @@ from asr_parallel.record.log import logger
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
-from asr_parallel.training.compression import OTHER, Compression, compression
+from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
 from asr_parallel.training.deliver import deliver
 from asr_parallel.training.health import first_bad
 from asr_parallel.training.judge import Judge
@@ -152,9 +152,9 @@ class Trainer:
         """Minibatches of a worker so far."""
         return self.epoch * self.batches.minibatches_per_epoch + self.minibatch
 
-    def _aside(self) -> AbstractContextManager[None]:
+    def _aside(self, phase: str = OTHER) -> AbstractContextManager[None]:
         """Of what is not training, when a round's time is told apart."""
-        return nullcontext() if self.compression is None else self.compression.phases.during(OTHER)
+        return nullcontext() if self.compression is None else self.compression.phases.during(phase)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
@@ -209,6 +209,8 @@ class Trainer:
             before, count = self.frames, int(trained.sum())
             if self.algorithm.merged:
                 spliced, labels, active = *merged(spliced, labels, active), None
+            if self.teacher is not None:
+                soft = self.teacher.soft(spliced)
             minibatch = self.network.backward(spliced, labels, soft)
             losses = minibatch.loss_sum
             counting = losses if active is None else losses.masked_fill(~active, 0.0)
@@ -216,7 +218,8 @@ class Trainer:
             wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~counting.isfinite().any()
             bad = torch.where((bad < 0) & wrong, self.frames, bad)
             self.optimizer.step(minibatch, rate, active, count)
-            met = self.rounds.trained(self.network, trained, losses, rate)
+            with self._aside(EXCHANGE) if self.rounds.meets_next else nullcontext():
+                met = self.rounds.trained(self.network, trained, losses, rate)
             self.frames += count
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
@@ -251,10 +254,7 @@ class Trainer:
         """Minibatches of what is left of the epoch, with what workers learn from each other of them."""
         if self.compression is not None:
             return self.compression.stream(self.epoch, self.minibatch)
-        pairs = self.batches.epoch(self.epoch, self.minibatch)
-        if self.teacher is not None:
-            return ((spliced, labels, self.teacher.soft(spliced)) for spliced, labels in pairs)
-        return ((spliced, labels, None) for spliced, labels in pairs)
+        return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
     def _compress(self, met: bool, watch: Watch) -> None:
         assert self.compression is not None

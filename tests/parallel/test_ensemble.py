@@ -31,8 +31,8 @@ def begin(models: Models, minibatches: int = 100, transport: Transport | None = 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pseudo_weight": -0.1}, r"pseudo_weight -0\.1: expected at least 0"),
-        ({"pseudo_weight": NAN}, "pseudo_weight nan: expected at least 0"),
+        ({"pseudo_weight": -0.1}, r"pseudo_weight -0\.1: expected a number of at least 0"),
+        ({"pseudo_weight": NAN}, "pseudo_weight nan: expected a number of at least 0"),
         ({"relabel_fraction": 0.0}, r"relabel_fraction 0\.0: expected above 0 and at most 1"),
         ({"relabel_fraction": -0.5}, r"relabel_fraction -0\.5: expected above 0 and at most 1"),
         ({"relabel_fraction": 1.01}, r"relabel_fraction 1\.01: expected above 0 and at most 1"),
@@ -45,6 +45,7 @@ def begin(models: Models, minibatches: int = 100, transport: Transport | None = 
         ({"exchange": "weights"}, "unknown exchange 'weights'; expected one of models, posteriors"),
         ({"ensemble_average": "mean"}, "unknown ensemble_average 'mean'; expected one of posterior, log-posterior"),
         ({"temperature": 0.0}, r"temperature 0\.0: expected a number above 0"),
+        ({"keep_workers": False}, "keep_workers: what algorithm ensemble makes are its workers' models"),
         ({"combine": 5}, "combine 5: the workers of an ensemble are never averaged; expected 0"),
         ({"overlap": True, "period": 8, "compress_minibatches": 6},
          "overlap: 3 minibatches until all models have come, 6 of compression: expected a period of at least 9, not 8"),
@@ -66,6 +67,12 @@ def test_its_constants_are_of_no_use_to_others(name: str) -> None:
     value = {"relabel_fraction": 0.2, "compress_minibatches": 3, "exchange": "posteriors", "top": 2}[name]
     with pytest.raises(ValueError, match=f"{name} .* is of no use to algorithm average, only to ensemble"):
         TeamOptions(workers=2, **{name: value}).check_team()
+
+
+def test_an_average_of_outputs_needs_workers_that_are_kept() -> None:
+    with pytest.raises(ValueError, match="ensemble_average is of no use without algorithm ensemble or keep_workers"):
+        TrainingOptions(workers=2, ensemble_average="log-posterior")
+    assert TrainingOptions(workers=2, ensemble_average="log-posterior", keep_workers=True).keeps_workers
 
 
 def test_period_and_length_of_a_round() -> None:

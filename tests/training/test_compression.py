@@ -229,6 +229,22 @@ def test_few_bytes_are_enough_for_the_same_labels(
             assert torch.equal(seen.trainer.network.parameters, whole.trainer.network.parameters)
 
 
+def test_frames_in_common_are_read_where_a_workers_own_are(store: FrameStore, tmp_path: Path) -> None:
+    """A GPU holds the frame store once."""
+    trainer = Trainer(store, options(exchange="posteriors"), tmp_path)
+    compression = trainer.compression
+    assert compression is not None and compression._in_common is not None
+    assert compression._in_common.loader is trainer.batches.loader
+
+
+def test_turns_do_not_depend_on_products(store: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models come round equally often in processes with float32 and with bf16 products."""
+    room = 3 * 4 * WORKERS * 16 * (store.spliced_dim + store.num_pdfs) - 1
+    monkeypatch.setattr(compression_module, "Compression", partial(Compression, labelled_bytes=room))
+    made = [Trainer(store, options(precision=precision), tmp_path).compression for precision in ("float32", "bf16")]
+    assert [of_one._at_once for of_one in made if of_one is not None] == [2, 2]
+
+
 def asked_at_once(seen: Seen) -> list[int]:
     """How many minibatches are in memory for labelling, each time."""
     compression, sizes = seen.trainer.compression, []

@@ -102,6 +102,24 @@ def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: 
     assert all(line["seconds"][COMPRESS] > 0 for line in rounds[1:])
 
 
+def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ticks: list[int]) -> None:
+    """Whoever waits there for others does not train."""
+    trainer = Trainer(store, options(), tmp_path)
+    synchronize = trainer.algorithm.synchronize
+
+    def slow(*args: Any) -> None:
+        for _ in range(1000):
+            phases_module.time.monotonic()
+        synchronize(*args)
+
+    trainer.algorithm.synchronize = slow
+    trainer.run()
+    lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    rounds = [line["seconds"] for line in lines if line["kind"] == "round"]
+    assert len(rounds) == ROUNDS
+    assert all(seconds[EXCHANGE] > 1000 and seconds[LOCAL] < 100 for seconds in rounds)
+
+
 def test_phases_are_summed(ticks: list[int]) -> None:
     phases = phases_module.Phases(torch.device("cpu"), "a")  # from 0
     phases.enter("b")  # from 1

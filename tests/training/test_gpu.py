@@ -81,6 +81,9 @@ TOGETHER = [
     {"algorithm": "gradient"},
     {"algorithm": "colearn", "share_by": "utterance"},
     {"algorithm": "none"},
+    {"algorithm": "ensemble", "period": 4, "relabel_fraction": 0.05, "temperature": 2.0},
+    {"algorithm": "ensemble", "period": 8, "relabel_fraction": 0.05, "overlap": True},
+    {"algorithm": "ensemble", "period": 8, "relabel_fraction": 0.05, "exchange": "posteriors", "top": 2},
 ]
 
 

@@ -137,7 +137,7 @@ def test_how_far_ahead_is_prepared_does_not_show(monkeypatch: pytest.MonkeyPatch
     order = data._order(0)
     for k, minibatch in enumerate(usual):  # the same without any thread
         rows = order[:, 8 * k : 8 * k + 8]
-        spliced, labels = data._loader.finish(data._loader.prepare(rows, data._draw(0, k)))
+        spliced, labels = data.loader.finish(data.loader.prepare(rows, data._draw(0, k)))
         active = data.active(k)
         assert_same(
             [minibatch], [(spliced if active is None else spliced.where(active[:, None, None], np.nan), labels)]
