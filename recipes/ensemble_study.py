@@ -14,7 +14,7 @@ again.
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -157,6 +157,25 @@ def modelled_seconds(exp: Path, cell: Cell) -> float:
     return work * (1 + labelling) + meetings * cell.workers * broadcast(NETWORK, cell.workers, parameters)
 
 
+def at_time(exp: Path, cell: Cell, seconds: float) -> dict[str, float]:
+    """Held-out loss of L (mean) and G when so much modelled time has gone by, between two evaluations on a straight line.
+
+    The learning rate is then not yet at its end, but where the time is that of the whole training.
+    """
+    lines = [json.loads(line) for line in (exp / cell.name / "train.jsonl").read_text().splitlines()]
+    course = [line for line in lines if line["kind"] == "held-out"]
+    frames = seconds / modelled_seconds(exp, cell) * course[-1]["frames"]
+    after = next((line for line in course if line["frames"] >= frames), course[-1])
+    before = course[max(0, course.index(after) - 1)]
+    part = min(1.0, (frames - before["frames"]) / max(1, after["frames"] - before["frames"]))
+
+    def between(of: Callable[[dict], float]) -> float:
+        return of(before) + part * (of(after) - of(before))
+
+    together = "loss" if cell.method == "average" else "ensemble_loss"
+    return {"L": between(lambda line: mean(line["workers_loss"])), "G": between(lambda line: line[together])}
+
+
 def compressions(exp: Path, cell: Cell) -> list[Cell]:
     """An epoch more by averaging, from what a method has delivered: towards its ensemble, and by the labels alone."""
     start, teacher = exp / cell.name, exp / cell.name / "ensemble"
@@ -193,7 +212,7 @@ def table(exp: Path, cells: list[Cell], seeds: int) -> None:
     """Means over seeds, and deviations in parentheses."""
     print(
         "| | K | method | tau | L best | L mean | G | all together | frames right L | G |"
-        " eval WER L best | L mean | G | all together | modelled s |\n|---|--:|---|--:|" + "--:|" * 11
+        " eval WER L best | L mean | G | all together | modelled s | then L mean | G |\n|---|--:|---|--:|" + "--:|" * 13
     )
     for cell in cells:
         done = [replace(cell, seed=seed) for seed in range(1, seeds + 1)]
@@ -213,11 +232,14 @@ def table(exp: Path, cells: list[Cell], seeds: int) -> None:
                 if not math.isnan(value):
                     wer[name].append(value)
         seconds = mean(modelled_seconds(exp, one) for one, _ in found)
+        alike = [one for one in cells if (one.nonlinearity, one.workers) == (cell.nonlinearity, cell.workers)]
+        least = min(modelled_seconds(exp, one) for one in alike if loss(exp, one) is not None)
+        then = [at_time(exp, one, least) for one, _ in found]
         print(
             f"| {cell.nonlinearity} | {cell.workers} | {METHODS[cell.method]} {cell.label} | {cell.period or ''} |"
             f" {of['best']} | {of['mean']} | {of['G']} | {of['all']} | {of['accuracy L']} | {of['accuracy G']} |"
             f" {spread(wer['best'], 2)} | {spread(wer['mean'], 2)} | {spread(wer['G'], 2)} | {spread(wer['all'], 2)} |"
-            f" {seconds:.1f} |"
+            f" {seconds:.1f} | {mean(one['L'] for one in then):.3f} | {mean(one['G'] for one in then):.3f} |"
         )
 
 
