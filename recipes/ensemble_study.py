@@ -158,7 +158,7 @@ def modelled_seconds(exp: Path, cell: Cell) -> float:
 
 
 def at_time(exp: Path, cell: Cell, seconds: float) -> dict[str, float]:
-    """Held-out loss of L (mean) and G when so much modelled time has gone by, between two evaluations on a straight line.
+    """Held-out loss of L (mean) and G after so much modelled time, between two evaluations on a straight line.
 
     The learning rate is then not yet at its end, but where the time is that of the whole training.
     """

@@ -12,14 +12,14 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
-from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import Soft, StackedNetwork
+from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
 from asr_parallel.record.log import logger
+from asr_parallel.training.beginning import begin
 from asr_parallel.training.channel import Variation
 from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
@@ -32,12 +32,10 @@ from asr_parallel.training.members import ENSEMBLE, keep_members
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
-from asr_parallel.training.pretrain_run import hand_over
 from asr_parallel.training.progress import restore, save
-from asr_parallel.training.randomness import initial_seeds
 from asr_parallel.training.shares import team_minibatches
 from asr_parallel.training.survive import Mark, mark
-from asr_parallel.training.teacher import Teacher, start_from
+from asr_parallel.training.teacher import Teacher
 from asr_parallel.training.watch import Watch
 
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
@@ -78,24 +76,8 @@ class Trainer:
         dtype = products_dtype(options.precision, device)
         self.train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
         self.held_out_rows = store.rows_of(held_out_part)
-        spec = NetworkSpec(
-            store.dim,
-            store.context,
-            options.hidden_layers,
-            options.hidden_dim,
-            store.num_pdfs,
-            options.nonlinearity,
-            options.pnorm_group,
-        )
-        seeds = [options.seed] if options.initial == "shared" else initial_seeds(options.seed, team.own)
-        replicas = 1 if self.algorithm.merged else len(team.own)
-        self.network = StackedNetwork(spec, replicas, device, dtype).initialise(*seeds)
-        if (stack is None) != (options.pretrain == "none"):
-            raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
-        if stack is not None:
-            hand_over(stack, self.network)
-        if options.start is not None:
-            start_from(Path(options.start), store, self.network)
+        workers = team.own[:1] if self.algorithm.merged else team.own
+        self.network = begin(options, store, workers, stack, device, dtype)
         self.teacher = None
         if options.teacher is not None:
             self.teacher = Teacher(
