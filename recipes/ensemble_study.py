@@ -232,7 +232,7 @@ def table(exp: Path, cells: list[Cell], seeds: int) -> None:
                 if not math.isnan(value):
                     wer[name].append(value)
         seconds = mean(modelled_seconds(exp, one) for one, _ in found)
-        alike = [one for one in cells if (one.nonlinearity, one.workers) == (cell.nonlinearity, cell.workers)]
+        alike = [one for one in cells if replace(one, method=cell.method, period=cell.period) == cell]
         least = min(modelled_seconds(exp, one) for one in alike if loss(exp, one) is not None)
         then = [at_time(exp, one, least) for one, _ in found]
         print(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from train_all import RUNS
 
-SECONDS = 200
+SECONDS = 300
 ROUNDS = 200
 
 
