@@ -50,8 +50,9 @@ class EnsembleNetwork:
         if not names or any(not name.isdecimal() for name in names):
             raise ValueError(f"{path}: members {names}: expected numbers of workers, one at least")
         members = [Network.open(folder / name) for name in names]
-        if any(member.spec != members[0].spec for member in members):
-            raise ValueError(f"{folder}: its members are of different shapes")
+        like = (members[0].spec, members[0].normalisation)
+        if any((member.spec, member.normalisation) != like for member in members):
+            raise ValueError(f"{folder}: its members are of different shapes, or of frames normalised otherwise")
         log_prior = read_log_priors(folder, members[0].spec.num_pdfs)
         return cls(members, outputs, log_prior)
 

@@ -72,12 +72,12 @@ class Ensemble(Algorithm):
         if self._period is None:
             self._period = max(1, minibatches_per_epoch // ROUNDS_PER_EPOCH)
         self.relabelled = int(self.relabel_fraction * minibatches_per_epoch + 1e-9)  # minibatches
-        if not self.relabelled:
+        if not self.relabelled and team.num_workers > 1:  # one alone has nobody to learn from
             raise ValueError(
                 f"relabel_fraction {self.relabel_fraction}: none of the {minibatches_per_epoch} minibatches of an"
                 f" epoch; expected at least {1 / minibatches_per_epoch:.3g} and at most 1"
             )
-        self.length = self.compress or min(self.relabelled, self._period)
+        self.length = self.compress or max(1, min(self.relabelled, self._period))
         self.relabelled = min(self.relabelled, self.length)
         if self.length > self._period:
             raise ValueError(

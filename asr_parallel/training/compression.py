@@ -95,7 +95,7 @@ class Compression:
         if algorithm.lagging:
             self._offered = algorithm.own["offered"] = network.parameters.clone()
         self._labelling: Generator[None] = (None for _ in ())
-        self.phases = Phases(network.device, LOCAL)
+        self.phases = Phases(network.device, LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER)
 
     def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
         """The minibatches of an epoch, from `first` on, and what is to be learnt of each beside its labels."""

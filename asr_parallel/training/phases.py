@@ -10,11 +10,11 @@ import torch
 class Phases:
     """Seconds by phase, of one process; work that a GPU has not done yet is waited for when a phase ends.
 
-    total: since this was made; of this phase and all that were.
+    total: since this was made; of every phase that was named or was.
     """
 
-    def __init__(self, device: torch.device, first: str) -> None:
-        self.total: dict[str, float] = {}
+    def __init__(self, device: torch.device, first: str, *others: str) -> None:
+        self.total = dict.fromkeys((first, *others), 0.0)
         self._told: dict[str, float] = {}
         self._device, self.now, self._since = device, first, time.monotonic()
 

@@ -67,6 +67,8 @@ def check_fits(folder: Path, network: Network, store: FrameStore) -> None:
     for name, own, wanted in zip(("spliced dimensions", "pdfs", "features"), mine, expected, strict=True):
         if own != wanted:
             raise ValueError(f"{folder}: a network of {own} {name}; expected {wanted}, as in the frame store")
+    if network.normalisation != store.normalisation:
+        raise ValueError(f"{folder}: its frames were normalised otherwise than the frame store's; expected the same")
 
 
 def start_from(folder: Path, store: FrameStore, network: StackedNetwork) -> None:

@@ -1,5 +1,6 @@
 """Training towards a network or an ensemble: by every algorithm, and what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,9 @@ def test_what_does_not_fit(
     changes = {name: value.format(trained) if isinstance(value, str) else value for name, value in changes.items()}
     with pytest.raises(ValueError, match=message):
         Trainer(store, taught(trained, **{"algorithm": "average", **changes}), tmp_path)
+
+
+def test_frames_normalised_otherwise(store: FrameStore, trained: Path) -> None:
+    doubled = replace(store.normalisation, scale=tuple(2 * factor for factor in store.normalisation.scale))
+    with pytest.raises(ValueError, match="normalised otherwise"):
+        Teacher(trained, replace(store, normalisation=doubled), 1.0, 1.0, torch.device("cpu"), torch.float32)
