@@ -13,6 +13,8 @@ lost     what pseudo-labels lose that keep the n most probable pdfs of a frame, 
 """
 
 import argparse
+import ctypes
+import gc
 import os
 import re
 import statistics
@@ -124,18 +126,20 @@ def high_water() -> int:
 
 
 def memory(folder: Path, transport: Transport, rounds: int) -> None:
-    """Of rank 0 of two processes."""
+    """Of rank 0 of two processes. Libraries take memory of their own at first, hence a round that does not count."""
     store = FrameStore.open(folder / "store")
-    for workers in (4, 8, 16):
+    for workers in (2, 4, 8, 16):
         team = Team(workers, transport)
         made, network, algorithm = compression(store, workers, team, torch.float32)
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory of the last turn is not to be used again unseen
         Path("/proc/self/clear_refs").write_text("5")
         before = high_water()
         made.met(algorithm.period)
         size = network.parameters[0].nbytes
         rows = len(team.own) * algorithm.relabelled * MINIBATCH
         held = rows * (4 * SMALL.num_pdfs + 4 * SMALL.input_dim)
-        if transport.rank == 0:
+        if transport.rank == 0 and workers > 2:
             block = 4 * BLOCK_FRAMES * (2 * SMALL.hidden_dim + 2 * SMALL.num_pdfs)  # two layers, logits and posteriors
             formula, measured = 2 * size + min(held, LABELLED_BYTES // transport.size) + block, high_water() - before
             sizes = " | ".join(f"{of / 1e6:.1f}" for of in (workers * size, formula, measured))
