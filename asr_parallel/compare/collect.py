@@ -105,7 +105,7 @@ def _cell(training: Training, of: str, base: Training, job: Job, out: Path, mach
         frames=frames,
         course=tuple(course),
         wer={name: errors for name, errors in wer.items() if errors is not None},
-        measured=_measured(folder, lines),
+        measured=_measured(folder, course),
         modelled=_modelled(clock, frames),
         speedup_frames=clock.speedup(),
         efficiency=clock.efficiency(),
@@ -173,13 +173,9 @@ def _errors(decode: Path, base: Path | None) -> WordErrors | None:
     )
 
 
-def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
+def _measured(folder: Path, course: list[Evaluation]) -> MeasuredTime:
     """Of rank 0; a single worker has no meetings. Compute is what is left of the training itself."""
-    seconds, before = 0.0, 0
-    for line in lines:
-        if line["kind"] == TRAIN:
-            seconds += (line["frames"] - before) / line["frames_per_second"]
-            before = line["frames"]
+    seconds = course[-1].measured_seconds or 0.0  # the last evaluation is at the very end
     total = float(read_json(folder / "stage.json")["seconds"])
     wait = exchange = label = 0.0
     if (folder / MEETINGS).is_file():

@@ -9,7 +9,6 @@ import torch
 
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.parallel.clock import Clock
 from asr_parallel.parallel.network import Network
 from asr_parallel.record.files import read_json, write_json
@@ -24,19 +23,20 @@ class Machine:
 
     network: between any two of them.
     frames: of the training data in an epoch.
+    shape: dimensions of a frame, frames of context on either side, pdfs.
     steps: seconds of a minibatch, by what they depend on (see `step_name`).
     """
 
     network: Network
     frames: int
-    context: tuple[int, int, int]  # dimensions of a frame, frames on either side, pdfs
+    shape: tuple[int, int, int]
     steps: Mapping[str, StepTime]
 
     def clock(self, training: Training) -> Clock:
         """Of a training on K such machines."""
         options = training.training_options
         step = self.steps[step_name(options)]
-        work = work_of(spec_of(options, self.context), options.minibatch, options.optimizer, step)
+        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step)
         return Clock(options, work, self.network, self.frames)
 
     def here(self, training: Training) -> float:
@@ -59,14 +59,6 @@ class Machine:
         return f"minibatches as measured on one core of this machine ({each}); {self.network.source}"
 
 
-def spec_of(options: TrainingOptions, context: tuple[int, int, int]) -> NetworkSpec:
-    """The network that a training has."""
-    dim, frames, pdfs = context
-    return NetworkSpec(
-        dim, frames, options.hidden_layers, options.hidden_dim, pdfs, options.nonlinearity, options.pnorm_group
-    )
-
-
 def step_name(options: TrainingOptions) -> str:
     """What the time of a minibatch depends on."""
     return (
@@ -82,7 +74,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
         path: JSON file of what was measured; made or added to.
     """
     known = {name: StepTime(**step) for name, step in read_json(path).items()} if path.is_file() else {}
-    context = (store.dim, store.context, store.num_pdfs)
+    shape = (store.dim, store.context, store.num_pdfs)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -91,7 +83,11 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
             name = step_name(options)
             if name not in known:
                 known[name] = measure_step(
-                    spec_of(options, context), options.minibatch, options.optimizer, options.precision, options.device
+                    options.network_spec(*shape),
+                    options.minibatch,
+                    options.optimizer,
+                    options.precision,
+                    options.device,
                 )
                 logger.info("%s: %.2f ms (load %.1f)", name, 1000 * known[name].seconds, os.getloadavg()[0])
                 write_json(path, {name: asdict(step) for name, step in known.items()})
@@ -99,5 +95,5 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
         torch.set_num_threads(threads)
     wanted = {step_name(training.training_options) for training in trainings}
     held_out = trainings[0].training_options.held_out
-    frames = int((1 - held_out) * len(store.rows_of(range(len(store.ids)))))  # type: ignore[arg-type]
-    return Machine(network, frames, context, {name: step for name, step in known.items() if name in wanted})
+    frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
+    return Machine(network, frames, shape, {name: step for name, step in known.items() if name in wanted})

@@ -114,6 +114,11 @@ class StackedNetwork:
         if self._working is not self.layers:
             self._working.flat.copy_(self.parameters)
 
+    def take(self, model: Tensor) -> None:
+        """Give the first replica the parameters (P,) of a model."""
+        self.parameters[0].copy_(model)
+        self.parameters_changed()
+
     def replica(self, r: int) -> "StackedNetwork":
         """Replica r as a network of its own that shares this one's memory."""
         one = copy.copy(self)

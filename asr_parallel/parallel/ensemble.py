@@ -109,9 +109,8 @@ class Ensemble(Algorithm):
 
     def _model_of(self, worker: int, replicas: Replicas) -> Tensor:
         source = self.team.rank_of(worker)
-        model = replicas.parameters[0].clone()
-        if source == self.team.transport.rank:
-            model = replicas.parameters[list(self.team.own).index(worker)].clone()
+        own = self.team.own.index(worker) if source == self.team.transport.rank else 0
+        model = replicas.parameters[own].clone()
         self.team.transport.start_broadcast(model, source)()
         return model
 

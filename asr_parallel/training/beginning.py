@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.pretrain_run import hand_over
@@ -31,15 +30,7 @@ def begin(
     Raises:
         ValueError: sizes out of range, or a folder that does not fit.
     """
-    spec = NetworkSpec(
-        store.dim,
-        store.context,
-        options.hidden_layers,
-        options.hidden_dim,
-        store.num_pdfs,
-        options.nonlinearity,
-        options.pnorm_group,
-    )
+    spec = options.network_spec(store.dim, store.context, store.num_pdfs)
     seeds = [options.seed] if options.initial == "shared" else initial_seeds(options.seed, workers)
     network = StackedNetwork(spec, len(workers), device, dtype).initialise(*seeds)
     if (stack is None) != (options.pretrain == "none"):

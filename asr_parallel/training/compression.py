@@ -208,7 +208,7 @@ class Compression:
             with self.phases.during(EXCHANGE):
                 _, model = next(models)
             with self.phases.during(LABEL):
-                self._teach(model)
+                self._teacher.take(model)
                 for (spliced, _), total in zip(frames, totals, strict=True):
                     rows = spliced.flatten(0, 1)
                     for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
@@ -233,7 +233,7 @@ class Compression:
             source = self._team.rank_of(worker)
             if source == transport.rank:
                 with self.phases.during(LABEL):
-                    self._teach(self._offered[own.index(worker)])
+                    self._teacher.take(self._offered[own.index(worker)])
                     for n, (spliced, _) in enumerate(frames):
                         logits = self._teacher.logits(spliced)[0]
                         told.part(n).put(outputs.posterior(outputs.of_one(logits)))
@@ -250,10 +250,6 @@ class Compression:
                     for turn, total in enumerate(totals, start):
                         self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
             yield
-
-    def _teach(self, model: Tensor) -> None:
-        self._teacher.parameters[0].copy_(model)
-        self._teacher.parameters_changed()
 
     def _room(self, spliced: Tensor) -> Tensor:
         rows = spliced.shape[0] * spliced.shape[1]

@@ -83,8 +83,7 @@ def evaluate_workers(
         part = own[start : start + at_once]
         total = torch.zeros(len(part), network.spec.num_pdfs, device=network.device)
         for worker, model in every_model(team, network.parameters, workers):
-            teacher.parameters[0].copy_(model)
-            teacher.parameters_changed()
+            teacher.take(model)
             for first, logits in _logits(teacher, store, part):
                 piece = slice(first, first + len(logits))
                 log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)

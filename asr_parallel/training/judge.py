@@ -51,6 +51,5 @@ class Judge:
 
     def _of_model(self) -> Score:
         if self._judged is not self._network:
-            self._judged.parameters[0].copy_(self._rounds.model(self._network))
-            self._judged.parameters_changed()
+            self._judged.take(self._rounds.model(self._network))
         return evaluate(self._judged, self._store, self._rows, self._team.transport)

@@ -7,7 +7,7 @@ from typing import Any
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
-from asr_parallel.nnet.spec import NONLINEARITIES
+from asr_parallel.nnet.spec import NONLINEARITIES, NetworkSpec
 from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.training.precision import PRECISIONS
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
@@ -147,6 +147,12 @@ class TrainingOptions(TeamOptions):
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
+
+    def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
+        """The network that is trained, on frames with context on either side; ValueError for bad sizes."""
+        return NetworkSpec(
+            frame_dim, context, self.hidden_layers, self.hidden_dim, num_pdfs, self.nonlinearity, self.pnorm_group
+        )
 
     @property
     def combined(self) -> int:
