@@ -6,9 +6,9 @@ small    440-512x3-157, minibatches of 256
 large    440-1024x4-2000, minibatches of 512
 
 What the model is given is measured in the same run: seconds of a minibatch of one worker with its reading, while the
-other core does the same; of a worker in a meeting with itself; alpha and beta of gloo on loopback, fitted to sums of 64
-bytes to 16 MB. Contestants take turns, and each turn has its own model; what counts is the median ratio. bf16 where it
-is fast.
+other core does the same, before every contestant anew; of a worker in a meeting with itself; alpha and beta of gloo on
+loopback, fitted to sums of 64 bytes to 16 MB. Contestants take turns; what counts is the median ratio. bf16 where it is
+fast.
 """
 
 import argparse
@@ -42,9 +42,9 @@ from asr_parallel.parallel.transport import Transport
 from asr_parallel.training.compression import Compression
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.precision import products_dtype
-from asr_parallel.training.step_time import StepTime, measure_meeting, measure_step, work_of
+from asr_parallel.training.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
 
-SIZES = {"small": (SMALL, 256), "large": (LARGE, 512)}
+SIZES = {"small": (SMALL, 256, 6), "large": (LARGE, 512, 1)}  # network, minibatch, how many times as many of them
 ROWS = 100_000
 MESSAGES = [1 << k for k in range(6, 26, 2)]  # bytes
 CPU = torch.device("cpu")
@@ -114,7 +114,7 @@ class Row:
     meeting: float = 0.0
 
 
-def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, transport: Transport) -> list[Row]:
+def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, times: int, transport: Transport) -> list[Row]:
     team, dtype, rows = Team(2, transport), products_dtype("auto", CPU), []
     for name, period, optimiser, count in (
         ("average", 1, "ng-sgd", 32),
@@ -127,12 +127,12 @@ def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, transport: Tra
     ):
         options = TeamOptions(2, name, period)
         training = Training(spec, store, minibatch, dtype, team, options, optimiser)
-        rows.append(Row(name, options, optimiser, training, count))
+        rows.append(Row(name, options, optimiser, training, times * count))
     epoch = ROWS // 2 // minibatch
     options = TeamOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10)
     training = InRounds(spec, store, minibatch, team, options)
     training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
-    rows.append(Row("ensemble", options, "ng-sgd", training, 2 * (epoch // 4)))
+    rows.append(Row("ensemble", options, "ng-sgd", training, 2 * times * (epoch // 4)))
     return rows
 
 
@@ -145,7 +145,7 @@ def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, networ
 
 
 def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> None:
-    spec, minibatch = SIZES[name]
+    spec, minibatch, times = SIZES[name]
     network, error = loopback(transport)
     network = replace(network, **transport.share({"alpha": network.alpha, "beta": network.beta}))
     show(
@@ -153,7 +153,7 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
         f"\n{name}: alpha {1e6 * network.alpha:.0f} us, beta {network.beta / 1e9:.2f} GB/s (off by {100 * error:.0f} %"
         " at most)\n",
     )
-    rows = rows_of(spec, store, minibatch, transport)
+    rows = rows_of(spec, store, minibatch, times, transport)
     part, dtype = shares(store, 2)[transport.rank], products_dtype("auto", CPU)
     data = forever(Minibatches(store, [part], [0], minibatch, 0, None, dtype, CPU))
     for row in rows:
@@ -165,17 +165,17 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
     found: dict[int, list[tuple[float, float]]] = {n: [] for n in range(len(rows))}
     steps: dict[str, list[StepTime]] = {"ng-sgd": [], "sgd": []}
     for _ in range(rounds):
-        for optimiser, times in steps.items():
-            transport.wait()
-            own = measure_step(spec, minibatch, optimiser, "auto", "cpu", data=data)
-            both = transport.gather([own.seconds, own.jitter, own.label_seconds])
-            times.append(StepTime(*(statistics.mean(of_two) for of_two in zip(*both, strict=True))))
         for n, row in enumerate(rows):
+            transport.wait()
+            own = measure_step(spec, minibatch, row.optimiser, "auto", "cpu", blocks=times * BLOCKS, data=data)
+            both = transport.gather([own.seconds, own.jitter, own.label_seconds])
+            step = StepTime(*(statistics.mean(of_two) for of_two in zip(*both, strict=True)))
+            steps[row.optimiser].append(step)
             seconds = together(transport, lambda row=row: row.training.steps(row.count))
-            found[n].append((modelled(row, spec, minibatch, steps[row.optimiser][-1], network), seconds))
-    for optimiser, times in steps.items():
+            found[n].append((modelled(row, spec, minibatch, step, network), seconds))
+    for optimiser, measured in steps.items():
         step, jitter, label = (
-            statistics.median(getattr(one, part) for one in times) for part in ("seconds", "jitter", "label_seconds")
+            statistics.median(getattr(one, part) for one in measured) for part in ("seconds", "jitter", "label_seconds")
         )
         show(
             transport,
