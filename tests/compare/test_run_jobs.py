@@ -1,16 +1,21 @@
 """Jobs of a comparison, in real processes."""
 
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from asr_parallel.compare.run import Job, run_jobs
 
-SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--epochs", "1", "--combine", "0", "--threads", "1"]
+SMALL = "--hidden-layers 1 --hidden-dim 8 --combine 0 --minibatch 32 --threads 1".split()
 
 
-def job(folder: Path, name: str, frames: Path) -> Job:
-    verb = ("train-dnn", "--frames", str(frames), "--out", str(folder / name), *SMALL)
+def job(folder: Path, name: str, frames: Path, epochs: int = 1) -> Job:
+    often = ("--epochs", str(epochs), "--checkpoint-frames", "3200")
+    verb = ("train-dnn", "--frames", str(frames), "--out", str(folder / name), *SMALL, *often)
     return Job(name, (verb,), folder / f"{name}.log", folder / f"{name}.failed.json")
 
 
@@ -24,3 +29,34 @@ def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path, frames_folde
     assert good.failure is None  # any more
     assert (tmp_path / "good" / "net.safetensors").is_file()
     assert "train-dnn" in good.log.read_text()
+
+
+@pytest.mark.timeout(200)
+def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    names = {"first": 1, "second": 40, "third": 1}
+    jobs = [job(killed, name, frames_folder, epochs) for name, epochs in names.items()]
+    process = multiprocessing.get_context("spawn").Process(target=_alone, args=(jobs,))
+    process.start()
+    while process.exitcode is None and not list(killed.glob("second.training/checkpoints/0*")):
+        time.sleep(0.01)
+    assert process.exitcode is None and process.pid is not None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (killed / "second").exists() and not (killed / "third").exists()
+    made = (killed / "first" / "stage.json").stat().st_mtime_ns
+    assert run_jobs(jobs, at_once=2) == []
+    assert (killed / "first" / "stage.json").stat().st_mtime_ns == made
+    assert ": going on after " in (killed / "second.log").read_text()
+    assert run_jobs([job(undisturbed, name, frames_folder, epochs) for name, epochs in names.items()], at_once=2) == []
+    for name in names:
+        nets = [(folder / name / "net.safetensors").read_bytes() for folder in (undisturbed, killed)]
+        assert nets[0] == nets[1]
+
+
+def _alone(jobs: list[Job]) -> None:
+    """In a process group of its own, so that it can be killed with all it has started."""
+    os.setpgid(0, 0)
+    run_jobs(jobs, at_once=1)
