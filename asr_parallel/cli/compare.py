@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asr_parallel.record.environment import cpu_count
 
 if TYPE_CHECKING:
+    from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.compare.modelled import Machine
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     evaluate_frames = args.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
     if args.dry_run:
-        _list(matrix, machine, args.jobs)
+        _list(matrix, machine, experiment, args.jobs)
         return
     failed = run_jobs(list(jobs.values()), max(1, args.jobs // matrix.processes))
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
@@ -64,15 +65,18 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; see {logs}")
 
 
-def _list(matrix: "Matrix", machine: "Machine", jobs: int) -> None:
-    """The trainings, and how long each would take in one process of this machine, decoding left out."""
+def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: int) -> None:
+    """The trainings, and how long each would take in one process of this machine."""
+    seconds, system = experiment.decoding() or (0.0, "")
     total = 0.0
-    print("| training | workers | frames | predicted hours of training |\n|---|--:|--:|--:|")
+    print("| training | workers | frames | predicted hours of training | of decoding |\n|---|--:|--:|--:|--:|")
     for training in matrix.trainings:
-        hours = machine.here(training) / 3600
-        frames = machine.frames * training.training_options.epochs
-        total += hours
-        print(f"| {training.name} | {training.workers} | {frames:,} | {hours:.3f} |")
+        options = training.training_options
+        hours, decoding = machine.here(training) / 3600, (1 + options.keeps_workers) * seconds / 3600
+        total += hours + decoding
+        shown = f"{decoding:.3f}" if system else "unknown"
+        print(f"| {training.name} | {training.workers} | {machine.frames * options.epochs:,} | {hours:.3f} | {shown} |")
     print(
         f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time"
     )
+    print(f"Decoding as of {experiment.folder / system}." if system else "Decoding is left out: no system was decoded.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.compare.run import Job
+from asr_parallel.record.files import read_json
 
 TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output, recognized for itself
 
@@ -27,6 +28,14 @@ class Experiment:
     def synthetic(self) -> bool:
         """Whether the speech is."""
         return (self.folder / "corpus" / "synthetic.json").is_file()
+
+    def decoding(self) -> tuple[float, str] | None:
+        """Seconds of a core for recognizing both sets, and the best of stage 7's systems that took them; None: none."""
+        for system in ("dnn", "tri", "mono"):
+            made = [self.folder / system / f"decode_{of}" / "decode.json" for of in ("dev", "eval")]
+            if all(path.is_file() for path in made):
+                return sum(float(read_json(path)["cpu_seconds"]) for path in made), system
+        return None
 
     def check(self) -> None:
         """ValueError when a folder that trainings or decoding need is not there."""

@@ -10,7 +10,7 @@ import pytest
 
 from asr_parallel.compare.run import Job, run_jobs
 
-SMALL = "--hidden-layers 1 --hidden-dim 8 --combine 0 --minibatch 32 --threads 1".split()
+SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--combine", "0", "--minibatch", "32", "--threads", "1"]
 
 
 def job(folder: Path, name: str, frames: Path, epochs: int = 1) -> Job:

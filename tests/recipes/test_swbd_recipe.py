@@ -90,6 +90,19 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")} == before
 
 
+def test_a_dry_run_lists_what_it_would_train(exp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--exp", str(exp), "--matrix", str(exp / "compare.yaml"), "--out", str(exp / "dry"), "--dry-run"]
+    assert main(["compare", *words]) == 0
+    said = capsys.readouterr().out.splitlines()
+    rows = {words[1].strip(): words[2:6] for line in said if len(words := line.split("|")) == 7}
+    ensemble, average = (rows[f"{name}_2_sgd_s1"] for name in ("ensemble", "average"))
+    assert int(average[1].replace(",", "")) > 1000 and float(ensemble[2]) >= float(average[2]) > 0
+    decoded = sum(read_json(exp / "dnn" / f"decode_{of}" / "decode.json")["cpu_seconds"] for of in ("dev", "eval"))
+    assert float(average[3]) == round(decoded / 3600, 3) and float(ensemble[3]) == round(2 * decoded / 3600, 3)
+    assert f"Decoding as of {exp}/dnn." in said
+    assert not list((exp / "dry").glob("*_s1*"))
+
+
 def test_two_algorithms_side_by_side(exp: Path) -> None:
     out = exp / "compare"
     found = Comparison.open(out / "comparison.json")
