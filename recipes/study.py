@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
+from asr_parallel.compare.collect import reached
+
 RECIPES = Path(__file__).resolve().parent
 
 
@@ -25,14 +27,7 @@ class Found:
 
     def frames_to(self, loss: float) -> float | None:
         """Frames until the held-out loss was as low, between two evaluations on a straight line; None: never."""
-        before: tuple[int, float] | None = None
-        for frames, now in self.course:
-            if now <= loss:
-                if before is None:
-                    return float(frames)
-                return before[0] + (frames - before[0]) * (before[1] - loss) / (before[1] - now)
-            before = (frames, now)
-        return None
+        return reached(self.course, loss)
 
 
 def study_parser(description: str | None, done: str) -> argparse.ArgumentParser:

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from asr_parallel.report.comparison import (
     Evaluation,
     MeasuredTime,
     ModelledTime,
-    Published,
     WordErrors,
 )
 from asr_parallel.report.published import PUBLISHED
@@ -69,7 +68,7 @@ def collect(
         versions=versions | facts["packages"],
         clock=Clock(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
         commands=(shlex.join(command),),
-        published=tuple(Published(one.what, one.source, one.workers, one.speedup) for one in PUBLISHED),
+        published=PUBLISHED,
     )
 
 
@@ -198,21 +197,22 @@ def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> f
         return None
     of_base = _course(read_json_lines(base / LINES), _of_model, alone)
     wanted = of_base[-1].loss
-    one, this = _seconds_to(of_base, wanted), _seconds_to(course, wanted)
+    if wanted is None:
+        return None
+    one, this = (reached([(at.modelled_seconds, at.loss) for at in of], wanted) for of in (of_base, course))
     return one / this if one and this else None
 
 
-def _seconds_to(course: list[Evaluation], loss: float | None) -> float | None:
-    """Modelled seconds until the loss was as low; between two evaluations on a straight line. None: never."""
-    if loss is None:
-        return None
-    before: Evaluation | None = None
-    for now in course:
-        assert now.modelled_seconds is not None
-        if now.loss is not None and now.loss <= loss:
-            if before is None or before.loss is None or before.modelled_seconds is None:
-                return now.modelled_seconds
-            part = (before.loss - loss) / (before.loss - now.loss)
-            return before.modelled_seconds + part * (now.modelled_seconds - before.modelled_seconds)
-        before = now
+def reached(course: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:
+    """Where a course of (seconds or frames, loss) first is as low; between two of them on a straight line. None: never.
+
+    Points of which either is not known, or the loss is not a finite number, are left out.
+    """
+    before: tuple[float, float] | None = None
+    for where, now in course:
+        if where is None or now is None or not math.isfinite(now):
+            continue
+        if now <= loss:
+            return where if before is None else before[0] + (where - before[0]) * (before[1] - loss) / (before[1] - now)
+        before = where, now
     return None

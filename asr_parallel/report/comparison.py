@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
+from asr_parallel.report.published import Published
 
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "missing"]
@@ -165,16 +166,6 @@ class Clock:
     beta: float | None = None
     step_seconds: float | None = None
     how: str = ""
-
-
-@dataclass(frozen=True)
-class Published:
-    """A speedup that others printed; never one of ours."""
-
-    who: str
-    source: str
-    workers: int
-    speedup: float
 
 
 @dataclass(frozen=True)

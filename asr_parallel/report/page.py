@@ -187,11 +187,12 @@ def _failed(comparison: Comparison) -> Html:
 def _published(comparison: Comparison) -> Html:
     if not comparison.published:
         return element("p", "None are cited.")
-    names = {"who": "text", "source": "text", "workers": None, "published speedup": None}
+    names = {"who": "text", "source": "text", "workers": None, "published speedup": None, "published peak": None}
     heads = [element("th", text, scope="col", class_=kind) for text, kind in names.items()]
     rows = [
         element("tr", element("th", p.who, scope="row"), element("td", p.source, class_="text"),
-                element("td", str(p.workers)), element("td", f"{p.speedup:g}"))
+                element("td", str(p.workers)), element("td", f"{p.speedup:g}"),
+                element("td", "–" if p.peak is None else f"{p.peak:g}"))
         for p in comparison.published
     ]  # fmt: skip
     about = (

@@ -33,8 +33,11 @@ def results_markdown(comparison: Comparison) -> str:
         lines += [""]
     if comparison.published:
         lines += ["## Published by others, on other data and machines", ""]
-        lines += ["| who | source | workers | published speedup |", "|---|---|--:|--:|"]
-        lines += [_row(p.who, p.source, str(p.workers), f"{p.speedup:g}") for p in comparison.published]
+        lines += ["| who | source | workers | published speedup | published peak |", "|---|---|--:|--:|--:|"]
+        lines += [
+            _row(p.who, p.source, str(p.workers), f"{p.speedup:g}", NONE if p.peak is None else f"{p.peak:g}")
+            for p in comparison.published
+        ]
         lines += [""]
     lines += ["## Every training", ""]
     for cell in comparison.cells:
