@@ -78,11 +78,11 @@ class Cell:
         return [*words, "--period", str(self.period)] if self.method != "none" else words
 
 
-def sweep() -> list[Cell]:
+def sweep(nonlinearities: Iterable[str], epochs: int) -> list[Cell]:
     """One seed, all periods."""
     return [
-        Cell(method, workers, period, nonlinearity)
-        for nonlinearity in RATES
+        Cell(method, workers, period, nonlinearity, epochs=epochs)
+        for nonlinearity in nonlinearities
         for workers in WORKERS
         for method in METHODS
         for period in (PERIODS if method != "none" else (0,))
@@ -131,11 +131,9 @@ def trained_seconds(record: Path) -> float:
 def seconds_a_frame(exp: Path, nonlinearity: str) -> float:
     """Of training, in the fastest of all trainings: others had to share the machine's memory with more."""
     found = []
-    for cell in (one for one in sweep() if one.nonlinearity == nonlinearity and one.method == "none"):
-        record = exp / cell.name / "train.jsonl"
-        if record.is_file():
-            frames = json.loads(record.read_text().splitlines()[-1])["frames"]
-            found.append(trained_seconds(record) / frames)
+    for record in exp.glob(f"ensemble_none_*_{nonlinearity}_s1_e[0-9]/train.jsonl"):
+        frames = json.loads(record.read_text().splitlines()[-1])["frames"]
+        found.append(trained_seconds(record) / frames)
     return min(found)
 
 
@@ -200,9 +198,9 @@ def spread(values: list[float], digits: int) -> str:
     return f"{mean(values):.{digits}f} ({stdev(values):.{digits}f})"
 
 
-def decode_words(cell: Cell, exp: Path, worker: int | None) -> list[str]:
+def decode_words(cell: Cell, exp: Path, worker: int | None, options: str) -> list[str]:
     """Of the recipe's stage 7: of what was delivered and the ensemble, or of one worker."""
-    words = ["--stage", "7", "--stop-stage", "7", "--systems", "dnn"]
+    words = ["--stage", "7", "--stop-stage", "7", "--systems", "dnn", "--decode-options", options]
     if worker is None:
         return [*words, "--dnn", cell.name]
     return [*words, "--dnn", f"{cell.name}_w{worker}", "--model", str(exp / cell.name / "ensemble" / str(worker))]
@@ -269,6 +267,10 @@ def main() -> None:
     parser = study_parser(__doc__, "stages 0 to 4")
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--nonlinearities", nargs="+", choices=RATES, default=list(RATES))
+    parser.add_argument("--best-only", action="store_true", help="of the workers decode the best alone")
+    parser.add_argument("--decode-options", default="", metavar="WORDS", help="of the recipe's stage 7")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the courses of four workers, .png or .svg")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     args = parser.parse_args()
@@ -283,14 +285,16 @@ def main() -> None:
     def decode(cells: Iterable[Cell]) -> None:
         """What was delivered, the ensemble, and the best worker; of the first seed every worker."""
         if not args.table:
-            jobs = [decode_words(cell, exp, None) for cell in cells]
+            jobs = [decode_words(cell, exp, None, args.decode_options) for cell in cells]
             for cell in cells:
-                workers = range(cell.workers) if cell.seed == 1 else [best_worker(exp, cell)]
-                jobs += [decode_words(cell, exp, worker) for worker in workers]
+                every = cell.seed == 1 and not args.best_only
+                workers = range(cell.workers) if every else [best_worker(exp, cell)]
+                jobs += [decode_words(cell, exp, worker, args.decode_options) for worker in workers]
             all_at_once(jobs, args.recipe, exp)
 
-    make(sweep())
-    chosen = best(exp, sweep())
+    swept = sweep(args.nonlinearities, args.epochs)
+    make(swept)
+    chosen = best(exp, swept)
     four = [cell for cell in chosen if cell.workers == 4 and cell.nonlinearity == "relu-renorm"]
     hard = [replace(cell, label="init", extra="--initial own") for cell in four]
     hard += [replace(cell, label="speakers", extra="--share-by speaker") for cell in four]
@@ -301,10 +305,10 @@ def main() -> None:
         own = [cell for cell in chosen if cell.nonlinearity == nonlinearity]
         return [replace(cell, seed=seed) for cell in own for seed in range(1, args.seeds + 1)]
 
-    for cells in (again("relu-renorm"), hard, last, again("sigmoid")):
+    for cells in (again("relu-renorm"), hard, last, again("sigmoid")):  # in order of interest
         make(cells)
         decode(cells)
-    sweep_table(exp, sweep())
+    sweep_table(exp, swept)
     print()
     table(exp, chosen, args.seeds)
     print()

@@ -29,6 +29,7 @@ workers=1
 algorithm=average
 period=
 dnn_options=
+decode_options=
 processes=1
 evaluate_frames=
 systems=all
@@ -38,7 +39,8 @@ compare=
 network=10gbe
 options=(stage stop_stage exp jobs seed augment corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model compare network)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
+  compare network)
 
 usage() {
   cat << END
@@ -73,6 +75,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
+  --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
   --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
@@ -93,7 +96,7 @@ rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004
-decode_opts=()
+read -ra decode_opts <<< "$decode_options"
 score_opts=()
 
 stage_0() {

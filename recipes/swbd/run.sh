@@ -39,6 +39,7 @@ workers=1
 algorithm=average
 period=
 dnn_options=
+decode_options=
 processes=1
 evaluate_frames=
 systems=all
@@ -49,7 +50,8 @@ network=10gbe
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
   corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
-  pretrain rbm rbm_epochs workers algorithm period dnn_options processes evaluate_frames systems dnn model compare network)
+  pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
+  compare network)
 
 usage() {
   cat << END
@@ -91,6 +93,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
+  --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
   --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
@@ -134,7 +137,7 @@ rates sgd relu 0.001 0.0001
 rates ng-sgd sigmoid 0.032 0.0032
 rates sgd sigmoid 0.008 0.0008 none
 rates sgd sigmoid 0.016 0.0016 rbm
-decode_opts=()
+read -ra decode_opts <<< "$decode_options"
 score_opts=()
 
 stage_0() {
