@@ -27,7 +27,7 @@ if [[ ${1:-} == test ]]; then
   set_up synth,dev
   cd "$root"
   # A file at a time on each core
-  exec "$root/.venv/bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
+  exec "$root/.venv/bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 fi
 
 recipe=swbd

@@ -1,4 +1,4 @@
-"""A small frame store that can be learnt; and no more threads than cores when tests run on several."""
+"""A small frame store that can be learnt; no more threads than cores on several of them, and long files first."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,13 @@ from asr_parallel.features.make_frames import make_frames
 from asr_parallel.record.files import write_json
 
 NUM_PDFS = 3
+
+# Files of several minutes, which start first so that no core is idle at the end (pytest runs a file on one core)
+LONG = ("test_swbd_recipe", "test_processes", "test_layouts", "test_gmm_systems", "test_survive", "test_resume")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

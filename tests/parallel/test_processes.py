@@ -44,7 +44,7 @@ def distance(one: Path, other: Path) -> float:
     return max(float(torch.dist(a[name], b[name]) / a[name].norm().clamp_min(1e-9)) for name in a)
 
 
-KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 6 --checkpoint-frames 200 --combine 2"
+KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 3 --checkpoint-frames 400 --combine 2"
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
