@@ -78,14 +78,14 @@ class Cell:
         return [*words, "--period", str(self.period)] if self.method != "none" else words
 
 
-def sweep(nonlinearities: Iterable[str], epochs: int) -> list[Cell]:
+def sweep(nonlinearities: Iterable[str], periods: Iterable[int], epochs: int) -> list[Cell]:
     """One seed, all periods."""
     return [
         Cell(method, workers, period, nonlinearity, epochs=epochs)
         for nonlinearity in nonlinearities
         for workers in WORKERS
         for method in METHODS
-        for period in (PERIODS if method != "none" else (0,))
+        for period in (periods if method != "none" else (0,))
     ]
 
 
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--periods", nargs="+", type=int, default=list(PERIODS))
     parser.add_argument("--nonlinearities", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument("--best-only", action="store_true", help="of the workers decode the best alone")
     parser.add_argument("--decode-options", default="", metavar="WORDS", help="of the recipe's stage 7")
@@ -292,7 +293,7 @@ def main() -> None:
                 jobs += [decode_words(cell, exp, worker, args.decode_options) for worker in workers]
             all_at_once(jobs, args.recipe, exp)
 
-    swept = sweep(args.nonlinearities, args.epochs)
+    swept = sweep(args.nonlinearities, args.periods, args.epochs)
     make(swept)
     chosen = best(exp, swept)
     four = [cell for cell in chosen if cell.workers == 4 and cell.nonlinearity == "relu-renorm"]
