@@ -222,7 +222,7 @@ def table(exp: Path, cells: list[Cell], seeds: int) -> None:
         for one, _ in found:
             singles = [find_wer(exp, f"{one.name}_w{worker}") for worker in range(one.workers)]
             delivered, together = find_wer(exp, one.name), find_wer(exp, f"{one.name}_ensemble")
-            of_best = singles[best_worker(exp, one)]
+            of_best = delivered if one.method == "ensemble" else singles[best_worker(exp, one)]
             for name, value in {
                 "best": of_best, "mean": mean(singles), "all": together,
                 "G": delivered if one.method == "average" else together,
@@ -289,7 +289,8 @@ def main() -> None:
             jobs = [decode_words(cell, exp, None, args.decode_options) for cell in cells]
             for cell in cells:
                 every = cell.seed == 1 and not args.best_only
-                workers = range(cell.workers) if every else [best_worker(exp, cell)]
+                best_one = [best_worker(exp, cell)] if cell.method != "ensemble" else []  # which delivers it
+                workers = range(cell.workers) if every else best_one
                 jobs += [decode_words(cell, exp, worker, args.decode_options) for worker in workers]
             all_at_once(jobs, args.recipe, exp)
 
