@@ -22,6 +22,7 @@ from typing import Any
 
 from study import all_at_once, find, study_parser
 
+from asr_parallel.compare.collect import with_seconds
 from asr_parallel.parallel.network import PRESETS, all_reduce, broadcast
 
 METHODS = {"average": "MA-DNN", "ensemble": "EC-DNN", "none": "E-DNN"}
@@ -120,11 +121,7 @@ def best(exp: Path, cells: Iterable[Cell]) -> list[Cell]:
 
 def trained_seconds(record: Path) -> float:
     """Without evaluations and the like."""
-    seconds, before = 0.0, 0
-    for line in map(json.loads, record.read_text().splitlines()):
-        if line["kind"] == "train":
-            seconds += (line["frames"] - before) / line["frames_per_second"]
-            before = line["frames"]
+    *_, (_, seconds) = with_seconds(map(json.loads, record.read_text().splitlines()))
     return seconds
 
 

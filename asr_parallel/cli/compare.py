@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import Experiment, job_of
     from asr_parallel.compare.matrix import Matrix
-    from asr_parallel.compare.modelled import measured_machine
+    from asr_parallel.compare.modelled import MEASURED, measured_machine
     from asr_parallel.compare.run import run_jobs
     from asr_parallel.features.frames import FrameStore
     from asr_parallel.parallel.network import PRESETS
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--jobs {args.jobs}, --evaluate-frames {args.evaluate_frames}: expected numbers above 0")
     words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
-    experiment.check()
+    experiment.check(matrix.trainings)
     args.out.mkdir(parents=True, exist_ok=True)
     store = FrameStore.open(experiment.frames)
-    machine = measured_machine(args.out / "step_times.json", store, matrix.trainings, network)
+    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)
     evaluate_frames = args.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
     if args.dry_run:

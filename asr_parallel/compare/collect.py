@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
+from asr_parallel.parallel.clock import PERIODS
 from asr_parallel.parallel.clock import Clock as Modelled
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
@@ -27,6 +28,7 @@ from asr_parallel.report.comparison import (
 )
 from asr_parallel.report.published import PUBLISHED
 from asr_parallel.training.meetings import MEETINGS
+from asr_parallel.training.run import IDENTITY, WENT_ON
 from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
 
 Line = dict[str, Any]
@@ -49,9 +51,8 @@ def collect(
     for training in matrix.trainings:
         like = (training.optimizer, training.seed)
         base = alone.get((*like, training.label), alone[*like, ""])
-        cells.append(_cell(training, "", base, jobs[training.name], out, machine))
-        if training.training_options.keeps_workers:
-            cells.append(_cell(training, TOGETHER, base, jobs[training.name], out, machine))
+        for of in ("", TOGETHER) if training.training_options.keeps_workers else ("",):
+            cells.append(_cell(training, of, base, jobs, out, machine))
     facts = environment()
     hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
@@ -72,11 +73,13 @@ def collect(
     )
 
 
-def _cell(training: Training, of: str, base: Training, job: Job, out: Path, machine: Machine) -> Cell:
-    """of: "", or TOGETHER for the ensemble of its workers."""
+def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], out: Path, machine: Machine) -> Cell:
+    """of: "", or TOGETHER for the ensemble of its workers.
+
+    Where a job has failed, what lies there is of an earlier one: of other options perhaps, and not looked at.
+    """
     folder, recognized = out / training.name, out / (training.name + of)
-    done = (folder / LINES).is_file()
-    failure = job.failure
+    job, failure = jobs[training.name], jobs[training.name].failure
     common: dict[str, Any] = {
         "name": training.name + of,
         "algorithm": training.algorithm + (" (all together)" if of else ""),
@@ -84,35 +87,47 @@ def _cell(training: Training, of: str, base: Training, job: Job, out: Path, mach
         "optimizer": training.optimizer,
         "seed": training.seed,
         "label": training.label,
+        "period": _period(training),
         "command": "asr-parallel " + shlex.join(job.verbs[0]),
-        "folder": str(folder),
+        "folder": str(recognized),
         "error": failure or "",
     }
-    if not done:
+    if failure or not (folder / LINES).is_file():
         return Cell(status="failed" if failure else "missing", **common)
     clock = machine.clock(training)
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
     course = _course(lines, _judged(training, of), clock)
     scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
-    single = training.workers == 1
-    wer = {name: _errors(path, None if single else out / base.name / path.name) for name, path in scored.items()}
-    period = clock.period
+    single, compared = training.workers == 1, jobs[base.name].failure is None
+    wer = {
+        name: _errors(path, None if single or not compared else out / base.name / path.name)
+        for name, path in scored.items()
+    }
+    whole = WENT_ON not in read_json(folder / IDENTITY)
+    same_loss = _speedup_to_loss(course, out / base.name, machine.clock(base)) if compared else None
     return Cell(
-        status="failed" if failure else "done",
-        period=None if period is None else round(period),
+        status="done",
         frames=frames,
         course=tuple(course),
         wer={name: errors for name, errors in wer.items() if errors is not None},
-        measured=_measured(folder, course),
+        measured=_measured(folder, lines) if whole else None,
         modelled=_modelled(clock, frames),
         speedup_frames=clock.speedup(),
         efficiency=clock.efficiency(),
         peak_speedup=clock.peak(),
-        speedup_loss=1.0 if single else _speedup_to_loss(course, out / base.name, machine.clock(base)),
-        bytes_per_worker=None if single else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
+        speedup_loss=1.0 if single else same_loss,
+        bytes_per_worker=None if single or not whole else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
         **common,
     )
+
+
+def _period(training: Training) -> int | None:
+    """Minibatches between two meetings, where that does not follow from the number of workers."""
+    options = training.training_options
+    if options.workers == 1:
+        return None
+    return 1 if options.algorithm == "gradient" else options.period or PERIODS.get(options.algorithm)
 
 
 def _of_model(line: Line) -> tuple[float | None, float]:
@@ -138,17 +153,24 @@ def _judged(training: Training, of: str) -> Judged:
 
 
 def _course(lines: list[Line], judged: Judged, clock: Modelled) -> list[Evaluation]:
-    """Evaluations; seconds are those of training alone."""
-    course, seconds, before = [], 0.0, 0
+    """Evaluations, but those after which a training went back (newbob); seconds are those of training alone."""
+    course = []
     a_frame = clock.epoch().total / clock.frames
+    for line, seconds in with_seconds(lines):
+        if line["kind"] == HELD_OUT and line["accepted"]:
+            loss, accuracy = judged(line)
+            course.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
+    return course
+
+
+def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
+    """Lines of train.jsonl, and the seconds of training until then: without evaluations and the like."""
+    seconds, before = 0.0, 0
     for line in lines:
         if line["kind"] == TRAIN:
             seconds += (line["frames"] - before) / line["frames_per_second"]
             before = line["frames"]
-        elif line["kind"] == HELD_OUT:
-            loss, accuracy = judged(line)
-            course.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
-    return course
+        yield line, seconds
 
 
 def _errors(decode: Path, base: Path | None) -> WordErrors | None:
@@ -172,16 +194,17 @@ def _errors(decode: Path, base: Path | None) -> WordErrors | None:
     )
 
 
-def _measured(folder: Path, course: list[Evaluation]) -> MeasuredTime:
+def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
     """Of rank 0; a single worker has no meetings. Compute is what is left of the training itself."""
-    seconds = course[-1].measured_seconds or 0.0  # the last evaluation is at the very end
+    *_, (_, seconds) = with_seconds(lines)
     total = float(read_json(folder / "stage.json")["seconds"])
     wait = exchange = label = 0.0
     if (folder / MEETINGS).is_file():
         own = read_json(folder / MEETINGS)["ranks"][0]
         phases = own.get("phases", {})
         wait, label = own["waited_seconds"], phases.get("label", 0.0)
-        exchange = own["moved_seconds"] + phases.get("exchange", 0.0)
+        # An ensemble's exchange is all of its meetings, with who waited there
+        exchange = max(0.0, phases["exchange"] - wait) if phases else own["moved_seconds"]
     compute = max(0.0, seconds - wait - exchange - label)
     return MeasuredTime(total, compute, wait, exchange, label, max(0.0, total - compute - wait - exchange - label))
 
@@ -196,7 +219,7 @@ def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> f
     if not (base / LINES).is_file():
         return None
     of_base = _course(read_json_lines(base / LINES), _of_model, alone)
-    wanted = of_base[-1].loss
+    wanted = of_base[-1].loss if of_base else None
     if wanted is None:
         return None
     one, this = (reached([(at.modelled_seconds, at.loss) for at in of], wanted) for of in (of_base, course))

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.compare.matrix import OF_TEAMS, OWN, Matrix, Training
 from asr_parallel.compare.run import Job
 from asr_parallel.record.files import read_json
 
+SAID_BY_MATRIX = {
+    *OWN, *OF_TEAMS, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
+    "device", "held_out", "held_out_by", "keep_workers", "pretrain",
+}  # fmt: skip
 TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output, recognized for itself
 
 
@@ -37,13 +41,23 @@ class Experiment:
                 return sum(float(read_json(path)["cpu_seconds"]) for path in made), system
         return None
 
-    def check(self) -> None:
-        """ValueError when a folder that trainings or decoding need is not there."""
+    def check(self, trainings: Sequence[Training]) -> None:
+        """ValueError when a folder that trainings or decoding need is not there, or further options of trainings say
+        what the matrix has to, because the clock and the table have it from there.
+        """
+        for word in self.train:
+            name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+            if word.startswith("--") and name in SAID_BY_MATRIX:
+                raise ValueError(f"--train-options {word}: expected among the options of the matrix")
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
         needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
+        if any(training.training_options.pretrain == "rbm" for training in trainings):
+            needed.append(self.folder / "rbm")
         for path in needed:
             if not path.is_dir():
-                raise ValueError(f"{path}: is not there; expected an experiment whose stages 0 to 4 and 7 are done")
+                raise ValueError(
+                    f"{path}: is not there; expected an experiment whose stages 0 to 4 and 7 are done, and 5 for RBMs"
+                )
 
     def recognize(self, model: Path, into: Path, jobs: int) -> list[tuple[str, ...]]:
         """Verbs that decode and score the development and evaluation set with a model."""

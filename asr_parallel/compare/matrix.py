@@ -16,6 +16,9 @@ One worker is the same training under any algorithm: every optimiser and seed ha
 compared; those of a cell with a label with a single worker of that label, where the file asks for one.
 """
 
+import contextlib
+import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,8 +34,10 @@ ONE = "none"  # what a single worker's algorithm is called
 KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "processes", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
 OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
+KNOWN = {field.name for field in fields(TrainingOptions)} - set(OWN)
 OF_TEAMS = {field.name for field in fields(TeamOptions)}  # of no use to a single worker
 DEFAULT_OPTIMIZER = "ng-sgd"
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # which YAML takes for words unless it has a point and a sign
 
 Options = Mapping[str, Any]
 
@@ -56,11 +61,7 @@ class Training:
 
     @property
     def training_options(self) -> TrainingOptions:
-        """ValueError when they do not go together, or one is unknown."""
-        known = {field.name for field in fields(TrainingOptions)} - set(OWN)
-        for name, _ in self.options:
-            if name not in known:
-                raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
+        """ValueError when they do not go together."""
         own = {name: getattr(self, name) for name in OWN}
         return TrainingOptions(**own, **dict(self.options))
 
@@ -122,9 +123,16 @@ class Matrix:
             own = common | optimizers.get(optimizer, {}) | algorithms.get(algorithm, {}) | _options(cell.get("options"))
             of_cell = _numbers("seeds", cell.get("seeds", seeds), 0)
             label = str(cell.get("label", ""))
-            wanted += [(algorithm, k, optimizer, of_cell, label, own) for k in _numbers("workers", cell["workers"], 1)]
+            if "/" in label:
+                raise ValueError(f"label {label!r}: expected no slash, it is part of a folder's name")
+            of_workers = _numbers("workers", cell["workers"], 1)
+            if 1 in of_workers and not label and _of_one(own) != _of_one(common | optimizers.get(optimizer, {})):
+                raise ValueError(f"a single worker with options of its own: {cell}; expected a label")
+            wanted += [(algorithm, k, optimizer, of_cell, label, own) for k in of_workers]
         if not wanted:
             raise ValueError("neither algorithms nor cells: nothing to compare")
+        # All seeds of a label are compared with a single worker of it, where one of them is
+        with_one = {(optimizer, label) for _, k, optimizer, _, label, _ in wanted if k == 1 and label}
         found: dict[str, Training] = {}
         for algorithm, k, optimizer, of_seeds, label, own in wanted:
             if algorithm not in ALGORITHMS:
@@ -135,13 +143,11 @@ class Matrix:
                 _add(found, _alone(optimizer, seed, "", common | optimizers.get(optimizer, {})))
                 if k > 1:
                     _add(found, Training(algorithm, k, optimizer, seed, label, tuple(own.items())))
-                elif label:
+                if (optimizer, label) in with_one:
                     _add(found, _alone(optimizer, seed, label, own))
         for training in found.values():
             try:
-                sites = training.training_options.sites
-                if sites is not None:
-                    _check_sites(Path(sites), training.workers)
+                _check(training)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{training.name}: {error}") from error
         in_order = sorted(found.values(), key=lambda one: one.workers > 1)
@@ -149,14 +155,39 @@ class Matrix:
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:
-    of_one = tuple((name, value) for name, value in options.items() if name not in OF_TEAMS)
-    return Training(ONE, 1, optimizer, seed, label, of_one)
+    return Training(ONE, 1, optimizer, seed, label, tuple(_of_one(options).items()))
+
+
+def _of_one(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are of use to a single worker."""
+    return {name: value for name, value in options.items() if name not in OF_TEAMS}
 
 
 def _add(found: dict[str, Training], training: Training) -> None:
     before = found.setdefault(training.name, training)
     if before != training:
         raise ValueError(f"two different trainings are called {training.name}; expected labels that tell them apart")
+
+
+def _check(training: Training) -> None:
+    """Refuse what train-dnn would refuse, and files that are not there."""
+    from asr_parallel.cli.main import build_parser
+
+    for name, _ in training.options:
+        if name not in KNOWN:
+            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(KNOWN))}")
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            build_parser("train-dnn").parse_args(["train-dnn", "--frames", "", "--out", "", *training.words()])
+    except SystemExit as error:
+        raise ValueError(said.getvalue().splitlines()[-1].partition("error: ")[2]) from error
+    options = training.training_options
+    for name in ("teacher", "start"):
+        if (path := getattr(options, name)) is not None and not Path(path).is_dir():
+            raise ValueError(f"{name} {path}: is not there")
+    if options.sites is not None:
+        _check_sites(Path(options.sites), training.workers)
 
 
 def _check_sites(path: Path, workers: int) -> None:
@@ -192,12 +223,15 @@ def _options(given: Any) -> dict[str, Any]:
         return {}
     if not isinstance(given, dict) or any(not isinstance(v, (str, int, float, bool)) for v in given.values()):
         raise ValueError(f"options {given!r}: expected a mapping of names to numbers, words, true or false")
-    return {str(name).replace("-", "_"): value for name, value in given.items()}
+    return {
+        str(name).replace("-", "_"): float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
+        for name, value in given.items()
+    }
 
 
 def _named(name: str, given: Any) -> dict[str, dict[str, Any]]:
     """A list of names, or a mapping of them to options."""
-    if isinstance(given, list):
+    if isinstance(given, list) and all(isinstance(one, str) for one in given):
         given = dict.fromkeys(given)
     if not isinstance(given, dict):
         raise ValueError(f"{name} {given!r}: expected a list of names, or a mapping of them to options")

@@ -5,16 +5,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.clock import Clock
 from asr_parallel.parallel.network import Network
+from asr_parallel.parallel.stragglers import Stragglers
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.step_time import StepTime, measure_step, work_of
+from asr_parallel.training.precision import choose_device, products_dtype
+from asr_parallel.training.shares import frames_of, parts_of
+from asr_parallel.training.step_time import StepTime, measure_meeting, measure_step, work_of
+
+MEASURED = "step_times.json"
 
 
 @dataclass(frozen=True)
@@ -25,24 +32,30 @@ class Machine:
     frames: of the training data in an epoch.
     shape: dimensions of a frame, frames of context on either side, pdfs.
     steps: seconds of a minibatch, by what they depend on (see `step_name`).
+    meetings: seconds of a worker in a meeting on its own numbers, by `meeting_name`.
+    longest: by training, the largest worker's share over the mean of all.
     """
 
     network: Network
     frames: int
     shape: tuple[int, int, int]
     steps: Mapping[str, StepTime]
+    meetings: Mapping[str, float]
+    longest: Mapping[str, float]
 
     def clock(self, training: Training) -> Clock:
         """Of a training on K such machines."""
         options = training.training_options
-        step = self.steps[step_name(options)]
-        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step)
-        return Clock(options, work, self.network, self.frames)
+        step = self.steps[step_name(options, self.shape)]
+        meeting = self.meetings.get(meeting_name(options, self.shape), 0.0)
+        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step, meeting)
+        stragglers = Stragglers(step.jitter)
+        return Clock(options, work, self.network, self.frames, stragglers, longest=self.longest[training.name])
 
     def here(self, training: Training) -> float:
         """Seconds of a training whose workers are all in one process of this machine, evaluations left out."""
         options = training.training_options
-        epoch, step = self.clock(training).epoch(), self.steps[step_name(options)].seconds
+        epoch, step = self.clock(training).epoch(), self.steps[step_name(options, self.shape)].seconds
         own = self.frames / options.minibatch * step
         return options.epochs * (own + training.workers * epoch.label)
 
@@ -55,45 +68,74 @@ class Machine:
     @property
     def how(self) -> str:
         """For readers of a report."""
-        each = "; ".join(f"{name}: {1000 * step.seconds:.2f} ms" for name, step in self.steps.items())
+        each = "; ".join(
+            f"{name}: {1000 * step.seconds:.2f} ms, deviation {100 * step.jitter:.0f} %"
+            for name, step in self.steps.items()
+        )
         return f"minibatches as measured on one core of this machine ({each}); {self.network.source}"
 
 
-def step_name(options: TrainingOptions) -> str:
+def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
+    """The network, and what it is trained on."""
+    dim, context, pdfs = shape
+    device = choose_device(options.device)
+    groups = f" of {options.pnorm_group}" if options.nonlinearity == "pnorm" else ""
+    dtype = str(products_dtype(options.precision, device)).removeprefix("torch.")
+    size = f"{dim * (2 * context + 1)}-{options.hidden_dim}x{options.hidden_layers}-{pdfs}"
+    return f"{size} {options.nonlinearity}{groups}, {dtype} on {device}"
+
+
+def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """What the time of a minibatch depends on."""
-    return (
-        f"{options.hidden_layers} x {options.hidden_dim} {options.nonlinearity}, {options.optimizer}, minibatch"
-        f" {options.minibatch}, {options.precision}"
-    )
+    return f"{network_name(options, shape)}, {options.optimizer}, minibatch {options.minibatch}"
+
+
+def meeting_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
+    """What the time of a meeting depends on, messages left out."""
+    return f"{network_name(options, shape)}, {options.algorithm}, {options.wire}"
 
 
 def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Network) -> Machine:
-    """Measure minibatches of all trainings, or read what was measured before, so that a comparison has one clock.
+    """Measure minibatches and meetings of all trainings, or read what was measured before, so that a comparison has one
+    clock.
 
     Args:
         path: JSON file of what was measured; made or added to.
     """
-    known = {name: StepTime(**step) for name, step in read_json(path).items()} if path.is_file() else {}
+    known = read_json(path) if path.is_file() else {}
+    steps = {name: StepTime(**step) for name, step in known.get("steps", {}).items()}
+    meetings: dict[str, float] = dict(known.get("meetings", {}))
     shape = (store.dim, store.context, store.num_pdfs)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for training in trainings:
             options = training.training_options
-            name = step_name(options)
-            if name not in known:
-                known[name] = measure_step(
-                    options.network_spec(*shape),
-                    options.minibatch,
-                    options.optimizer,
-                    options.precision,
-                    options.device,
+            spec, name = options.network_spec(*shape), step_name(options, shape)
+            if name not in steps:
+                steps[name] = measure_step(
+                    spec, options.minibatch, options.optimizer, options.precision, options.device
                 )
-                logger.info("%s: %.2f ms (load %.1f)", name, 1000 * known[name].seconds, os.getloadavg()[0])
-                write_json(path, {name: asdict(step) for name, step in known.items()})
+                logger.info("%s: %.2f ms (load %.1f)", name, 1000 * steps[name].seconds, os.getloadavg()[0])
+            meets = options.workers > 1 and options.algorithm not in ("gradient", "ensemble", "none")
+            if meets and (name := meeting_name(options, shape)) not in meetings:
+                alike = algorithm(options, options.epochs)
+                meetings[name] = measure_meeting(spec, alike, options.precision, options.device)
     finally:
         torch.set_num_threads(threads)
-    wanted = {step_name(training.training_options) for training in trainings}
+    write_json(path, {"steps": {name: asdict(step) for name, step in steps.items()}, "meetings": meetings})
+    wanted = {step_name(training.training_options, shape) for training in trainings}
     held_out = trainings[0].training_options.held_out
-    frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
-    return Machine(network, frames, shape, {name: step for name, step in known.items() if name in wanted})
+    frames = int((1 - held_out) * sum(frames_of(store, [np.arange(len(store.ids))])))
+    longest = {training.name: _longest(store, training.training_options) for training in trainings}
+    return Machine(
+        network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, meetings, longest
+    )
+
+
+def _longest(store: FrameStore, options: TrainingOptions) -> float:
+    """The largest worker's share over the mean of all."""
+    train, _ = store.split(options.held_out, options.held_out_by, options.seed)
+    sites = None if options.sites is None else Path(options.sites)
+    shares = frames_of(store, parts_of(store, train, options.workers, options.shares, sites, options.seed))
+    return max(shares) * len(shares) / sum(shares)

@@ -51,6 +51,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
                 job = running.pop(process)
                 if process.exitcode:
                     last = _last_line(job.log) or f"exit status {process.exitcode}"
+                    if process.exitcode < 0:
+                        last = f"killed by signal {-process.exitcode} after: {last}"
                     write_json(job.failed, {"last": last, "status": process.exitcode})
                     failed.append(job.name)
                     logger.error("%s: failed: %s", job.name, last)

@@ -106,6 +106,7 @@ class Clock:
         relabel_fraction, compress_minibatches, exchange and top matter here.
     frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
     how: of the all-reduces, see parallel/network.py.
+    longest: the largest worker's share over the mean of all; the others wait at its end.
     """
 
     options: TeamOptions
@@ -114,11 +115,15 @@ class Clock:
     frames: float
     stragglers: Stragglers = NO_STRAGGLERS
     how: str = "best"
+    longest: float = 1.0
 
     def epoch(self) -> Seconds:
         """Modelled seconds of an epoch; ValueError when there is less than a minibatch for each of the workers."""
         stretch, length = self._stretch()
-        return stretch.times(self._minibatches / length)
+        even = self._minibatches / length
+        whole = stretch.times(self.longest * even)
+        compute = stretch.compute * even
+        return replace(whole, compute=compute, wait=whole.wait + whole.compute - compute)
 
     def speedup(self) -> float:
         return self.work.one_worker(self.frames).total / self.epoch().total

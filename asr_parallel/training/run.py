@@ -27,6 +27,7 @@ from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 from asr_parallel.training.watch import EVENTS, LINES
 
 IDENTITY = "training.json"
+WENT_ON = "went_on_after_frames"  # in it: of a training whose times and bytes are not those of the whole
 
 
 def working_path(out: Path) -> Path:
@@ -91,6 +92,8 @@ def train_into(
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
+        if transport.rank == 0:
+            write_json(work / IDENTITY, read_json(work / IDENTITY) | {WENT_ON: checkpoint.frames})
     else:
         if transport.rank == 0:
             _begin(work, identity, trainer)

@@ -74,6 +74,21 @@ def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, 
     return [np.sort(utterances[own_sites == name]) for name in names]
 
 
+def parts_of(
+    store: FrameStore, utterances: np.ndarray, workers: int, by: str, sites: Path | None, seed: int
+) -> list[np.ndarray]:
+    """The utterances of each worker's share; see cut_shares and share_of_sites."""
+    if sites is not None:
+        return share_of_sites(store, utterances, workers, sites)
+    return cut_shares(store, utterances, workers, by, seed) if workers > 1 else [utterances]
+
+
+def frames_of(store: FrameStore, parts: list[np.ndarray]) -> list[int]:
+    """Of each share: frames that have all their context."""
+    lengths = np.diff(store.offsets) - 2 * store.context
+    return [int(lengths[part].sum()) for part in parts]
+
+
 def team_minibatches(
     store: FrameStore,
     utterances: np.ndarray,
@@ -95,13 +110,8 @@ def team_minibatches(
     Raises:
         ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
     """
-    parts = [utterances]
-    if sites is not None:
-        parts = share_of_sites(store, utterances, team.num_workers, sites)
-    elif team.num_workers > 1:
-        parts = cut_shares(store, utterances, team.num_workers, by, seed)
-    lengths = np.diff(store.offsets) - 2 * store.context
+    parts = parts_of(store, utterances, team.num_workers, by, sites, seed)
     return Minibatches(
         store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,
-        frames=[int(lengths[part].sum()) for part in parts],
+        frames=frames_of(store, parts),
     )  # fmt: skip

@@ -67,6 +67,19 @@ def test_the_command_line_gives_the_options_that_were_checked() -> None:
         assert getattr(args, name) == getattr(expected, name), name
 
 
+def test_every_seed_of_a_label_has_a_single_worker_of_it_if_one_has(tmp_path: Path) -> None:
+    cell = "{algorithm: average, workers: [W], seeds: [S], label: deep, options: {hidden_layers: 5, period: 3}}"
+    cells = [cell.replace("W", w).replace("S", s) for w, s in (("1", "1"), ("8", "1, 2"))]
+    names = [one.name for one in read(tmp_path, f"cells: [{', '.join(cells)}]").trainings]
+    alone = [f"none_1_ng-sgd_{label}s{seed}" for seed in (1, 2) for label in ("", "deep_")]
+    assert sorted(names) == sorted([*alone, "average_8_ng-sgd_deep_s1", "average_8_ng-sgd_deep_s2"])
+
+
+def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
+    matrix = read(tmp_path, "{workers: [1], algorithms: [average], options: {learning_rate: 1e-3}}")
+    assert matrix.trainings[0].training_options.learning_rate == 0.001
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -83,6 +96,18 @@ def test_the_command_line_gives_the_options_that_were_checked() -> None:
         (
             "{workers: [2], algorithms: [average], cells: [{algorithm: average, workers: [2], options: {period: 3}}]}",
             "expected labels",
+        ),
+        ("{workers: [2], algorithms: [{average: {period: 16}}]}", "expected a list of names"),
+        ("{workers: [2], algorithms: [average], options: {epochs: 2.5}}", "--epochs: invalid int value: '2.5'"),
+        ("{workers: [2], algorithms: [average], options: {epochs: true}}", "--epochs: expected one argument"),
+        ("{workers: [2], algorithms: [average], options: {overlap: 1}}", "unrecognized arguments: 1"),
+        ("{workers: [2], algorithms: [average], options: {held_out_by: sepaker}}", "invalid choice: 'sepaker'"),
+        ("{workers: [2], algorithms: [average], options: {learning_rate: fast}}", "fast"),
+        ("{workers: [2], algorithms: [average], options: {start: nowhere}}", "start nowhere: is not there"),
+        ("{cells: [{algorithm: average, workers: [2], label: ../x}]}", "no slash"),
+        (
+            "{cells: [{algorithm: average, workers: [1, 2], options: {nonlinearity: sigmoid}}]}",
+            "single worker with options of its own",
         ),
     ],
 )

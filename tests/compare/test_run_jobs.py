@@ -50,6 +50,8 @@ def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Pat
     assert run_jobs(jobs, at_once=2) == []
     assert (killed / "first" / "stage.json").stat().st_mtime_ns == made
     assert ": going on after " in (killed / "second.log").read_text()
+    went_on = ["went_on_after_frames" in (killed / name / "training.json").read_text() for name in names]
+    assert went_on == [False, True, False]
     assert run_jobs([job(undisturbed, name, frames_folder, epochs) for name, epochs in names.items()], at_once=2) == []
     for name in names:
         nets = [(folder / name / "net.safetensors").read_bytes() for folder in (undisturbed, killed)]

@@ -172,6 +172,16 @@ def test_workers_of_equal_speed_do_not_wait() -> None:
     assert one_slow.compute == pytest.approx(160 * 5 / 4) and one_slow.wait == pytest.approx(160 * 3 / 4)
 
 
+@pytest.mark.parametrize("name", MEETING)
+def test_an_epoch_is_as_long_as_the_largest_share(name: str) -> None:
+    """Of two workers one has nine tenths of the data: there is no more to gain than a tenth."""
+    even = clock(name, 2, FREE)
+    uneven = replace(even, longest=2 * 0.9)
+    assert uneven.epoch().total == pytest.approx(1.8 * even.epoch().total)
+    assert uneven.epoch().compute == pytest.approx(even.epoch().compute)
+    assert uneven.speedup() <= 1 / 0.9 + 1e-9 and uneven.epoch().wait > even.epoch().wait
+
+
 def test_the_last_of_several_is_who_was_drawn_last() -> None:
     """Against log-normal numbers drawn by themselves."""
     random = np.random.default_rng(0)

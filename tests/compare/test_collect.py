@@ -1,0 +1,145 @@
+"""What becomes of trainings whose records lie in folders: written by hand here, some of them stale or cut."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr_parallel.compare.collect import collect, reached
+from asr_parallel.compare.jobs import Experiment, job_of
+from asr_parallel.compare.matrix import Matrix
+from asr_parallel.compare.modelled import Machine, step_name
+from asr_parallel.compare.run import Job
+from asr_parallel.parallel.network import PRESETS
+from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.frontier import curves, summarise
+from asr_parallel.training.step_time import StepTime
+
+SHAPE, FRAMES = (40, 5, 100), 100_000
+COURSE = [(10.0, 3.0), (20.0, 2.0), (40.0, 1.0), (50.0, 1.5)]
+
+
+def matrix(folder: Path, text: str) -> Matrix:
+    (folder / "compare.yaml").write_text(text)
+    return Matrix.read(folder / "compare.yaml")
+
+
+def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), **more: Any) -> None:
+    """The records of a training of 100,000 frames and 100 seconds; more: of its meetings."""
+    folder.mkdir(parents=True)
+    lines = []
+    for n, loss in enumerate(losses):
+        frames = FRAMES * (n + 1) // len(losses)
+        lines.append({"kind": "train", "frames": frames, "frames_per_second": 1000.0})
+        lines.append(
+            {"kind": "held-out", "frames": frames, "loss": loss, "accuracy": 0.5, "accepted": n not in rejected}
+        )
+        of_workers = {"workers_loss": [loss + 0.1, loss], "workers_accuracy": [0.4, 0.5]}
+        lines[-1] |= of_workers | {"ensemble_loss": loss - 0.1, "ensemble_accuracy": 0.6}
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "stage.json").write_text('{"seconds": 120.0}')
+    (folder / "training.json").write_text("{}")
+    own = {"waited_seconds": 2.0, "moved_seconds": 1.0} | more
+    (folder / "meetings.json").write_text(json.dumps({"bytes_per_worker": 1000, "ranks": [own]}))
+
+
+def cells(of: Matrix, out: Path, failed: tuple[str, ...] = (), jitter: float = 0.1) -> dict[str, Cell]:
+    experiment = Experiment(out / "exp")
+    jobs: dict[str, Job] = {one.name: job_of(one, of, experiment, out, 1000) for one in of.trainings}
+    for name in failed:
+        jobs[name].failed.parent.mkdir(exist_ok=True)
+        jobs[name].failed.write_text('{"last": "no space left", "status": 1}')
+    steps = {step_name(one.training_options, SHAPE): StepTime(0.01, jitter, 0.003) for one in of.trainings}
+    longest = {one.name: 1.0 for one in of.trainings}
+    machine = Machine(PRESETS["10gbe"], FRAMES, SHAPE, steps, {}, longest)
+    found = collect(of, jobs, experiment, out, machine, ["asr-parallel"])
+    return {cell.name: cell for cell in found.cells}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Matrix:
+    of = matrix(tmp_path, "{workers: [2], algorithms: [average]}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.0])
+    trained(tmp_path / "average_2_ng-sgd_s1", [2.5, 1.5])
+    return of
+
+
+def test_both_clocks(two: Matrix, tmp_path: Path) -> None:
+    found = cells(two, tmp_path)
+    one, average = found["none_1_ng-sgd_s1"], found["average_2_ng-sgd_s1"]
+    assert one.status == average.status == "done" and average.period == 16
+    assert one.speedup_frames == one.speedup_loss == 1
+    assert average.speedup_frames is not None and average.peak_speedup is not None and average.speedup_loss is not None
+    assert 1.5 < average.speedup_frames < average.peak_speedup < 2  # workers wait for each other
+    # One comes to 2.0 at the end, two at three quarters, each of whose seconds counts for less than two
+    assert average.speedup_loss == pytest.approx(average.speedup_frames / 0.75)
+    measured = average.measured
+    assert measured is not None and (measured.seconds, measured.compute, measured.wait) == (120, 97, 2)
+    assert average.bytes_per_worker == 1000
+
+
+def test_nothing_is_said_of_what_a_failed_job_has_left(two: Matrix, tmp_path: Path) -> None:
+    found = cells(two, tmp_path, failed=("none_1_ng-sgd_s1",))
+    one, average = found["none_1_ng-sgd_s1"], found["average_2_ng-sgd_s1"]
+    assert (one.status, one.error) == ("failed", "no space left") and not one.course and one.frames is None
+    assert average.status == "done" and average.speedup_loss is None  # there is nothing to compare it with
+
+
+def test_an_epoch_that_was_taken_back_is_no_result(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: [average]}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.1, 2.2], rejected=(2,))
+    trained(tmp_path / "average_2_ng-sgd_s1", [3.0, 2.15, 2.15])
+    found = cells(of, tmp_path)
+    assert found["none_1_ng-sgd_s1"].course[-1].loss == 2.1
+    assert found["average_2_ng-sgd_s1"].speedup_loss is None  # 2.15 is no 2.1
+
+
+def test_times_of_a_part_are_not_those_of_the_whole(two: Matrix, tmp_path: Path) -> None:
+    (tmp_path / "average_2_ng-sgd_s1" / "training.json").write_text('{"went_on_after_frames": 50000}')
+    average = cells(two, tmp_path)["average_2_ng-sgd_s1"]
+    assert average.measured is None and average.bytes_per_worker is None and average.speedup_frames is not None
+
+
+def test_an_ensemble_and_its_best(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2, 4], algorithms: [ensemble]}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.0])
+    phases = {"local": 80.0, "exchange": 5.0, "label": 10.0, "compress": 5.0}
+    for workers in (2, 4):
+        trained(tmp_path / f"ensemble_{workers}_ng-sgd_s1", [2.5, 1.5], phases=phases)
+    found = cells(of, tmp_path)
+    best, together = found["ensemble_2_ng-sgd_s1"], found["ensemble_2_ng-sgd_s1_ensemble"]
+    assert (best.course[-1].loss, together.course[-1].loss) == (1.5, 1.4)
+    assert best.folder == str(tmp_path / "ensemble_2_ng-sgd_s1") and together.folder == f"{best.folder}_ensemble"
+    measured = best.measured
+    assert measured is not None and (measured.wait, measured.exchange, measured.label) == (2, 3, 10)
+    assert measured.compute == 85
+    # Its period follows from the number of workers, and does not tell systems apart
+    drawn = {curve.system: [group.workers for group in curve.groups] for curve in curves(summarise(made_of(of, found)))}
+    assert drawn == {"ensemble": [1, 2, 4], "ensemble (all together)": [1, 2, 4]}
+
+
+def made_of(of: Matrix, found: dict[str, Cell]) -> Comparison:
+    return Comparison(of.title, "", "", tuple(found.values()))
+
+
+def test_a_seed_that_failed_is_still_one_of_its_group(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], seeds: [1, 2], algorithms: [average]}")
+    for seed in (1, 2):
+        trained(tmp_path / f"none_1_ng-sgd_s{seed}", [3.0, 2.0])
+    trained(tmp_path / "average_2_ng-sgd_s1", [2.5, 1.5])
+    groups = summarise(made_of(of, cells(of, tmp_path, failed=("average_2_ng-sgd_s2",))))
+    assert [(group.workers, len(group.done), len(group.cells)) for group in groups] == [(1, 2, 2), (2, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "where"), [(3.5, 10), (3.0, 10), (2.5, 15), (2.0, 20), (1.25, 35), (1.0, 40), (0.9, None)]
+)
+def test_between_two_points_on_a_straight_line(loss: float, where: float | None) -> None:
+    assert reached(COURSE, loss) == where
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert reached([(10.0, 3.0), (15.0, None), (None, 0.5), (17.0, math.inf), (18.0, math.nan), *COURSE[1:]], 2.5) == 15
+    assert reached([], 1.0) is None
