@@ -79,4 +79,8 @@ def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: 
     print(
         f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time"
     )
-    print(f"Decoding as of {experiment.folder / system}." if system else "Decoding is left out: no system was decoded.")
+    print(
+        f"Decoding as of {experiment.folder / system}, with its options."
+        if system
+        else "Decoding is left out: no system was decoded."
+    )

@@ -59,15 +59,15 @@ class Experiment:
                     f"{path}: is not there; expected an experiment whose stages 0 to 4 and 7 are done, and 5 for RBMs"
                 )
 
-    def recognize(self, model: Path, into: Path, jobs: int) -> list[tuple[str, ...]]:
+    def recognize(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
         """Verbs that decode and score the development and evaluation set with a model."""
         exp, verbs = self.folder, list[tuple[str, ...]]()
         for of in ("dev", "eval"):
             verbs.append(
                 (
                     "decode", "--graph", str(exp / "tri" / "graph"), "--model", str(model), "--feats",
-                    str(exp / "feats" / "fbank" / of), "--out", str(into / f"decode_{of}"), "--jobs", str(jobs),
-                    *self.decode,
+                    str(exp / "feats" / "fbank" / of), "--out", str(into / f"decode_{of}"), "--jobs",
+                    str(matrix.processes), *matrix.decode, *self.decode,
                 )
             )  # fmt: skip
         data = [(f"--{what}-{of}", path) for of in ("dev", "eval") for what, path in (
@@ -86,10 +86,10 @@ def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path
         "--evaluate-frames", str(evaluate_frames), "--processes", str(min(matrix.processes, training.workers)),
         "--threads", "1",
     )  # fmt: skip
-    verbs = [train, *experiment.recognize(folder, folder, matrix.processes)]
+    verbs = [train, *experiment.recognize(folder, folder, matrix)]
     if training.training_options.keeps_workers:
         together = out / (training.name + TOGETHER)
-        verbs += experiment.recognize(folder / "ensemble", together, matrix.processes)
+        verbs += experiment.recognize(folder / "ensemble", together, matrix)
     return Job(
         training.name, tuple(verbs), out / "logs" / f"{training.name}.log", out / "logs" / f"{training.name}.json"
     )

@@ -7,6 +7,7 @@
     # algorithms: {average: {period: 16}, ensemble: {}}
     optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; [ng-sgd] unless said
     options: {hidden_dim: 256, epochs: 3}       # of all; names as on train-dnn's command line
+    decode: {beam: 10, max_active: 3000}        # options of all decoding, as on decode's command line
     processes: 1                                # each training is run in
     cells:                                      # beside the product
       - {algorithm: average, workers: [8], label: period 1, options: {period: 1}}
@@ -19,7 +20,7 @@ compared; those of a cell with a label with a single worker of that label, where
 import contextlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from asr_parallel.record.files import read_lines
 from asr_parallel.training.options import TrainingOptions
 
 ONE = "none"  # what a single worker's algorithm is called
-KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "processes", "cells"}
+KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
 OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
 KNOWN = {field.name for field in fields(TrainingOptions)} - set(OWN)
@@ -67,22 +68,17 @@ class Training:
 
     def words(self) -> list[str]:
         """Of train-dnn's command line."""
-        words = [word for name in OWN for word in (f"--{name}", str(getattr(self, name)))]
-        for name, value in self.options:
-            flag = name.replace("_", "-")
-            words += (
-                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-            )
-        return words
+        return _words([*((name, getattr(self, name)) for name in OWN), *self.options])
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What a file asks for. trainings: each once, single workers first."""
+    """What a file asks for. trainings: each once, single workers first; decode: options of the command line."""
 
     title: str
     trainings: list[Training]
     processes: int
+    decode: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Matrix":
@@ -151,7 +147,12 @@ class Matrix:
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{training.name}: {error}") from error
         in_order = sorted(found.values(), key=lambda one: one.workers > 1)
-        return cls(str(given.get("title", "")), in_order, processes)
+        decode = tuple(_words(_options(given.get("decode")).items()))
+        try:
+            _check_words("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
+        except ValueError as error:
+            raise ValueError(f"decode: {error}") from error
+        return cls(str(given.get("title", "")), in_order, processes, decode)
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:
@@ -169,19 +170,33 @@ def _add(found: dict[str, Training], training: Training) -> None:
         raise ValueError(f"two different trainings are called {training.name}; expected labels that tell them apart")
 
 
-def _check(training: Training) -> None:
-    """Refuse what train-dnn would refuse, and files that are not there."""
+def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
+    """Of a command line."""
+    words: list[str] = []
+    for name, value in options:
+        flag = name.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return words
+
+
+def _check_words(*words: str) -> None:
+    """ValueError where the command line of a verb would be refused."""
     from asr_parallel.cli.main import build_parser
 
-    for name, _ in training.options:
-        if name not in KNOWN:
-            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(KNOWN))}")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            build_parser("train-dnn").parse_args(["train-dnn", "--frames", "", "--out", "", *training.words()])
+            build_parser(words[0]).parse_args(words)
     except SystemExit as error:
         raise ValueError(said.getvalue().splitlines()[-1].partition("error: ")[2]) from error
+
+
+def _check(training: Training) -> None:
+    """Refuse what train-dnn would refuse, and files that are not there."""
+    for name, _ in training.options:
+        if name not in KNOWN:
+            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(KNOWN))}")
+    _check_words("train-dnn", "--frames", "", "--out", "", *training.words())
     options = training.training_options
     for name in ("teacher", "start"):
         if (path := getattr(options, name)) is not None and not Path(path).is_dir():

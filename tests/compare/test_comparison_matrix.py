@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from asr_parallel.cli.main import build_parser
+from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.training.options import TrainingOptions
 
@@ -75,6 +76,14 @@ def test_every_seed_of_a_label_has_a_single_worker_of_it_if_one_has(tmp_path: Pa
     assert sorted(names) == sorted([*alone, "average_8_ng-sgd_deep_s1", "average_8_ng-sgd_deep_s2"])
 
 
+def test_options_of_decoding(tmp_path: Path) -> None:
+    matrix = read(tmp_path, "{workers: [1], algorithms: [average], decode: {lattice_beam: 6, nbest: 3}}")
+    assert matrix.decode == ("--lattice-beam", "6", "--nbest", "3")
+    job = job_of(matrix.trainings[0], matrix, Experiment(tmp_path, decode=["--beam", "9"]), tmp_path / "out", 100)
+    decodes = [verb for verb in job.verbs if verb[0] == "decode"]
+    assert len(decodes) == 2 and all(verb[-6:] == (*matrix.decode, "--beam", "9") for verb in decodes)
+
+
 def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
     matrix = read(tmp_path, "{workers: [1], algorithms: [average], options: {learning_rate: 1e-3}}")
     assert matrix.trainings[0].training_options.learning_rate == 0.001
@@ -105,6 +114,7 @@ def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
         ("{workers: [2], algorithms: [average], options: {learning_rate: fast}}", "fast"),
         ("{workers: [2], algorithms: [average], options: {start: nowhere}}", "start nowhere: is not there"),
         ("{cells: [{algorithm: average, workers: [2], label: ../x}]}", "no slash"),
+        ("{workers: [2], algorithms: [average], decode: {beem: 3}}", "decode: unrecognized arguments: --beem 3"),
         (
             "{cells: [{algorithm: average, workers: [1, 2], options: {nonlinearity: sigmoid}}]}",
             "single worker with options of its own",
