@@ -16,7 +16,7 @@ LATEX = {
 
 
 def results_markdown(comparison: Comparison) -> str:
-    """The command of every cell and its results, then means over seeds, what failed and what others published."""
+    """Means over seeds, by number of workers and at length; what failed, what others published; every training."""
     groups, mark = summarise(comparison), ", synthetic speech" if comparison.synthetic else ""
     lines = [
         f"# {_markdown(comparison.title)}",
@@ -25,6 +25,8 @@ def results_markdown(comparison: Comparison) -> str:
     ]
     lines += [f"Scored by {_markdown(scorers(comparison))}. {_markdown(clock_text(comparison))}", ""]
     lines += _code(comparison.commands)
+    if of_all := _by_workers(comparison, groups):
+        lines += ["## By number of workers", "", *of_all, ""]
     lines += ["## Means over seeds", "", *_summary(comparison, groups, mark), ""]
     failed = [cell for cell in comparison.cells if cell.status != "done"]
     if failed:
@@ -109,6 +111,24 @@ def _summary(comparison: Comparison, groups: Sequence[Group], mark: str) -> Iter
     if any(baseline(group, groups) is None for group in groups):
         yield ""
         yield "Some optimiser has no one-worker training: there is nothing to compare its systems with."
+
+
+def _by_workers(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
+    """A row for each system, a column for each K: WER, and in parentheses the speedup. Empty without WER."""
+    if not sets(comparison):
+        return []
+    name, counts = sets(comparison)[0], sorted({group.workers for group in groups})
+    about = f"WER % on {name}, mean over seeds; in parentheses the modelled speedup for the same frames."
+    lines = [about, "", _row("system", *(f"K = {k}" for k in counts)), "|---|" + "--:|" * len(counts)]
+    rows: dict[str, dict[int, str]] = {}
+    for group in groups:
+        wer, speedup = group.wer(name), group.speedup("speedup_frames")
+        if wer is not None:
+            shown = f"{wer.mean:.2f}" + (f" ({speedup.mean:.1f})" if speedup and group.workers > 1 else "")
+        else:
+            shown = "failed" if any(cell.status == "failed" for cell in group.cells) else NONE
+        rows.setdefault(group.system, {})[group.workers] = shown
+    return [*lines, *(_row(system, *(of.get(k, "") for k in counts)) for system, of in rows.items())]
 
 
 def _figures(group: Group, name: str) -> list[str]:

@@ -95,6 +95,20 @@ def test_markdown_has_the_command_and_the_line_of_every_training() -> None:
     assert all("synthetic" in line for line in text.splitlines() if "%WER" in line)
 
 
+def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
+    comparison = made_up.comparison()
+    text = results_markdown(comparison)
+    lines = text[text.index("## By number of workers") : text.index("## Means over seeds")].splitlines()
+    table = [[word.strip() for word in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    heads, rows = table[0], {words[0]: words for words in table[2:]}
+    groups = summarise(comparison)
+    assert len(rows) == len({group.system for group in groups})
+    for group in groups:
+        shown, wer = rows[group.system][heads.index(f"K = {group.workers}")], group.wer("eval")
+        assert shown.startswith(f"{wer.mean:.2f}") if wer is not None else shown in ("failed", "–")
+    assert "## By number of workers" not in results_markdown(made_up.bare())
+
+
 @pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])
 def test_markdown_tables_are_whole(make: Callable[[], Comparison]) -> None:
     text = results_markdown(make())
