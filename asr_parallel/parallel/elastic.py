@@ -54,6 +54,7 @@ class Elastic(Algorithm):
             )
         super().start(replicas, team, minibatches_per_epoch)
         self._centre = replicas.parameters[0].clone()
+        self._room = torch.empty_like(replicas.parameters)  # once: to be given new pages each time is dear
 
     def weights(self, meeting: Meeting) -> np.ndarray:
         return meeting.present.astype(float)
@@ -64,11 +65,11 @@ class Elastic(Algorithm):
         here, kept = (
             torch.tensor(flags[own], device=offered.device)[:, None] for flags in (meeting.present, meeting.kept)
         )
-        pulled = torch.where(here, offered + alpha * (self._centre - offered), offered)
-        moved = self._centre + alpha * int(meeting.present.sum()) * (mean - self._centre)
-        onward = torch.where(kept, pulled, moved)
-        self._centre.copy_(moved)
-        return onward
+        onward = torch.lerp(offered, self._centre, alpha, out=self._room)
+        if not meeting.present[own].all():
+            onward = torch.where(here, onward, offered)
+        self._centre.lerp_(mean, alpha * int(meeting.present.sum()))
+        return onward if meeting.kept[own].all() else torch.where(kept, onward, self._centre)
 
     def known(self, onward: Tensor) -> Tensor:
         return self._centre
