@@ -127,6 +127,7 @@ def _works(args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptio
     import torch
 
     from asr_parallel.parallel.algorithms import algorithm
+    from asr_parallel.parallel.clock import AVERAGING
     from asr_parallel.training.precision import choose_device, products_dtype
 
     torch.set_num_threads(args.threads)
@@ -134,8 +135,9 @@ def _works(args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptio
     step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
     works = []
     for team in teams:
-        averages = team.algorithm not in ("gradient", "ensemble", "none")
-        meeting = measure_meeting(spec, algorithm(team), args.precision, args.device) if averages else 0.0
+        meeting = (
+            measure_meeting(spec, algorithm(team), args.precision, args.device) if team.algorithm in AVERAGING else 0.0
+        )
         works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
     kind = str(products_dtype(args.precision, place)).removeprefix("torch.")
     threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"

@@ -105,7 +105,9 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         for name, path in scored.items()
     }
     whole = WENT_ON not in read_json(folder / IDENTITY)
-    same_loss = _speedup_to_loss(course, out / base.name, machine.clock(base)) if compared else None
+    same_loss = 1.0 if single else None
+    if not single and compared:
+        same_loss = _speedup_to_loss(course, out / base.name, machine.clock(base))
     return Cell(
         status="done",
         frames=frames,
@@ -116,7 +118,7 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         speedup_frames=clock.speedup(),
         efficiency=clock.efficiency(),
         peak_speedup=clock.peak(),
-        speedup_loss=1.0 if single else same_loss,
+        speedup_loss=same_loss,
         bytes_per_worker=None if single or not whole else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
         **common,
     )

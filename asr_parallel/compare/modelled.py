@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.clock import Clock
+from asr_parallel.parallel.clock import AVERAGING, Clock
 from asr_parallel.parallel.network import Network
 from asr_parallel.parallel.stragglers import Stragglers
 from asr_parallel.record.files import read_json, write_json
@@ -117,7 +116,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                     spec, options.minibatch, options.optimizer, options.precision, options.device
                 )
                 logger.info("%s: %.2f ms (load %.1f)", name, 1000 * steps[name].seconds, os.getloadavg()[0])
-            meets = options.workers > 1 and options.algorithm not in ("gradient", "ensemble", "none")
+            meets = options.workers > 1 and options.algorithm in AVERAGING
             if meets and (name := meeting_name(options, shape)) not in meetings:
                 alike = algorithm(options, options.epochs)
                 meetings[name] = measure_meeting(spec, alike, options.precision, options.device)
@@ -126,7 +125,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     write_json(path, {"steps": {name: asdict(step) for name, step in steps.items()}, "meetings": meetings})
     wanted = {step_name(training.training_options, shape) for training in trainings}
     held_out = trainings[0].training_options.held_out
-    frames = int((1 - held_out) * sum(frames_of(store, [np.arange(len(store.ids))])))
+    frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
     longest = {training.name: _longest(store, training.training_options) for training in trainings}
     return Machine(
         network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, meetings, longest

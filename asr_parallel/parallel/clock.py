@@ -30,6 +30,7 @@ from asr_parallel.parallel.options import TeamOptions
 from asr_parallel.parallel.stragglers import Stragglers
 
 PERIODS = {"average": AVERAGING_PERIOD, "block-momentum": BLOCK_PERIOD, "elastic": ELASTIC_PERIOD}
+AVERAGING = (*PERIODS, "colearn")  # those whose meetings are of models
 WIRE_BYTES = {"float32": (4.0, 0.0), "float16": (2.0, 4 / BLOCK), "int8": (1.0, 4 / BLOCK)}  # integers, their scales
 FORWARD = 1 / 3  # of a step, whose backward pass has two products for each one of the forward pass
 PAYS = 1.1  # twice as many workers that are less than so much faster do not pay
