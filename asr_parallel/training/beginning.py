@@ -8,8 +8,8 @@ import torch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.pretrain_run import hand_over
 from asr_parallel.training.randomness import initial_seeds
+from asr_parallel.training.stack import hand_over
 from asr_parallel.training.teacher import start_from
 
 

@@ -1,4 +1,4 @@
-"""Stage 5: a stack of RBMs in a folder, each layer in one of its own that is made once, and the network it begins.
+"""Stage 5: a stack of RBMs in a folder, each layer in one of its own that is made once.
 
 OUT/1/rbm.safetensors       weight (H, V), hidden_bias (H,), visible_bias (V,) float32
 OUT/1/train.jsonl
@@ -12,16 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.torch import save
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.stage import agree, together
 from asr_parallel.parallel.transport import Alone, Transport
 from asr_parallel.record.files import read_json, write_json
@@ -33,8 +29,9 @@ from asr_parallel.training.checkpoint import remove_work
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain import LINES, LayerTrainer, Stack
 from asr_parallel.training.pretrain_options import PretrainOptions, identity_of
+from asr_parallel.training.stack import TENSORS, read_layer
 
-TENSORS, IDENTITY = "rbm.safetensors", "training.json"
+IDENTITY = "training.json"
 
 
 def pretrain(
@@ -125,39 +122,3 @@ def _read(folder: Path, options: PretrainOptions, gaussian: bool) -> StackedRbm:
     rbm.parts.visible_bias.copy_(visible_bias)
     rbm.parameters_changed()
     return rbm
-
-
-def read_layer(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """weight (H, V), hidden_bias (H,), visible_bias (V,) float32; ValueError when they are not there or do not fit."""
-    try:
-        found = load((folder / TENSORS).read_bytes())
-        weight, hidden_bias, visible_bias = (found[name] for name in ("weight", "hidden_bias", "visible_bias"))
-    except (OSError, KeyError, SafetensorError) as error:
-        raise ValueError(f"{folder}: not a finished layer of stage 5: {error}") from error
-    if weight.shape != (*hidden_bias.shape, *visible_bias.shape) or not all(t.isfinite().all() for t in found.values()):
-        raise ValueError(f"{folder / TENSORS}: sizes that do not fit together, or numbers that are not finite")
-    return weight, hidden_bias, visible_bias
-
-
-def hand_over(stack: Path, network: StackedNetwork) -> None:
-    """Put the weights and hidden biases of a stack in a folder into the hidden layers of a network, in every replica.
-
-    The output layer stays as `initialise` drew it for sigmoids: as Kaldi nnet1 draws the softmax layer.
-
-    Raises:
-        ValueError: the network's units are not sigmoids, or its sizes are not the stack's.
-    """
-    if network.spec.nonlinearity != "sigmoid":
-        raise ValueError(f"nonlinearity {network.spec.nonlinearity}: a stack of RBMs begins a network of sigmoids")
-    for layer in range(network.spec.hidden_layers):
-        folder = stack / str(layer + 1)
-        weight, bias, _ = read_layer(folder)
-        expected = network.layers.weights[layer].shape[1:]
-        if weight.shape != expected:
-            raise ValueError(
-                f"{folder}: a layer of {tuple(weight.shape)} (out, in); the network's is {tuple(expected)}"
-            )
-        with torch.no_grad():
-            network.layers.weights[layer].copy_(weight)
-            network.layers.biases[layer].copy_(bias)
-    network.parameters_changed()

@@ -9,7 +9,8 @@ from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training import normalised
 from asr_parallel.training.pretrain_options import PretrainOptions
-from asr_parallel.training.pretrain_run import hand_over, pretrain, read_layer
+from asr_parallel.training.pretrain_run import pretrain
+from asr_parallel.training.stack import hand_over, read_layer
 
 
 def options(layers: int) -> PretrainOptions:
