@@ -31,7 +31,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.ensemble import EnsembleNetwork
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.ensemble import Ensemble
+from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.soft_labels import SoftLabels
 from asr_parallel.parallel.team import Team
@@ -41,7 +41,6 @@ from asr_parallel.training.compression import (
     COMPRESS,
     EXCHANGE,
     LABEL,
-    LABELLED_BYTES,
     LOCAL,
     Compression,
 )
@@ -141,7 +140,7 @@ def memory(folder: Path, transport: Transport, rounds: int) -> None:
         held = rows * (4 * SMALL.num_pdfs + 4 * SMALL.input_dim)
         if transport.rank == 0 and workers > 2:
             block = 4 * BLOCK_FRAMES * (2 * SMALL.hidden_dim + 2 * SMALL.num_pdfs)  # two layers, logits and posteriors
-            formula, measured = 2 * size + min(held, LABELLED_BYTES // transport.size) + block, high_water() - before
+            formula, measured = 2 * size + min(held, LABELLED_BYTES) + block, high_water() - before
             sizes = " | ".join(f"{of / 1e6:.1f}" for of in (workers * size, formula, measured))
             print(f"| {workers} | {sizes} |", flush=True)
 

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--jobs {args.jobs}, --evaluate-frames {args.evaluate_frames}: expected numbers above 0")
     words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
-    experiment.check(matrix.trainings)
+    experiment.check(matrix)
     args.out.mkdir(parents=True, exist_ok=True)
     store = FrameStore.open(experiment.frames)
     machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)

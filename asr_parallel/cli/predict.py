@@ -39,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="train on meanwhile, where that is possible",
     )
-    jitter = "deviation of a minibatch's time over its mean; everybody waits for the slowest (default: 0)"
-    workers.add_argument("--jitter", type=float, default=0.0, metavar="X", help=jitter)
+    jitter = (
+        "deviation of a minibatch's time over its mean; everybody waits for the slowest (default: as measured, or 0)"
+    )
+    workers.add_argument("--jitter", type=float, metavar="X", help=jitter)
     number(workers, "relabel_fraction", "ensemble: part of a share that is relabelled in a round", float)
     choice(workers, "exchange", EXCHANGES, "ensemble: what travels; posteriors: of frames that all label alike")
     frames = f"of an epoch, over all workers (default: {FRAMES}, 300 hours)"
@@ -88,9 +90,9 @@ def run(args: argparse.Namespace) -> None:
             source=f"given; the rest as {args.network}",
         )
     teams = [_team(args, name) for name in names]
-    stragglers = Stragglers(args.jitter)
     spec = NetworkSpec(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
-    works, measured = _works(args, spec, teams)
+    works, jitter, measured = _works(args, spec, teams)
+    stragglers = Stragglers(jitter if args.jitter is None else args.jitter)
     clocks = [
         Clock(team, work, network, args.frames, stragglers, args.collective)
         for team, work in zip(teams, works, strict=True)
@@ -117,13 +119,15 @@ def _team(args: argparse.Namespace, name: str) -> "TeamOptions":
     return team
 
 
-def _works(args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptions"]) -> tuple[list["Work"], str]:
-    """What a worker has to do under each algorithm, and how that is known."""
+def _works(
+    args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptions"]
+) -> tuple[list["Work"], float, str]:
+    """What a worker has to do under each algorithm, the jitter of its minibatches, and how that is known."""
     from asr_parallel.training.step_time import measure_meeting, measure_step, work_of
 
     if args.step_seconds is not None:
         work = work_of(spec, args.minibatch, args.optimizer, args.step_seconds)
-        return [work] * len(teams), "given; a third of it to label one"
+        return [work] * len(teams), 0.0, "given; a third of it to label one, nothing for a worker's part of a meeting"
     import torch
 
     from asr_parallel.parallel.algorithms import algorithm
@@ -141,7 +145,7 @@ def _works(args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptio
         works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
     kind = str(products_dtype(args.precision, place)).removeprefix("torch.")
     threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"
-    return works, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
+    return works, step.jitter, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
 
 
 def _numbers(text: str) -> list[int]:

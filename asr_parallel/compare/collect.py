@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.compare.jobs import TOGETHER, Experiment
-from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
@@ -46,11 +46,9 @@ def collect(
         machine: on which the trainings are modelled.
         command: that made the comparison.
     """
-    alone = {(one.optimizer, one.seed, one.label): one for one in matrix.trainings if one.workers == 1}
     cells: list[Cell] = []
     for training in matrix.trainings:
-        like = (training.optimizer, training.seed)
-        base = alone.get((*like, training.label), alone[*like, ""])
+        base = single_worker_of(training, matrix.trainings)
         for of in ("", TOGETHER) if training.training_options.keeps_workers else ("",):
             cells.append(_cell(training, of, base, jobs, out, machine))
     facts = environment()
@@ -88,13 +86,15 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         "seed": training.seed,
         "label": training.label,
         "period": _period(training),
-        "command": "asr-parallel " + shlex.join(job.verbs[0]),
+        "command": _command(job, training, of),
         "folder": str(recognized),
         "error": failure or "",
     }
     if failure or not (folder / LINES).is_file():
         return Cell(status="failed" if failure else "missing", **common)
-    clock = machine.clock(training)
+    clock, alone = machine.clock(training), machine.clock(base)
+    # Of the very training it is compared with, whose minibatches may be of another size
+    faster = alone.work.one_worker(1.0).total / clock.work.one_worker(1.0).total
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
     course = _course(lines, _judged(training, of), clock)
@@ -107,7 +107,7 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
     whole = WENT_ON not in read_json(folder / IDENTITY)
     same_loss = 1.0 if single else None
     if not single and compared:
-        same_loss = _speedup_to_loss(course, out / base.name, machine.clock(base))
+        same_loss = _speedup_to_loss(course, out / base.name, alone)
     return Cell(
         status="done",
         frames=frames,
@@ -115,13 +115,21 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         wer={name: errors for name, errors in wer.items() if errors is not None},
         measured=_measured(folder, lines) if whole else None,
         modelled=_modelled(clock, frames),
-        speedup_frames=clock.speedup(),
-        efficiency=clock.efficiency(),
-        peak_speedup=clock.peak(),
+        speedup_frames=faster * clock.speedup(),
+        efficiency=faster * clock.efficiency(),
+        peak_speedup=faster * clock.peak(),
         speedup_loss=same_loss,
         bytes_per_worker=None if single or not whole else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
         **common,
     )
+
+
+def _command(job: Job, training: Training, of: str) -> str:
+    """What makes a cell: its training, and decoding and scoring of its own; of all together they come last."""
+    train, *recognize = job.verbs
+    first = len(recognize) // 2 if training.training_options.keeps_workers else len(recognize)
+    own = recognize[first:] if of else recognize[:first]
+    return " && ".join("asr-parallel " + shlex.join(verb) for verb in (train, *own))
 
 
 def _period(training: Training) -> int | None:

@@ -4,6 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr_parallel.compare.checks import (
+    SAID_OF_DECODING,
+    SAID_OF_SCORING,
+    SAID_OF_TRAINING,
+    check_left_out,
+    check_verb,
+    option,
+)
 from asr_parallel.compare.matrix import OF_TEAMS, OWN, Matrix, Training
 from asr_parallel.compare.run import Job
 from asr_parallel.record.files import read_json
@@ -41,17 +49,32 @@ class Experiment:
                 return sum(float(read_json(path)["cpu_seconds"]) for path in made), system
         return None
 
-    def check(self, trainings: Sequence[Training]) -> None:
-        """ValueError when a folder that trainings or decoding need is not there, or further options of trainings say
-        what the matrix has to, because the clock and the table have it from there.
+    def check(self, matrix: Matrix) -> None:
+        """Of all jobs, before any of them is run.
+
+        Raises:
+            ValueError: further options are refused by their verb, or say what the comparison does itself or what the
+                matrix has to, because the clock and the table have it from there; or a folder that trainings or
+                decoding need is not there.
         """
+        said = {"train": SAID_OF_TRAINING, "decode": SAID_OF_DECODING, "score": SAID_OF_SCORING}
+        for verb, of_verb in said.items():
+            try:
+                check_left_out(getattr(self, verb), of_verb)
+            except ValueError as error:
+                raise ValueError(f"--{verb}-options {error}") from error
         for word in self.train:
-            name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-            if word.startswith("--") and name in SAID_BY_MATRIX:
+            if option(word) in SAID_BY_MATRIX:
                 raise ValueError(f"--train-options {word}: expected among the options of the matrix")
+        for training in matrix.trainings:
+            for words in job_of(training, matrix, self, self.folder, evaluate_frames=1).verbs:
+                try:
+                    check_verb(*words)
+                except ValueError as error:
+                    raise ValueError(f"{training.name}: {words[0]}: {error}") from error
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
         needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
-        if any(training.training_options.pretrain == "rbm" for training in trainings):
+        if any(training.training_options.pretrain == "rbm" for training in matrix.trainings):
             needed.append(self.folder / "rbm")
         for path in needed:
             if not path.is_dir():

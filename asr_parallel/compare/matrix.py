@@ -14,11 +14,10 @@
       - {algorithm: average, workers: [8], optimizer: sgd}
 
 One worker is the same training under any algorithm: every optimiser and seed has one, with which the others are
-compared; those of a cell with a label with a single worker of that label, where the file asks for one.
+compared; those of a cell with a label with a single worker of that label, where the file asks for one. It has to have
+their model and their data.
 """
 
-import contextlib
-import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -27,8 +26,15 @@ from typing import Any
 
 import yaml
 
+from asr_parallel.compare.checks import (
+    SAID_OF_DECODING,
+    check_alike,
+    check_left_out,
+    check_training,
+    check_verb,
+    check_words,
+)
 from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
-from asr_parallel.record.files import read_lines
 from asr_parallel.training.options import TrainingOptions
 
 ONE = "none"  # what a single worker's algorithm is called
@@ -86,7 +92,8 @@ class Matrix:
 
         Raises:
             ValueError: it cannot be read, a key or option is unknown or missing, options do not go together, workers
-                cannot be dealt to the processes, or two trainings have one name.
+                cannot be dealt to the processes, two trainings have one name, or a training would be compared with a
+                single worker of another model.
         """
         try:
             given = yaml.safe_load(path.read_text())
@@ -147,9 +154,11 @@ class Matrix:
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{training.name}: {error}") from error
         in_order = sorted(found.values(), key=lambda one: one.workers > 1)
+        _check_alike(in_order)
         decode = tuple(_words(_options(given.get("decode")).items()))
         try:
-            _check_words("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
+            check_left_out(decode, SAID_OF_DECODING)
+            check_verb("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
         except ValueError as error:
             raise ValueError(f"decode: {error}") from error
         return cls(str(given.get("title", "")), in_order, processes, decode)
@@ -179,36 +188,30 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
     return words
 
 
-def _check_words(*words: str) -> None:
-    """ValueError where the command line of a verb would be refused."""
-    from asr_parallel.cli.main import build_parser
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            build_parser(words[0]).parse_args(words)
-    except SystemExit as error:
-        raise ValueError(said.getvalue().splitlines()[-1].partition("error: ")[2]) from error
-
-
 def _check(training: Training) -> None:
-    """Refuse what train-dnn would refuse, and files that are not there."""
+    """Refuse what train-dnn would refuse, at once or when it begins to train."""
     for name, _ in training.options:
         if name not in KNOWN:
             raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(KNOWN))}")
-    _check_words("train-dnn", "--frames", "", "--out", "", *training.words())
-    options = training.training_options
-    for name in ("teacher", "start"):
-        if (path := getattr(options, name)) is not None and not Path(path).is_dir():
-            raise ValueError(f"{name} {path}: is not there")
-    if options.sites is not None:
-        _check_sites(Path(options.sites), training.workers)
+    check_words("train-dnn", "--frames", "", "--out", "", *training.words())
+    check_training(training.training_options)
 
 
-def _check_sites(path: Path, workers: int) -> None:
-    names = {words[1] for line in read_lines(path) if len(words := line.split()) == 2}
-    if len(names) != workers:
-        raise ValueError(f"{path}: {len(names)} sites for {workers} workers; expected as many")
+def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
+    """With which it is compared: that of its label where there is one, else that of none."""
+    like = (training.optimizer, training.seed)
+    alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed) == like}
+    return alone.get(training.label) or alone[""]
+
+
+def _check_alike(trainings: Iterable[Training]) -> None:
+    """Refuse a training whose single worker is of another model or other data."""
+    for training in trainings:
+        base = single_worker_of(training, trainings)
+        try:
+            check_alike(training.training_options, base.training_options)
+        except ValueError as error:
+            raise ValueError(f"{training.name}: {error}") from error
 
 
 def _mapping(what: str, given: Any, known: set[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,8 +11,10 @@ from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.clock import AVERAGING, Clock
+from asr_parallel.parallel.elastic import BETA
 from asr_parallel.parallel.network import Network
 from asr_parallel.parallel.stragglers import Stragglers
+from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.options import TrainingOptions
@@ -71,7 +73,7 @@ class Machine:
             f"{name}: {1000 * step.seconds:.2f} ms, deviation {100 * step.jitter:.0f} %"
             for name, step in self.steps.items()
         )
-        return f"minibatches as measured on one core of this machine ({each}); {self.network.source}"
+        return f"minibatches as measured on this machine, on the CPU with one core ({each}); {self.network.source}"
 
 
 def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
@@ -99,9 +101,16 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     clock.
 
     Args:
-        path: JSON file of what was measured; made or added to.
+        path: JSON file of what was measured, made or added to; of another machine it is made anew.
+
+    Raises:
+        ValueError: the data cannot be shared among a training's workers.
     """
+    longest = {training.name: _longest(store, training) for training in trainings}
     known = read_json(path) if path.is_file() else {}
+    machine = environment()["cpu"]
+    if known.get("cpu") != machine:
+        known = {}
     steps = {name: StepTime(**step) for name, step in known.get("steps", {}).items()}
     meetings: dict[str, float] = dict(known.get("meetings", {}))
     shape = (store.dim, store.context, store.num_pdfs)
@@ -118,23 +127,32 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                 logger.info("%s: %.2f ms (load %.1f)", name, 1000 * steps[name].seconds, os.getloadavg()[0])
             meets = options.workers > 1 and options.algorithm in AVERAGING
             if meets and (name := meeting_name(options, shape)) not in meetings:
-                alike = algorithm(options, options.epochs)
+                # Some constants have limits that grow with K, and none matters to the time
+                alike = algorithm(replace(options, elastic_beta=BETA), options.epochs)
                 meetings[name] = measure_meeting(spec, alike, options.precision, options.device)
     finally:
         torch.set_num_threads(threads)
-    write_json(path, {"steps": {name: asdict(step) for name, step in steps.items()}, "meetings": meetings})
+    kept = {name: asdict(step) for name, step in steps.items()}
+    write_json(path, {"cpu": machine, "steps": kept, "meetings": meetings})
     wanted = {step_name(training.training_options, shape) for training in trainings}
     held_out = trainings[0].training_options.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
-    longest = {training.name: _longest(store, training.training_options) for training in trainings}
     return Machine(
         network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, meetings, longest
     )
 
 
-def _longest(store: FrameStore, options: TrainingOptions) -> float:
-    """The largest worker's share over the mean of all."""
-    train, _ = store.split(options.held_out, options.held_out_by, options.seed)
+def _longest(store: FrameStore, training: Training) -> float:
+    """The largest worker's share over the mean of all; ValueError when the data cannot be shared so."""
+    options = training.training_options
     sites = None if options.sites is None else Path(options.sites)
-    shares = frames_of(store, parts_of(store, train, options.workers, options.shares, sites, options.seed))
+    try:
+        train, _ = store.split(options.held_out, options.held_out_by, options.seed)
+        shares = frames_of(store, parts_of(store, train, options.workers, options.shares, sites, options.seed))
+    except ValueError as error:
+        raise ValueError(f"{training.name}: {error}") from error
+    if min(shares) < options.minibatch:
+        raise ValueError(
+            f"{training.name}: a worker has {min(shares)} frames; expected at least a minibatch of {options.minibatch}"
+        )
     return max(shares) * len(shares) / sum(shares)

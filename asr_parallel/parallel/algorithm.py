@@ -31,6 +31,8 @@ class Algorithm:
     merged: whether all workers of a process share one model, as they would be equal at all times.
     apart: whether the model they stand for is another than the workers', even of a single one.
     round_epochs: epochs until the next meeting, where rounds are made of whole ones.
+    sum_seconds: of this process in sums beside meetings, waiting for the others included; on a GPU those until they are
+        queued.
     """
 
     meets = True
@@ -38,6 +40,7 @@ class Algorithm:
     merged = False
     apart = False
     round_epochs: int | None = None
+    sum_seconds = 0.0
 
     def __init__(
         self, period: int | None, weighing: Weighing | None = None, wire: str = "float32", overlap: bool = False

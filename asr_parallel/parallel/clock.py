@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from asr_parallel.parallel.average import PERIOD as AVERAGING_PERIOD
 from asr_parallel.parallel.block_momentum import PERIOD as BLOCK_PERIOD
 from asr_parallel.parallel.elastic import PERIOD as ELASTIC_PERIOD
-from asr_parallel.parallel.ensemble import ROUNDS_PER_EPOCH
+from asr_parallel.parallel.ensemble import LABELLED_BYTES, ROUNDS_PER_EPOCH
 from asr_parallel.parallel.mean import BLOCK
 from asr_parallel.parallel.network import Network, all_reduce, broadcast
 from asr_parallel.parallel.options import TeamOptions
@@ -54,6 +54,7 @@ class Work:
     minibatch: frames in it.
     parameters: numbers of the model.
     label_seconds: a forward pass of a minibatch by one model; None: FORWARD of a step.
+    label_bytes: a minibatch's frames and posteriors.
     meeting_seconds: of a worker in a meeting on its own numbers, messages left out.
     sums: what `gradient` adds up over all workers; empty: the gradient alone.
     """
@@ -62,6 +63,7 @@ class Work:
     minibatch: int
     parameters: int
     label_seconds: float | None = None
+    label_bytes: float = 0.0
     meeting_seconds: float = 0.0
     sums: tuple[Sum, ...] = ()
 
@@ -121,7 +123,7 @@ class Clock:
     def epoch(self) -> Seconds:
         """Modelled seconds of an epoch; ValueError when there is less than a minibatch for each of the workers."""
         stretch, length = self._stretch()
-        even = self._minibatches / length
+        even = self.minibatches / length
         whole = stretch.times(self.longest * even)
         compute = stretch.compute * even
         return replace(whole, compute=compute, wait=whole.wait + whole.compute - compute)
@@ -133,12 +135,12 @@ class Clock:
         return self.speedup() / self.options.workers
 
     def peak(self) -> float:
-        """Speedup of the best stretch between two meetings."""
-        return replace(self, stragglers=replace(self.stragglers, jitter=0.0)).speedup()
+        """Speedup of the best stretch between two meetings: nobody is slower than usual, or has run out of data."""
+        return replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).speedup()
 
     @property
-    def _minibatches(self) -> float:
-        """Of a worker in an epoch."""
+    def minibatches(self) -> float:
+        """Of a worker in an epoch; ValueError when there is less than one."""
         count = self.frames / (self.options.workers * self.work.minibatch)
         if count < 1:
             raise ValueError(
@@ -156,9 +158,9 @@ class Clock:
         if options.algorithm == "gradient":
             return 1.0
         if options.algorithm == "colearn":
-            return options.local_epochs * self._minibatches
+            return options.local_epochs * self.minibatches
         if options.algorithm == "ensemble":
-            return options.period or max(1.0, self._minibatches / ROUNDS_PER_EPOCH)
+            return options.period or max(1.0, self.minibatches / ROUNDS_PER_EPOCH)
         return options.period or PERIODS[options.algorithm]
 
     def _stretch(self) -> tuple[Seconds, float]:
@@ -166,7 +168,7 @@ class Clock:
         work, workers, period = self.work, self.options.workers, self.period
         if period is None:
             # Nobody waits for anybody before the end
-            length = self._minibatches
+            length = self.minibatches
             mean, last = self.stragglers.minibatches(workers, length) if workers > 1 else (length, length)
             return Seconds(mean * work.step_seconds, (last - mean) * work.step_seconds), length
         mean, last = (count * work.step_seconds for count in self.stragglers.minibatches(workers, period))
@@ -193,19 +195,24 @@ class Clock:
         """Exchange and labelling of a round of EC-DNN, as training/compression.py does them.
 
         Models come by one after the other. While one labels the next is on its way, with overlap during a minibatch of
-        training too. The compression is training.
+        training too. Where what is to be labelled does not fit into LABELLED_BYTES, all come by again for the rest.
+        Posteriors: all workers label at the same time, then they tell. The compression is training.
         """
         options, work = self.options, self.work
-        relabelled = min(options.relabel_fraction * self._minibatches, options.compress_minibatches or period, period)
+        relabelled = min(options.relabel_fraction * self.minibatches, options.compress_minibatches or period, period)
         forward = FORWARD * work.step_seconds if work.label_seconds is None else work.label_seconds
         models = options.exchange == "models"
-        size = 4.0 * work.parameters if models else 4.0 * options.top * relabelled * work.minibatch
+        together = options.workers if models and options.overlap else 1
+        at_once = max(1, LABELLED_BYTES // max(1.0, work.label_bytes * together))
+        turns = max(1, math.ceil(int(relabelled + 1e-9) / at_once))  # of whole minibatches
+        by_one = relabelled * forward
+        size = 4.0 * work.parameters if models else 4.0 * options.top * relabelled * work.minibatch / turns
         passing = broadcast(self.network, options.workers, size)
         if not models:
-            return options.workers * passing, relabelled * forward
-        by_one = relabelled * forward
-        meanwhile = by_one + (work.step_seconds if options.overlap else 0.0)
-        return passing + (options.workers - 1) * max(0.0, passing - meanwhile), options.workers * by_one
+            return turns * options.workers * passing, by_one
+        meanwhile = by_one / turns + (work.step_seconds if options.overlap else 0.0)
+        a_turn = passing + (options.workers - 1) * max(0.0, passing - meanwhile)
+        return turns * a_turn, options.workers * by_one
 
     def with_(self, **options: object) -> "Clock":
         """The same with other options of TeamOptions."""

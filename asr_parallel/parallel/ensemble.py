@@ -12,6 +12,7 @@ from asr_parallel.parallel.team import Team
 # The paper's constants are not known here; these are this project's own
 ROUNDS_PER_EPOCH = 4  # a re-implementation says that the paper's tau is 4000 minibatches on CIFAR-10
 RELABEL_FRACTION = 0.1
+LABELLED_BYTES = 256 << 20  # of frames and their posteriors in a process at once; for what is more models come again
 EXCHANGES = ("models", "posteriors")
 
 

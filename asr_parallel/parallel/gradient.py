@@ -1,5 +1,7 @@
 """Gradients summed over all workers at every minibatch."""
 
+import time
+
 import numpy as np
 from torch import Tensor
 
@@ -27,7 +29,9 @@ class Gradient(Algorithm):
 
     def add(self, tensor: Tensor) -> None:
         """Replace what a process has summed over its frames by the sum over all processes'."""
+        began = time.monotonic()
         self.team.transport.sum(tensor)
+        self.sum_seconds += time.monotonic() - began
         self._bytes += tensor.numel() * tensor.element_size()
 
     _bytes = 0

@@ -84,12 +84,18 @@ def halving(network: Network, workers: int, size: float) -> float:
     return around if workers == power else around + 2 * network.message(size)
 
 
+def gather(network: Network, workers: int, size: float) -> float:
+    """All bytes to one worker up a binomial tree, which adds them up, and the sum to all (`broadcast`)."""
+    turns = (workers - 1).bit_length()
+    return turns * network.alpha + (workers - 1) * size / network.beta + broadcast(network, workers, size)
+
+
 def server(network: Network, workers: int, size: float) -> float:
     """A parameter server whose one port K workers share: all their bytes go in, and as many come out."""
     return 2 * (network.alpha + workers * size / network.beta) if workers > 1 else 0.0
 
 
-COLLECTIVES = {"ring": ring, "tree": tree, "halving": halving, "server": server}
+COLLECTIVES = {"ring": ring, "tree": tree, "halving": halving, "gather": gather, "server": server}
 BEST = ("ring", "tree", "halving")  # libraries choose among them by the size
 
 

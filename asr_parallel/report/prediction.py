@@ -21,7 +21,7 @@ def prediction_markdown(clocks: Sequence[Clock], workers: Sequence[int], measure
         f"Modelled on {network.name}: alpha {1e6 * network.alpha:g} us, beta {network.beta / 1e6:,.5g} MB/s"
         f" ({network.source}); all-reduce: {clock.how}.",
         f"A minibatch of {work.minibatch} frames takes {1e3 * work.step_seconds:.4g} ms ({measured}), jitter"
-        f" {100 * jitter:g} %; {work.parameters:,} parameters; {clock.frames:,.0f} frames an epoch.",
+        f" {100 * jitter:.3g} %; {work.parameters:,} parameters; {clock.frames:,.0f} frames an epoch.",
         "",
         "| algorithm | workers | modelled speedup | modelled peak | modelled efficiency | modelled s an epoch"
         " | modelled compute | modelled wait | modelled exchange | modelled label |",
@@ -32,7 +32,7 @@ def prediction_markdown(clocks: Sequence[Clock], workers: Sequence[int], measure
     lines += [
         "",
         f"By time alone, workers pay up to where twice as many are less than {PAYS:g} times as fast; and this averaging"
-        f" period, in minibatches, keeps {100 * EFFICIENCY:g} % efficiency:",
+        f" period, in minibatches, keeps {100 * EFFICIENCY:g} % efficiency, where an epoch has as many:",
         "",
         f"| algorithm | modelled: pays up to | {wanted} |",
         "|---|--:|" + "--:|" * len(workers),
@@ -65,10 +65,11 @@ def _limits(clock: Clock, workers: Sequence[int]) -> str:
 
 def _period(clock: Clock, workers: int) -> str:
     try:
-        period = smallest_period(clock.with_(workers=workers), EFFICIENCY)
+        clock = clock.with_(workers=workers)
+        period, epoch = smallest_period(clock, EFFICIENCY), clock.minibatches
     except ValueError:
         return "-"
     if period is not None:
-        return f"{period:,}"
+        return f"{period:,}" if period <= epoch else f"over an epoch ({epoch:,.0f})"
     at_all = clock.options.algorithm not in ("gradient", "colearn", "none")
     return "never" if at_all else "no period"

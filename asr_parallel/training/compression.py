@@ -14,7 +14,7 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import Soft, StackedNetwork
-from asr_parallel.parallel.ensemble import Ensemble
+from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.soft_labels import SoftLabels
 from asr_parallel.parallel.team import Team
@@ -22,8 +22,6 @@ from asr_parallel.training.channel import Variation
 from asr_parallel.training.minibatches import Minibatches, Place
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.phases import Phases
-
-LABELLED_BYTES = 256 << 20  # of frames and their posteriors at once; for what is more models come again
 
 BLOCK_FRAMES = 2048  # labelled by a model at once
 
@@ -75,9 +73,11 @@ class Compression:
         spec, rows = network.spec, batches.minibatch
         replicas = 1 if in_common is not None else len(team.own)
         each = rows * 4 * (spec.num_pdfs + spec.input_dim)
-        # As if all workers were in one process, and products float32: in how many turns models come by must not differ
-        # between processes, of which one may have bf16 products
-        self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else team.num_workers)))
+        # In how many turns models come by must not differ between processes: as if products were float32, and workers
+        # as many as in the process with most. With overlap it decides when there are labels, which must not depend on
+        # the number of processes: as if all workers were in one
+        together = team.num_workers if algorithm.lagging else -(-team.num_workers // team.transport.size)
+        self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else together)))
         turns = -(-self._relabelled // self._at_once) * team.num_workers
         self._lag = turns if algorithm.lagging else 0  # minibatches until all models have come by, one at a time
         if self._lag + self._length > self._period:
@@ -224,20 +224,16 @@ class Compression:
 
     def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
-        members, own = self._algorithm.members, list(self._team.own)
-        outputs, transport = self._outputs, self._team.transport
+        members, outputs, transport = self._algorithm.members, self._outputs, self._team.transport
         totals = [self._room(spliced) for spliced, _ in frames]
         shape = (len(frames), frames[0][0].shape[1])
-        told = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
+        room = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
+        with self.phases.during(LABEL):  # by all processes at the same time, before any of them tells
+            own = {worker: self._told_by(row, frames) for row, worker in enumerate(self._team.own) if worker in members}
         for worker in members:
-            source = self._team.rank_of(worker)
-            if source == transport.rank:
-                with self.phases.during(LABEL):
-                    self._teacher.take(self._offered[own.index(worker)])
-                    for n, (spliced, _) in enumerate(frames):
-                        logits = self._teacher.logits(spliced)[0]
-                        told.part(n).put(outputs.posterior(outputs.of_one(logits)))
+            told = own.pop(worker, room)
             with self.phases.during(EXCHANGE):
+                source = self._team.rank_of(worker)
                 waits = [transport.start_broadcast(part, source) for part in (told.indices, told.probabilities)]
                 for wait in waits:
                     wait()
@@ -250,6 +246,16 @@ class Compression:
                     for turn, total in enumerate(totals, start):
                         self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
             yield
+
+    def _told_by(self, row: int, frames: list[tuple[Tensor, Tensor]]) -> SoftLabels:
+        """What the model of this process's worker in this row says of minibatches in common."""
+        shape = (len(frames), frames[0][0].shape[1])
+        told = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
+        self._teacher.take(self._offered[row])
+        for n, (spliced, _) in enumerate(frames):
+            logits = self._teacher.logits(spliced)[0]
+            told.part(n).put(self._outputs.posterior(self._outputs.of_one(logits)))
+        return told
 
     def _room(self, spliced: Tensor) -> Tensor:
         rows = spliced.shape[0] * spliced.shape[1]

@@ -17,15 +17,16 @@ def tell_of_meetings(rounds: Rounds, compression: Compression | None = None) -> 
         meetings: so far; left_out: how often each worker was; bytes_per_worker: of the messages of one worker, as if
         each were a process of its own; ranks: of each process its workers, the seconds since this run began, and of
         them those it waited until the last of the others had come (a slow process waits least: the others wait for
-        it), those spent on means and what algorithms do with them, and the bytes it gave to collective calls; with
-        algorithm ensemble also seconds by phase. Counts of time and bytes begin anew when a training goes on.
+        it), those spent on means and what algorithms do with them (`gradient`: in its sums, with the
+        waiting), and the bytes it gave to collective calls; with algorithm ensemble also seconds by phase. Counts of
+        time and bytes begin anew when a training goes on.
     """
     team = rounds.team
     own = {
         "workers": list(team.own),
         "seconds": time.monotonic() - rounds.began,
         "waited_seconds": rounds.waited_seconds,
-        "moved_seconds": rounds.moved_seconds,
+        "moved_seconds": rounds.moved_seconds + rounds.algorithm.sum_seconds,
         "bytes": team.transport.bytes_given,
     }
     if compression is not None:

@@ -24,10 +24,11 @@ from asr_parallel.parallel.team import Team
 from asr_parallel.training.precision import choose_device, products_dtype
 
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
-BLOCKS = 7  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others
+BLOCKS = 11  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others
 WARM_UP = NUM_INITIAL_UPDATES + 2  # minibatches: natural gradient's first are dearer, and memory is new
 HELD = 4  # different minibatches
 MOMENTUM = 0.9
+NORMAL_DEVIATION = 1.4826  # standard over median absolute deviation, of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class StepTime:
     """Medians of blocks of minibatches.
 
     seconds: of a minibatch of all replicas: forward, backward and optimiser.
-    jitter: deviation of one minibatch's time over its mean, from that of the blocks.
+    jitter: deviation of one minibatch's time over its median, from the median deviation of the blocks: another
+        process that takes the core for a moment does not count.
     label_seconds: of one model's forward pass of a minibatch, with softmax and sum, as pseudo-labels need it.
     """
 
@@ -96,7 +98,8 @@ def measure_step(
     times = [timed(lambda: train(UPDATE_PERIOD), place) / UPDATE_PERIOD for _ in range(blocks)]
     labels = [timed(lambda: label(1), place) for _ in range(blocks)]
     seconds = statistics.median(times)
-    jitter = statistics.stdev(times) * UPDATE_PERIOD**0.5 / seconds
+    deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
+    jitter = deviation * UPDATE_PERIOD**0.5 / seconds
     return StepTime(seconds, jitter, statistics.median(labels))
 
 
@@ -158,7 +161,6 @@ def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | 
         step: as measured, or seconds that were given.
         meeting: seconds of its own in a meeting.
     """
-    sums = gradient_sums(spec, optimizer)
-    if isinstance(step, StepTime):
-        return Work(step.seconds, minibatch, num_parameters(spec), step.label_seconds, meeting, sums)
-    return Work(step, minibatch, num_parameters(spec), None, meeting, sums)
+    seconds, label = (step.seconds, step.label_seconds) if isinstance(step, StepTime) else (step, None)
+    label_bytes = 4.0 * minibatch * (spec.num_pdfs + spec.input_dim)
+    return Work(seconds, minibatch, num_parameters(spec), label, label_bytes, meeting, gradient_sums(spec, optimizer))

@@ -208,10 +208,12 @@ class Trainer:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
             if met and self.options.survive:
                 self.marks.append(mark(self))
+            if self.compression is not None:
+                self._compress(met)
             watch.data_wait(self.batches.waited_seconds)
             watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate)
-            if self.compression is not None:
-                self._compress(met, watch)
+            if self.compression is not None and met:
+                watch.round(self.compression.phases.lap())
             report, snapshots, checkpoint = (
                 self._crossed(before, moments)
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
@@ -238,13 +240,12 @@ class Trainer:
             return self.compression.stream(self.epoch, self.minibatch)
         return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
-    def _compress(self, met: bool, watch: Watch) -> None:
+    def _compress(self, met: bool) -> None:
         assert self.compression is not None
-        if not met:
+        if met:
+            self.compression.met(self.done)
+        else:
             self.compression.advance()
-            return
-        self.compression.met(self.done)
-        watch.round(self.compression.phases.lap())
 
     def _keep_members(self) -> Tensor:
         """The best worker's model; what workers have become since they met last is not yet averaged."""

@@ -45,13 +45,19 @@ def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), *
     (folder / "meetings.json").write_text(json.dumps({"bytes_per_worker": 1000, "ranks": [own]}))
 
 
-def cells(of: Matrix, out: Path, failed: tuple[str, ...] = (), jitter: float = 0.1) -> dict[str, Cell]:
+def cells(
+    of: Matrix, out: Path, failed: tuple[str, ...] = (), jitter: float = 0.1, seconds: dict[int, float] | None = None
+) -> dict[str, Cell]:
+    """seconds: of a step, by its minibatch; 0.01 unless said."""
     experiment = Experiment(out / "exp")
     jobs: dict[str, Job] = {one.name: job_of(one, of, experiment, out, 1000) for one in of.trainings}
     for name in failed:
         jobs[name].failed.parent.mkdir(exist_ok=True)
         jobs[name].failed.write_text('{"last": "no space left", "status": 1}')
-    steps = {step_name(one.training_options, SHAPE): StepTime(0.01, jitter, 0.003) for one in of.trainings}
+    steps = {
+        step_name(own, SHAPE): StepTime((seconds or {}).get(own.minibatch, 0.01), jitter, 0.003)
+        for own in (one.training_options for one in of.trainings)
+    }
     longest = {one.name: 1.0 for one in of.trainings}
     machine = Machine(PRESETS["10gbe"], FRAMES, SHAPE, steps, {}, longest)
     found = collect(of, jobs, experiment, out, machine, ["asr-parallel"])
@@ -78,6 +84,27 @@ def test_both_clocks(two: Matrix, tmp_path: Path) -> None:
     measured = average.measured
     assert measured is not None and (measured.seconds, measured.compute, measured.wait) == (120, 97, 2)
     assert average.bytes_per_worker == 1000
+
+
+def test_speedup_is_against_the_single_worker_it_is_compared_with(tmp_path: Path) -> None:
+    """Whose minibatches are four times as large, and a frame of them half as dear."""
+    text = "{workers: [4], algorithms: {gradient: {minibatch: 32}}, options: {minibatch: 128}}"
+    of = matrix(tmp_path, text)
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    found = cells(of, tmp_path, seconds={128: 0.02, 32: 0.01})["gradient_4_ng-sgd_s1"]
+    seconds = found.modelled.seconds
+    assert found.speedup_frames == pytest.approx(FRAMES / 128 * 0.02 / seconds)
+    assert found.efficiency == pytest.approx(found.speedup_frames / 4) and found.efficiency < 0.5
+
+
+def test_every_command_of_a_cell(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: [ensemble]}")
+    found = cells(of, tmp_path)
+    for name in ("none_1_ng-sgd_s1", "ensemble_2_ng-sgd_s1", "ensemble_2_ng-sgd_s1_ensemble"):
+        verbs = [line.split()[1] for line in found[name].command.split(" && ")]
+        assert verbs == ["train-dnn", "decode", "decode", "score"]
+        assert f"{tmp_path / name / 'decode_eval'}" in found[name].command
 
 
 def test_nothing_is_said_of_what_a_failed_job_has_left(two: Matrix, tmp_path: Path) -> None:

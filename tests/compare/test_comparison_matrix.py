@@ -1,5 +1,6 @@
 """The YAML file of a comparison: what it asks for, and what is refused before anything runs."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from asr_parallel.cli.main import build_parser
 from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.training.options import TrainingOptions
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 
 def read(folder: Path, text: str) -> Matrix:
@@ -119,12 +122,132 @@ def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
             "{cells: [{algorithm: average, workers: [1, 2], options: {nonlinearity: sigmoid}}]}",
             "single worker with options of its own",
         ),
+        (
+            "{workers: [2], algorithms: {ensemble: {relabel_fraction: 7}}}",
+            "ensemble_2_ng-sgd_s1: relabel_fraction 7: expected above 0",
+        ),
+        (
+            "{workers: [2], algorithms: {ensemble: {period: 4, compress_minibatches: 5}}}",
+            "ensemble_2_ng-sgd_s1: compress_minibatches 5: expected at most the period, 4",
+        ),
+        (
+            "{workers: [2], algorithms: {elastic: {elastic_beta: 5}}}",
+            "elastic_2_ng-sgd_s1: elastic beta 5 with 2 workers: expected above 0 and at most 1.333",
+        ),
+        (
+            "{workers: [2], algorithms: {colearn: {local_epochs: 99}}}",
+            "colearn_2_ng-sgd_s1: local epochs 99, .* expected 1 to the 8",
+        ),
+        (
+            "{workers: [2], algorithms: {average: {wire: int8, overlap: true}}}",
+            "average_2_ng-sgd_s1: overlap goes with wire float32, not int8",
+        ),
+        ("{workers: [128], algorithms: {average: {wire: int8}}}", "average_128_ng-sgd_s1: wire int8: 128 workers"),
+        (
+            "{workers: [2], algorithms: [average], optimizers: {momentum: {momentum: 1.5}}}",
+            "none_1_momentum_s1: momentum 1.5: expected at least 0",
+        ),
+        ("{workers: [2], algorithms: [average], options: {hidden_dim: 0}}", "none_1_ng-sgd_s1: every size"),
+        (
+            "{workers: [2], algorithms: [average], options: {schedule: cyclical, final_learning_rate: 1}}",
+            "none_1_ng-sgd_s1: bottom 1.0: expected at most",
+        ),
+        (
+            "{workers: [2], algorithms: [average], options: {pretrain: rbm}}",
+            "none_1_ng-sgd_s1: nonlinearity relu-renorm: RBMs begin",
+        ),
+        *(
+            (f"{{workers: [1], algorithms: [average], decode: {{{option}: 1}}}}", f"decode: --{option}: the comparison")
+            for option in ("model", "out", "graph", "feats", "jobs")
+        ),
+        ("{workers: [1], algorithms: [average], decode: {out=x: true}}", "decode: --out=x: the comparison"),
+        ("{workers: [1], algorithms: [average], decode: {mod: x}}", "decode: unrecognized arguments: --mod x"),
+        ("{workers: [1], algorithms: [average], decode: {help: true}}", "decode: expected no --help"),
+        ("{workers: [1], algorithms: [average], decode: {beam: -1}}", "decode: beam, .* must be above 0"),
+        ("{workers: [1], algorithms: [average], decode: {nbest: -1}}", "decode: nbest -1: expected at least 0"),
     ],
 )
 def test_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as error:
         read(tmp_path, text)
     assert "compare.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "others"),
+    [
+        ("hidden_layers: 2", "3"),
+        ("hidden_dim: 64", "512"),
+        ("nonlinearity: sigmoid", "relu-renorm"),
+        ("pnorm_group: 5", "10"),
+        ("held_out: 0.2", "0.1"),
+        ("held_out_by: speaker", "utterance"),
+        ("mask_filters: 5", "0"),
+        ("precision: float32", "auto"),
+        ("prior: posterior", "counts"),
+        ("start: .", "None"),
+        ("teacher: .", "None"),
+    ],
+)
+def test_no_other_model_than_the_single_worker(tmp_path: Path, option: str, others: str) -> None:
+    cell = f"{{algorithm: average, workers: [WORKERS], label: other, options: {{{option}}}}}"
+    says = f"average_2_ng-sgd(_other)?_s1: {option.replace(':', '')}, and {others} of the single worker .* a label and"
+    for text in (
+        f"{{workers: [2], algorithms: {{average: {{{option}}}}}}}",
+        f"cells: [{cell.replace('WORKERS', '2')}]",
+    ):
+        with pytest.raises(ValueError, match=f"compare.yaml: {says} workers .1, 2."):
+            read(tmp_path, text)
+    names = [one.name for one in read(tmp_path, f"cells: [{cell.replace('WORKERS', '1, 2')}]").trainings]
+    assert sorted(names) == ["average_2_ng-sgd_other_s1", "none_1_ng-sgd_other_s1", "none_1_ng-sgd_s1"]
+
+
+def test_a_single_worker_of_a_label_is_one_of_its_optimizer(tmp_path: Path) -> None:
+    cell = "{algorithm: average, workers: [1, 2], optimizer: OF, label: deep, options: {hidden_layers: 5}}"
+    cells = [cell.replace("OF", "sgd"), cell.replace("OF", "ng-sgd").replace("[1, 2]", "[2]")]
+    with pytest.raises(ValueError, match="average_2_ng-sgd_deep_s1: hidden_layers 5, and 3"):
+        read(tmp_path, f"cells: [{', '.join(cells)}]")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "period: 1",
+        "epochs: 2",
+        "minibatch: 32",
+        "learning_rate: 0.1, final_learning_rate: 0.01",
+        "schedule: constant",
+        "momentum: 0.5",
+        "max_change: 2",
+        "initial: own",
+        "combine: 0",
+        "keep_workers: true",
+    ],
+)
+def test_trained_otherwise_than_the_single_worker(tmp_path: Path, options: str) -> None:
+    cell = f"{{algorithm: average, workers: [4], label: other, options: {{{options}}}}}"
+    text = f"{{workers: [1, 2], algorithms: {{average: {{{options}}}}}, cells: [{cell}]}}"
+    assert [one.workers for one in read(tmp_path, text).trainings] == [1, 2, 4]
+
+
+def test_what_an_ensemble_says_counts_as_it_wants(tmp_path: Path) -> None:
+    text = "{workers: [2], algorithms: {ensemble: {pseudo_weight: 0.5, temperature: 2, combine: 0}}}"
+    assert len(read(tmp_path, text).trainings) == 2
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("*/conf/compare*.yaml")), ids=lambda path: "/".join(path.parts[-3:])
+)
+def test_the_recipes_files(path: Path) -> None:
+    assert Matrix.read(path).trainings
+
+
+def test_the_file_that_is_documented(tmp_path: Path) -> None:
+    text = (RECIPES.parent / "docs" / "compare.md").read_text()
+    example = text[text.index("    title:") : text.index("Every training is")]
+    matrix = read(tmp_path, textwrap.dedent(example))
+    assert len(matrix.trainings) == 2 * 3 * (1 + 3 * 3) + 3 * (1 + 3)
+    assert matrix.decode == ("--beam", "10", "--max-active", "3000")
 
 
 def test_sites_and_workers(tmp_path: Path) -> None:

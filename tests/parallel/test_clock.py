@@ -13,6 +13,7 @@ from asr_parallel.parallel.clock import Clock, Seconds, Sum, Work, pays_up_to, s
 from asr_parallel.parallel.network import BEST, COLLECTIVES, PRESETS, Network, all_reduce, broadcast
 from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
 from asr_parallel.parallel.stragglers import Stragglers
+from asr_parallel.training import step_time
 from asr_parallel.training.step_time import gradient_sums, measure_meeting, measure_step, num_parameters, work_of
 
 NETWORK = Network("test", 1e-3, 1e6, "made up")
@@ -35,6 +36,7 @@ def clock(name: str = "average", workers: int = 4, network: Network = NETWORK, *
         ("tree", 5, 4 * (1e-3 + 4e-3)),
         ("halving", 4, 4 * 1e-3 + 2 * 3 / 4 * 4e-3),
         ("halving", 5, 4 * 1e-3 + 2 * 3 / 4 * 4e-3 + 2 * (1e-3 + 4e-3)),
+        ("gather", 4, 2 * 1e-3 + 3 * 4e-3 + 2 * (1e-3 + 4e-3)),
         ("server", 4, 2 * (1e-3 + 16e-3)),
     ],
 )
@@ -180,6 +182,7 @@ def test_an_epoch_is_as_long_as_the_largest_share(name: str) -> None:
     assert uneven.epoch().total == pytest.approx(1.8 * even.epoch().total)
     assert uneven.epoch().compute == pytest.approx(even.epoch().compute)
     assert uneven.speedup() <= 1 / 0.9 + 1e-9 and uneven.epoch().wait > even.epoch().wait
+    assert uneven.peak() == even.peak() == even.speedup()  # while both have data
 
 
 def test_the_last_of_several_is_who_was_drawn_last() -> None:
@@ -269,6 +272,13 @@ def test_a_model_is_given_what_a_network_really_sends() -> None:
     assert fisher == Sum(4.0 * (8 * 16 + 2 * 13 * 25 + 2 * 12 * 24 + 4 * 7), 0.25)
     assert squares == Sum(4.0 * 6, 2.0)
     assert gradient_sums(spec, "sgd") == (gradient,)
+
+
+def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 5])
+    monkeypatch.setattr(step_time, "timed", lambda work, device: next(blocks))
+    step = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
+    assert step.seconds == 1 and step.jitter == pytest.approx(1.4826 * 0.1 / 4 * 2)  # of four minibatches each
 
 
 @pytest.mark.parametrize("optimizer", ["ng-sgd", "momentum"])

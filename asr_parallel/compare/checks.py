@@ -1,0 +1,109 @@
+"""What a comparison refuses before anything runs, though it would only fail in training, decoding or scoring."""
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterable, Set
+from dataclasses import asdict, fields, replace
+from functools import cache
+from pathlib import Path
+
+from asr_parallel.decode.acoustic import DNN_OPTIONS
+from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.team import Team
+from asr_parallel.record.files import read_lines
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.precision import choose_device
+
+# In which a training and the single worker it is compared with have to agree: the network, what it begins as and learns
+# from, the data, the arithmetic. Not how it is trained: minibatches and learning rates may have to differ with K
+ALIKE = (
+    "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "pretrain", "start", "teacher", "held_out",
+    "held_out_by", "channel_tilt", "channel_ripple", "mask_filters", "prior", "precision", "device",
+)  # fmt: skip
+# Options of verbs that the comparison says itself, the same or other ones for each training
+SAID_OF_TRAINING = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
+SAID_OF_DECODING = {"graph", "model", "feats", "out", "jobs"}
+SAID_OF_SCORING = {"lang", "data_dev", "data_eval", "decode_dev", "decode_eval"}
+SMALLEST = NetworkSpec(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1)
+LONG_EPOCH = 1 << 40  # frames and minibatches: so many that no limit that depends on the data is met
+
+
+def check_words(*words: str) -> argparse.Namespace:
+    """A verb's command line, parsed; ValueError where it would be refused."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return _parser(words[0]).parse_args(words)
+    except SystemExit as error:
+        raise ValueError(said.getvalue().partition("error: ")[2].strip() or "expected no --help") from error
+
+
+@cache
+def _parser(verb: str) -> argparse.ArgumentParser:
+    from asr_parallel.cli.main import build_parser
+
+    return build_parser(verb)
+
+
+def check_verb(*words: str) -> None:
+    """ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
+    args = check_words(*words)
+    if words[0] == "train-dnn":
+        check_training(TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)}))
+    if words[0] == "decode":
+        given = {name: getattr(args, name) for name in asdict(DNN_OPTIONS)}
+        replace(DNN_OPTIONS, **{name: value for name, value in given.items() if value is not None})
+        if args.nbest < 0:
+            raise ValueError(f"nbest {args.nbest}: expected at least 0")
+
+
+def check_left_out(words: Iterable[str], said: Set[str]) -> None:
+    """ValueError when a command line has options that the comparison says itself."""
+    for word in words:
+        if option(word) in said:
+            raise ValueError(f"{word}: the comparison says this itself; expected to be left out")
+
+
+def option(word: str) -> str:
+    """The name of an option in a command line, with underscores; empty where the word is none."""
+    name = word.partition("=")[0].removeprefix("--").removeprefix("no-")
+    return name.replace("-", "_") if word.startswith("--") else ""
+
+
+def check_training(options: TrainingOptions) -> None:
+    """ValueError for what a trainer refuses when it begins, whatever the data, and for files that are not there."""
+    options.network_spec(SMALLEST.frame_dim, SMALLEST.context, SMALLEST.num_pdfs)
+    network = StackedNetwork(SMALLEST, options.workers)
+    optimizer(options.optimizer, network, options.limits(), options.momentum)
+    together = algorithm(options, options.epochs)
+    together.start(network, Team(options.workers), LONG_EPOCH)
+    options.make_schedule(LONG_EPOCH, options.rate_factor or together.rate_factor(options.workers), untrained_loss=1.0)
+    choose_device(options.device)
+    if options.pretrain == "rbm" and options.nonlinearity != "sigmoid":
+        raise ValueError(f"nonlinearity {options.nonlinearity}: RBMs begin a network of sigmoids")
+    for name in ("teacher", "start"):
+        if (path := getattr(options, name)) is not None and not Path(path).is_dir():
+            raise ValueError(f"{name} {path}: is not there")
+    if options.sites is not None:
+        _check_sites(Path(options.sites), options.workers)
+
+
+def _check_sites(path: Path, workers: int) -> None:
+    names = {words[1] for line in read_lines(path) if len(words := line.split()) == 2}
+    if len(names) != workers:
+        raise ValueError(f"{path}: {len(names)} sites for {workers} workers; expected as many")
+
+
+def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
+    """ValueError when several workers would be compared with a single one of another model or other data."""
+    for name in ALIKE:
+        own, its = getattr(options, name), getattr(alone, name)
+        if own != its:
+            raise ValueError(
+                f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
+                f" workers [1, {options.workers}], which has a single worker of its own"
+            )
