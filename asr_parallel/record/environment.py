@@ -4,6 +4,8 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,14 +37,27 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def _gpus() -> str | None:
+    """Names of the GPUs, "2 x NVIDIA H200", as torch knows them; None where it was not imported or finds none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    try:
+        names = Counter(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+    except RuntimeError:  # a GPU that has failed must not take a finished stage along
+        return None
+    return ", ".join(f"{times} x {name}" for name, times in names.items())
+
+
 def environment() -> dict[str, Any]:
-    """Versions and hardware, as kept in every stage's record."""
+    """Versions and hardware, as kept in every stage's record; GPUs are in that of a process that uses torch."""
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
+    gpu = _gpus()
     return {
         "asr_parallel": __version__,
         "revision": _git_revision(),
@@ -50,5 +65,6 @@ def environment() -> dict[str, Any]:
         "packages": versions,
         "cpu": _cpu_model(),
         "cores": cpu_count(),
+        **({} if gpu is None else {"gpu": gpu}),
         "system": platform.platform(),
     }

@@ -104,7 +104,7 @@ class Cell:
         label: what sets it apart from others of the same algorithm ("random start"); "" for nothing.
         status: "missing" where it was not run, or not to its end.
         error: the last line of its log, where it failed.
-        command: makes this cell again; folder: where it lies.
+        command: commands that make this cell again, joined by &&; folder: where it lies.
         frames: trained on, over all workers.
         wer: by set, "dev" and "eval".
         speedup_frames: time of one worker over this one's, for the same frames.
@@ -135,6 +135,12 @@ class Cell:
     efficiency: float | None = None
     peak_speedup: float | None = None
     bytes_per_worker: int | None = None
+
+    @property
+    def command_lines(self) -> list[str]:
+        """The command, a line for each of those it is joined of; empty where there is none."""
+        *others, last = self.command.split(" && ")
+        return [*(f"{one} &&" for one in others), last] if self.command else []
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -174,7 +180,7 @@ class Comparison:
 
     Attributes:
         created: date and time, as it is to be shown.
-        synthetic: whether the speech is, which is then said beside every figure.
+        synthetic: whether the speech is, which is then said in every figure, table and caption.
         hardware, versions: as they are to be shown, by name.
         commands: that make the whole.
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import rc_context
@@ -26,6 +27,7 @@ WIDTH = 4.4  # inches: at 9 points legible on a phone 400 pixels wide, and as wi
 DPI = 250
 LONGEST = {1: 48, 2: 24, 3: 16}  # letters of a label, by the number of columns of a legend
 LEGEND_LINE = 0.19  # inches
+LINE_ABOVE, LINE_HEIGHT = 64, 0.15  # letters that fit at 8 points; inches
 MEASURED, MODELLED, NEUTRAL = "#0B5394", "#9C4A00", "#333333"  # at least 6:1 against white
 GRID = "#DDDDDD"
 # Of Paul Tol's muted scheme and black, which can be told apart with any kind of colour vision; without blue and orange
@@ -73,6 +75,7 @@ class Plot:
         """The figure as an SVG document, the same for the same figure; first asked for within house_style()."""
         out = BytesIO()
         FigureCanvasSVG(self.figure).print_svg(out, metadata={"Date": None, "Creator": None})
+        self.figure.dpi = DPI  # print_svg leaves 72, and save() has yet to write the PNG
         return out.getvalue()
 
 
@@ -116,6 +119,14 @@ def legend_below(figure: Figure, handles: Sequence[Line2D | Any], labels: Sequen
     texts = [" " + fit(label, LONGEST[columns]) for label in labels]  # the space: "_x" would be left out
     if texts:
         figure.legend(handles, texts, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
+
+
+def say_above(figure: Figure, text: str) -> None:
+    """Say in the figure itself, above its axes, what it is of; below what was said before. The figure grows by it."""
+    lines = wrap(printable(text), LINE_ABOVE, max_lines=3, placeholder=" …")
+    before = figure.get_suptitle().splitlines()
+    figure.suptitle("\n".join([*before, *lines]), x=0.01, horizontalalignment="left", fontsize=8, color=NEUTRAL)
+    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * len(lines))
 
 
 def doubling_axis(axes: Axes, values: Sequence[float], ticks: Sequence[float] = ()) -> None:

@@ -163,6 +163,14 @@ def scorers(comparison: Comparison) -> str:
     return " and ".join(sorted(names)) or comparison.scorer or "unknown scorer"
 
 
+def scored(comparison: Comparison, names: Sequence[str]) -> str:
+    """What is said beside a WER: how many words of which sets, and who scored."""
+    counts = [{cell.wer[name].words for cell in comparison.cells if name in cell.wer} for name in names]
+    shown = [" or ".join(f"{n:,}" for n in sorted(found)) for found in counts]
+    of = ", ".join(f"{name} of {n} words" for name, n in zip(names, shown, strict=True))
+    return f"WER on {of}, scored by {scorers(comparison)}" if of else "Nothing was scored"
+
+
 def _system(cell: Cell) -> tuple[str, str, str, int]:
     return cell.algorithm, cell.optimizer, cell.label, cell.period or 0
 

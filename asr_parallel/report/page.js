@@ -1,5 +1,9 @@
 // Lets a table be sorted by any of its columns: a button in each heading, aria-sort, and a word for screen readers.
+// What is folded up is opened for print.
 "use strict";
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];

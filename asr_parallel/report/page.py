@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.figures import Plot
-from asr_parallel.report.frontier import Group, frontier, scorers, sets, summarise
+from asr_parallel.report.frontier import Group, frontier, scored, scorers, sets, summarise
 from asr_parallel.report.html import Child, Html, element, inline_svg, joined
 from asr_parallel.report.paper import clock_text
 from asr_parallel.report.tables import (
@@ -124,10 +124,12 @@ def _is_detail(name: str, other_sets: Sequence[str]) -> bool:
 
 
 def _scored(comparison: Comparison) -> str:
-    """Who scored, and how many words."""
-    words = {name: {c.wer[name].words for c in comparison.cells if name in c.wer} for name in sets(comparison)}
-    counts = ", ".join(f"{name} of {' or '.join(f'{n:,}' for n in sorted(ns))} words" for name, ns in words.items())
-    return f"WER by {scorers(comparison)}; {counts or 'nothing was scored'}."
+    """Who scored, how many words, and of what speech."""
+    return f"{scored(comparison, sets(comparison))}.{_mark(comparison)}"
+
+
+def _mark(comparison: Comparison) -> str:
+    return " Synthetic speech." if comparison.synthetic else ""
 
 
 def _results(comparison: Comparison) -> Html:
@@ -138,7 +140,8 @@ def _results(comparison: Comparison) -> Html:
 
 def _times(comparison: Comparison) -> Html:
     columns = [*identity_columns()[:1], *time_columns()]
-    return _table("Time", "Seconds of every training by the two clocks.", columns, comparison.cells, _state)
+    caption = f"Seconds of every training by the two clocks.{_mark(comparison)}"
+    return _table("Time", caption, columns, comparison.cells, _state)
 
 
 def _state(cell: Cell) -> str | None:
@@ -206,7 +209,7 @@ def _published(comparison: Comparison) -> Html:
 def _made(comparison: Comparison) -> list[Child]:
     seeds = sorted({cell.seed for cell in comparison.cells})
     commands = [
-        joined([element("dt", cell.name), element("dd", _command(cell.command or "none recorded"))])
+        element("details", element("summary", cell.name), _commands(cell.command_lines or ["none recorded"]))
         for cell in comparison.cells
     ]
     return [
@@ -215,8 +218,12 @@ def _made(comparison: Comparison) -> list[Child]:
         element("h3", "Clock model", class_="modelled"), element("p", clock_text(comparison)),
         element("h3", "Seeds"), element("p", ", ".join(map(str, seeds))),
         element("h3", "Commands"), [element("pre", _command(command)) for command in comparison.commands],
-        element("h3", "Command of every training"), element("dl", commands, class_="commands"),
+        element("h3", "Commands of every training"), element("div", commands, class_="commands"),
     ]  # fmt: skip
+
+
+def _commands(lines: Sequence[str]) -> list[Html]:
+    return [element("div", _command(line)) for line in lines]
 
 
 def _command(text: str) -> Html:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.figures import printable
-from asr_parallel.report.frontier import Group, Mean, baseline, scorers, sets, summarise
+from asr_parallel.report.frontier import Group, Mean, baseline, scored, scorers, sets, summarise
 from asr_parallel.report.tables import held_out_loss
 
 NONE = "–"
@@ -17,17 +17,17 @@ LATEX = {
 
 def results_markdown(comparison: Comparison) -> str:
     """Means over seeds, by number of workers and at length; what failed, what others published; every training."""
-    groups, mark = summarise(comparison), ", synthetic speech" if comparison.synthetic else ""
+    groups = summarise(comparison)
     lines = [
         f"# {_markdown(comparison.title)}",
         "",
-        f"{_markdown(comparison.corpus)}{mark}. {_markdown(_made(comparison))}",
+        f"{_markdown(comparison.corpus)}{_mark(comparison)}. {_markdown(_made(comparison))}",
     ]
     lines += [f"Scored by {_markdown(scorers(comparison))}. {_markdown(clock_text(comparison))}", ""]
     lines += _code(comparison.commands)
     if of_all := _by_workers(comparison, groups):
         lines += ["## By number of workers", "", *of_all, ""]
-    lines += ["## Means over seeds", "", *_summary(comparison, groups, mark), ""]
+    lines += ["## Means over seeds", "", *_summary(comparison, groups), ""]
     failed = [cell for cell in comparison.cells if cell.status != "done"]
     if failed:
         lines += ["## Failed and missing", "", "| cell | status | last log line |", "|---|---|---|"]
@@ -43,7 +43,7 @@ def results_markdown(comparison: Comparison) -> str:
         lines += [""]
     lines += ["## Every training", ""]
     for cell in comparison.cells:
-        lines += _code([cell.command or f"# {cell.name}: no command"])
+        lines += _code(cell.command_lines or [f"# {cell.name}: no command"])
         lines += [f"    {line}" for line in _results(cell, comparison.synthetic)]
         lines += [""]
     return "\n".join(lines)
@@ -53,11 +53,10 @@ def latex_table(comparison: Comparison) -> str:
     """A table for a paper; it needs the packages booktabs and, for quotation marks, fontenc with T1."""
     groups, found = summarise(comparison), sets(comparison)
     name = found[0] if found else "eval"
-    kind = ", synthetic speech" if comparison.synthetic else ""
     caption = (
-        f"{comparison.title} ({comparison.corpus}{kind}). WER on {name} by {scorers(comparison)}: mean and deviation"
-        " over n seeds, 95 % interval by bootstrap over speakers, p by matched pairs against one worker. All speedups"
-        f" are modelled: {clock_text(comparison)}"
+        f"{comparison.title} ({comparison.corpus}{_mark(comparison)}). {scored(comparison, found[:1])}: mean and"
+        " deviation over n seeds, 95 % interval by bootstrap over speakers, p by matched pairs against one worker. All"
+        f" speedups are modelled: {clock_text(comparison)}"
     )
     lines = [
         r"% \usepackage{booktabs} \usepackage[T1]{fontenc}",
@@ -95,10 +94,13 @@ def clock_text(comparison: Comparison) -> str:
     return f"Clock model: {', '.join(parts)}."
 
 
-def _summary(comparison: Comparison, groups: Sequence[Group], mark: str) -> Iterable[str]:
+def _summary(comparison: Comparison, groups: Sequence[Group]) -> Iterable[str]:
     """One table with word errors and modelled speedups; all speedups are named as modelled."""
     found = sets(comparison)
     name, others = (found[0], found[1:]) if found else ("eval", [])
+    mark = _mark(comparison)
+    yield f"{_markdown(scored(comparison, found))}{mark}."
+    yield ""
     heads = ["system", "K", "seeds", *(f"{other} WER %" for other in others), f"{name} WER %", "95 %", "p, one worker"]
     heads += ["modelled speedup, same frames", "same loss (modelled)", "efficiency (modelled)", "held-out loss"]
     yield _row(*heads)
@@ -118,7 +120,10 @@ def _by_workers(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
     if not sets(comparison):
         return []
     name, counts = sets(comparison)[0], sorted({group.workers for group in groups})
-    about = f"WER % on {name}, mean over seeds; in parentheses the modelled speedup for the same frames."
+    about = (
+        f"{_markdown(scored(comparison, [name]))}{_mark(comparison)}: per cent, mean over seeds; in parentheses the"
+        " modelled speedup for the same frames."
+    )
     lines = [about, "", _row("system", *(f"K = {k}" for k in counts)), "|---|" + "--:|" * len(counts)]
     rows: dict[str, dict[int, str]] = {}
     for group in groups:
@@ -165,8 +170,13 @@ def _results(cell: Cell, synthetic: bool) -> Iterable[str]:
         yield f"{cell.status}: {printable(cell.error)}" if cell.error else cell.status
     for name, errors in sorted(cell.wer.items()):
         counts = f"{errors.insertions} ins, {errors.deletions} del, {errors.substitutions} sub"
+        scorer = f"   {printable(errors.scorer)}" if errors.scorer else ""
         where = printable(cell.folder or cell.name)
-        yield f"%WER {errors.wer:.2f} [ {errors.errors} / {errors.words}, {counts} ] {where} {name}{mark}"
+        yield f"%WER {errors.wer:.2f} [ {errors.errors} / {errors.words}, {counts} ] {where} {name}{scorer}{mark}"
+
+
+def _mark(comparison: Comparison) -> str:
+    return ", synthetic speech" if comparison.synthetic else ""
 
 
 def _made(comparison: Comparison) -> str:

@@ -17,6 +17,7 @@ from asr_parallel.report.figures import (
     legend_below,
     legend_columns,
     new_figure,
+    say_above,
     systems_style,
 )
 from asr_parallel.report.frontier import Curve, Group, Speedup, frontier
@@ -28,9 +29,14 @@ SPEEDUPS: dict[Speedup, str] = {
 MOST_NAMED = 14  # points that are called by their K; if there are more, those of the frontier
 
 
-def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, name: str, scorer: str) -> Plot:
-    """WER on a set against one of the two speedups, with confidence bars and the frontier."""
+def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, name: str, scored: str) -> Plot:
+    """WER on a set against one of the two speedups, with confidence bars and the frontier.
+
+    Args:
+        scored: how many words, and who scored.
+    """
     figure, (axes,) = new_figure(_height(3.3, curves))
+    say_above(figure, scored)
     best = frontier(groups, which, name)
     drawn = {id(group) for curve in curves for group in curve.groups if group.point(which, name)}
     tips, styles = dict[str, str](), systems_style(curves)
@@ -77,7 +83,7 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
     legend_below(figure, handles, labels, legend_columns(labels))
     left_out = [g.name for g in groups if g.done and id(g) not in drawn]
     caption = (
-        f"WER by {scorer}. Right and down is better. Numbers beside points are K."
+        f"{scored}. Right and down is better. Numbers beside points are K."
         " Points are means over seeds; bars are 95 % confidence intervals by bootstrap over speakers. Rings mark the"
         " frontier: nothing else is at least as fast and as accurate."
     )

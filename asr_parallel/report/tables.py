@@ -155,13 +155,13 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
 def cells_csv(comparison: Comparison) -> str:
     """A line for each cell, with all that is known of it but its course."""
     columns = [*identity_columns(), *result_columns(comparison), *time_columns(), *origin_columns()]
-    return _csv(columns, comparison.cells)
+    return _csv([*columns, _speech(comparison)], comparison.cells)
 
 
 def summary_csv(comparison: Comparison) -> str:
     """A line for each group."""
     groups = summarise(comparison)
-    return _csv(summary_columns(comparison, groups), groups)
+    return _csv([*summary_columns(comparison, groups), _speech(comparison)], groups)
 
 
 def held_out_loss(cell: Cell) -> float | None:
@@ -179,6 +179,11 @@ def _csv(columns: Sequence[Column], rows: Sequence[Cell] | Sequence[Group]) -> s
     for row in rows:
         writer.writerow("" if (value := column.value(row)) is None else value for column in columns)
     return out.getvalue()
+
+
+def _speech(comparison: Comparison) -> Column:
+    """Whether it is synthetic, beside every line of a file."""
+    return Column("speech", "speech", lambda _: "synthetic" if comparison.synthetic else None)
 
 
 def _accuracy(cell: Cell) -> float | None:

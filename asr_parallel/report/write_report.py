@@ -1,12 +1,13 @@
 """From a comparison to the files that show it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from asr_parallel.record.files import write_text
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.report.course_figures import course_plots
-from asr_parallel.report.figures import Plot, house_style, save
-from asr_parallel.report.frontier import curves, scorers, sets, summarise
+from asr_parallel.report.figures import Plot, house_style, save, say_above
+from asr_parallel.report.frontier import curves, scored, sets, summarise
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
@@ -48,12 +49,19 @@ def draw(comparison: Comparison) -> list[Plot]:
     """All figures; to be called and written within house_style()."""
     groups = summarise(comparison)
     systems, name = curves(groups), next(iter(sets(comparison)), "eval")
-    scorer = scorers(comparison)
-    return [
-        wer_plot(groups, systems, "speedup_frames", name, scorer),
-        wer_plot(groups, systems, "speedup_loss", name, scorer),
+    of = scored(comparison, sets(comparison)[:1])
+    plots = [
+        wer_plot(groups, systems, "speedup_frames", name, of),
+        wer_plot(groups, systems, "speedup_loss", name, of),
         *course_plots(systems),
         efficiency_plot(systems),
         bytes_plot(systems),
         *time_plots(groups),
     ]
+    return [_of_synthetic_speech(plot) for plot in plots] if comparison.synthetic else plots
+
+
+def _of_synthetic_speech(plot: Plot) -> Plot:
+    """The plot with these words in it and in its caption."""
+    say_above(plot.figure, "synthetic speech")
+    return replace(plot, caption=f"{plot.caption} Synthetic speech.")

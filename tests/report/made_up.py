@@ -26,6 +26,14 @@ def word_errors(name: str, wer: float, p_value: float | None) -> WordErrors:
     return WordErrors(words, wer, errors - ins - dele, dele, ins, wer * 0.88, wer * 1.13, p_value, "asr-parallel hub5")
 
 
+def commands(name: str, algorithm: str, workers: int) -> list[str]:
+    """What makes a cell: training, decoding of both sets, scoring; the path is too long for a phone."""
+    out = f"/srv/{'speech' * 8}/exp/{name}"
+    decode = [f"asr-parallel decode --model {out} --out {out}/decode_{of} --beam 13.0" for of in ("dev", "eval")]
+    train = f"asr-parallel train-dnn --frames exp/frames --out {out} --algorithm {algorithm} --workers {workers}"
+    return [train, *decode, f"asr-parallel score --lang exp/lang --decode-dev {out}/decode_dev"]
+
+
 def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = "ng-sgd", **more: object) -> Cell:
     """A cell that is done: the loss falls to that value, and WER follows it."""
     chance = random.Random(f"{algorithm} {workers} {seed} {optimizer} {more.get('label')}")
@@ -56,7 +64,7 @@ def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = 
         "speedup_frames": speedup, "speedup_loss": 1.0 if workers == 1 else speedup * 0.7 if loss < 1.62 else None,
         "efficiency": speedup / workers, "peak_speedup": speedup * 1.1,
         "bytes_per_worker": 0 if workers == 1 else round(5e6 * (2000 if algorithm == "gradient" else 160)),
-        "command": f"asr-parallel train-dnn exp/frames exp/{name} --algorithm {algorithm} --workers {workers}",
+        "command": " && ".join(commands(name, algorithm, workers)),
         "folder": f"exp/swbd/compare/{name}",
     }  # fmt: skip
     return Cell(name, algorithm, workers, optimizer, seed, "done", **(known | more))

@@ -11,7 +11,7 @@ from chromium import Page, browser, find_chromium
 
 from asr_parallel.report.write_report import write_report
 
-PROGRAM = find_chromium()
+PROGRAM, AXE = find_chromium(), os.environ.get("ASR_PARALLEL_AXE", "")
 pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="no chromium here (Debian: apt-get install chromium)"),
     pytest.mark.timeout(600),
@@ -80,6 +80,21 @@ def test_it_is_legible(page: Page, folder: Path, width: int) -> None:
     assert (folder / f"{width}.png").stat().st_size > 100_000
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_commands_of_a_training_stand_one_below_the_other(page: Page, folder: Path, width: int) -> None:
+    page.open(folder / "comparison" / "report.html", width)
+    assert page.run("document.querySelectorAll('details[open]').length") == 0
+    page.run("document.querySelector('summary').click()")
+    cell = made_up.comparison().cells[0]
+    assert page.run("document.querySelector('details').innerText").splitlines() == [cell.name, *cell.command_lines]
+    code = "[...document.querySelector('details').querySelectorAll('code')]"
+    tops, rights = page.run(f"['top', 'right'].map(side => {code}.map(c => c.getBoundingClientRect()[side]))")
+    assert len(tops) == 4 and tops == sorted(set(tops)) and max(rights) <= width
+    page.run("[...document.querySelectorAll('details')].forEach(d => d.open = true)")
+    assert page.run("document.documentElement.scrollWidth") == width
+    page.screenshot(folder / f"commands-{width}.png")
+
+
 def numbers(texts: list[str]) -> list[float]:
     """With what is unknown at the end, as it must stand."""
     known = [float(text) for text in texts if text]
@@ -136,18 +151,18 @@ def test_print(page: Page, folder: Path) -> None:
     page.media("print")
     assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.run("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+    assert page.run("document.querySelectorAll('details[open]').length") == 0
     page.pdf(folder / "report.pdf")
+    assert page.run("document.querySelectorAll('details:not([open])').length") == 0
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.skipif(not AXE, reason="no axe-core: npm pack axe-core, unpack it, set ASR_PARALLEL_AXE to its axe.min.js")
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["comparison", "hostile"])
 def test_axe_finds_no_fault(page: Page, folder: Path, name: str, width: int) -> None:
-    axe = Path(os.environ.get("ASR_PARALLEL_AXE", "/nowhere/axe.min.js"))
-    if not axe.is_file():
-        pytest.skip("no axe-core here: set ASR_PARALLEL_AXE to axe.min.js of npm's axe-core")
     page.open(folder / name / "report.html", width)
-    page.run(f"{axe.read_text(encoding='utf-8')}; 0")
+    page.run(f"{Path(AXE).read_text(encoding='utf-8')}; 0")
     fault = "f => [f.id, f.impact, f.nodes[0].html.slice(0, 200)]"
     found: dict[str, Any] = page.run(
         f"axe.run().then(r => ({{bad: r.violations.map({fault}), rules: r.passes.map(p => p.id)}}))"

@@ -1,15 +1,18 @@
 """What the figures of a comparison show."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import made_up
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from asr_parallel.report.course_figures import course_plots
 from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable, systems_style
 from asr_parallel.report.frontier import Curve, curves, summarise
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
 from asr_parallel.report.time_figures import CLOCKS, time_plots
+from asr_parallel.report.write_report import draw
 
 GROUPS = summarise(made_up.comparison())
 CURVES = curves(GROUPS)
@@ -39,6 +42,33 @@ def test_a_point_for_each_group_with_its_speedup_and_wer() -> None:
 def test_what_never_reached_the_loss_is_named() -> None:
     plot = wer_plot(GROUPS, CURVES, "speedup_loss", "eval", "us")
     assert "elastic, ng-sgd, K = 8" in plot.caption and "gradient, ng-sgd, K = 16" not in plot.caption
+
+
+def test_figures_say_what_they_are_of_wherever_they_are_copied_to() -> None:
+    comparison = made_up.comparison()
+    for plot in draw(comparison):
+        said = plot.figure.get_suptitle().splitlines()
+        assert said.pop() == "synthetic speech" and b">synthetic speech</text>" in plot.svg
+        assert said == (
+            ["WER on eval of 3,058 words, scored by asr-parallel hub5"] if plot.name.startswith("wer") else []
+        )
+    for plot in draw(replace(comparison, synthetic=False)):
+        assert "synthetic" not in plot.figure.get_suptitle() and b"ynthetic" not in plot.svg
+
+
+@pytest.mark.parametrize("scorer", ["asr-parallel, hub5 rules", "W" * 400, made_up.HOSTILE * 3])
+def test_what_is_said_above_is_whole_and_touches_nothing(scorer: str) -> None:
+    comparison = made_up.comparison()
+    errors = [{name: replace(of, scorer=scorer) for name, of in cell.wer.items()} for cell in comparison.cells]
+    cells = tuple(replace(cell, wer=wer) for cell, wer in zip(comparison.cells, errors, strict=True))
+    for plot in draw(replace(comparison, cells=cells)):
+        figure = plot.figure
+        FigureCanvasAgg(figure).draw()
+        (title,) = (text for text in figure.texts if "synthetic speech" in text.get_text())
+        box = title.get_window_extent()
+        assert box.x0 >= 0 and box.y1 <= figure.bbox.y1
+        assert box.x1 <= figure.bbox.x1 or "WWW" in scorer  # as wide as no name is
+        assert max(axes.get_tightbbox().y1 for axes in figure.axes) <= box.y0, plot.name
 
 
 def test_efficiency_and_bytes() -> None:
@@ -73,7 +103,7 @@ def test_bars_are_shares_and_the_clocks_look_different() -> None:
 def test_nothing_known_is_said() -> None:
     groups = summarise(made_up.bare())
     plot = wer_plot(groups, curves(groups), "speedup_loss", "eval", "us")
-    assert [text.get_text() for text in plot.figure.texts] == ["no group has both"]
+    assert [text.get_text() for text in plot.figure.texts] == ["us", "no group has both"]
     assert all("not known" in plot.alt.lower() for plot in (*course_plots(curves(groups)), *time_plots(groups)))
 
 

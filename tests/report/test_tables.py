@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 
 import made_up
@@ -81,9 +82,9 @@ def test_markdown_has_the_command_and_the_line_of_every_training() -> None:
     cell = comparison.cells[4]
     errors = cell.wer["eval"]
     assert (
-        f"    {cell.command}\n\n    %WER {cell.wer['dev'].wer:.2f}" in text
+        "    " + cell.command.replace(" && ", " &&\n    ") + f"\n\n    %WER {cell.wer['dev'].wer:.2f}" in text
         and f"    %WER {errors.wer:.2f} [ {errors.errors} / 3058, {errors.insertions} ins, {errors.deletions} del,"
-        f" {errors.substitutions} sub ] {cell.folder} eval   synthetic\n"
+        f" {errors.substitutions} sub ] {cell.folder} eval   asr-parallel hub5   synthetic\n"
         in text
     )
     assert "    asr-parallel compare conf/compare.yaml --exp exp/swbd\n" in text
@@ -107,6 +108,19 @@ def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
         shown, wer = rows[group.system][heads.index(f"K = {group.workers}")], group.wer("eval")
         assert shown.startswith(f"{wer.mean:.2f}") if wer is not None else shown in ("failed", "–")
     assert "## By number of workers" not in results_markdown(made_up.bare())
+
+
+def test_every_table_names_words_scorer_and_synthetic_speech() -> None:
+    comparison = made_up.comparison()
+    text = results_markdown(comparison)
+    for start, end in (("## By number of workers", "## Means over"), ("## Means over seeds", "## Failed")):
+        about = text[text.index(start) : text.index(end)].splitlines()[2]
+        assert about.startswith("WER on eval of 3,058 words, ")
+        assert "scored by asr-parallel hub5, synthetic speech" in about
+    for rows in (read(cells_csv(comparison)), read(summary_csv(comparison))):
+        assert all(row["speech"] == "synthetic" for row in rows)
+    natural = replace(comparison, synthetic=False, corpus="Switchboard")
+    assert "synthetic" not in results_markdown(natural) + cells_csv(natural) + summary_csv(natural)
 
 
 @pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])

@@ -1,5 +1,6 @@
 """All files of a report."""
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import made_up
 import pytest
 
 from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.figures import DPI, WIDTH
 from asr_parallel.report.write_report import write_report
 
 PLOTS = (
@@ -29,7 +31,8 @@ def test_all_files_and_nothing_beside_them(tmp_path: Path) -> None:
     )
     assert Comparison.open(folder / "comparison.json") == made_up.hostile()
     for name in PLOTS:
-        assert (folder / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        picture = (folder / "plots" / f"{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n") and struct.unpack(">I", picture[16:20]) == (WIDTH * DPI,)
         ElementTree.parse(folder / "plots" / f"{name}.svg")
 
 
