@@ -32,7 +32,7 @@ from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.clock import Clock
-from asr_parallel.parallel.ensemble import Ensemble
+from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.network import Network
 from asr_parallel.parallel.options import TeamOptions
@@ -60,7 +60,11 @@ class InRounds(Training):
         batches = Minibatches(store, mine, own, minibatch, 0, None, dtype, CPU, frames=of_all)
         super().__init__(spec, store, minibatch, dtype, team, options, epoch=batches.minibatches_per_epoch)
         assert isinstance(self.algorithm, Ensemble)
-        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, team, batches, None, 1000)
+        common = None
+        if options.exchange == "posteriors":
+            everybody = [np.sort(np.concatenate(parts))]
+            common = Minibatches(store, everybody, [team.num_workers], minibatch, 0, None, dtype, CPU)
+        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, team, batches, common, 1000)
         self._stream, self._done = self._forever(), 0
 
     def _forever(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
@@ -129,10 +133,11 @@ def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, times: int, tr
         training = Training(spec, store, minibatch, dtype, team, options, optimiser)
         rows.append(Row(name, options, optimiser, training, times * count))
     epoch = ROWS // 2 // minibatch
-    options = TeamOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10)
-    training = InRounds(spec, store, minibatch, team, options)
-    training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
-    rows.append(Row("ensemble", options, "ng-sgd", training, 2 * times * (epoch // 4)))
+    for exchange in EXCHANGES:
+        options = TeamOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10, exchange=exchange)
+        training = InRounds(spec, store, minibatch, team, options)
+        training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
+        rows.append(Row(f"ensemble, {exchange}", options, "ng-sgd", training, 2 * times * (epoch // 4)))
     return rows
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.figures import printable
 from asr_parallel.report.frontier import Group, Mean, baseline, scored, scorers, sets, summarise
-from asr_parallel.report.tables import held_out_loss
+from asr_parallel.report.tables import LOSS, held_out_loss
 
 NONE = "–"
 LATEX = {
@@ -109,7 +109,7 @@ def _summary(comparison: Comparison, groups: Sequence[Group]) -> Iterable[str]:
         seeds = f"{len(group.done)} of {len(group.cells)}"
         loss = group.mean(held_out_loss)
         cells = [group.system + mark, str(group.workers), seeds, *(_wer(group.wer(other)) for other in others)]
-        yield _row(*cells, *_figures(group, name), f"{loss.mean:.4f}" if loss else NONE)
+        yield _row(*cells, *_figures(group, name), format(loss.mean, LOSS) if loss else NONE)
     if any(baseline(group, groups) is None for group in groups):
         yield ""
         yield "Some optimiser has no one-worker training: there is nothing to compare its systems with."

@@ -14,6 +14,7 @@ from asr_parallel.report.frontier import Group, Mean, baseline, frontier, scorer
 
 Value = str | int | float | None
 PARTS = ("compute", "wait", "exchange", "label", "other")
+LOSS = "#.5g"  # four digits behind the point, and none too many of one that diverged
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def result_columns(comparison: Comparison) -> list[Column]:
     """What came of a cell: frames, held-out data and word errors on every set."""
     columns = [
         Column("frames", "frames", lambda c: c.frames, ",d"),
-        Column("held_out_loss", "held-out loss", held_out_loss, ".4f"),
+        Column("held_out_loss", "held-out loss", held_out_loss, LOSS),
         Column("held_out_accuracy", "held-out accuracy %", _accuracy, ".2f"),
     ]
     for name in sets(comparison):
@@ -129,8 +130,8 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
     loss, frames = _of(held_out_loss), "speedup_frames"
     columns += [
         Column("scorer", "scorer", lambda g: scorers(comparison) if any(g.errors(name) for name in found) else None),
-        Column("held_out_loss_mean", "held-out loss", _mean(loss), ".4f"),
-        Column("held_out_loss_deviation", "loss deviation", _deviation(loss), ".4f"),
+        Column("held_out_loss_mean", "held-out loss", _mean(loss), LOSS),
+        Column("held_out_loss_deviation", "loss deviation", _deviation(loss), LOSS),
     ]
     for which, title in ((frames, "same frames"), ("speedup_loss", "same loss")):
         value = _group_speedup(which)

@@ -25,6 +25,7 @@ from asr_parallel.training.precision import choose_device, products_dtype
 
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
 BLOCKS = 11  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others
+LEAST_SECONDS = 1.5  # of measuring: what slows a machine down comes in bursts of some tenths of a second
 WARM_UP = NUM_INITIAL_UPDATES + 2  # minibatches: natural gradient's first are dearer, and memory is new
 HELD = 4  # different minibatches
 MOMENTUM = 0.9
@@ -54,12 +55,13 @@ def measure_step(
     device: str = "auto",
     replicas: int = 1,
     blocks: int = BLOCKS,
+    least_seconds: float = LEAST_SECONDS,
     data: Iterator[tuple[Tensor, Tensor]] | None = None,
 ) -> StepTime:
     """Time minibatches on this machine, with as many threads as torch has been given.
 
     Args:
-        blocks: of four minibatches each, after a warm-up.
+        blocks: of four minibatches each, after a warm-up; more where they have not taken least_seconds.
         data: spliced frames and labels (training/minibatches.py), whose reading then counts; None: noise that lies
             ready.
 
@@ -95,8 +97,8 @@ def measure_step(
 
     train(WARM_UP)
     label(1)
-    times = [timed(lambda: train(UPDATE_PERIOD), place) / UPDATE_PERIOD for _ in range(blocks)]
-    labels = [timed(lambda: label(1), place) for _ in range(blocks)]
+    times = _times(lambda: train(UPDATE_PERIOD), place, blocks, least_seconds)
+    labels = _times(lambda: label(UPDATE_PERIOD), place, blocks, least_seconds / UPDATE_PERIOD)
     seconds = statistics.median(times)
     deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
     jitter = deviation * UPDATE_PERIOD**0.5 / seconds
@@ -122,6 +124,14 @@ def measure_meeting(
 
     meet()
     return statistics.median(timed(meet, place) for _ in range(blocks))
+
+
+def _times(block: Callable[[], object], device: torch.device, blocks: int, least_seconds: float) -> list[float]:
+    """Seconds of a minibatch in each of several blocks of UPDATE_PERIOD."""
+    found = [timed(block, device) for _ in range(blocks)]
+    while sum(found) < least_seconds:
+        found.append(timed(block, device))
+    return [seconds / UPDATE_PERIOD for seconds in found]
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:

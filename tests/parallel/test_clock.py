@@ -275,16 +275,19 @@ def test_a_model_is_given_what_a_network_really_sends() -> None:
 
 
 def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 5])
+    blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 5, *[0.5] * 5, *[1.0] * 5])
     monkeypatch.setattr(step_time, "timed", lambda work, device: next(blocks))
     step = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
     assert step.seconds == 1 and step.jitter == pytest.approx(1.4826 * 0.1 / 4 * 2)  # of four minibatches each
+    # Short blocks are measured until there are enough of them
+    longer = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2, least_seconds=2.5)
+    assert longer.seconds == 0.125 and longer.label_seconds == 0.25
 
 
 @pytest.mark.parametrize("optimizer", ["ng-sgd", "momentum"])
 def test_steps_are_measured(optimizer: str) -> None:
     spec = NetworkSpec(5, 1, 1, 8, 3, "relu")
-    step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2)
+    step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
     assert step.seconds > 0 and step.label_seconds > 0 and step.jitter >= 0
     meeting = measure_meeting(spec, algorithm(TeamOptions(2, "elastic")), "float32", "cpu", blocks=2)
     work = work_of(spec, 4, optimizer, step, meeting)

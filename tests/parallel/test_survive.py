@@ -25,8 +25,8 @@ from asr_parallel.training.survive import rescue
 from asr_parallel.training.trainer import Trainer
 
 RUN = (
-    "--workers 4 --minibatch 8 --period 3 --epochs 20 --combine 2 --optimizer sgd --timeout 5 --report-frames 500"
-    " --checkpoint-frames 10000"
+    "--workers 4 --minibatch 8 --period 3 --epochs 10 --combine 2 --optimizer sgd --timeout 5 --report-frames 500"
+    " --checkpoint-frames 6000"
 )
 
 
