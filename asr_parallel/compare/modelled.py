@@ -23,6 +23,7 @@ from asr_parallel.training.shares import frames_of, parts_of
 from asr_parallel.training.step_time import StepTime, measure_meeting, measure_step, work_of
 
 MEASURED = "step_times.json"
+TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,10 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        steps |= _measured_steps([one.training_options for one in trainings], shape, steps)
         for training in trainings:
             options = training.training_options
-            spec, name = options.network_spec(*shape), step_name(options, shape)
-            if name not in steps:
-                steps[name] = measure_step(
-                    spec, options.minibatch, options.optimizer, options.precision, options.device
-                )
-                logger.info("%s: %.2f ms (load %.1f)", name, 1000 * steps[name].seconds, os.getloadavg()[0])
+            spec = options.network_spec(*shape)
             meets = options.workers > 1 and options.algorithm in AVERAGING
             if meets and (name := meeting_name(options, shape)) not in meetings:
                 # Some constants have limits that grow with K, and none matters to the time
@@ -140,6 +137,23 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     return Machine(
         network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, meetings, longest
     )
+
+
+def _measured_steps(
+    all_options: list[TrainingOptions], shape: tuple[int, int, int], known: Mapping[str, StepTime]
+) -> dict[str, StepTime]:
+    """Minibatches that are not yet known, by name: the median of turns, so that they are measured under like conditions
+    and what has slowed down one turn does not count.
+    """
+    wanted = {step_name(options, shape): options for options in all_options}
+    turns: dict[str, list[StepTime]] = {name: [] for name in wanted if name not in known}
+    for _ in range(TURNS):
+        for name, of_turns in turns.items():
+            own = wanted[name]
+            spec = own.network_spec(*shape)
+            of_turns.append(measure_step(spec, own.minibatch, own.optimizer, own.precision, own.device))
+            logger.info("%s: %.2f ms (load %.1f)", name, 1000 * of_turns[-1].seconds, os.getloadavg()[0])
+    return {name: sorted(steps, key=lambda step: step.seconds)[TURNS // 2] for name, steps in turns.items()}
 
 
 def _longest(store: FrameStore, training: Training) -> float:
