@@ -15,6 +15,12 @@ from asr_parallel.training.step_time import StepTime
 SMALL = "{hidden_layers: 1, hidden_dim: 8, minibatch: 16, precision: float32, epochs: 2, device: cpu}"
 
 
+@pytest.fixture(autouse=True)
+def _one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here depends on how long anything takes."""
+    monkeypatch.setattr(modelled, "TURNS", 1)
+
+
 def trainings(folder: Path, text: str) -> dict[str, Training]:
     (folder / "compare.yaml").write_text(text)
     return {one.name: one for one in Matrix.read(folder / "compare.yaml").trainings}
