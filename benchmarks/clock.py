@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +173,7 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
         for n, row in enumerate(rows):
             transport.wait()
             own = measure_step(spec, minibatch, row.optimiser, "auto", "cpu", blocks=times * BLOCKS, data=data)
-            both = transport.gather([own.seconds, own.jitter, own.label_seconds])
+            both = transport.gather(list(astuple(own)))
             step = StepTime(*(statistics.mean(of_two) for of_two in zip(*both, strict=True)))
             steps[row.optimiser].append(step)
             seconds = together(transport, lambda row=row: row.training.steps(row.count))

@@ -54,6 +54,8 @@ class Work:
     minibatch: frames in it.
     parameters: numbers of the model.
     label_seconds: a forward pass of a minibatch by one model; None: FORWARD of a step.
+    keep_seconds: finding the most probable pdfs of a minibatch's frames.
+    hear_seconds: adding up what another model has told of a minibatch.
     label_bytes: a minibatch's frames and posteriors.
     meeting_seconds: of a worker in a meeting on its own numbers, messages left out.
     sums: what `gradient` adds up over all workers; empty: the gradient alone.
@@ -63,6 +65,8 @@ class Work:
     minibatch: int
     parameters: int
     label_seconds: float | None = None
+    keep_seconds: float = 0.0
+    hear_seconds: float = 0.0
     label_bytes: float = 0.0
     meeting_seconds: float = 0.0
     sums: tuple[Sum, ...] = ()
@@ -208,11 +212,13 @@ class Clock:
         by_one = relabelled * forward
         size = 4.0 * work.parameters if models else 4.0 * options.top * relabelled * work.minibatch / turns
         passing = broadcast(self.network, options.workers, size)
-        if not models:
-            return turns * options.workers * passing, by_one
+        keep = relabelled * work.keep_seconds
+        if not models:  # each has said what it keeps of its own, and keeps something of the sum
+            hear = options.workers * relabelled * work.hear_seconds
+            return turns * options.workers * passing, by_one + hear + 2 * keep
         meanwhile = by_one / turns + (work.step_seconds if options.overlap else 0.0)
         a_turn = passing + (options.workers - 1) * max(0.0, passing - meanwhile)
-        return turns * a_turn, options.workers * by_one
+        return turns * a_turn, options.workers * by_one + keep
 
     def with_(self, **options: object) -> "Clock":
         """The same with other options of TeamOptions."""

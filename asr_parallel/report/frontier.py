@@ -10,6 +10,7 @@ from asr_parallel.report.comparison import Cell, Comparison, WordErrors
 
 Speedup = Literal["speedup_frames", "speedup_loss"]
 ONE_WORKER = "one worker"
+LEFT_OVER = 0.05  # of the frames, at most, for want of a whole minibatch
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Group:
     Attributes:
         system: how the algorithm is told from others in this comparison, without the number of workers.
         is_baseline: whether other groups are compared with this one.
+        same_frames: whether it was trained on as many frames as the one worker it is compared with.
     """
 
     system: str
     cells: tuple[Cell, ...]
     is_baseline: bool
+    same_frames: bool = True
 
     @property
     def first(self) -> Cell:
@@ -87,7 +90,12 @@ class Group:
         return Mean(1.0, None, len(self.done)) if found is None and self.is_baseline and self.done else found
 
     def point(self, which: Speedup, name: str) -> tuple[float, float] | None:
-        """(mean speedup, mean WER) of a set; None where either is unknown, or some seed has no such speedup."""
+        """(mean speedup, mean WER) of a set; None where either is unknown, or some seed has no such speedup.
+
+        Also where the WER is of more or fewer frames than the one worker's: the speedup is for as many.
+        """
+        if which == "speedup_frames" and not self.same_frames:
+            return None
         speedup, wer = self.speedup(which), self.wer(name)
         return (speedup.mean, wer.mean) if speedup and wer and speedup.n == len(self.done) else None
 
@@ -113,8 +121,15 @@ def summarise(comparison: Comparison) -> list[Group]:
     for cells in found.values():
         first = cells[0]
         system = names[_system(first)] if first.workers > 1 else _alone(first, comparison.cells)
-        groups.append(Group(system, tuple(cells), first.name in compared))
+        groups.append(Group(system, tuple(cells), first.name in compared, _same_frames(first, _baseline(first, alone))))
     return groups
+
+
+def _same_frames(cell: Cell, base: Cell | None) -> bool:
+    """But for minibatches that are left over at the ends of shares."""
+    if base is None or not cell.frames or not base.frames:
+        return True
+    return abs(cell.frames / base.frames - 1) <= LEFT_OVER
 
 
 def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
@@ -157,10 +172,15 @@ def sets(comparison: Comparison) -> list[str]:
     return [name for name in ("eval", "dev") if name in names] + sorted(names - {"eval", "dev"})
 
 
-def scorers(comparison: Comparison) -> str:
-    """Who scored, in a few words."""
-    names = {errors.scorer for cell in comparison.cells for errors in cell.wer.values() if errors.scorer}
-    return " and ".join(sorted(names)) or comparison.scorer or "unknown scorer"
+def scorers(comparison: Comparison, names: Sequence[str] | None = None) -> str:
+    """Who scored these sets, or all, in a few words."""
+    found = {
+        errors.scorer
+        for cell in comparison.cells
+        for name, errors in cell.wer.items()
+        if errors.scorer and (names is None or name in names)
+    }
+    return " and ".join(sorted(found)) or comparison.scorer or "unknown scorer"
 
 
 def scored(comparison: Comparison, names: Sequence[str]) -> str:
@@ -168,7 +188,7 @@ def scored(comparison: Comparison, names: Sequence[str]) -> str:
     counts = [{cell.wer[name].words for cell in comparison.cells if name in cell.wer} for name in names]
     shown = [" or ".join(f"{n:,}" for n in sorted(found)) for found in counts]
     of = ", ".join(f"{name} of {n} words" for name, n in zip(names, shown, strict=True))
-    return f"WER on {of}, scored by {scorers(comparison)}" if of else "Nothing was scored"
+    return f"WER on {of}, scored by {scorers(comparison, names)}" if of else "Nothing was scored"
 
 
 def _system(cell: Cell) -> tuple[str, str, str, int]:

@@ -26,6 +26,7 @@ SPEEDUPS: dict[Speedup, str] = {
     "speedup_frames": "speedup, same frames (modelled)",
     "speedup_loss": "speedup, same held-out loss (modelled)",
 }
+WIDE = 3  # the worst WER over the best
 MOST_NAMED = 14  # points that are called by their K; if there are more, those of the frontier
 
 
@@ -65,8 +66,9 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
                 axes.annotate(
                     str(group.workers), (speedup, wer), beside, textcoords="offset points", fontsize=8.5, zorder=5
                 )
-        handles.append(Line2D([], [], **style))
-        labels.append(curve.system)
+        if len(placed) > sum(group.is_baseline for group, _ in placed):
+            handles.append(Line2D([], [], **style))
+            labels.append(curve.system)
     if best:
         points = [point for group in best if (point := group.point(which, name)) is not None]
         axes.plot(*zip(*points, strict=True), color="#555555", linewidth=3.5, alpha=0.25, zorder=1)
@@ -76,6 +78,7 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
                               markeredgecolor="#555555"))  # fmt: skip
         labels.append("frontier")
         doubling_axis(axes, speeds)
+        _wide_range(axes, [wer for group in seen if (point := group.point(which, name)) for wer in point[1:]])
     else:
         _nothing(figure, "no group has both")
     axes.set_xlabel(SPEEDUPS[which], color=MODELLED)
@@ -88,11 +91,22 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
         " frontier: nothing else is at least as fast and as accurate."
     )
     if left_out:
-        why = "its held-out loss was not reached, or no WER" if which == "speedup_loss" else "no speedup or no WER"
+        why = "its held-out loss was not reached, or no WER"
+        if which == "speedup_frames":
+            why = "no speedup, no WER, or of another number of frames"
         caption += f" Not drawn ({why}): {'; '.join(left_out)}."
     title = f"{name} WER against {SPEEDUPS[which]}"
     alt = f"{title}. On the frontier: {'; '.join(_tip(group, which, name) for group in best) or 'nothing'}."
     return Plot(f"wer_{which}", title, alt, caption, figure, tips)
+
+
+def _wide_range(axes: Axes, values: Sequence[float]) -> None:
+    """Make the y axis logarithmic where one system fails and the others would all look alike."""
+    if min(values) > 0 and max(values) > WIDE * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def efficiency_plot(curves: Sequence[Curve]) -> Plot:

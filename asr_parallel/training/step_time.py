@@ -20,6 +20,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.clock import Sum, Work
 from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.soft_labels import TOP, SoftLabels
 from asr_parallel.parallel.team import Team
 from asr_parallel.training.precision import choose_device, products_dtype
 
@@ -40,11 +41,15 @@ class StepTime:
     jitter: deviation of one minibatch's time over its median, from the median deviation of the blocks: another
         process that takes the core for a moment does not count.
     label_seconds: of one model's forward pass of a minibatch, with softmax and sum, as pseudo-labels need it.
+    keep_seconds: of finding the most probable pdfs of a minibatch, which pseudo-labels are kept as.
+    hear_seconds: of adding up what one other model has told of a minibatch.
     """
 
     seconds: float
     jitter: float
     label_seconds: float
+    keep_seconds: float = 0.0
+    hear_seconds: float = 0.0
 
 
 def measure_step(
@@ -95,14 +100,28 @@ def measure_step(
         for n in range(count):
             total.add_(outputs.of_one(model.logits(noise[n % HELD][0][:1])))
 
+    kept = SoftLabels.of(outputs.posterior(outputs.of_one(model.logits(noise[0][0][:1]))), min(TOP, spec.num_pdfs))
+
+    def keep(count: int) -> None:
+        for _ in range(count):
+            kept.put(outputs.posterior(total))
+
+    def hear(count: int) -> None:
+        for _ in range(count):
+            total.add_(outputs.of_posterior(kept.dense()))
+
     train(WARM_UP)
-    label(1)
+    for of_labels in (label, keep, hear):
+        of_labels(1)
     times = _times(lambda: train(UPDATE_PERIOD), place, blocks, least_seconds)
-    labels = _times(lambda: label(UPDATE_PERIOD), place, blocks, least_seconds / UPDATE_PERIOD)
+    labels, keeps, hears = (
+        statistics.median(_times(lambda of=of: of(UPDATE_PERIOD), place, blocks, least_seconds / 4))  # type: ignore[misc]
+        for of in (label, keep, hear)
+    )
     seconds = statistics.median(times)
     deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
     jitter = deviation * UPDATE_PERIOD**0.5 / seconds
-    return StepTime(seconds, jitter, statistics.median(labels))
+    return StepTime(seconds, jitter, labels, keeps, hears)
 
 
 def measure_meeting(
@@ -171,6 +190,15 @@ def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | 
         step: as measured, or seconds that were given.
         meeting: seconds of its own in a meeting.
     """
-    seconds, label = (step.seconds, step.label_seconds) if isinstance(step, StepTime) else (step, None)
-    label_bytes = 4.0 * minibatch * (spec.num_pdfs + spec.input_dim)
-    return Work(seconds, minibatch, num_parameters(spec), label, label_bytes, meeting, gradient_sums(spec, optimizer))
+    known: dict[str, float] = {}
+    if isinstance(step, StepTime):
+        known = {name: getattr(step, name) for name in ("label_seconds", "keep_seconds", "hear_seconds")}
+    return Work(
+        step.seconds if isinstance(step, StepTime) else step,
+        minibatch,
+        num_parameters(spec),
+        **known,
+        label_bytes=4.0 * minibatch * (spec.num_pdfs + spec.input_dim),
+        meeting_seconds=meeting,
+        sums=gradient_sums(spec, optimizer),
+    )

@@ -125,6 +125,10 @@ def test_an_ensemble_by_hand() -> None:
     assert measured.label == pytest.approx(4 * 4 * 160 * 0.01)
     posteriors = clock("ensemble", exchange="posteriors", top=16).epoch()
     assert posteriors.label == pytest.approx(4 * 160 * 0.1 / 3)
+    talkative = replace(WORK, keep_seconds=0.001, hear_seconds=0.002)
+    assert replace(clock("ensemble"), work=talkative).epoch().label == pytest.approx(seconds.label + 4 * 160 * 0.001)
+    heard = replace(clock("ensemble", exchange="posteriors", top=16), work=talkative).epoch()
+    assert heard.label == pytest.approx(posteriors.label + 4 * 160 * (2 * 0.001 + 4 * 0.002))
     assert posteriors.exchange == pytest.approx(4 * (losses + 4 * broadcast(NETWORK, 4, 4 * 16 * 1600)))
 
 
@@ -275,7 +279,7 @@ def test_a_model_is_given_what_a_network_really_sends() -> None:
 
 
 def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 5, *[0.5] * 5, *[1.0] * 5])
+    blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 15, *[0.5] * 5, *[1.0] * 15])
     monkeypatch.setattr(step_time, "timed", lambda work, device: next(blocks))
     step = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
     assert step.seconds == 1 and step.jitter == pytest.approx(1.4826 * 0.1 / 4 * 2)  # of four minibatches each
@@ -288,9 +292,10 @@ def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> No
 def test_steps_are_measured(optimizer: str) -> None:
     spec = NetworkSpec(5, 1, 1, 8, 3, "relu")
     step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
-    assert step.seconds > 0 and step.label_seconds > 0 and step.jitter >= 0
+    assert min(step.seconds, step.label_seconds, step.keep_seconds, step.hear_seconds) > 0 and step.jitter >= 0
     meeting = measure_meeting(spec, algorithm(TeamOptions(2, "elastic")), "float32", "cpu", blocks=2)
     work = work_of(spec, 4, optimizer, step, meeting)
     assert (work.step_seconds, work.label_seconds, work.meeting_seconds) == (step.seconds, step.label_seconds, meeting)
+    assert (work.keep_seconds, work.hear_seconds) == (step.keep_seconds, step.hear_seconds)
     with pytest.raises(ValueError, match="minibatch 0"):
         measure_step(spec, 0)

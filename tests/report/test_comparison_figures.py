@@ -7,6 +7,7 @@ import made_up
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from asr_parallel.report.comparison import WordErrors
 from asr_parallel.report.course_figures import course_plots
 from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable, systems_style
 from asr_parallel.report.frontier import Curve, curves, summarise
@@ -42,6 +43,27 @@ def test_a_point_for_each_group_with_its_speedup_and_wer() -> None:
 def test_what_never_reached_the_loss_is_named() -> None:
     plot = wer_plot(GROUPS, CURVES, "speedup_loss", "eval", "us")
     assert "elastic, ng-sgd, K = 8" in plot.caption and "gradient, ng-sgd, K = 16" not in plot.caption
+
+
+def test_only_what_is_drawn_is_in_the_legend() -> None:
+    plot = wer_plot(GROUPS, CURVES, "speedup_loss", "eval", "us")
+    drawn = {c.system for c in CURVES if any(g.workers > 1 and g.point("speedup_loss", "eval") for g in c.groups)}
+    assert drawn < {curve.system for curve in CURVES}
+    (legend,) = plot.figure.legends
+    assert {text.get_text().strip() for text in legend.get_texts()} == drawn | {"one worker", "frontier"}
+
+
+def test_one_that_fails_does_not_flatten_the_others() -> None:
+    def y_scale(worst: float) -> str:
+        errors = WordErrors(1000, worst, 10, 0, 0)
+        cells = [
+            replace(c, wer={"eval": errors}) if c.workers == 8 and c.status == "done" else c
+            for c in made_up.comparison().cells
+        ]
+        groups = summarise(replace(made_up.comparison(), cells=tuple(cells)))
+        return wer_plot(groups, curves(groups), "speedup_frames", "eval", "us").figure.axes[0].get_yscale()
+
+    assert (y_scale(20.0), y_scale(97.0)) == ("linear", "log")
 
 
 def test_figures_say_what_they_are_of_wherever_they_are_copied_to() -> None:

@@ -103,7 +103,25 @@ def test_a_loss_that_only_some_seeds_reached_is_on_no_curve() -> None:
     assert groups[0].point("speedup_loss", "eval") is None
 
 
+def test_a_word_error_rate_of_other_frames_is_not_set_against_speedup_for_the_same() -> None:
+    """But what is left over for want of a minibatch does not count."""
+    groups = summarise(
+        compare(
+            point("n", 1, 10.0, None, frames=100_000), point("a", 4, 9.0, 3.8, frames=200_000),
+            point("b", 4, 9.5, 3.7, frames=99_000), point("c", 4, 9.6, 3.6),
+        )
+    )  # fmt: skip
+    assert [group.same_frames for group in groups] == [True, False, True, True]
+    assert [group.point("speedup_frames", "eval") for group in groups][1:] == [None, (3.7, 9.5), (3.6, 9.6)]
+    assert groups[1].point("speedup_loss", "eval") == (3.8, 9.0)
+    assert groups[1] not in frontier(groups, "speedup_frames", "eval")
+
+
 def test_sets_and_scorers() -> None:
     comparison = made_up.comparison()
     assert sets(comparison) == ["eval", "dev"] and scorers(comparison) == "asr-parallel hub5"
+    dev = WordErrors(10, 10.0, 1, 0, 0, scorer="another")
+    wer = {"eval": WordErrors(10, 10.0, 1, 0, 0, scorer="one"), "dev": dev}
+    two = compare(replace(point("a", 2, 10.0, 1.5), wer=wer))
+    assert scorers(two) == "another and one" and scorers(two, ["dev"]) == "another"
     assert sets(made_up.bare()) == [] and scorers(made_up.bare()) == "unknown scorer"
