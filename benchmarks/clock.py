@@ -165,7 +165,7 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
         row.training.steps(WARM_UP)
         if row.name in ("average", "elastic", "block-momentum"):
             transport.wait()
-            own = measure_meeting(spec, algorithm(row.options), "auto", "cpu")
+            own = measure_meeting(spec, algorithm(row.options), minibatch, row.optimiser, "auto", "cpu")
             row.meeting = statistics.mean(transport.gather(own))
     found: dict[int, list[tuple[float, float]]] = {n: [] for n in range(len(rows))}
     steps: dict[str, list[StepTime]] = {"ng-sgd": [], "sgd": []}

@@ -139,9 +139,11 @@ def _works(
     step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
     works = []
     for team in teams:
-        meeting = (
-            measure_meeting(spec, algorithm(team), args.precision, args.device) if team.algorithm in AVERAGING else 0.0
-        )
+        meeting = 0.0
+        if team.algorithm in AVERAGING:
+            meeting = measure_meeting(
+                spec, algorithm(team), args.minibatch, args.optimizer, args.precision, args.device
+            )
         works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
     kind = str(products_dtype(args.precision, place)).removeprefix("torch.")
     threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"

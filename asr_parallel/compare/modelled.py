@@ -94,7 +94,7 @@ def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
 
 def meeting_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """What the time of a meeting depends on, messages left out."""
-    return f"{network_name(options, shape)}, {options.algorithm}, {options.wire}"
+    return f"{step_name(options, shape)}, {options.algorithm}, {options.wire}"
 
 
 def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Network) -> Machine:
@@ -126,7 +126,9 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
             if meets and (name := meeting_name(options, shape)) not in meetings:
                 # Some constants have limits that grow with K, and none matters to the time
                 alike = algorithm(replace(options, elastic_beta=BETA), options.epochs)
-                meetings[name] = measure_meeting(spec, alike, options.precision, options.device)
+                meetings[name] = measure_meeting(
+                    spec, alike, options.minibatch, options.optimizer, options.precision, options.device
+                )
     finally:
         torch.set_num_threads(threads)
     kept = {name: asdict(step) for name, step in steps.items()}

@@ -293,7 +293,7 @@ def test_steps_are_measured(optimizer: str) -> None:
     spec = NetworkSpec(5, 1, 1, 8, 3, "relu")
     step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
     assert min(step.seconds, step.label_seconds, step.keep_seconds, step.hear_seconds) > 0 and step.jitter >= 0
-    meeting = measure_meeting(spec, algorithm(TeamOptions(2, "elastic")), "float32", "cpu", blocks=2)
+    meeting = measure_meeting(spec, algorithm(TeamOptions(2, "elastic")), 4, optimizer, "float32", "cpu", blocks=2)
     work = work_of(spec, 4, optimizer, step, meeting)
     assert (work.step_seconds, work.label_seconds, work.meeting_seconds) == (step.seconds, step.label_seconds, meeting)
     assert (work.keep_seconds, work.hear_seconds) == (step.keep_seconds, step.hear_seconds)
