@@ -36,7 +36,7 @@ def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Pat
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
-    names = {"first": 1, "second": 40, "third": 1}
+    names = {"first": 1, "second": 20, "third": 1}
     jobs = [job(killed, name, frames_folder, epochs) for name, epochs in names.items()]
     process = multiprocessing.get_context("spawn").Process(target=_alone, args=(jobs,))
     process.start()

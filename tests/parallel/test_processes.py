@@ -155,7 +155,7 @@ def stack(folder: Path) -> list[torch.Tensor]:
 def test_rbms_of_four_workers_are_the_same_in_one_two_and_four_processes(frames_folder: Path, tmp_path: Path) -> None:
     """200 rounds and more of both layers, and a rerun that has nothing to do."""
     base = [sys.executable, "-m", "asr_parallel.cli.main", "pretrain-rbm", "--frames", str(frames_folder)]
-    size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 5 --precision float32 --threads 1 --timeout 20"
+    size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 4 --precision float32 --threads 1 --timeout 20"
     for processes in (1, 2, 4):
         more = f"{size} --workers 4 --period 2 --processes {processes}"
         finish(start([*base, "--out", str(tmp_path / str(processes)), *more.split()]))
