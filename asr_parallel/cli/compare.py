@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
     if args.dry_run:
         _list(matrix, machine, experiment, args.jobs)
         return
-    failed = run_jobs(list(jobs.values()), max(1, args.jobs // matrix.processes))
+    # Long ones first, so that no core is idle at the end
+    longest_first = sorted(matrix.trainings, key=machine.here, reverse=True)
+    failed = run_jobs([jobs[one.name] for one in longest_first], max(1, args.jobs // matrix.processes))
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text())

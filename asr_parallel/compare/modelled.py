@@ -55,11 +55,17 @@ class Machine:
         return Clock(options, work, self.network, self.frames, stragglers, longest=self.longest[training.name])
 
     def here(self, training: Training) -> float:
-        """Seconds of a training whose workers are all in one process of this machine, evaluations left out."""
-        options = training.training_options
-        epoch, step = self.clock(training).epoch(), self.steps[step_name(options, self.shape)].seconds
-        own = self.frames / options.minibatch * step
-        return options.epochs * (own + training.workers * epoch.label)
+        """Seconds of a training whose workers are all in one process of this machine, evaluations left out.
+
+        Told posteriors are added up once there, not by each worker for itself.
+        """
+        options, clock = training.training_options, self.clock(training)
+        own = self.frames / options.minibatch * clock.work.step_seconds
+        label = training.workers * clock.epoch().label
+        if options.exchange == "posteriors":
+            once = replace(clock, work=replace(clock.work, keep_seconds=0.0, hear_seconds=0.0)).epoch().label
+            label = training.workers * once + (clock.epoch().label - once)
+        return options.epochs * (own + label)
 
     @property
     def step_seconds(self) -> float | None:
@@ -74,7 +80,7 @@ class Machine:
             f"{name}: {1000 * step.seconds:.2f} ms, deviation {100 * step.jitter:.0f} %"
             for name, step in self.steps.items()
         )
-        return f"minibatches as measured on this machine, on the CPU with one core ({each}); {self.network.source}"
+        return f"minibatches as measured on this machine, on a CPU with one core ({each}); {self.network.source}"
 
 
 def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
@@ -109,8 +115,9 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     """
     longest = {training.name: _longest(store, training) for training in trainings}
     known = read_json(path) if path.is_file() else {}
-    machine = environment()["cpu"]
-    if known.get("cpu") != machine:
+    facts = environment()
+    machine = {name: facts.get(name) for name in ("cpu", "gpu")}
+    if known.get("machine") != machine:
         known = {}
     steps = {name: StepTime(**step) for name, step in known.get("steps", {}).items()}
     meetings: dict[str, float] = dict(known.get("meetings", {}))
@@ -132,7 +139,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     finally:
         torch.set_num_threads(threads)
     kept = {name: asdict(step) for name, step in steps.items()}
-    write_json(path, {"cpu": machine, "steps": kept, "meetings": meetings})
+    write_json(path, {"machine": machine, "steps": kept, "meetings": meetings})
     wanted = {step_name(training.training_options, shape) for training in trainings}
     held_out = trainings[0].training_options.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))

@@ -118,18 +118,19 @@ def summarise(comparison: Comparison) -> list[Group]:
     alone = [cells[0] for cells in found.values() if cells[0].workers == 1]
     compared = {first.name for cells in found.values() if (first := _baseline(cells[0], alone)) is not None}
     groups = []
+    frames = {cells[0].name: next((cell.frames for cell in cells if cell.frames), None) for cells in found.values()}
     for cells in found.values():
         first = cells[0]
         system = names[_system(first)] if first.workers > 1 else _alone(first, comparison.cells)
-        groups.append(Group(system, tuple(cells), first.name in compared, _same_frames(first, _baseline(first, alone))))
+        base = _baseline(first, alone)
+        same = base is None or _alike(frames[first.name], frames[base.name])
+        groups.append(Group(system, tuple(cells), first.name in compared, same))
     return groups
 
 
-def _same_frames(cell: Cell, base: Cell | None) -> bool:
-    """But for minibatches that are left over at the ends of shares."""
-    if base is None or not cell.frames or not base.frames:
-        return True
-    return abs(cell.frames / base.frames - 1) <= LEFT_OVER
+def _alike(frames: int | None, of_base: int | None) -> bool:
+    """But for minibatches that are left over at the ends of shares; also where they are not known."""
+    return not frames or not of_base or abs(frames / of_base - 1) <= LEFT_OVER
 
 
 def baseline(group: Group, groups: Sequence[Group]) -> Group | None:

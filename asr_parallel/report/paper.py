@@ -122,14 +122,16 @@ def _by_workers(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
     name, counts = sets(comparison)[0], sorted({group.workers for group in groups})
     about = (
         f"{_markdown(scored(comparison, [name]))}{_mark(comparison)}: per cent, mean over seeds; in parentheses the"
-        " modelled speedup for the same frames."
+        " modelled speedup for the same frames, where there were as many."
     )
     lines = [about, "", _row("system", *(f"K = {k}" for k in counts)), "|---|" + "--:|" * len(counts)]
     rows: dict[str, dict[int, str]] = {}
     for group in groups:
         wer, speedup = group.wer(name), group.speedup("speedup_frames")
         if wer is not None:
-            shown = f"{wer.mean:.2f}" + (f" ({speedup.mean:.1f})" if speedup and group.workers > 1 else "")
+            shown = f"{wer.mean:.2f}"
+            if speedup and group.workers > 1 and group.same_frames:
+                shown += f" ({speedup.mean:.1f})"
         else:
             shown = "failed" if any(cell.status == "failed" for cell in group.cells) else NONE
         rows.setdefault(group.system, {})[group.workers] = shown

@@ -1,6 +1,7 @@
 """A comparison's clock: what is measured once and kept, what data are like, how long a training takes here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,9 @@ def test_what_was_measured_is_kept_until_the_machine_is_another(
     kept["steps"][name]["seconds"] = 123.0
     times.write_text(json.dumps(kept))
     assert measured_machine(times, store, of, PRESETS["1gbe"]).steps[name].seconds == 123
-    monkeypatch.setattr(modelled, "environment", lambda: {"cpu": "another"})
+    monkeypatch.setattr(modelled, "environment", lambda: {"cpu": "another", "gpu": "1 x A"})
     assert measured_machine(times, store, of, PRESETS["1gbe"]).steps[name].seconds < 100
-    assert json.loads(times.read_text())["cpu"] == "another"
+    assert json.loads(times.read_text())["machine"] == {"cpu": "another", "gpu": "1 x A"}
 
 
 def test_hours_of_trainings_in_one_process(tmp_path: Path) -> None:
@@ -72,6 +73,14 @@ def test_hours_of_trainings_in_one_process(tmp_path: Path) -> None:
     steps = {step_name(one.training_options, shape): StepTime(0.01, 0.0, 0.004) for one in of.values()}
     machine = Machine(PRESETS["10gbe"], 6400, shape, steps, {}, dict.fromkeys(of, 1.0))
     training = 2 * 400 * 0.01
+    told = trainings(
+        tmp_path,
+        f"{{workers: [4], algorithms: {{ensemble: {{period: 25, exchange: posteriors}}}}, options: {SMALL}}}",
+    )["ensemble_4_ng-sgd_s1"]
+    heard = {name: StepTime(0.01, 0.0, 0.004, hear_seconds=0.001) for name in steps}
+    relabelled = 2 * 400 / 4 / 25 * 0.1 * 400 / 4  # labelled by four models, and added up four times, here for all
+    in_one = replace(machine, steps=heard, longest={told.name: 1.0}).here(told)
+    assert in_one == pytest.approx(training + 4 * relabelled * (0.004 + 0.001))
     for name in ("none_1_ng-sgd_s1", "average_2_ng-sgd_s1", "average_4_ng-sgd_s1"):
         assert machine.here(of[name]) == pytest.approx(training)
     for workers in (2, 4):
