@@ -84,7 +84,10 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
     axes.set_xlabel(SPEEDUPS[which], color=MODELLED)
     axes.set_ylabel(f"{name} WER (%)")
     legend_below(figure, handles, labels, legend_columns(labels))
-    left_out = [g.name for g in groups if g.done and id(g) not in drawn]
+    left_out = dict[str, list[int]]()  # numbers of workers, by system
+    for group in groups:
+        if group.done and id(group) not in drawn:
+            left_out.setdefault(group.system, []).append(group.workers)
     caption = (
         f"{scored}. Right and down is better. Numbers beside points are K."
         " Points are means over seeds; bars are 95 % confidence intervals by bootstrap over speakers. Rings mark the"
@@ -94,7 +97,8 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
         why = "its held-out loss was not reached, or no WER"
         if which == "speedup_frames":
             why = "no speedup, no WER, or of another number of frames"
-        caption += f" Not drawn ({why}): {'; '.join(left_out)}."
+        named = (f"{system}, K = {', '.join(map(str, of))}" for system, of in left_out.items())
+        caption += f" Not drawn ({why}): {'; '.join(named)}."
     title = f"{name} WER against {SPEEDUPS[which]}"
     alt = f"{title}. On the frontier: {'; '.join(_tip(group, which, name) for group in best) or 'nothing'}."
     return Plot(f"wer_{which}", title, alt, caption, figure, tips)
