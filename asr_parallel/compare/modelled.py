@@ -122,10 +122,11 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     steps = {name: StepTime(**step) for name, step in known.get("steps", {}).items()}
     meetings: dict[str, float] = dict(known.get("meetings", {}))
     shape = (store.dim, store.context, store.num_pdfs)
+    wanted = {step_name(one.training_options, shape): one.training_options for one in trainings}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        steps |= _measured_steps([one.training_options for one in trainings], shape, steps)
+        steps |= _measured_steps({name: own for name, own in wanted.items() if name not in steps}, shape)
         for training in trainings:
             options = training.training_options
             spec = options.network_spec(*shape)
@@ -140,7 +141,6 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
         torch.set_num_threads(threads)
     kept = {name: asdict(step) for name, step in steps.items()}
     write_json(path, {"machine": machine, "steps": kept, "meetings": meetings})
-    wanted = {step_name(training.training_options, shape) for training in trainings}
     held_out = trainings[0].training_options.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
     return Machine(
@@ -148,20 +148,16 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     )
 
 
-def _measured_steps(
-    all_options: list[TrainingOptions], shape: tuple[int, int, int], known: Mapping[str, StepTime]
-) -> dict[str, StepTime]:
-    """Minibatches that are not yet known, by name: the median of turns, so that they are measured under like conditions
-    and what has slowed down one turn does not count.
+def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int, int]) -> dict[str, StepTime]:
+    """Minibatches by name: the median of turns, so that they are measured under like conditions and what has slowed
+    down one turn does not count.
     """
-    wanted = {step_name(options, shape): options for options in all_options}
-    turns: dict[str, list[StepTime]] = {name: [] for name in wanted if name not in known}
+    turns: dict[str, list[StepTime]] = {name: [] for name in wanted}
     for _ in range(TURNS):
-        for name, of_turns in turns.items():
-            own = wanted[name]
+        for name, own in wanted.items():
             spec = own.network_spec(*shape)
-            of_turns.append(measure_step(spec, own.minibatch, own.optimizer, own.precision, own.device))
-            logger.info("%s: %.2f ms (load %.1f)", name, 1000 * of_turns[-1].seconds, os.getloadavg()[0])
+            turns[name].append(measure_step(spec, own.minibatch, own.optimizer, own.precision, own.device))
+            logger.info("%s: %.2f ms (load %.1f)", name, 1000 * turns[name][-1].seconds, os.getloadavg()[0])
     return {name: sorted(steps, key=lambda step: step.seconds)[TURNS // 2] for name, steps in turns.items()}
 
 

@@ -99,10 +99,9 @@ def measure_step(
     train(WARM_UP)
     for of_labels in (label, keep, hear):
         of_labels(1)
-    times = _times(lambda: train(UPDATE_PERIOD), place, blocks, least_seconds)
+    times = _times(train, place, blocks, least_seconds)
     labels, keeps, hears = (
-        statistics.median(_times(lambda of=of: of(UPDATE_PERIOD), place, blocks, least_seconds / 4))  # type: ignore[misc]
-        for of in (label, keep, hear)
+        statistics.median(_times(of, place, blocks, least_seconds / 4)) for of in (label, keep, hear)
     )
     seconds = statistics.median(times)
     deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
@@ -169,11 +168,11 @@ def _training(network: StackedNetwork, optimizer: str, data: Iterator[tuple[Tens
     return train
 
 
-def _times(block: Callable[[], object], device: torch.device, blocks: int, least_seconds: float) -> list[float]:
-    """Seconds of a minibatch in each of several blocks of UPDATE_PERIOD."""
-    found = [timed(block, device) for _ in range(blocks)]
-    while sum(found) < least_seconds:
-        found.append(timed(block, device))
+def _times(work: Callable[[int], None], device: torch.device, blocks: int, least_seconds: float) -> list[float]:
+    """Seconds of a minibatch in each of several blocks of UPDATE_PERIOD. work: on so many minibatches."""
+    found: list[float] = []
+    while len(found) < blocks or sum(found) < least_seconds:
+        found.append(timed(lambda: work(UPDATE_PERIOD), device))
     return [seconds / UPDATE_PERIOD for seconds in found]
 
 
