@@ -1,6 +1,6 @@
 """The modelled clock against real time: two processes, a thread and a core each, and what the model says of them.
 
-    python benchmarks/clock.py [small] [large] [--rounds 3]
+    python benchmarks/clock.py [small] [large] [--rounds 3] [--only elastic]
 
 small    440-512x3-157, minibatches of 256
 large    440-1024x4-2000, minibatches of 512
@@ -149,7 +149,7 @@ def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, networ
     return clock.epoch().total * row.count / epoch
 
 
-def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> None:
+def size(transport: Transport, store: FrameStore, name: str, rounds: int, only: str | None) -> None:
     spec, minibatch, times = SIZES[name]
     network, error = loopback(transport)
     network = replace(network, **transport.share({"alpha": network.alpha, "beta": network.beta}))
@@ -158,7 +158,7 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
         f"\n{name}: alpha {1e6 * network.alpha:.0f} us, beta {network.beta / 1e9:.2f} GB/s (off by {100 * error:.0f} %"
         " at most)\n",
     )
-    rows = rows_of(spec, store, minibatch, times, transport)
+    rows = [row for row in rows_of(spec, store, minibatch, times, transport) if only in (None, row.name)]
     part, dtype = shares(store, 2)[transport.rank], products_dtype("auto", CPU)
     data = forever(Minibatches(store, [part], [0], minibatch, 0, None, dtype, CPU))
     for row in rows:
@@ -179,6 +179,8 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int) -> Non
             seconds = together(transport, lambda row=row: row.training.steps(row.count))
             found[n].append((modelled(row, spec, minibatch, step, network), seconds))
     for optimiser, measured in steps.items():
+        if not measured:
+            continue
         step, jitter, label = (
             statistics.median(getattr(one, part) for one in measured) for part in ("seconds", "jitter", "label_seconds")
         )
@@ -206,7 +208,7 @@ def work(rank: int, folder: Path, args: argparse.Namespace) -> None:
     transport = join(folder / "meeting", "cpu", None, 600.0)
     try:
         for name in args.what or SIZES:
-            size(transport, FrameStore.open(folder / name), name, args.rounds)
+            size(transport, FrameStore.open(folder / name), name, args.rounds, args.only)
     finally:
         transport.close()
 
@@ -215,6 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=[*SIZES, []], metavar="SIZE", nargs="*", help=f"of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=3, help="turns (default: %(default)s)")
+    parser.add_argument("--only", metavar="NAME", help="of the table's first column")
     args = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("needs two cores")
