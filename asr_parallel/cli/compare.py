@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     failed = run_jobs([jobs[one.name] for one in longest_first], max(1, args.jobs // matrix.processes))
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
     page = write_report(comparison, args.out)
-    print((args.out / "RESULTS.md").read_text())
+    print((args.out / "RESULTS.md").read_text(encoding="utf-8"))
     print(f"The report is {page}")
     if failed:
         logs = args.out / "logs"

@@ -1,13 +1,18 @@
-"""Verb `lm`: n-gram language model of the training text, and its perplexity (stage 1)."""
+"""Verb `lm`: n-gram language model of the training text, or one of one's own, and its perplexity (stage 1)."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from asr_parallel.record.stage import run_stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="training data folder, the text to learn from")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="training data folder, the text to learn from")
+    source.add_argument(
+        "--arpa", type=Path, help="a model made elsewhere, ARPA or ARPA.gz: what the lexicon's words can use of it"
+    )
     parser.add_argument("--lang", type=Path, required=True, help="lang folder, the vocabulary")
     parser.add_argument("--order", type=int, default=3, help="3: trigram; 0: every word equally likely (default 3)")
     parser.add_argument(
@@ -18,10 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.corpus.arpa import write_arpa
+    from asr_parallel.corpus.arpa import clean_arpa, read_arpa, write_arpa
     from asr_parallel.corpus.datadir import read_utterances
     from asr_parallel.corpus.kneser_ney import estimate
-    from asr_parallel.corpus.ngram import perplexity, uniform_model
+    from asr_parallel.corpus.lexicon import near_matches
+    from asr_parallel.corpus.ngram import NgramModel, perplexity, uniform_model
     from asr_parallel.hmm.lang import Lang
     from asr_parallel.record.files import write_json
     from asr_parallel.record.log import logger
@@ -29,21 +35,30 @@ def run(args: argparse.Namespace) -> None:
     def text_of(data: Path) -> list[list[str]]:
         return [u.text.split() for u in read_utterances(data)]
 
-    def build(folder: Path) -> None:
-        lang = Lang.open(args.lang)
+    def make_model(lang: Lang) -> NgramModel:
         text = text_of(args.data)
         if args.order == 0:
             noise = set(lang.silence_phones)
-            model = uniform_model(w for w, variants in lang.lexicon.items() if not noise.issuperset(variants[0][1]))
+            return uniform_model(w for w, variants in lang.lexicon.items() if not noise.issuperset(variants[0][1]))
+        used = {word for sentence in text for word in sentence}
+        # <unk> may be decoded only where the training text really has unknown words
+        unknown = {"<unk>"} - (used - lang.lexicon.keys() and {"<unk>"})
+        return estimate(text, lang.lexicon.keys() - unknown, args.order, args.min_count)
+
+    def build(folder: Path) -> None:
+        lang = Lang.open(args.lang)
+        texts = {data: text_of(data) for data in args.eval}
+        record: dict[str, Any] = {}
+        if args.arpa:
+            counts, record["left_out"] = clean_arpa(args.arpa, folder / "lm.arpa", lang.lexicon)
+            model = read_arpa(folder / "lm.arpa", {word for text in texts.values() for line in text for word in line})
         else:
-            used = {word for sentence in text for word in sentence}
-            # <unk> may be decoded only where the training text really has unknown words
-            unknown = {"<unk>"} - (used - lang.lexicon.keys() and {"<unk>"})
-            model = estimate(text, lang.lexicon.keys() - unknown, args.order, args.min_count)
-        write_arpa(folder / "lm.arpa", model)
+            model = make_model(lang)
+            write_arpa(folder / "lm.arpa", model)
+            counts = [len(keys) for keys in model.keys]
         report = {}
-        for data in args.eval:
-            found = perplexity(model, text_of(data))
+        for data, text in texts.items():
+            found = perplexity(model, text)
             report[data.name] = {
                 "perplexity": round(found.perplexity, 3),
                 "sentences": found.sentences,
@@ -51,9 +66,14 @@ def run(args: argparse.Namespace) -> None:
                 "oovs": found.oovs,
                 "log10_prob": round(found.log10_prob, 3),
             }
-            logger.info("perplexity on %s: %.2f (%d words, %d OOV)", data, found.perplexity, found.words, found.oovs)
-        counts = [len(keys) for keys in model.keys]
-        write_json(folder / "ppl.json", {"order": args.order, "ngrams": counts, "perplexity": report})
+            hint = near_matches({word for line in text for word in line} - lang.lexicon.keys(), lang.lexicon)
+            logger.info(
+                "perplexity on %s: %.2f (%d words, %d OOV%s)", data, found.perplexity, found.words, found.oovs, hint
+            )
+        order = len(counts) if args.arpa else args.order
+        write_json(folder / "ppl.json", {"order": order, "ngrams": counts, "perplexity": report, **record})
 
-    inputs = {"data": args.data, "lang": args.lang} | {f"eval {data}": data for data in args.eval}
-    run_stage(args.out, build, number=1, inputs=inputs, options={"order": args.order, "min_count": args.min_count})
+    inputs = {"lang": args.lang, "arpa" if args.arpa else "data": args.arpa or args.data}
+    inputs |= {f"eval {data}": data for data in args.eval}
+    options = {} if args.arpa else {"order": args.order, "min_count": args.min_count}
+    run_stage(args.out, build, number=1, inputs=inputs, options=options)

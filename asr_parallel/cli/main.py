@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import locale
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -56,6 +58,8 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Exit status: 0 done, 1 bad input (one line on standard error), 2 bad usage, 130 interrupted."""
+    if arguments is None:
+        _run_in_utf8_mode()
     words = list(sys.argv[1:] if arguments is None else arguments)
     # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -79,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"asr-parallel {args.verb}: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
     return 0
+
+
+def _run_in_utf8_mode() -> None:
+    """Begin again in Python's UTF-8 mode where the locale's encoding is another, such as ISO-8859-1.
+
+    Libraries and child processes would read and write their files, names and messages in the locale's.
+    """
+    if not sys.flags.utf8_mode and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["PYTHONUTF8"] = "1"  # for children
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _one_line(error: Exception) -> str:

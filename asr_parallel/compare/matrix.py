@@ -96,7 +96,7 @@ class Matrix:
                 single worker of another model.
         """
         try:
-            given = yaml.safe_load(path.read_text())
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not YAML: {error}") from error
         try:

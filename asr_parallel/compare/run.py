@@ -86,5 +86,5 @@ def _run(job: Job) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
-    return lines[-1].strip() if lines else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return text.rstrip().rpartition("\n")[2].strip()

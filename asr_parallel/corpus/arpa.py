@@ -1,12 +1,26 @@
-"""N-gram models as ARPA text files (the format of SRILM's ngram-format(5))."""
+"""N-gram models in ARPA text files: written, read, and cut to the words of a lexicon."""
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START, NgramModel, bits_per_word, pack, unpack
-from asr_parallel.record.files import read_lines, write_lines
+from asr_parallel.corpus.arpa_file import ArpaFile
+from asr_parallel.corpus.lexicon import near_matches
+from asr_parallel.corpus.ngram import (
+    SENTENCE_END,
+    SENTENCE_START,
+    UNKNOWN,
+    NgramModel,
+    bits_per_word,
+    pack,
+    unpack,
+)
+from asr_parallel.record.files import whole_file, write_lines
+from asr_parallel.record.log import logger
 
 
 def write_arpa(path: Path, model: NgramModel) -> None:
@@ -30,63 +44,97 @@ def _lines(model: NgramModel) -> Iterator[str]:
     yield "\\end\\"
 
 
-def read_arpa(path: Path) -> NgramModel:
-    """Read an ARPA file of any order.
+def read_arpa(path: Path, words: Collection[str] | None = None) -> NgramModel:
+    """Read an ARPA file of any order, plain or gzipped.
+
+    Args:
+        words: where given, only the n-grams of these words, <s>, </s> and <unk> are read: all that a text of these
+            words needs, and small however large the model is.
 
     Raises:
-        ValueError: not an ARPA file, a line of another form, a count that is not kept, no <s> or </s>.
+        ValueError: see `ArpaFile`.
     """
-    promised, rows = _read_sections(path)
-    words = [ngram[0] for ngram, _, _ in rows.get(1, [])]
-    for needed in (SENTENCE_START, SENTENCE_END):
-        if needed not in words:
-            raise ValueError(f"{path}: no unigram {needed}; expected the ARPA file of a sentence model")
-    ids = {word: i for i, word in enumerate(words)}
+    wanted = None if words is None else {*words, SENTENCE_START, SENTENCE_END, UNKNOWN}
+    ids: dict[str, int] = {}
+    rows: list[list[tuple[list[int], float, float]]] = []
+    for k, ngram, prob, backoff in ArpaFile(path):
+        if wanted is None or wanted.issuperset(ngram):
+            if k == 1:
+                ids.setdefault(ngram[0], len(ids))
+            rows.extend([] for _ in range(k - len(rows)))
+            rows[k - 1].append(([ids[word] for word in ngram], float(prob), float(backoff or 0)))
     keys, probs, backoffs = [], [], []
-    for k, count in sorted(promised.items()):
-        entries = rows.get(k, [])
-        if len(entries) != count:
-            raise ValueError(f"{path}: {len(entries)} {k}-grams, but the header promises {count}")
-        try:
-            ngrams = np.array([[ids[word] for word in ngram] for ngram, _, _ in entries], dtype=np.int64)
-        except KeyError as error:
-            raise ValueError(f"{path}: a {k}-gram uses {error}, which is no unigram") from error
-        key = pack(ngrams.reshape(-1, k), bits_per_word(len(words)))
+    for k, entries in enumerate(rows, 1):
+        ngrams = np.array([ngram for ngram, _, _ in entries], dtype=np.int64)
+        key = pack(ngrams.reshape(-1, k), bits_per_word(len(ids)))
         in_order = np.argsort(key)
         keys.append(key[in_order])
         probs.append(np.array([prob for _, prob, _ in entries])[in_order])
         backoffs.append(np.array([backoff for _, _, backoff in entries])[in_order])
-    return NgramModel(words, keys, probs, backoffs)
+    return NgramModel(list(ids), keys, probs, backoffs)
 
 
-Row = tuple[list[str], float, float]
+def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[list[int], Counter[str]]:
+    """Write the part of an ARPA file that the words of a lexicon can use, as Kaldi's arpa2fst takes it.
 
+    Left out are n-grams with another word (such as <eps> and #0), with <s> or </s> inside, without the shorter n-gram
+    that they continue, and repetitions. <UNK> becomes <unk>. What is left keeps its order and its digits; nothing is
+    normalised anew, as in Kaldi. All of it is counted and logged.
 
-def _read_sections(path: Path) -> tuple[dict[int, int], dict[int, list[Row]]]:
-    """The counts of the header, and (words, log10 probability, log10 backoff) of each line, by order."""
-    promised: dict[int, int] = {}
-    rows: dict[int, list[Row]] = {}
-    k = -1  # -1 before \data\, 0 in the header, then the order of the section
-    for n, line in enumerate(read_lines(path), 1):
-        line = line.strip()
-        try:
-            if not line or (k < 0 and line != "\\data\\"):
-                continue
-            if line == "\\data\\":
-                k = 0
-            elif line == "\\end\\":
-                return promised, rows
-            elif line.startswith("\\") and line.endswith("-grams:"):
-                k = int(line[1:-7])
-            elif k == 0:
-                order, _, count = line.removeprefix("ngram ").partition("=")
-                promised[int(order)] = int(count)
+    Returns:
+        How many n-grams of each order are left, and how many were left out or changed, by reason.
+
+    Raises:
+        ValueError: see `ArpaFile`; or none of its words is in the lexicon.
+    """
+    known = {*lexicon, SENTENCE_START, SENTENCE_END}
+    base = len(known) + 1
+    file, left_out, counts = ArpaFile(source), Counter[str](), Counter[int]()
+    ids: dict[str, int] = {}
+    outside: list[str] = []
+    k, histories, seen = 0, set[int](), set[int]()  # n-grams as one number each, exact however long
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as body:
+        for order, ngram, prob, backoff in file:
+            while k < order:
+                k, histories, seen = k + 1, seen, set()
+                body.write(f"\n\\{k}-grams:\n")
+            words = [UNKNOWN if word not in known and word.lower() == UNKNOWN in known else word for word in ngram]
+            if k == 1 and words[0] in known:
+                ids.setdefault(words[0], len(ids))
+            elif k == 1:
+                outside.append(words[0])
+            key = 0
+            for word in words:
+                key = key * base + ids.get(word, base - 1)
+            if not ids.keys() >= set(words):
+                left_out["with a word outside the lexicon"] += 1
+            elif SENTENCE_START in words[1:] or SENTENCE_END in words[:-1]:
+                left_out["with <s> or </s> inside"] += 1
+            elif k > 1 and key // base not in histories:
+                left_out["without the shorter n-gram that they continue"] += 1
+            elif key in seen:
+                left_out["that were there before"] += 1
             else:
-                prob, *rest = line.split()
-                backoff = float(rest[k]) if len(rest) == k + 1 else 0.0
-                if len(rest) not in (k, k + 1):
-                    raise ValueError
-                rows.setdefault(k, []).append((rest[:k], float(prob), backoff))
-        except ValueError as error:
-            raise ValueError(f"{path}: line {n}: {line!r} does not belong in an ARPA file") from error
-    raise ValueError(f"{path}: no \\data\\ ... \\end\\; expected an ARPA file")
+                seen.add(key)
+                counts[k] += 1
+                body.write("\t".join([prob, " ".join(words), *([backoff] if backoff else [])]) + "\n")
+        if not ids.keys() - {SENTENCE_START, SENTENCE_END, UNKNOWN}:
+            first = f"{outside[0]!r}, ..." if outside else "it has none"
+            raise ValueError(f"{source}: none of its words ({first}) is in the lexicon{near_matches(outside, known)}")
+        ngrams = [counts[order] for order in range(1, file.order + 1)]
+        body.seek(0)
+        with whole_file(target) as aside, aside.open("w", encoding="utf-8") as out:
+            out.write("\n\\data\\\n" + "".join(f"ngram {order}={n}\n" for order, n in enumerate(ngrams, 1)))
+            shutil.copyfileobj(body, out)
+            out.writelines(f"\n\\{order}-grams:\n" for order in range(k + 1, file.order + 1))  # empty ones
+            out.write("\n\\end\\\n")
+    if outside:
+        logger.warning(
+            "%s: %d of its %d words are not in the lexicon and cannot be recognised (%s, ...)%s",
+            *(source, len(outside), len(outside) + len(ids), outside[0], near_matches(outside, known)),
+        )
+    for reason, count in left_out.items():
+        logger.warning("%s: %d n-grams left out %s", source, count, reason)
+    for change, count in file.remarks.items():
+        logger.warning("%s: %d times %s", source, count, change)
+    return ngrams, left_out + file.remarks

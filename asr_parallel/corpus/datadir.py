@@ -6,6 +6,8 @@ text utt2spk segments the same as Kaldi writes them (read by people only; the ma
 ref.stm  glm          for an evaluation set scored with NIST's tools
 """
 
+import gzip
+import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +39,9 @@ def write_data(folder: Path, recordings: "RecordingSet", supervisions: "Supervis
 
     folder.mkdir(parents=True, exist_ok=True)
     used = sorted(supervisions, key=lambda s: s.id.encode())
-    RecordingSet.from_recordings(sorted(recordings, key=lambda r: r.id.encode())).to_file(
-        folder / "recordings.jsonl.gz"
-    )
-    SupervisionSet.from_segments(used).to_file(folder / "supervisions.jsonl.gz")
+    by_id = sorted(recordings, key=lambda r: r.id.encode())
+    _write_manifest(folder / "recordings.jsonl.gz", RecordingSet.from_recordings(by_id))
+    _write_manifest(folder / "supervisions.jsonl.gz", SupervisionSet.from_segments(used))
     write_lines(folder / "text", (f"{s.id} {s.text}" for s in used))
     write_lines(folder / "utt2spk", (f"{s.id} {s.speaker}" for s in used))
     write_lines(folder / "segments", (f"{s.id} {s.recording_id} {s.start:.3f} {s.end:.3f}" for s in used))
@@ -57,8 +58,8 @@ def read_utterances(folder: Path) -> list[Utterance]:
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
-    recordings = _manifest(RecordingSet, folder / "recordings.jsonl.gz")
-    supervisions = _manifest(SupervisionSet, folder / "supervisions.jsonl.gz")
+    recordings = read_manifest(RecordingSet, folder / "recordings.jsonl.gz")
+    supervisions = read_manifest(SupervisionSet, folder / "supervisions.jsonl.gz")
     if not recordings or not supervisions:
         raise ValueError(f"{folder}: holds no utterance")
     paths = {r.id: Path(r.sources[0].source) for r in recordings}
@@ -73,9 +74,20 @@ def read_utterances(folder: Path) -> list[Utterance]:
     return sorted(utterances, key=lambda u: u.id.encode())
 
 
-def _manifest(kind: Any, path: Path) -> list[Any]:
-    """Everything in a manifest of lhotse's, read whole: what is damaged shows only then."""
+def _write_manifest(path: Path, manifest: Any) -> None:
+    """Write a manifest of lhotse's as UTF-8: its own `to_file` writes in the encoding of the locale."""
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in manifest.to_dicts())
+
+
+def read_manifest(kind: Any, path: Path) -> list[Any]:
+    """Return everything in a manifest of lhotse's, read whole: what is damaged shows only then.
+
+    Raises:
+        ValueError: damaged.
+    """
     try:
-        return list(kind.from_file(path) or [])  # None is what lhotse makes of an empty file
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return list(kind.from_dicts(map(json.loads, file)))
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run stage 0 again") from error

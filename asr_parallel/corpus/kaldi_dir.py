@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
+from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START
 from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped, fit_times, write_dropped
-from asr_parallel.record.files import read_lines
+from asr_parallel.record.files import read_text_lines
+from asr_parallel.record.log import logger
 from asr_parallel.record.stage import run_stage
 
 if TYPE_CHECKING:
     from lhotse import Recording
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
+SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
 SCORING_FILES = {"stm": "ref.stm", "glm": "glm"}  # Kaldi's name -> ours
 
 
@@ -30,7 +33,7 @@ def read_table(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise ValueError(f"{path.parent}: no {path.name}; expected a Kaldi data directory: wav.scp, text, utt2spk")
     table: dict[str, str] = {}
-    for n, line in enumerate(read_lines(path), 1):
+    for n, line in enumerate(read_text_lines(path), 1):
         key, *value = line.strip().split(maxsplit=1) or [""]
         if not key:
             continue
@@ -38,6 +41,17 @@ def read_table(path: Path) -> dict[str, str]:
             raise ValueError(f"{path}: line {n}: duplicate id {key}")
         table[key] = value[0] if value else ""
     return table
+
+
+def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str]:
+    """Return the transcripts without <s> and </s>, which belong to language models, and say how many were there."""
+    cleaned = {
+        key: " ".join(word for word in text.split() if word.lower() not in SENTENCE_MARKS)
+        for key, text in texts.items()
+    }
+    if marked := [key for key, text in cleaned.items() if len(text.split()) != len(texts[key].split())]:
+        logger.warning("%s: <s> or </s> taken out of %d transcripts, first %s", source, len(marked), marked[0])
+    return cleaned
 
 
 def _sound_file(folder: Path, key: str, value: str) -> Path:
@@ -84,7 +98,7 @@ def import_kaldi_directory(
     sounds = {
         key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()
     }  # all of it before any is opened: a pipe is refused whatever else is wrong
-    texts, speakers = read_table(source / "text"), read_table(source / "utt2spk")
+    texts, speakers = without_sentence_marks(read_table(source / "text"), source), read_table(source / "utt2spk")
     segments = (
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
     )
@@ -112,8 +126,7 @@ def import_kaldi_directory(
         except ValueError as error:
             dropped.bad.append((key, str(error)))
             continue
-        words = " ".join(texts[key].split())
-        supervisions.append(supervision(key, recording_id, channel, start, end, speakers[key], words))
+        supervisions.append(supervision(key, recording_id, channel, start, end, speakers[key], texts[key]))
     dropped.check(source.name, len(supervisions), max_bad_share)
     used = {s.recording_id for s in supervisions}
     write_data(

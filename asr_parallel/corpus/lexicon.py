@@ -4,13 +4,16 @@ A lexicon is `word -> [(probability, phones), ...]`. Probabilities are those of 
 pronunciation of a word has 1.0, so that a word with many variants is not punished for having them.
 """
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 from asr_parallel.corpus.transcripts import map_token
-from asr_parallel.record.files import read_lines, write_lines
+from asr_parallel.record.files import INVISIBLE, read_lines, read_text_lines, write_lines
 from asr_parallel.record.log import logger
 
 Pronunciation = tuple[float, tuple[str, ...]]
@@ -21,22 +24,29 @@ OPTIONAL_SILENCE = "sil"
 # Non-speech phones in the order they take in phones.txt; names from Kaldi's egs/swbd/s5c/local/swbd1_prepare_dict.sh
 SILENCE_PHONES = (OPTIONAL_SILENCE, "spn", "nsn", "lau")
 NOISE_WORDS = {"[vocalized-noise]": "spn", "[noise]": "nsn", "[laughter]": "lau"}
-RESERVED_WORDS = {"<eps>", "<s>", "</s>"}  # symbols of the FSTs and of ARPA files
+RESERVED_WORDS = {"<eps>", "<s>", "</s>"}  # symbols of the FSTs and of ARPA files; so are #0 #1 ...
+DISAMBIGUATION = re.compile(r"#[0-9]+")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+VARIANT = re.compile(r"(?<=.)\([0-9]+\)$")
+EXPECTED = "expected 'word phone phone ...' or, in every line, 'word probability phone phone ...'"
 
 
 def read_lexicon(path: Path, ms_state: bool = False) -> Lexicon:
     """Read "word phone phone ..." or, when every line's second field is a number, "word probability phone ...".
 
-    Lines starting with `#` are comments, as in MS-State's dictionary. Words and phones are kept as they are,
-    except that silence phones are recognised in any case. `ms_state` says that it is MS-State's dictionary: its words
-    are mapped as those of the transcripts are, its phones put into lower case.
+    CMUdict's and Sphinx's manners are known: `;;;` begins a comment, ` # ` ends the phones, `WORD(2)` is another
+    pronunciation of WORD. A lone `#` begins a comment too, a longer word with `#` is a word. Words and phones are kept
+    as they are, except that silence phones are recognised in any case. `ms_state` says that it is MS-State's
+    dictionary: every line with `#` in front is a comment, words are mapped as those of the transcripts are, phones put
+    into lower case.
 
     Raises:
-        ValueError: a line without phones, a reserved symbol, a probability outside (0, 1], no entry, not UTF-8.
+        ValueError: a line without phones, a number among the phones, numbers in other columns than in the first line,
+            a reserved symbol, a probability outside (0, 1], no entry, not UTF-8.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such lexicon; expected a file of lines 'word phone phone ...'")
-    return _parse(str(path), read_lines(path), ms_state)
+    return _parse(str(path), read_text_lines(path), ms_state)
 
 
 def digits_lexicon() -> Lexicon:
@@ -46,39 +56,79 @@ def digits_lexicon() -> Lexicon:
 
 
 def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
-    rows = [(n, line.lower().split() if ms_state else line.split()) for n, line in enumerate(lines, 1)]
-    rows = [(n, fields) for n, fields in rows if fields and not fields[0].startswith("#")]
+    rows = []
+    comment = ("#", ";;;") if ms_state else ";;;"
+    for n, line in enumerate(lines, 1):
+        fields = line.lower().split() if ms_state else line.split()
+        if fields and not fields[0].startswith(comment) and fields[0].strip("#"):
+            rows.append((n, fields[: fields.index("#", 1)] if "#" in fields[1:] else fields))
     if not rows:
         raise ValueError(f"{name}: holds no word; expected lines 'word phone phone ...'")
-    with_probability = all(len(fields) > 2 and _is_number(fields[1]) for _, fields in rows)
+    digits = _digit_phones([fields[1:] for _, fields in rows])
+    with_probability = all(len(fields) > 2 and NUMBER.fullmatch(fields[1]) for _, fields in rows)
+    if not with_probability:
+        _check_columns(name, rows, digits)
     lexicon: Lexicon = {}
     for n, (word, *rest) in rows:
         if ms_state:
             word = map_token(word)
             if not word or word in NOISE_WORDS:  # their phones are add_noise_words's
                 continue
+        else:
+            word = VARIANT.sub("", word)
         probability = float(rest.pop(0)) if with_probability else 1.0
         if not rest:
             raise ValueError(f"{name}: line {n}: the word {word!r} has no phones")
-        if word in RESERVED_WORDS:
+        if is_reserved(word):
             raise ValueError(f"{name}: line {n}: {word!r} is reserved and cannot be a word")
         if not 0.0 < probability <= 1.0:
             raise ValueError(f"{name}: line {n}: probability {probability} of {word!r} is not above 0 and at most 1")
         phones = tuple(phone.lower() if phone.lower() in SILENCE_PHONES else phone for phone in rest)
         if bad := [phone for phone in phones if phone.startswith("#") or phone == "<eps>"]:
             raise ValueError(f"{name}: line {n}: {bad[0]!r} is reserved and cannot be a phone")
+        if bad := [phone for phone in phones if NUMBER.fullmatch(phone) and phone not in digits]:
+            raise ValueError(f"{name}: line {n}: {bad[0]!r} of {word!r} is a number, not a phone; {EXPECTED}")
         variants = lexicon.setdefault(word, [])
         if phones not in (known for _, known in variants):  # dictionaries repeat lines
             variants.append((probability, phones))
     return lexicon
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _digit_phones(pronunciations: list[list[str]]) -> set[str]:
+    """Return the single digits that are phones: SAMPA writes vowels so (French "deux d 2"), others their tones.
+
+    They follow another phone somewhere. The last column does not count where it is a number in every line.
+    """
+    if all(phones and NUMBER.fullmatch(phones[-1]) for phones in pronunciations):
+        pronunciations = [phones[:-1] for phones in pronunciations]
+    pairs = {pair for phones in pronunciations for pair in pairwise(phones)}
+    return {b for a, b in pairs if len(b) == 1 and NUMBER.fullmatch(b) and not NUMBER.fullmatch(a)}
+
+
+def _check_columns(name: str, rows: list[tuple[int, list[str]]], digits: set[str]) -> None:
+    """Refuse the first line that has a number behind its word where the first has none, or the other way round."""
+    numbers = [bool(NUMBER.fullmatch(fields[1])) and fields[1] not in digits for _, fields in rows if fields[1:]]
+    for (n, fields), number in zip((row for row in rows if row[1][1:]), numbers, strict=True):
+        if number is not numbers[0]:
+            has = "a number" if number else "no number"
+            raise ValueError(
+                f"{name}: line {n}: {' '.join(fields)!r} has {has} behind its word, unlike the first line; {EXPECTED}"
+            )
+
+
+def read_lexiconp(path: Path) -> Lexicon:
+    """Read what `write_lexicon` wrote: nothing in it is a comment or a variant's number.
+
+    Raises:
+        ValueError: a line of another form.
+    """
+    lexicon: Lexicon = {}
+    for n, line in enumerate(read_lines(path), 1):
+        word, *rest = line.split()
+        if len(rest) < 2 or not NUMBER.fullmatch(rest[0]):
+            raise ValueError(f"{path}: line {n}: expected 'word probability phone ...', got {line!r}")
+        lexicon.setdefault(word, []).append((float(rest[0]), tuple(rest[1:])))
+    return lexicon
 
 
 def write_lexicon(path: Path, lexicon: Lexicon) -> None:
@@ -87,6 +137,11 @@ def write_lexicon(path: Path, lexicon: Lexicon) -> None:
         path,
         (f"{word} {prob:.6g} {' '.join(phones)}" for word in sort_words(lexicon) for prob, phones in lexicon[word]),
     )
+
+
+def is_reserved(word: str) -> bool:
+    """Return whether the word is a symbol of FSTs or ARPA files, which no lexicon may hold."""
+    return word in RESERVED_WORDS or bool(DISAMBIGUATION.fullmatch(word))
 
 
 def sort_words(words: Iterable[str]) -> list[str]:
@@ -119,6 +174,27 @@ def out_of_vocabulary(counts: Counter[str], lexicon: Mapping[str, object]) -> li
     return sorted(missing, key=lambda pair: (-pair[1], pair[0].encode()))
 
 
+# how a word may be told from one that looks the same -> what it is without that difference
+DIFFERENCES: dict[str, Callable[[str], str]] = {
+    "another Unicode form (NFC against NFD)": lambda word: unicodedata.normalize("NFC", word),
+    "invisible characters": lambda word: "".join(c for c in word if unicodedata.category(c) not in INVISIBLE),
+    "another letter case": str.casefold,
+}
+
+
+def near_matches(missing: Iterable[str], known: Iterable[str]) -> str:
+    """Return "; 2 of them are there with another letter case, such as 'Yes'" and the like for words that are not known.
+
+    Empty when no difference explains one. Nothing is changed: lexicon, text and language model have to agree.
+    """
+    missing, known, found = list(missing), list(known), []
+    for difference, plain in DIFFERENCES.items():
+        there = {plain(word) for word in known}
+        if near := [word for word in missing if plain(word) in there]:
+            found.append(f"; {len(near)} of them are there with {difference}, such as {near[0]!r}")
+    return "".join(found)
+
+
 def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, object]) -> None:
     """List the words that will be mapped to `<unk>` ("word count" lines) and log how many they are.
 
@@ -127,13 +203,14 @@ def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, obje
     """
     missing = out_of_vocabulary(counts, lexicon)
     write_lines(path, (f"{word} {n}" for word, n in missing))
+    hint = near_matches((word for word, _ in missing), lexicon)
     running, total = sum(n for _, n in missing), sum(counts.values())
     if missing and not any(word in lexicon for word in counts if word not in NOISE_WORDS):
-        raise ValueError(f"none of the text's words ({missing[0][0]!r}, ...) is in the lexicon")
+        raise ValueError(f"none of the text's words ({missing[0][0]!r}, ...) is in the lexicon{hint}")
     if missing:
         logger.warning(
-            "%d words (%d of %d running words) are not in the lexicon and become %s; they are listed in %s",
-            *(len(missing), running, total, OOV_WORD, path.name),
+            "%d words (%d of %d running words) are not in the lexicon and become %s; they are listed in %s%s",
+            *(len(missing), running, total, OOV_WORD, path.name, hint),
         )
 
 

@@ -77,9 +77,10 @@ def bits_per_word(num_words: int) -> int:
 
 
 def pack(ngrams: np.ndarray, bits: int) -> np.ndarray:
-    """Pack (N, k) word ids into (N,) int64, the first word in the highest bits."""
-    keys = np.zeros(len(ngrams), dtype=np.int64)
-    for column in ngrams.T:
+    """Pack (N, k) word ids into (N,) int64, the first word in the highest bits; Python's integers when too long."""
+    fits = bits * ngrams.shape[1] < 64
+    keys = np.zeros(len(ngrams), dtype=np.int64 if fits else object)
+    for column in ngrams.T.astype(keys.dtype):
         keys = keys << bits | column
     return keys
 

@@ -18,7 +18,7 @@ from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.manifests import recording, supervision
 from asr_parallel.corpus.transcripts import normalise
 from asr_parallel.corpus.validate import Dropped, fit_times
-from asr_parallel.record.files import read_lines
+from asr_parallel.record.files import read_lines, read_text_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
 
@@ -125,7 +125,7 @@ def _add_side(
     try:
         if path is None:
             raise ValueError(f"no transcript sw{number}{side}-ms98-a-trans.text")
-        lines = read_lines(path)
+        lines = read_text_lines(path)
         if not any(map(str.strip, lines)):
             raise ValueError(f"{path}: empty transcript")
     except (ValueError, OSError) as error:

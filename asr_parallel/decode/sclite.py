@@ -65,7 +65,12 @@ def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output
                 shutil.copyfile(path, folder / copy)
         try:
             done = subprocess.run(
-                [*command, *options], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+                [*command, *options],
+                cwd=folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
             )
         except subprocess.TimeoutExpired:
             raise ValueError(f"{tool} did not score {', '.join(files)} within {TIMEOUT_SECONDS} s") from None

@@ -10,12 +10,10 @@ A graph folder holds
     transitions.*           the transition model the graph was made with
 """
 
-import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import numpy as np
 
 from asr_parallel.hmm.fst_arrays import Fst, from_kaldifst, to_kaldifst, write_fst
 from asr_parallel.hmm.h_transducer import add_self_loops, h_transducer
-from asr_parallel.hmm.lang import Lang, check_phones
+from asr_parallel.hmm.lang import Lang, check_phones, read_symbols
 from asr_parallel.hmm.search_graph import search_graph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
@@ -31,6 +29,11 @@ from asr_parallel.record.log import logger
 
 TRANSITION_SCALE = 1.0  # mkgraph.sh
 SELF_LOOP_SCALE = 0.1  # mkgraph.sh
+# plain names in the working directory: kaldilm takes no others where the locale's encoding is not UTF-8
+ARPA2FST = """
+import kaldilm
+kaldilm.arpa2fst(input_arpa="lm.arpa", output_fst="G.fst", disambig_symbol="#0", read_symbol_table="words.txt")
+"""
 
 
 def grammar_fst(arpa: Path, words: Path) -> Any:
@@ -40,43 +43,28 @@ def grammar_fst(arpa: Path, words: Path) -> Any:
         ValueError: not an ARPA file, or none of its words is in `words`.
     """
     import kaldifst
-    import kaldilm
 
-    from asr_parallel.corpus.arpa import read_arpa
+    from asr_parallel.corpus.arpa import clean_arpa
+    from asr_parallel.corpus.lexicon import is_reserved
 
-    if not arpa.is_file():
-        raise ValueError(f"{arpa}: no such language model; expected an ARPA file made by stage 1")
-    read_arpa(arpa)  # says what is wrong with a bad file; kaldilm would end the process
-    with tempfile.TemporaryDirectory(prefix="asr_parallel_") as folder:
-        path = Path(folder) / "G.fst"
-        with _native_output_to_log():
-            kaldilm.arpa2fst(
-                input_arpa=str(arpa),
-                output_fst=str(path),
-                disambig_symbol="#0",
-                read_symbol_table=str(words),
-            )
-        grammar = kaldifst.StdVectorFst.read(str(path))
+    lexicon = [word for word in read_symbols(words) if not is_reserved(word)]
+    with tempfile.TemporaryDirectory(prefix="asr_parallel_") as name:
+        folder = Path(name)
+        clean_arpa(arpa, folder / "lm.arpa", lexicon)
+        shutil.copyfile(words, folder / "words.txt")
+        # in a process of its own, which kaldilm ends when it does not like the file
+        done = subprocess.run(
+            [sys.executable, "-c", ARPA2FST], cwd=folder, capture_output=True, encoding="utf-8", errors="replace"
+        )
+        logger.debug("%s", done.stderr)
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if line.startswith("[E]")] or [done.stderr[-200:]]
+            raise ValueError(f"{arpa}: kaldilm cannot make a grammar of it (status {done.returncode}): {said[-1]}")
+        grammar = kaldifst.StdVectorFst.read(str(folder / "G.fst"))
     if grammar is None or grammar.start < 0:
         raise ValueError(f"{arpa}: no sentence of this language model can be built from the words of {words}")
     kaldifst.arcsort(grammar, "ilabel")
     return grammar
-
-
-@contextmanager
-def _native_output_to_log() -> Iterator[None]:
-    """What native code writes to standard error goes to the debug log: kaldilm tells each section it reads."""
-    with tempfile.TemporaryFile() as heard:
-        sys.stderr.flush()
-        saved = os.dup(2)
-        os.dup2(heard.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-        heard.seek(0)
-        logger.debug("%s", heard.read().decode("utf-8", "replace"))
 
 
 def _determinized(fst: Any, what: str) -> Any:

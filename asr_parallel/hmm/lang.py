@@ -18,7 +18,7 @@ from asr_parallel.corpus.lexicon import (
     OPTIONAL_SILENCE,
     SILENCE_PHONES,
     Lexicon,
-    read_lexicon,
+    read_lexiconp,
     sort_words,
     write_lexicon,
 )
@@ -74,7 +74,7 @@ class Lang:
             oov_id=_ids(words, read_lines(folder / "oov.txt"), folder)[0],
             lexicon={
                 word: [(prob, tuple(_ids(phones, names, folder))) for prob, names in variants]
-                for word, variants in read_lexicon(folder / "lexiconp.txt").items()
+                for word, variants in read_lexiconp(folder / "lexiconp.txt").items()
             },
         )
 

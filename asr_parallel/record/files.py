@@ -3,10 +3,17 @@
 import json
 import os
 import shutil
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from asr_parallel.record.log import logger
+
+# Unicode categories: format (zero width), control, and separators of words, lines and paragraphs
+INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp"}
 
 
 def sync(path: Path) -> None:
@@ -67,13 +74,43 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file without their newlines; ValueError with the line number when it is not UTF-8."""
+    """Return the lines of a UTF-8 text file, split at newlines only, without a carriage return before them.
+
+    A byte order mark at the start is left out. Other separators, such as U+2028 or a form feed, end no line.
+
+    Raises:
+        ValueError: not UTF-8 (with the line number).
+    """
     data = path.read_bytes()
     try:
-        return data.decode("utf-8").splitlines()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}: line {line} is not valid UTF-8 (byte {error.start})") from error
+        start = len(data) - len(error.object) + error.start  # which begins behind a byte order mark
+        line = data.count(b"\n", 0, start) + 1
+        raise ValueError(f"{path}: line {line} is not valid UTF-8 (byte {start})") from error
+    lines = text.split("\n")
+    if not lines[-1]:  # behind the last newline
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def read_text_lines(path: Path) -> list[str]:
+    """Return `read_lines` of a file of words, and warn when it holds characters that nobody sees.
+
+    Those are zero-width characters, which make two words of what looks like one, and separators and control
+    characters other than space and tab, which separate words as a space does.
+    """
+    lines = read_lines(path)
+    odd = {c for c in set("".join(lines)) - {" ", "\t"} if unicodedata.category(c) in INVISIBLE}
+    if odd:
+        counts = Counter(c for line in lines if not odd.isdisjoint(line) for c in line if c in odd)
+        first = next(n for n, line in enumerate(lines, 1) if not odd.isdisjoint(line))
+        logger.warning(
+            "%s: invisible characters: %s; the first in line %d. Separators among them end a word, all others are"
+            " part of one, which equals no word without them",
+            *(path, ", ".join(f"U+{ord(c):04X} {n} times" for c, n in sorted(counts.items())), first),
+        )
+    return lines
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""ARPA files of anybody's, read strictly and one n-gram at a time (the format of SRILM's ngram-format(5))."""
+
+import gzip
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from asr_parallel.corpus.ngram import LOG10_ZERO, SENTENCE_END, SENTENCE_START
+
+# A log10 probability this little above 0 is rounding, which SRILM writes; more is refused
+ROUNDING = 1e-3
+CAPITAL_MARKS = {"<S>": SENTENCE_START, "</S>": SENTENCE_END}
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class ArpaFile:
+    """The n-grams of an ARPA file, plain or gzipped. They are not kept: the file may be larger than memory.
+
+    Iterating yields (order, words, log10 probability, log10 backoff or ""). The numbers keep their digits, but a zero
+    probability (-inf) becomes -99, the custom of ARPA files, and the highest order has no backoff: nothing uses it.
+
+    order: the highest, known once the header is read.
+    remarks: how many numbers were changed, by what they were.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.remarks: Counter[str] = Counter()
+        self._promised: list[int] = []  # n-grams of each order, as the header says
+
+    @property
+    def order(self) -> int:
+        return len(self._promised)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str], str, str]]:
+        """Read the file once.
+
+        Raises:
+            ValueError: no ARPA file or a damaged one, a line of another form, a number that is none, counts that are
+                not kept, no <s> or </s>.
+        """
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: no such language model; expected an ARPA file")
+        with self.path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        try:
+            with gzip.open(self.path) if zipped else self.path.open("rb") as lines:
+                yield from self._ngrams(lines)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{self.path}: damaged: {error}") from error
+
+    def _ngrams(self, lines: Iterable[bytes]) -> Iterator[tuple[int, list[str], str, str]]:
+        self.remarks.clear()
+        self._promised.clear()
+        k = -1  # -1 before \data\, 0 in the header, then the order of the section
+        found = 0
+        unigrams: set[str] = set()
+        for n, line in enumerate(lines, 1):
+            # split at ASCII whitespace, as Kaldi does: all other belongs to words
+            fields = line.removeprefix(BYTE_ORDER_MARK if n == 1 else b"").split()
+            if not fields or (k < 0 and fields != [b"\\data\\"]):
+                continue
+            try:
+                if len(fields) > 1 and k > 0:
+                    found += 1
+                    yield self._ngram(k, fields, unigrams)
+                elif fields[0] == b"ngram" and k == 0:
+                    self._promise(b"".join(fields[1:]))
+                elif fields == [b"\\data\\"] and k < 0:
+                    k = 0
+                else:
+                    if k > 0:
+                        self._check_section(k, found, unigrams)
+                    if fields == [b"\\end\\"] and k == self.order:
+                        return
+                    if k == self.order or fields != [f"\\{k + 1}-grams:".encode()]:
+                        raise ValueError(f"expected {'the end' if k == self.order else f'{k + 1}-grams'}")
+                    k, found = k + 1, 0
+            except ValueError as error:  # UnicodeDecodeError is one
+                shown = line.decode("utf-8", "replace").strip()
+                raise ValueError(
+                    f"{self.path}: line {n}: {shown!r} does not belong in an ARPA file: {error}"
+                ) from error
+        raise ValueError(
+            f"{self.path}: " + ("no \\data\\ ... \\end\\; expected an ARPA file" if k < 0 else "no \\end\\: cut short?")
+        )
+
+    def _promise(self, text: bytes) -> None:
+        order, _, count = text.partition(b"=")
+        if int(order) != self.order + 1:
+            raise ValueError(f"expected the number of {self.order + 1}-grams")
+        self._promised.append(int(count))
+
+    def _check_section(self, k: int, found: int, unigrams: set[str]) -> None:
+        for needed in (SENTENCE_START, SENTENCE_END):
+            if needed not in unigrams:
+                raise ValueError(f"there is no unigram {needed}, which the model of a sentence has")
+        if found != self._promised[k - 1]:
+            raise ValueError(f"there are {found} {k}-grams, but the header promises {self._promised[k - 1]}")
+
+    def _ngram(self, k: int, fields: list[bytes], unigrams: set[str]) -> tuple[int, list[str], str, str]:
+        if len(fields) not in (k + 1, k + 2):
+            raise ValueError(f"expected a log probability, {k} word{'s' * (k > 1)} and perhaps a backoff")
+        words = b" ".join(fields[1 : k + 1]).decode("utf-8").split(" ")
+        words = [CAPITAL_MARKS.get(word, word) for word in words]
+        if k == 1:
+            unigrams.update(words)
+        elif not unigrams.issuperset(words):
+            raise ValueError(f"{next(word for word in words if word not in unigrams)!r} is no unigram")
+        backoff = ""
+        if len(fields) == k + 2:
+            backoff = self._number(fields[-1], "backoff")
+            if k == self.order:
+                self.remarks["backoffs of the highest order, where none is used, left out"] += 1
+                backoff = ""
+        prob = self._number(fields[0], "log probability")
+        if float(prob) > ROUNDING:
+            raise ValueError(f"the log probability {prob} is above 0")
+        return k, words, prob, backoff
+
+    def _number(self, text: bytes, what: str) -> str:
+        value = float(text)
+        if value == -math.inf:
+            self.remarks[f"{what} of -inf written as {LOG10_ZERO:g}"] += 1
+            return f"{LOG10_ZERO:g}"
+        if not math.isfinite(value):
+            raise ValueError(f"the {what} {text.decode()} is no number")
+        return text.decode()
