@@ -90,6 +90,7 @@ run_stages() {
 
 check_team() {  # options of the workers, after parse_options: sets the arrays team and more_dnn_opts
   [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
+  [[ -z $arpa || -f $arpa ]] || die "--arpa: no file '$arpa'"
   [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
   [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
   [[ $nonlinearity == sigmoid || $pretrain == none ]] ||
@@ -97,6 +98,12 @@ check_team() {  # options of the workers, after parse_options: sets the arrays t
   team=(--processes "$processes")
   [[ -z $period ]] || team+=(--period "$period")
   read -ra more_dnn_opts <<< "$dnn_options"
+}
+
+language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where given, else of the training text
+  local from=(--data "$exp/data/train")
+  [[ -z $arpa ]] && from+=("$@") || from=(--arpa "$arpa")
+  run lm "${from[@]}" --lang "$exp/lang" --eval "$exp/data/dev" --eval "$exp/data/eval" --out "$exp/lm"
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment

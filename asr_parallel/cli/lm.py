@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--arpa", type=Path, help="a model made elsewhere, ARPA or ARPA.gz: what the lexicon's words can use of it"
     )
     parser.add_argument("--lang", type=Path, required=True, help="lang folder, the vocabulary")
-    parser.add_argument("--order", type=int, default=3, help="3: trigram; 0: every word equally likely (default 3)")
+    parser.add_argument("--order", type=int, help="with --data; 3: trigram; 0: every word equally likely (default 3)")
     parser.add_argument(
-        "--min-count", type=int, default=1, help="leave out rarer n-grams of the highest order (default 1: keep all)"
+        "--min-count", type=int, help="with --data; leave out rarer n-grams of the highest order (default 1: keep all)"
     )
     parser.add_argument("--eval", type=Path, action="append", default=[], help="data folder to measure perplexity on")
     parser.add_argument("--out", type=Path, required=True, help="folder to make, with lm.arpa and ppl.json")
@@ -32,18 +32,25 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.files import write_json
     from asr_parallel.record.log import logger
 
+    if args.arpa and (args.order, args.min_count) != (None, None):
+        raise ValueError("--order and --min-count go with --data; a model of one's own has both already")
+    if args.arpa and not args.arpa.is_file():
+        raise ValueError(f"{args.arpa}: no such language model; expected an ARPA file, plain or gzipped")
+    order = 3 if args.order is None else args.order
+    min_count = 1 if args.min_count is None else args.min_count
+
     def text_of(data: Path) -> list[list[str]]:
         return [u.text.split() for u in read_utterances(data)]
 
     def make_model(lang: Lang) -> NgramModel:
         text = text_of(args.data)
-        if args.order == 0:
+        if order == 0:
             noise = set(lang.silence_phones)
             return uniform_model(w for w, variants in lang.lexicon.items() if not noise.issuperset(variants[0][1]))
         used = {word for sentence in text for word in sentence}
         # <unk> may be decoded only where the training text really has unknown words
         unknown = {"<unk>"} - (used - lang.lexicon.keys() and {"<unk>"})
-        return estimate(text, lang.lexicon.keys() - unknown, args.order, args.min_count)
+        return estimate(text, lang.lexicon.keys() - unknown, order, min_count)
 
     def build(folder: Path) -> None:
         lang = Lang.open(args.lang)
@@ -70,10 +77,12 @@ def run(args: argparse.Namespace) -> None:
             logger.info(
                 "perplexity on %s: %.2f (%d words, %d OOV%s)", data, found.perplexity, found.words, found.oovs, hint
             )
-        order = len(counts) if args.arpa else args.order
-        write_json(folder / "ppl.json", {"order": order, "ngrams": counts, "perplexity": report, **record})
+        write_json(
+            folder / "ppl.json",
+            {"order": len(counts) if args.arpa else order, "ngrams": counts, "perplexity": report, **record},
+        )
 
     inputs = {"lang": args.lang, "arpa" if args.arpa else "data": args.arpa or args.data}
     inputs |= {f"eval {data}": data for data in args.eval}
-    options = {} if args.arpa else {"order": args.order, "min_count": args.min_count}
+    options = {} if args.arpa else {"order": order, "min_count": min_count}
     run_stage(args.out, build, number=1, inputs=inputs, options=options)

@@ -89,7 +89,7 @@ def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[li
     """
     known = {*lexicon, SENTENCE_START, SENTENCE_END}
     base = len(known) + 1
-    file, left_out, counts = ArpaFile(source), Counter[str](), Counter[int]()
+    file, counts, left_out, changed = ArpaFile(source), Counter[int](), Counter[str](), Counter[str]()
     ids: dict[str, int] = {}
     outside: list[str] = []
     k, histories, seen = 0, set[int](), set[int]()  # n-grams as one number each, exact however long
@@ -99,6 +99,7 @@ def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[li
                 k, histories, seen = k + 1, seen, set()
                 body.write(f"\n\\{k}-grams:\n")
             words = [UNKNOWN if word not in known and word.lower() == UNKNOWN in known else word for word in ngram]
+            changed["n-grams with <UNK>, taken for <unk>"] += words != ngram
             if k == 1 and words[0] in known:
                 ids.setdefault(words[0], len(ids))
             elif k == 1:
@@ -131,10 +132,10 @@ def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[li
     if outside:
         logger.warning(
             "%s: %d of its %d words are not in the lexicon and cannot be recognised (%s, ...)%s",
-            *(source, len(outside), len(outside) + len(ids), outside[0], near_matches(outside, known)),
+            *(source, len(outside), len(outside) + len(ids) - 2, outside[0], near_matches(outside, known)),
         )
-    for reason, count in left_out.items():
-        logger.warning("%s: %d n-grams left out %s", source, count, reason)
-    for change, count in file.remarks.items():
-        logger.warning("%s: %d times %s", source, count, change)
-    return ngrams, left_out + file.remarks
+    remarks = Counter({f"n-grams left out {reason}": count for reason, count in left_out.items()})
+    remarks += changed + file.remarks
+    for remark, count in remarks.items():
+        logger.warning("%s: %d %s", source, count, remark)
+    return ngrams, remarks

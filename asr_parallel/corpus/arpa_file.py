@@ -19,7 +19,8 @@ class ArpaFile:
     """The n-grams of an ARPA file, plain or gzipped. They are not kept: the file may be larger than memory.
 
     Iterating yields (order, words, log10 probability, log10 backoff or ""). The numbers keep their digits, but a zero
-    probability (-inf) becomes -99, the custom of ARPA files, and the highest order has no backoff: nothing uses it.
+    probability (-inf) becomes -99, as is the custom in ARPA files, and the highest order, where nothing uses one, has
+    no backoff.
 
     order: the highest, known once the header is read.
     remarks: how many numbers were changed, by what they were.
@@ -113,7 +114,7 @@ class ArpaFile:
         if len(fields) == k + 2:
             backoff = self._number(fields[-1], "backoff")
             if k == self.order:
-                self.remarks["backoffs of the highest order, where none is used, left out"] += 1
+                self.remarks["backoffs of the highest order left out, where none is used"] += 1
                 backoff = ""
         prob = self._number(fields[0], "log probability")
         if float(prob) > ROUNDING:
@@ -122,9 +123,9 @@ class ArpaFile:
 
     def _number(self, text: bytes, what: str) -> str:
         value = float(text)
-        if value == -math.inf:
-            self.remarks[f"{what} of -inf written as {LOG10_ZERO:g}"] += 1
+        if value < LOG10_ZERO:
+            self.remarks[f"numbers below {LOG10_ZERO:g} ({what}), raised to it"] += 1
             return f"{LOG10_ZERO:g}"
-        if not math.isfinite(value):
+        if not math.isfinite(value) or b"_" in text:  # Python's 1_000
             raise ValueError(f"the {what} {text.decode()} is no number")
         return text.decode()

@@ -4,6 +4,7 @@ The arrays are how graphs are built, searched and kept in memory; the format is 
 whose own accessors are slow (arc by arc) or lose digits (text), and how Kaldi stores graphs and lattices.
 """
 
+import os
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def to_kaldifst(fst: Fst) -> Any:
     with tempfile.TemporaryDirectory(prefix="asr_parallel_") as folder:
         path = Path(folder) / "fst"  # kaldifst passes FSTs through files only
         path.write_bytes(fst_bytes(fst))
-        return kind.read(str(path))
+        return kind.read(os.fsencode(path))
 
 
 def from_kaldifst(fst: Any) -> Fst:
@@ -179,6 +180,6 @@ def from_kaldifst(fst: Any) -> Fst:
         raise ValueError("the FST is empty: it accepts nothing")
     with tempfile.TemporaryDirectory(prefix="asr_parallel_") as folder:
         path = Path(folder) / "fst"
-        if not fst.write(str(path)):
+        if not fst.write(os.fsencode(path)):
             raise OSError(f"kaldifst could not write {path}")
         return fst_from_bytes(path.read_bytes())[0]

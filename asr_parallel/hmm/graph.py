@@ -10,6 +10,7 @@ A graph folder holds
     transitions.*           the transition model the graph was made with
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def grammar_fst(arpa: Path, words: Path) -> Any:
         if done.returncode != 0:
             said = [line for line in done.stderr.splitlines() if line.startswith("[E]")] or [done.stderr[-200:]]
             raise ValueError(f"{arpa}: kaldilm cannot make a grammar of it (status {done.returncode}): {said[-1]}")
-        grammar = kaldifst.StdVectorFst.read(str(folder / "G.fst"))
+        grammar = kaldifst.StdVectorFst.read(os.fsencode(folder / "G.fst"))
     if grammar is None or grammar.start < 0:
         raise ValueError(f"{arpa}: no sentence of this language model can be built from the words of {words}")
     kaldifst.arcsort(grammar, "ilabel")
@@ -147,7 +148,7 @@ def make_graph(folder: Path, lang_folder: Path, arpa: Path, model: Path) -> None
     tree, transitions = Tree.open(model), TransitionModel.open(model)
     check_phones(lang, transitions.topology, model)
     grammar = grammar_fst(arpa, lang_folder / "words.txt")
-    lexicon = kaldifst.StdVectorFst.read(str(lang_folder / "L_disambig.fst"))
+    lexicon = kaldifst.StdVectorFst.read(os.fsencode(lang_folder / "L_disambig.fst"))
     graph = decoding_graph(grammar, lexicon, lang.disambig_phones, tree, transitions)
     logger.info("HCLG: %d states, %d arcs, %d pdfs", graph.num_states, len(graph.arcs), tree.num_pdfs)
     write_fst(folder / "HCLG.fst", graph)

@@ -7,6 +7,7 @@ oov.txt                    the word that stands for words without a pronunciatio
 L.fst L_disambig.fst       kaldifst's StdVectorFst, arcs sorted by olabel; the second for decoding graphs
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,5 +156,5 @@ def _ids(table: dict[str, int], symbols: Iterable[str], folder: Path) -> list[in
 
 
 def _write_fst(path: Path, fst: kaldifst.StdVectorFst) -> None:
-    if not fst.write(str(path)):
+    if not fst.write(os.fsencode(path)):
         raise OSError(f"{path}: cannot be written")

@@ -10,6 +10,7 @@ seed=1
 augment=true
 corpus=
 lists=
+arpa=
 feature_backend=lhotse
 mono_gauss=1000
 tri_leaves=300
@@ -37,7 +38,7 @@ dnn=dnn
 model=
 compare=
 network=10gbe
-options=(stage stop_stage exp jobs seed augment corpus lists feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
+options=(stage stop_stage exp jobs seed augment corpus lists arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
   compare network)
@@ -52,6 +53,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
 
   --corpus DIR                   a clone of the public repository Jakobovski/free-spoken-digit-dataset
   --lists DIR                    {train,dev,test}.{list,text}: which recordings make which utterance (generated)
+  --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz     (every digit equally likely)
   --stage N, --stop-stage N      first and last stage to run                        (0, 8)
   --config FILE                  lines 'option: value', below the command line's
   --exp DIR                      where everything goes                              ($exp)
@@ -108,7 +110,7 @@ stage_0() {
 
 stage_1() {
   run lang --data "$exp/data/train" --lexicon digits --out "$exp/lang"
-  run lm --data "$exp/data/train" --lang "$exp/lang" --order 0 --eval "$exp/data/dev" --out "$exp/lm"
+  language_model --order 0
 }
 
 run_stages

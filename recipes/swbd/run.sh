@@ -20,6 +20,7 @@ eval_hours=0.25
 corpus=
 corpus_format=ldc
 lexicon=
+arpa=
 feature_backend=lhotse
 mono_gauss=1000
 tri_leaves=800
@@ -48,7 +49,7 @@ model=
 compare=
 network=10gbe
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
+  corpus_format lexicon arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
   compare network)
@@ -76,6 +77,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --hours, --eval-hours H        size of the synthetic corpus                       ($hours, $eval_hours)
   --corpus-format ldc|kaldi      kaldi: read --corpus DIR/{train,dev,eval}          ($corpus_format)
   --corpus DIR, --lexicon FILE   with --corpus-format kaldi
+  --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz     (a trigram of the training text)
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
@@ -156,8 +158,7 @@ stage_1() {
   local words=(--dictionary "${dictionary:-$transcripts/sw-ms98-dict.text}")
   [[ $corpus_format == ldc ]] || words=(--lexicon "$lexicon")
   run lang --data "$exp/data/train" "${words[@]}" --out "$exp/lang"
-  run lm --data "$exp/data/train" --lang "$exp/lang" --order 3 --eval "$exp/data/dev" --eval "$exp/data/eval" \
-    --out "$exp/lm"
+  language_model --order 3
 }
 
 run_stages

@@ -58,6 +58,23 @@ def test_without_segments_a_recording_is_an_utterance(source: Path, program: Pro
     assert (u.id, u.recording_id, u.start, u.duration) == ("u1", "u1", 0.0, 1.0)
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\xa0", "\u3000"])
+def test_invisible_separators_cut_no_transcript(source: Path, program: Program, separator: str) -> None:
+    lines = f"\ufeffu1 hello{separator}there\r\nu2 yes\r\nu3 n\u00e9\r\n"
+    (source / "text").write_bytes(lines.encode())
+    assert _import(program, source) == (0, "")
+    data = source.parent / "E" / "data" / "train"
+    assert [u.text for u in read_utterances(data)] == ["hello there", "yes", "n\u00e9"]
+    assert (data / "text").read_bytes() == "u1 hello there\nu2 yes\nu3 n\u00e9\n".encode()
+
+
+def test_marks_of_sentences_are_no_words(source: Path, program: Program) -> None:
+    (source / "text").write_text("u1 <s> hello there </s>\nu2 <S> yes\nu3 no <s>\n")
+    assert _import(program, source) == (0, "")
+    utterances = read_utterances(source.parent / "E" / "data" / "train")
+    assert [u.text for u in utterances] == ["hello there", "yes", "no"]
+
+
 @pytest.mark.parametrize("value", ["touch pwned; cat one.wav |", "| tee pwned", "-", ""])
 def test_a_pipe_is_refused_and_never_run(source: Path, program: Program, value: str) -> None:
     (source / "wav.scp").write_text(f"r1 {source / 'one.wav'}\nr2 {value}\n")

@@ -1,5 +1,6 @@
 """The verbs lang and lm on a small data folder."""
 
+import gzip
 import json
 
 import pytest
@@ -89,6 +90,62 @@ def test_bad_lexicons_leave_nothing_behind(exp, tmp_path, capsys, option, conten
     error = capsys.readouterr().err.splitlines()[-1]
     assert message in error
     assert sorted(path.name for path in exp.iterdir()) == ["data"]
+
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=2
+
+\\1-grams:
+-99\t<s>\t-0.5
+-1\t</s>
+-0.5\tone\t-0.25
+-0.75\ttwo\t-inf
+-1\tyes\t-0.5
+-2\t<UNK>
+
+\\2-grams:
+-0.125\t<s> two
+-0.25\tyes one
+
+\\end\\
+"""
+
+
+def lm_of_own(exp, arpa, *options):
+    command = ["lm", "--arpa", str(arpa), "--lang", str(exp / "lang"), "--eval", str(exp / "data" / "dev")]
+    return main([*command, "--out", str(exp / "lm"), *options])
+
+
+def test_a_model_made_elsewhere(exp, tmp_path):
+    (tmp_path / "own.arpa.gz").write_bytes(gzip.compress(ARPA.encode()))
+    assert lang(exp, "--lexicon", "digits") == 0
+    assert lm_of_own(exp, tmp_path / "own.arpa.gz") == 0
+    report = json.loads((exp / "lm" / "ppl.json").read_text())
+    assert (report["order"], report["ngrams"]) == (2, [5, 1])
+    assert report["left_out"] == {
+        "n-grams left out with a word outside the lexicon": 2,
+        "numbers below -99 (backoff), raised to it": 1,
+        "n-grams with <UNK>, taken for <unk>": 1,
+    }
+    dev = report["perplexity"]["dev"]  # "two one", "nine oh": nine and oh are OOVs
+    assert (dev["words"], dev["oovs"]) == (4, 2)
+    assert dev["log10_prob"] == pytest.approx(-0.125 + (-99 - 0.5) + (-0.25 - 1) + -1)
+    assert set(read_arpa(exp / "lm" / "lm.arpa").words) == {"<s>", "</s>", "one", "two", "<unk>"}
+
+
+def test_a_model_made_elsewhere_that_cannot_be_used(exp, tmp_path, capsys):
+    assert lang(exp, "--lexicon", "digits") == 0
+    (tmp_path / "upper.arpa").write_text(ARPA.replace("one", "ONE").replace("two", "TWO"))
+    (tmp_path / "good.arpa").write_text(ARPA)
+    for arpa, options, message in (
+        ("upper.arpa", [], "2 of them are there with another letter case"),
+        ("none.arpa", [], "no such language model"),
+        ("good.arpa", ["--order", "3"], "--order and --min-count go with --data"),
+    ):
+        assert lm_of_own(exp, tmp_path / arpa, *options) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+        assert sorted(path.name for path in exp.iterdir()) == ["data", "lang"]
 
 
 def test_lm_before_lang_names_what_is_missing(exp, capsys):

@@ -4,13 +4,14 @@ import itertools
 import math
 
 import kaldifst
+import kaldilm
 import numpy as np
 import pytest
 
 from asr_parallel.decode.decoder import Decoder, DecoderOptions
 from asr_parallel.decode.lattice import best_paths
-from asr_parallel.hmm import h_transducer
-from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, fst_from_arcs, to_kaldifst
+from asr_parallel.hmm import graph, h_transducer
+from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, fst_bytes, fst_from_arcs, to_kaldifst
 from asr_parallel.hmm.graph import SELF_LOOP_SCALE, decoding_graph, grammar_fst, make_graph
 from asr_parallel.hmm.h_transducer import add_self_loops
 from asr_parallel.hmm.lang import Lang, build_lang
@@ -236,6 +237,56 @@ def test_graph_folder_comes_back_and_its_epsilon_arcs_lead_upwards(folder, lang,
     emitting = np.arange(len(graph.arcs)) < graph.first_epsilon[sources]
     np.testing.assert_array_equal(emitting, graph.arcs["ilabel"] != 0)
     assert (graph.arcs["next"] > sources)[~emitting].all()
+
+
+def grammar_bytes(arpa, words):
+    return fst_bytes(from_kaldifst(grammar_fst(arpa, words)))
+
+
+def test_grammar_is_arpa2fsts_of_the_untouched_file(folder, tmp_path):
+    words = folder / "lang/words.txt"
+    kaldilm.arpa2fst(
+        input_arpa=str(folder / "lm.arpa"),
+        output_fst=str(tmp_path / "G.fst"),
+        disambig_symbol="#0",
+        read_symbol_table=str(words),
+    )
+    expected = kaldifst.StdVectorFst.read(str(tmp_path / "G.fst"))
+    kaldifst.arcsort(expected, "ilabel")
+    assert grammar_bytes(folder / "lm.arpa", words) == fst_bytes(from_kaldifst(expected))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-99\t<s>", "-inf\t<s>"),
+        ("-0.3\tc </s>", "-0.3\tc </s>\t-0.1"),
+        ("<unk>", "<UNK>"),
+        ("\n", "\r\n"),
+        ("ngram 1=7", "ngram 1=9"),  # with the two below
+    ],
+)
+def test_what_arpa2fst_would_die_of_makes_the_same_grammar(folder, tmp_path, old, new):
+    text = ARPA.replace(old, new)
+    if new == "ngram 1=9":
+        text = text.replace("\\1-grams:", "\\1-grams:\n-1\t<eps>\t-0.1\n-1\t#0\t-0.1")
+    (tmp_path / "own.arpa").write_bytes(text.encode())
+    words = folder / "lang/words.txt"
+    assert grammar_bytes(tmp_path / "own.arpa", words) == grammar_bytes(folder / "lm.arpa", words)
+
+
+def test_unigrams_with_backoffs_make_a_grammar(folder, tmp_path):
+    unigrams = ARPA.partition("\\2-grams:")[0].replace(f"ngram 2={len(BIGRAMS)}\n", "") + "\\end\\\n"
+    (tmp_path / "own.arpa").write_text(unigrams)
+    grammar = from_kaldifst(grammar_fst(tmp_path / "own.arpa", folder / "lang/words.txt"))
+    costs = sorted(grammar.arcs["weight"][grammar.arcs["ilabel"] > 0].tolist())
+    assert costs == pytest.approx(sorted(-prob * math.log(10) for prob, _ in UNIGRAMS.values()))
+
+
+def test_an_abort_of_native_code_is_one_line(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "ARPA2FST", "import os; os.abort()")
+    with pytest.raises(ValueError, match="kaldilm cannot make a grammar of it"):
+        grammar_fst(folder / "lm.arpa", folder / "lang/words.txt")
 
 
 def test_what_does_not_fit_together_is_refused(folder, lang, tmp_path):

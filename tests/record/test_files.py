@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from asr_parallel.record.files import read_json, read_lines, whole_file, whole_folder, write_json, write_text
+from asr_parallel.record.files import (
+    read_json,
+    read_lines,
+    read_text_lines,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
+from asr_parallel.record.log import logger
 
 
 def names(folder: Path) -> list[str]:
@@ -46,6 +55,47 @@ def test_text_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"u1 caf\xc3\xa9\nu2 caf\xe9\n")
     with pytest.raises(ValueError, match="line 2 is not valid UTF-8"):
         read_lines(tmp_path / "text")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r"])
+def test_lines_end_at_newlines_only(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "text").write_bytes(f"u1 a{separator}b\n\nu2 c\n".encode())
+    assert read_lines(tmp_path / "text") == [f"u1 a{separator}b", "", "u2 c"]
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"\xef\xbb\xbfu1 a\r\nu2 b\r\n", ["u1 a", "u2 b"]),
+        (b"u1 a\nu2 b", ["u1 a", "u2 b"]),
+        (b"\n\n", ["", ""]),
+        (b"\xef\xbb\xbf", []),
+        (b"", []),
+    ],
+)
+def test_byte_order_marks_and_carriage_returns_are_no_text(tmp_path: Path, data: bytes, lines: list[str]) -> None:
+    (tmp_path / "text").write_bytes(data)
+    assert read_lines(tmp_path / "text") == lines
+
+
+def test_the_place_of_a_bad_byte_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfa\n\xe9\n")
+    with pytest.raises(ValueError, match=r"line 2 is not valid UTF-8 \(byte 5\)"):
+        read_lines(tmp_path / "text")
+
+
+@pytest.mark.parametrize("odd", ["\u200b", "\u200d", "\ufeff", "\u2060", "\xad", "\u2028", "\xa0", "\x0c", "\x00"])
+def test_invisible_characters_are_reported(
+    tmp_path: Path, odd: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
+    (tmp_path / "text").write_text(f"u1 a\tb\nu2 a{odd}b{odd}\n", encoding="utf-8")
+    assert read_text_lines(tmp_path / "text") == ["u1 a\tb", f"u2 a{odd}b{odd}"]
+    assert f"U+{ord(odd):04X} 2 times; the first in line 2" in caplog.text
+    caplog.clear()
+    (tmp_path / "text").write_text("u1 \u00e9 \u6771\u4eac \u0928\u0940\r\n", encoding="utf-8")
+    read_text_lines(tmp_path / "text")
+    assert not caplog.records
 
 
 def test_a_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
