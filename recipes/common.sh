@@ -39,6 +39,7 @@ read_config() {  # read_config FILE : flat YAML, one `name: value` a line
   [[ -f $1 ]] || die "no configuration file '$1'"
   while IFS= read -r line || [[ -n $line ]]; do
     number=$((number + 1))
+    ((number > 1)) || line=${line#$'\xef\xbb\xbf'}  # a byte order mark
     line=${line%%#*}
     [[ -n ${line//[[:space:]]/} ]] || continue
     [[ $line =~ ^([A-Za-z_][A-Za-z0-9_-]*):[[:space:]]*(.*[^[:space:]]|)[[:space:]]*$ ]] ||

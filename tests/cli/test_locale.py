@@ -25,18 +25,18 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def environment(locale: str, tmp_path: Path) -> dict[str, str]:
-    """Of a process in a locale whose encoding is not UTF-8, where Python does not help itself."""
-    if locale != "C":
-        made = tmp_path / "locales" / locale
-        made.parent.mkdir()
-        if not shutil.which("localedef"):
-            pytest.skip("no localedef to make a locale with")
-        done = subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(made)], capture_output=True)
-        if done.returncode:
-            pytest.skip("localedef cannot make en_US.ISO-8859-1")
-    own = {"LC_ALL": locale, "LOCPATH": str(tmp_path / "locales"), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    return os.environ | own
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Of a process in a locale whose encoding is not UTF-8 (ASCII without localedef), which Python accepts as it is."""
+    locale = tmp_path / "locales" / "en_US.ISO-8859-1"
+    locale.parent.mkdir(exist_ok=True)
+    command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(locale)]
+    made = shutil.which("localedef") and subprocess.run(command, capture_output=True).returncode == 0
+    return os.environ | {
+        "LC_ALL": locale.name if made else "C",
+        "LOCPATH": str(locale.parent),
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
 
 
 FROM_PYTHON = "import sys; from asr_parallel.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -44,22 +44,17 @@ FROM_PYTHON = "import sys; from asr_parallel.cli.main import main; sys.exit(main
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("locale", "program", "name"),
-    [
-        ("C", ["-c", FROM_PYTHON], "out"),
-        ("C", ["-m", "asr_parallel"], "é"),
-        ("en_US.ISO-8859-1", ["-m", "asr_parallel"], "東"),
-    ],
+    ("program", "name"),
+    [(["-c", FROM_PYTHON], "out"), (["-m", "asr_parallel"], "é 東")],
 )
-def test_every_word_is_in_the_lexicon(data: Path, tmp_path: Path, locale: str, program: list[str], name: str) -> None:
+def test_every_word_is_in_the_lexicon(data: Path, tmp_path: Path, program: list[str], name: str) -> None:
     out = tmp_path / name
     for words in (
         ["import-kaldi", "--from", data, "--out", out / "train"],
         ["lang", "--data", out / "train", "--lexicon", data / "lexicon.txt", "--out", out / "lang"],
     ):
         command = [sys.executable, *program, *map(str, words)]
-        done = subprocess.run(command, env=environment(locale, tmp_path), capture_output=True, timeout=60)
+        done = subprocess.run(command, env=environment(tmp_path), capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
-        shutil.rmtree(tmp_path / "locales", ignore_errors=True)
     assert (out / "train" / "text").read_bytes() == f"u1 {' '.join(WORDS)}\n".encode()
     assert (out / "lang" / "oov_words.txt").read_bytes() == b""

@@ -89,3 +89,25 @@ def test_a_bad_configuration_line_dies(recipe: Path, tmp_path: Path, line: str) 
     (tmp_path / "c.yaml").write_text(line + "\n")
     done = run(recipe, "--config", str(tmp_path / "c.yaml"))
     assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+def test_a_configuration_file_of_windows(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes("\ufeffhidden-dim: 256\r\ncorpus: a b\r\n".encode())
+    assert run(recipe, "--config", str(tmp_path / "c.yaml"), "--stop-stage", "2").stdout == "two with 'a b' false 256\n"
+
+
+@pytest.mark.parametrize(
+    ("arpa", "source"), [("", "--data E/data/train --order 3"), ("own lm.arpa.gz", "--arpa own lm.arpa.gz")]
+)
+def test_a_language_model_made_elsewhere_replaces_the_trained_one(tmp_path: Path, arpa: str, source: str) -> None:
+    recipe = tmp_path / "run.sh"
+    lines = [f". {COMMON}", 'run() { echo "$@"; }', f"exp=E; arpa='{arpa}'", "language_model --order 3"]
+    recipe.write_text("\n".join(lines))
+    done = run(recipe)
+    assert done.stdout == f"lm {source} --lang E/lang --eval E/data/dev --eval E/data/eval --out E/lm\n"
+
+
+@pytest.mark.parametrize("recipe_name", ["swbd", "digits"])
+def test_a_language_model_that_is_not_there_is_named_at_once(recipe_name: str, tmp_path: Path) -> None:
+    done = run(COMMON.parent / recipe_name / "run.sh", "--arpa", "nowhere.arpa", "--exp", str(tmp_path / "exp"))
+    assert done.returncode == 1 and "--arpa: no file 'nowhere.arpa'" in done.stderr and done.stderr.count("\n") == 1
