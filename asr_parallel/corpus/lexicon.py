@@ -27,6 +27,7 @@ NOISE_WORDS = {"[vocalized-noise]": "spn", "[noise]": "nsn", "[laughter]": "lau"
 RESERVED_WORDS = {"<eps>", "<s>", "</s>"}  # symbols of the FSTs and of ARPA files; so are #0 #1 ...
 DISAMBIGUATION = re.compile(r"#[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+LIKE_A_NUMBER = re.compile(r"[-+]?[0-9.,]*[0-9][0-9.,]*([eE][-+]?[0-9]+)?%?")  # no phone either: 0,99 and 99%
 VARIANT = re.compile(r"(?<=.)\([0-9]+\)$")
 EXPECTED = "expected 'word phone phone ...' or, in every line, 'word probability phone phone ...'"
 
@@ -86,7 +87,7 @@ def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
         phones = tuple(phone.lower() if phone.lower() in SILENCE_PHONES else phone for phone in rest)
         if bad := [phone for phone in phones if phone.startswith("#") or phone == "<eps>"]:
             raise ValueError(f"{name}: line {n}: {bad[0]!r} is reserved and cannot be a phone")
-        if bad := [phone for phone in phones if NUMBER.fullmatch(phone) and phone not in digits]:
+        if bad := [phone for phone in phones if LIKE_A_NUMBER.fullmatch(phone) and phone not in digits]:
             raise ValueError(f"{name}: line {n}: {bad[0]!r} of {word!r} is a number, not a phone; {EXPECTED}")
         variants = lexicon.setdefault(word, [])
         if phones not in (known for _, known in variants):  # dictionaries repeat lines
@@ -99,15 +100,15 @@ def _digit_phones(pronunciations: list[list[str]]) -> set[str]:
 
     They follow another phone somewhere. The last column does not count where it is a number in every line.
     """
-    if all(phones and NUMBER.fullmatch(phones[-1]) for phones in pronunciations):
+    if all(phones and LIKE_A_NUMBER.fullmatch(phones[-1]) for phones in pronunciations):
         pronunciations = [phones[:-1] for phones in pronunciations]
     pairs = {pair for phones in pronunciations for pair in pairwise(phones)}
-    return {b for a, b in pairs if len(b) == 1 and NUMBER.fullmatch(b) and not NUMBER.fullmatch(a)}
+    return {b for a, b in pairs if len(b) == 1 and LIKE_A_NUMBER.fullmatch(b) and not LIKE_A_NUMBER.fullmatch(a)}
 
 
 def _check_columns(name: str, rows: list[tuple[int, list[str]]], digits: set[str]) -> None:
     """Refuse the first line that has a number behind its word where the first has none, or the other way round."""
-    numbers = [bool(NUMBER.fullmatch(fields[1])) and fields[1] not in digits for _, fields in rows if fields[1:]]
+    numbers = [bool(LIKE_A_NUMBER.fullmatch(fields[1])) and fields[1] not in digits for _, fields in rows if fields[1:]]
     for (n, fields), number in zip((row for row in rows if row[1][1:]), numbers, strict=True):
         if number is not numbers[0]:
             has = "a number" if number else "no number"

@@ -104,6 +104,8 @@ MFA = "YES\t1.0\t0.42\t1.03\t0.88\tY EH1 S\nNO\t0.99\t0.17\t0.95\t1.21\tN OW1\n"
         ("YES Y EH1 S\nNO N 1e-05 OW1\n", "line 2: '1e-05' of 'NO' is a number"),
         ("YES 12 Y EH1 S\nNO 3 N OW1\n", "line 1: probability 12.0"),
         ("YES 1.0\nNO 1.0\n", "line 1: '1.0' of 'YES' is a number"),
+        ("YES 0,99 Y EH1 S\nNO 1,0 N OW1\n", "line 1: '0,99' of 'YES' is a number"),
+        ("YES 99% Y EH1 S\nNO N OW1\n", "line 2: 'NO N OW1' has no number"),
         ("#0 Y\n", "line 1: '#0' is reserved"),
         ("#12 Y\n", "line 1: '#12' is reserved"),
     ],
