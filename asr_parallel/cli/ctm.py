@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.corpus.datadir import read_utterances
+    from asr_parallel.corpus.datadir import read_channels, read_utterances
     from asr_parallel.hmm.alignment import AlignmentSet
     from asr_parallel.hmm.ctm import write_times
     from asr_parallel.hmm.lang import Lang
@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> None:
     def build(folder: Path) -> None:
         alignments, transitions = AlignmentSet.open(args.ali / "ali"), TransitionModel.open(args.ali)
         utterances = read_utterances(args.data)
-        write_times(folder, alignments, transitions, Lang.open(args.lang), utterances, args.textgrids)
+        channels = read_channels(args.data)
+        write_times(folder, alignments, transitions, Lang.open(args.lang), utterances, args.textgrids, channels)
 
     run_stage(
         args.out,

@@ -15,13 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         required=True,
-        help="wav.scp of plain files, text, utt2spk, and segments, stm, glm when there",
+        help="wav.scp of plain files, text, utt2spk, and segments, reco2file_and_channel, stm, glm when there",
     )
     parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="the data folder to make")
     parser.add_argument("--sampling-rate", type=int, default=8000, help="of all recordings, Hz (default: %(default)s)")
+    parser.add_argument(
+        "--empty-transcripts",
+        choices=("keep", "drop"),
+        help="utterances without words: kept, they count in scoring; of no use in training (default: drop in a folder "
+        "named train, else keep)",
+    )
     add_max_bad_share(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Import the directory."""
-    import_kaldi(args.source, args.out, args.sampling_rate, args.max_bad_share)
+    keep_empty = None if args.empty_transcripts is None else args.empty_transcripts == "keep"
+    import_kaldi(args.source, args.out, args.sampling_rate, args.max_bad_share, keep_empty)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     min_count = 1 if args.min_count is None else args.min_count
 
     def text_of(data: Path) -> list[list[str]]:
-        return [u.text.split() for u in read_utterances(data)]
+        return [u.text.split() for u in read_utterances(data) if u.text]
 
     def make_model(lang: Lang) -> NgramModel:
         text = text_of(args.data)

@@ -1,9 +1,10 @@
-"""Verb `score`: word error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
+"""Verb `score`: error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
 
 import argparse
 import math
 from pathlib import Path
 
+from asr_parallel.decode.word_network import UNITS
 from asr_parallel.record.stage import run_stage
 
 # Kaldi's egs/swbd/s5c/local/score.sh: min_lmwt, max_lmwt, word_ins_penalty
@@ -25,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=WORD_INSERTION_PENALTIES,
         help="word insertion penalties to try (default: %(default)s, Kaldi's)",
     )
+    parser.add_argument(
+        "--score-units",
+        choices=UNITS,
+        default="word",
+        help="what is counted and chooses the weights; char: characters (Unicode code points, NFC, no spaces) beside "
+        "words, for languages without spaces (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,44 +41,51 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
     from asr_parallel.record.files import read_json, read_lines, write_lines
 
-    # scoring folders made before the alignments were kept are made anew
-    kept = {"keeps": "alignments"}
+    units = args.score_units
+    # scoring folders made before the alignments were kept, or by other rules, are made anew
+    made = {"keeps": "alignments", "words": "filtered alike", "units": units}
     lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
     scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
 
     def build_dev(folder: Path) -> None:
         reference = Reference.open(args.data_dev)
         hypotheses = by_weighting(hypotheses_of(args.decode_dev, args.lang, lmwts, wips))
-        choice = choose(reference, hypotheses)
-        write_scoring(folder, str(args.decode_dev), reference, hypotheses[choice.best], choice.best, tried=choice.tried)
+        choice = choose(reference, hypotheses, units)
+        best = choice.best
+        write_scoring(folder, str(args.decode_dev), reference, hypotheses[best], best, choice.tried, units)
 
     def build_eval(folder: Path) -> None:
         chosen = read_json(scoring_dev / "wer.json")
         best = (chosen["lmwt"], chosen["wip"])
         hypotheses = by_weighting(hypotheses_of(args.decode_eval, args.lang, best[:1], best[1:]))
-        write_scoring(folder, str(args.decode_eval), Reference.open(args.data_eval), hypotheses[best], best)
+        reference = Reference.open(args.data_eval)
+        write_scoring(folder, str(args.decode_eval), reference, hypotheses[best], best, units=units)
 
     run_stage(
         scoring_dev,
         build_dev,
         number=7,
         inputs={"data": args.data_dev, "decode": args.decode_dev, "lang": args.lang},
-        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev), **kept},
+        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev), **made},
     )
     run_stage(
         scoring_eval,
         build_eval,
         number=7,
         inputs={"data": args.data_eval, "decode": args.decode_eval, "lang": args.lang, "dev": scoring_dev},
-        options={"label": str(args.decode_eval), **kept},
+        options={"label": str(args.decode_eval), **made},
     )
     for decode in (args.decode_dev, args.decode_eval):
-        write_lines(decode / "best_wer", read_lines(decode / "scoring" / "best_wer"))
-        for path in sorted((decode / "scoring").glob("best_wer*")):
+        scoring = decode / "scoring"
+        (decode / "best_cer").unlink(missing_ok=True)  # of an earlier scoring
+        for name in ("best_wer", "best_cer"):
+            if (scoring / name).is_file():
+                write_lines(decode / name, read_lines(scoring / name))
+        for path in sorted(scoring.glob("best_?er*")):
             print(read_lines(path)[0])
-        record = read_json(decode / "scoring" / "wer.json")
+        record = read_json(scoring / "wer.json")
         print(f"scored by {record['scorer']}, {record['rules']} rules; by sclite:", end=" ")
-        print(read_lines(decode / "scoring" / "sclite")[0] if record["sclite"] else "not installed, or it refused")
+        print(read_lines(scoring / "sclite")[0] if record["sclite"] else "not installed, or it refused")
 
 
 def _lmwts(text: str) -> list[int]:

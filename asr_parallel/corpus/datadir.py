@@ -4,6 +4,7 @@ recordings.jsonl.gz   lhotse RecordingSet
 supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
 text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
 ref.stm  glm          for an evaluation set scored with NIST's tools
+reco2file_and_channel "recording file channel": what stm and ctm files call a recording and its first channel
 """
 
 import gzip
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_parallel.record.files import write_lines
+from asr_parallel.corpus.nist_files import same_channel
+from asr_parallel.record.files import read_lines, write_lines
 
 if TYPE_CHECKING:
     from lhotse import RecordingSet, SupervisionSet
+
+CHANNELS_FILE = "reco2file_and_channel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,29 @@ def read_utterances(folder: Path) -> list[Utterance]:
             raise ValueError(f"{folder}: utterance {s.id} names the unknown recording {s.recording_id}")
         channel = s.channel if isinstance(s.channel, int) else s.channel[0]
         utterances.append(
-            Utterance(s.id, s.recording_id, paths[s.recording_id], channel, s.start, s.duration, s.speaker, s.text)
+            Utterance(
+                s.id, s.recording_id, paths[s.recording_id], channel, s.start, s.duration, s.speaker, s.text or ""
+            )
         )
     return sorted(utterances, key=lambda u: u.id.encode())
+
+
+def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
+    """Recording -> file and channel of `folder`/reco2file_and_channel, Kaldi's file; empty where there is none.
+
+    Raises:
+        ValueError: a line of another form, or a recording twice.
+    """
+    path = folder / CHANNELS_FILE
+    channels: dict[str, tuple[str, str]] = {}
+    for n, line in enumerate(read_lines(path) if path.is_file() else (), 1):
+        fields = line.split()
+        if fields and (len(fields) != 3 or fields[0] in channels):
+            problem = f"a second line of {fields[0]}" if fields[0] in channels else repr(line)
+            raise ValueError(f"{path}: line {n}: expected 'recording file channel', each recording once; got {problem}")
+        if fields:
+            channels[fields[0]] = fields[1], same_channel(fields[2])
+    return channels
 
 
 def _write_manifest(path: Path, manifest: Any) -> None:

@@ -20,7 +20,7 @@ from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.swbd import CHANNEL_OF_SIDE, SAMPLING_RATE, find_files
-from asr_parallel.corpus.transcripts import STM_IGNORED, plain_stm_text, repair_stm_text
+from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, plain_stm_text, repair_stm_text
 from asr_parallel.corpus.validate import Dropped, fit_times, write_dropped
 from asr_parallel.record.files import read_lines, write_lines
 from asr_parallel.record.log import logger
@@ -81,6 +81,7 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
         text = repair_stm_text(words[label.end() :] if label else words)
         parts = (file, side, speaker, start, end, label.group() if label else "", text)
         try:
+            check_alternatives(text)
             key = utterance_id(file, side[0], start, end)
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: {error}") from error
@@ -175,8 +176,6 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
             stm_lines.append(segment.line)
             continue
         try:
-            if not segment.text:
-                raise ValueError("empty transcript")
             start, end = fit_times(segment.start, segment.end, found.duration)
         except ValueError as error:
             dropped.bad.append((segment.id, str(error)))

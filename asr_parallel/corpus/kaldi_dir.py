@@ -1,6 +1,9 @@
-"""Import of a Kaldi data directory: wav.scp, text, utt2spk, and segments, stm and glm when there.
+"""Import of a Kaldi data directory: wav.scp, text, utt2spk; segments, reco2file_and_channel, stm and glm when there.
 
 wav.scp may only name plain sound files. A pipe is a command, and no command from a data file is ever run.
+
+A set with an stm is scored by it, as Kaldi's egs/swbd/s5c/local/score.sh does; without one, by its text. An utterance
+with an empty transcript belongs to a test set: what is recognised in it is wrong. It is of no use in training.
 """
 
 import math
@@ -8,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_parallel.corpus.audio import inspect_audio
-from asr_parallel.corpus.datadir import write_data
+from asr_parallel.corpus.datadir import CHANNELS_FILE, read_channels, write_data
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START
+from asr_parallel.corpus.nist_files import channel_name, read_stm_lines, stm_channel
 from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped, fit_times, write_dropped
-from asr_parallel.record.files import read_text_lines
+from asr_parallel.record.files import read_lines, read_text_lines, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import run_stage
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
 SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
-SCORING_FILES = {"stm": "ref.stm", "glm": "glm"}  # Kaldi's name -> ours
+TRAINING_SET = "train"  # the recipes' name for it
 
 
 def read_table(path: Path) -> dict[str, str]:
@@ -83,15 +87,20 @@ def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, flo
 
 
 def import_kaldi_directory(
-    source: Path, folder: Path, sampling_rate: int = 8000, max_bad_share: float = MAX_BAD_SHARE
+    source: Path,
+    folder: Path,
+    sampling_rate: int = 8000,
+    max_bad_share: float = MAX_BAD_SHARE,
+    keep_empty: bool = False,
 ) -> None:
     """Make the data folder `folder` of the Kaldi data directory `source`.
 
     Left out and counted: recordings that are missing, unreadable, truncated, empty or of another sampling rate, and
-    utterances of them, with bad times, without a speaker or without words.
+    utterances of them, with bad times, without a speaker or, unless `keep_empty`, without words.
 
     Raises:
-        ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, or too much left out.
+        ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, too much left out, no
+            word at all, or an stm that is malformed or of other recordings.
     """
     from lhotse import RecordingSet, SupervisionSet
 
@@ -102,6 +111,7 @@ def import_kaldi_directory(
     segments = (
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
     )
+    names = read_channels(source)
     recordings: dict[str, Recording] = {}
     bad: dict[str, str] = {}
     for key, path in sounds.items():
@@ -119,8 +129,10 @@ def import_kaldi_directory(
             if found is None:
                 raise ValueError(bad.get(recording_id, f"its recording {recording_id} is not in wav.scp"))
             channel, start, end = _segment(fields, found.duration, found.num_channels)
-            if not texts.get(key):
-                raise ValueError("no line in text" if key not in texts else "empty transcript")
+            if key not in texts:
+                raise ValueError("no line in text")
+            if not (texts[key] or keep_empty):
+                raise ValueError("empty transcript")
             if not speakers.get(key):
                 raise ValueError("no speaker in utt2spk")
         except ValueError as error:
@@ -128,31 +140,85 @@ def import_kaldi_directory(
             continue
         supervisions.append(supervision(key, recording_id, channel, start, end, speakers[key], texts[key]))
     dropped.check(source.name, len(supervisions), max_bad_share)
+    if empty := [s.id for s in supervisions if not s.text]:
+        logger.info("data set %s: %d utterances with an empty transcript, %s first", source.name, len(empty), empty[0])
+    has_stm = (source / "stm").is_file()
+    if len(empty) == len(supervisions) and not has_stm:
+        raise ValueError(f"{source / 'text'}: all {len(empty)} transcripts are empty; expected 'utterance words ...'")
     used = {s.recording_id for s in supervisions}
+    for key in names.keys() & recordings.keys():
+        if recordings[key].num_channels > 1:  # segments says which one; the first is A
+            names[key] = names[key][0], channel_name(0)
     write_data(
         folder,
         RecordingSet.from_recordings(r for key, r in recordings.items() if key in used),
         SupervisionSet.from_segments(supervisions),
     )
-    for theirs, ours in SCORING_FILES.items():
-        if (source / theirs).is_file():
-            (folder / ours).write_bytes((source / theirs).read_bytes())
+    if renamed := sorted(names.keys() & used, key=str.encode):
+        write_lines(folder / CHANNELS_FILE, (" ".join((key, *names[key])) for key in renamed))
+    if has_stm:
+        heard = {stm_channel(s.recording_id, s.channel, names): s.id for s in supervisions}
+        _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
+    if (source / "glm").is_file():
+        (folder / "glm").write_bytes((source / "glm").read_bytes())
     write_dropped(folder, [dropped])
     log_counts(source.name, len(used), supervisions)
 
 
-def import_kaldi(source: Path, out: Path, sampling_rate: int = 8000, max_bad_share: float = MAX_BAD_SHARE) -> None:
+def _write_stm(path: Path, out: Path, heard: dict[tuple[str, str], str], bad: set[str]) -> None:
+    """Copy an stm file without the segments of recordings that were left out.
+
+    Args:
+        heard: recording and channel, as the stm names them, of the utterances -> one of these.
+        bad: the recordings that were left out.
+
+    Raises:
+        ValueError: a malformed line; words where no utterance is, or an utterance where no segment is.
+    """
+    left_out, told = set(), set()
+    for n, segment in read_stm_lines(path):
+        channel = (segment.recording, segment.channel)
+        told.add(channel)
+        if channel in heard or not segment.text or segment.ignored:
+            continue
+        if segment.recording not in bad:
+            raise ValueError(
+                f"{path}: line {n}: no utterance is of recording {segment.recording}, channel {segment.channel}; "
+                f"expected those of the data, such as {' channel '.join(next(iter(heard)))} ({CHANNELS_FILE} names "
+                "the stm's recording and channel of each recording in wav.scp)"
+            )
+        left_out.add(n)
+    if untold := [channel for channel in heard if channel not in told]:
+        recording_name, channel_of = untold[0]
+        raise ValueError(
+            f"{path}: no segment of recording {recording_name}, channel {channel_of}, of utterance "
+            f"{heard[untold[0]]}; expected 'recording channel speaker start end [<labels>] words' for every utterance"
+        )
+    write_lines(out, (line for n, line in enumerate(read_lines(path), 1) if n not in left_out))
+
+
+def import_kaldi(
+    source: Path,
+    out: Path,
+    sampling_rate: int = 8000,
+    max_bad_share: float = MAX_BAD_SHARE,
+    keep_empty: bool | None = None,
+) -> None:
     """`import_kaldi_directory` as stage 0, into `out` (E/data/NAME).
+
+    Args:
+        keep_empty: keep utterances with an empty transcript; None: unless the folder's name is train.
 
     Raises:
         ValueError: see `import_kaldi_directory`.
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected a Kaldi data directory")
+    keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
     run_stage(
         out,
-        lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share),
+        lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, keep),
         number=0,
         inputs={"kaldi": source},
-        options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share},
+        options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share, "keep_empty": keep},
     )

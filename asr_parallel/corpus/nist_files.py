@@ -5,13 +5,17 @@ ctm   recording channel start duration word               seconds; one word a li
 stm   recording channel speaker start end [<labels>] words ...
 """
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from asr_parallel.corpus.transcripts import STM_IGNORED, repair_stm_text
+from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, repair_stm_text
 from asr_parallel.record.files import read_lines, write_lines
+
+STM_LABEL = re.compile(r"<[^<>]*>(?!\S)")  # any first word of this form is one (sctk, src/sclite/stm.c)
 
 
 class CtmWord(NamedTuple):
@@ -46,6 +50,19 @@ def channel_name(channel: int) -> str:
     return chr(ord("A") + channel)
 
 
+def same_channel(name: str) -> str:
+    """One name for those a channel may have: A for A, a and 1, B for B, b and 2; others stay."""
+    if name.isdecimal() and 1 <= int(name) <= 26:
+        return channel_name(int(name) - 1)
+    return name.upper() if len(name) == 1 else name
+
+
+def stm_channel(recording: str, channel: int, names: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """Recording and channel as stm and ctm files name them; names: of each recording, and of its first channel."""
+    file, first = names.get(recording, (recording, channel_name(0)))
+    return file, first if channel == 0 else channel_name(channel)
+
+
 def write_trn(path: Path, texts: Mapping[str, str], speakers: Mapping[str, str]) -> None:
     """Write utterance id -> words. sclite takes what precedes the first hyphen for the speaker."""
     write_lines(path, (f"{text} ({speakers[i].replace('-', '.')}-{i})".lstrip() for i, text in texts.items()))
@@ -68,7 +85,7 @@ def read_ctm(path: Path) -> list[CtmWord]:
             recording, channel, start, duration, word, *confidence = fields
             if len(confidence) > 1:
                 raise ValueError
-            words.append(CtmWord(recording, channel, float(start), float(duration), word))
+            words.append(CtmWord(recording, same_channel(channel), float(start), float(duration), word))
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: expected 'recording channel start duration word'") from error
     return words
@@ -89,28 +106,46 @@ def read_stm(path: Path) -> list[StmSegment]:
     """Read an stm file, with Kaldi's repairs of eval2000's: `((` becomes `(`, <B_ASIDE> and <E_ASIDE> go.
 
     Labels are dropped: they only matter to sclite, which refuses those that comments in the file do not explain.
+    Channels are called A and B (`same_channel`).
 
     Raises:
-        ValueError: a line of another form, a segment that ends before it starts, or no segment.
+        ValueError: a line of another form, a segment that ends before it starts, braces that do not match, or no
+            segment.
     """
-    segments = []
-    for n, fields in _data_lines(path):
-        try:
-            recording, channel, speaker, start, end, *rest = fields
-            begin, finish = float(start), float(end)
-        except ValueError as error:
-            raise ValueError(f"{path}: line {n}: expected 'recording channel speaker start end words'") from error
-        if finish < begin:
-            raise ValueError(f"{path}: line {n}: the segment ends ({finish}) before it starts ({begin})")
-        words = rest[1:] if rest and rest[0].startswith("<") and "," in rest[0] else rest
-        text = repair_stm_text(" ".join(words))
-        segments.append(StmSegment(recording, channel, speaker, begin, finish, text))
+    return [segment for _, segment in read_stm_lines(path)]
+
+
+def read_stm_lines(path: Path) -> list[tuple[int, StmSegment]]:
+    """As read_stm, each segment with the number of its line."""
+    segments = [(n, _stm_segment(fields, f"{path}: line {n}")) for n, fields in _data_lines(path)]
     if not segments:
         raise ValueError(f"{path}: holds no segment; expected an stm file")
     return segments
 
 
-def _data_lines(path: Path) -> Iterable[tuple[int, list[str]]]:
+def _stm_segment(fields: list[str], where: str) -> StmSegment:
+    try:
+        recording, channel, speaker, start, end, *words = fields
+        begin, finish = float(start), float(end)
+        if not math.isfinite(begin + finish) or begin < 0.0:
+            raise ValueError
+    except ValueError as error:
+        raise ValueError(
+            f"{where}: expected 'recording channel speaker start end [<labels>] words', times in seconds"
+        ) from error
+    if finish < begin:
+        raise ValueError(f"{where}: the segment ends ({finish}) before it starts ({begin})")
+    text = " ".join(words)
+    label = STM_LABEL.match(text)
+    text = repair_stm_text(text[label.end() :] if label else text)
+    try:
+        check_alternatives(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return StmSegment(recording, same_channel(channel), speaker, begin, finish, text)
+
+
+def _data_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is neither empty nor a comment."""
     for n, line in enumerate(read_lines(path), 1):
         fields = line.split()

@@ -51,6 +51,22 @@ def repair_stm_text(text: str) -> str:
     return " ".join(re.sub(r"<[BE]_ASIDE>", "", text.replace("((", "("), flags=re.IGNORECASE).split())
 
 
+def check_alternatives(text: str) -> None:
+    """Check the braces of a line of an STM, `{ we're / we are }`.
+
+    Raises:
+        ValueError: one without its other, or alternatives inside alternatives.
+    """
+    depth = 0
+    for brace in re.findall(r"[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth not in (0, 1):
+            break
+    if depth:
+        problem = {1: "a { without its }", -1: "a } without its {"}.get(depth, "alternatives inside alternatives")
+        raise ValueError(f"{problem} in {text!r}; expected alternatives as '{{ one / another }}'")
+
+
 def plain_stm_text(text: str) -> str:
     """A line of an STM as plain words in lower case: the first of alternatives, optional words kept."""
     return " ".join(STM_CHOICE.sub(r"\1", text).replace("(", " ").replace(")", " ").lower().split())

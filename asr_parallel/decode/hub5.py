@@ -10,20 +10,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from unicodedata import normalize
 
 import numpy as np
 
-from asr_parallel.corpus import transcripts
-from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
 from asr_parallel.decode.glm import MappingRules
-from asr_parallel.decode.word_network import NOTHING, WordNetwork, add_alternatives, parse_transcript
+from asr_parallel.decode.scored_words import is_scored
+from asr_parallel.decode.word_network import (
+    NOTHING,
+    WordNetwork,
+    add_alternatives,
+    in_units,
+    parse_transcript,
+)
 
-# What Kaldi's egs/swbd/s5c/local/score_sclite.sh takes out of the hypothesis: words that the rules make optional in the
-# reference, where recognising them gains nothing and hearing them wrongly costs
-NOISES = transcripts.NOISES | {transcripts.SILENCE, OOV_WORD}
-HESITATIONS = set("uh um eh mm hm ah huh ha er oof hee ach eee ew".split())  # noqa: SIM905
 # The halves of eval2000, by the start of a recording's name
 SUBSETS = {"swbd": "sw_", "callhome": "en_"}
 
@@ -42,12 +44,8 @@ class ScoredSegment:
 
 
 def scorable_words(words: Iterable[CtmWord]) -> list[CtmWord]:
-    """The words without noises, hesitations and fragments."""
-    return [
-        w
-        for w in words
-        if w.word.lower() not in NOISES and w.word.lower() not in HESITATIONS and not w.word.endswith("-")
-    ]
+    """The words without noises, hesitations and fragments, accents as in Unicode's form NFC."""
+    return [w._replace(word=normalize("NFC", w.word)) for w in words if is_scored(w.word, hub5=True)]
 
 
 def complete_channels(words: Iterable[CtmWord], segments: Iterable[StmSegment]) -> list[CtmWord]:
@@ -67,8 +65,9 @@ def score_segments(
     words: Iterable[CtmWord],
     reference_rules: MappingRules,
     hypothesis_rules: MappingRules,
+    units: str = "word",
 ) -> list[ScoredSegment]:
-    """Align the words with the segments; ignored segments are left out of the result.
+    """Align the words, or their characters, with the segments; ignored segments are left out of the result.
 
     Raises:
         ValueError: words of a recording and channel that the reference does not have.
@@ -84,7 +83,8 @@ def score_segments(
         for segment, own in zip(in_channel, _distribute(in_channel, mapped), strict=True):
             if not segment.ignored:
                 text = reference_rules.apply(segment.text)
-                scored.append(ScoredSegment(segment, text, align_steps(parse_transcript(text), _network(own))))
+                networks = (in_units(network, units) for network in (parse_transcript(text), _network(own)))
+                scored.append(ScoredSegment(segment, text, align_steps(*networks)))
     if recognised:
         recording, name = next(iter(recognised))
         raise ValueError(f"words were recognised in recording {recording}, channel {name}, which the reference has not")

@@ -1,25 +1,23 @@
 """The truth that hypotheses of a data set are scored against, and how.
 
 A data folder with a ref.stm is scored by the Hub-5 rules (hub5.py), any other one utterance by utterance against its
-transcripts, without noises, as Kaldi's local/score_basic.sh does.
+transcripts, as Kaldi's egs/swbd/s5c/local/score.sh does it. Which words count is said in scored_words.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from asr_parallel.corpus import transcripts
-from asr_parallel.corpus.datadir import Utterance, read_utterances
-from asr_parallel.corpus.nist_files import CtmWord, StmSegment, channel_name, read_stm
+from asr_parallel.corpus.datadir import Utterance, read_channels, read_utterances
+from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_stm, stm_channel
 from asr_parallel.decode.alignments import Aligned
 from asr_parallel.decode.edit_distance import Counts, align, align_steps
 from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
-from asr_parallel.decode.word_network import literal_transcript
-
-NOISES = transcripts.NOISES | {transcripts.SILENCE}
+from asr_parallel.decode.scored_words import excuse_unscored, scored_words
+from asr_parallel.decode.word_network import in_units, literal_transcript
 
 
 class TimedWord(Protocol):
@@ -49,12 +47,17 @@ class Scored:
 
 @dataclass(frozen=True)
 class Reference:
-    """utterances: what was to be recognised. segments, rules: of the Hub-5 rules; no segments, no Hub-5."""
+    """utterances: what was to be recognised. segments, rules: of the Hub-5 rules; no segments, no Hub-5.
+
+    channels: recording -> its name and its first channel's in stm and ctm files, where these are other names.
+    Units (word_network.UNITS) are what is counted: words, or their characters.
+    """
 
     utterances: list[Utterance]
     segments: list[StmSegment]
     rules: Path | None
-    _known: dict[tuple[str, tuple[str, ...]], Counts] = field(default_factory=dict, repr=False)
+    channels: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _known: dict[tuple[str, str, tuple[str, ...]], Counts] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, data: Path) -> "Reference":
@@ -64,7 +67,9 @@ class Reference:
             ValueError: not a data folder, or its ref.stm cannot be read.
         """
         segments = read_stm(data / "ref.stm") if (data / "ref.stm").is_file() else []
-        return cls(read_utterances(data), segments, data / "glm" if (data / "glm").is_file() else None)
+        segments = [replace(s, text=excuse_unscored(s.text)) for s in segments]
+        rules = data / "glm" if (data / "glm").is_file() else None
+        return cls(read_utterances(data), segments, rules, read_channels(data))
 
     @property
     def is_hub5(self) -> bool:
@@ -80,43 +85,48 @@ class Reference:
     @property
     def texts(self) -> dict[str, str]:
         """Utterance id -> the words that count."""
-        return {u.id: " ".join(w for w in u.text.split() if w.lower() not in NOISES) for u in self.utterances}
+        return {u.id: " ".join(scored_words(u.text.split())) for u in self.utterances}
 
     def stm(self) -> list[StmSegment]:
         """The reference as stm segments: those of the data folder, else one an utterance."""
         texts = self.texts
         return self.segments or [
-            StmSegment(u.recording_id, channel_name(u.channel), u.speaker, u.start, u.start + u.duration, texts[u.id])
+            StmSegment(*self._channel(u), u.speaker, u.start, u.start + u.duration, texts[u.id])
             for u in self.utterances
         ]
 
     def ctm(self, hypothesis: Hypothesis) -> list[CtmWord]:
         """What counts of the recognised words, with times in the recording, in the order of a ctm file."""
         words = [
-            CtmWord(u.recording_id, channel_name(u.channel), round(u.start + w.start, 3), round(w.duration, 3), w.word)
+            CtmWord(*self._channel(u), round(u.start + w.start, 3), round(w.duration, 3), w.word)
             for u in self.utterances
             for w in hypothesis.get(u.id, ())
         ]
         if self.is_hub5:
             return complete_channels(scorable_words(words), self.segments)
-        return sorted((w for w in words if w.word not in NOISES), key=lambda w: (w.recording, w.channel, w.start))
+        scored = [w._replace(word=word) for w in words for word in scored_words([w.word])]
+        return sorted(scored, key=lambda w: (w.recording, w.channel, w.start))
 
-    def score(self, hypothesis: Hypothesis) -> list[Scored]:
+    def _channel(self, utterance: Utterance) -> tuple[str, str]:
+        """Recording and channel of an utterance as stm and ctm files name them."""
+        return stm_channel(utterance.recording_id, utterance.channel, self.channels)
+
+    def score(self, hypothesis: Hypothesis, units: str = "word") -> list[Scored]:
         """Count the errors of every utterance, or of every segment by the Hub-5 rules.
 
         Raises:
             ValueError: the hypothesis names an utterance that the data folder does not have.
         """
         if self.is_hub5:
-            return [Scored(a.name, a.speaker, a.recording, a.counts) for a in self.align(hypothesis)]
+            return [Scored(a.name, a.speaker, a.recording, a.counts) for a in self.align(hypothesis, units)]
         self._check(hypothesis)
         texts = self.texts
         return [
-            Scored(u.id, u.speaker, u.recording_id, self._count(texts[u.id], hypothesis.get(u.id, ())))
+            Scored(u.id, u.speaker, u.recording_id, self._count(texts[u.id], hypothesis.get(u.id, ()), units))
             for u in self.utterances
         ]
 
-    def align(self, hypothesis: Hypothesis) -> list[Aligned]:
+    def align(self, hypothesis: Hypothesis, units: str = "word") -> list[Aligned]:
         """Align every utterance, or every segment by the Hub-5 rules: what `score` counts, in its order.
 
         Raises:
@@ -124,7 +134,7 @@ class Reference:
         """
         self._check(hypothesis)
         if self.is_hub5:
-            scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping)
+            scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping, units)
             return [
                 Aligned(f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps)
                 for n, s in enumerate(scored)
@@ -133,7 +143,8 @@ class Reference:
         aligned = []
         for u in self.utterances:
             networks = (
-                literal_transcript(words) for words in (texts[u.id].split(), _counting(hypothesis.get(u.id, ())))
+                in_units(literal_transcript(words), units)
+                for words in (texts[u.id].split(), _counting(hypothesis.get(u.id, ())))
             )
             aligned.append(Aligned(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
         return aligned
@@ -142,13 +153,14 @@ class Reference:
         if unknown := hypothesis.keys() - {u.id for u in self.utterances}:
             raise ValueError(f"utterance {min(unknown)} was decoded, but is not in the data folder to score against")
 
-    def _count(self, reference: str, words: Sequence[TimedWord]) -> Counts:
+    def _count(self, reference: str, words: Sequence[TimedWord], units: str) -> Counts:
         """Align one utterance; the answer is kept, as many weightings lead to the same words."""
-        key = (reference, _counting(words))
+        key = (units, reference, _counting(words))
         if key not in self._known:
-            self._known[key] = align(literal_transcript(reference.split()), literal_transcript(key[1]))
+            networks = (literal_transcript(side) for side in (reference.split(), key[2]))
+            self._known[key] = align(*(in_units(network, units) for network in networks))
         return self._known[key]
 
 
 def _counting(words: Sequence[TimedWord]) -> tuple[str, ...]:
-    return tuple(w.word for w in words if w.word not in NOISES)
+    return scored_words(w.word for w in words)

@@ -5,10 +5,13 @@
 This is the notation of NIST's sclite; its meaning in scoring is in edit_distance.py.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 NOTHING = "@"
+UNITS = ("word", "char")
+WHOLE = re.compile(r"\[.*\]|<.*>|!SIL", re.IGNORECASE)
 
 
 @dataclass
@@ -64,6 +67,36 @@ def parse_transcript(text: str) -> WordNetwork:
         else:
             network.append(token)
     return network
+
+
+def split_characters(word: str) -> list[str]:
+    """The characters of a word: Unicode code points, as in Kaldi's steps/scoring/score_kaldi_cer.sh.
+
+    `<...>`, `[...]` and `!SIL` stay whole, as there.
+    """
+    return [word] if word == NOTHING or WHOLE.search(word) else list(word)
+
+
+def in_units(network: WordNetwork, units: str) -> WordNetwork:
+    """The network itself for units of "word"; for "char" one whose arcs are the characters of its words.
+
+    Spaces are no characters. All characters of a word that may be missing may be missing; fragments are literal.
+    """
+    if units == "word":
+        return network
+    result = WordNetwork()
+    last_of = [0]  # arc of `network` -> the arc of its last character
+    for i, word in enumerate(network.words[1:], 1):
+        before = [last_of[arc] for arc in network.before[i]]
+        for character in split_characters(word) or [word]:
+            result.words.append(character)
+            result.optional.append(network.optional[i])
+            result.fragment.append(False)
+            result.before.append(before)
+            before = [len(result.words) - 1]
+        last_of.append(before[0])
+    result.last = [last_of[arc] for arc in network.last]
+    return result
 
 
 def add_alternatives(network: WordNetwork, alternatives: Iterable[list[str]]) -> None:

@@ -4,13 +4,13 @@ words.ctm phones.ctm    recording channel start duration symbol; seconds in the 
 textgrids/UTT-ID.TextGrid    tiers "words" and "phones"; seconds in the utterance
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from praatio import textgrid
 
 from asr_parallel.corpus.datadir import Utterance
-from asr_parallel.corpus.nist_files import CtmWord, channel_name, write_ctm
+from asr_parallel.corpus.nist_files import CtmWord, stm_channel, write_ctm
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.lang import Lang
@@ -26,8 +26,12 @@ def write_times(
     lang: Lang,
     utterances: Sequence[Utterance],
     textgrids: bool = False,
+    channels: Mapping[str, tuple[str, str]] | None = None,
 ) -> None:
     """Write word and phone times of all aligned utterances into `folder`.
+
+    Args:
+        channels: the data folder's read_channels: other names of recordings.
 
     Raises:
         ValueError: an alignment belongs to no utterance or does not fit its transcript.
@@ -49,8 +53,9 @@ def write_times(
         except ValueError as error:
             raise ValueError(f"alignment of {name}: {error}") from error
         phone_times = finder.phones(tids)
-        word_lines += _ctm(utterance, word_times, words)
-        phone_lines += _ctm(utterance, phone_times, phones)
+        channel = stm_channel(utterance.recording_id, utterance.channel, channels or {})
+        word_lines += _ctm(channel, utterance.start, word_times, words)
+        phone_lines += _ctm(channel, utterance.start, phone_times, phones)
         if textgrids:
             path = folder / "textgrids" / f"{name.replace('/', '_')}.TextGrid"
             _write_textgrid(path, len(tids), {"words": (word_times, words), "phones": (phone_times, phones)})
@@ -58,12 +63,11 @@ def write_times(
     write_ctm(folder / "phones.ctm", phone_lines)
 
 
-def _ctm(utterance: Utterance, times: Times, symbols: dict[int, str]) -> list[CtmWord]:
+def _ctm(channel: tuple[str, str], begin: float, times: Times, symbols: dict[int, str]) -> list[CtmWord]:
     return [
         CtmWord(
-            utterance.recording_id,
-            channel_name(utterance.channel),
-            utterance.start + start * FRAME_SHIFT_SECONDS,
+            *channel,
+            begin + start * FRAME_SHIFT_SECONDS,
             frames * FRAME_SHIFT_SECONDS,
             symbols[number],
         )

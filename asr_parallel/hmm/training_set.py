@@ -38,7 +38,7 @@ class TrainingSet:
         """Match features and transcripts (utterance id -> text) by id.
 
         Raises:
-            ValueError: too many transcribed utterances have no features.
+            ValueError: too many utterances have no features or an empty transcript.
         """
         number_of = {utterance: u for u, utterance in enumerate(archive.ids)}
         utterances, words, unusable = [], [], []
@@ -46,6 +46,9 @@ class TrainingSet:
             u = number_of.get(utterance, -1)
             if u < 0 or archive.offsets[u] == archive.offsets[u + 1]:
                 unusable.append((utterance, "it has no features"))
+                continue
+            if not text:
+                unusable.append((utterance, "its transcript is empty"))
                 continue
             utterances.append(u)
             words.append(tuple(w if w in lang.lexicon else OOV_WORD for w in text.split()))

@@ -25,22 +25,29 @@ STAGES = (
 
 @dataclass(frozen=True)
 class SystemResult:
-    """What scoring left of one system: the contents of wer.json, None where a set was not scored."""
+    """What scoring left of one system: the contents of wer.json and cer.json, None where they were not scored."""
 
     name: str
     dev: dict[str, Any] | None
     eval: dict[str, Any] | None
+    dev_characters: dict[str, Any] | None = None
+    eval_characters: dict[str, Any] | None = None
 
 
 def system_results(exp: Path) -> list[SystemResult]:
     """All systems of an experiment that were scored on dev or eval."""
     names = {path.parents[2].name for path in exp.glob("*/decode_*/scoring/wer.json")}
     in_order = [name for name in SYSTEMS if name in names] + sorted(names - set(SYSTEMS))
-    return [SystemResult(name, *(_scored(exp / name / f"decode_{s}") for s in ("dev", "eval"))) for name in in_order]
+    return [
+        SystemResult(
+            name, *(_scored(exp / name / f"decode_{s}", rate) for rate in ("wer", "cer") for s in ("dev", "eval"))
+        )
+        for name in in_order
+    ]
 
 
-def _scored(decode: Path) -> dict[str, Any] | None:
-    path = decode / "scoring" / "wer.json"
+def _scored(decode: Path, rate: str) -> dict[str, Any] | None:
+    path = decode / "scoring" / f"{rate}.json"
     return read_json(path) if path.is_file() else None
 
 
@@ -71,9 +78,12 @@ def results_markdown(exp: Path, synthetic: bool = False) -> str:
     if not systems:
         raise ValueError(f"{exp}: no system was scored yet; expected SYSTEM/decode_SET/scoring made by stage 7")
     kind = " (synthetic speech)" if synthetic else ""
-    lines = [f"# Word error rates in {exp}{kind}", ""]
-    lines += ["| system | dev WER % | eval WER % | LM weight, word penalty | scorer |", "|---|--:|--:|---|---|"]
-    lines += [_row(system, ", synthetic" if synthetic else "") for system in systems]
+    characters = any(system.dev_characters or system.eval_characters for system in systems)
+    lines = [f"# Word{' and character' if characters else ''} error rates in {exp}{kind}", ""]
+    rates = ["dev WER %", "eval WER %"] + (["dev CER %", "eval CER %"] if characters else [])
+    lines += [f"| system | {' | '.join(rates)} | LM weight, word penalty | scorer |"]
+    lines += [f"|---|{'--:|' * len(rates)}---|---|"]
+    lines += [_row(system, ", synthetic" if synthetic else "", characters) for system in systems]
     if subsets := [line for system in systems for line in _subset_rows(system, ", synthetic" if synthetic else "")]:
         lines += ["", "| part of eval | WER % | errors | words |", "|---|--:|--:|--:|", *subsets]
     seconds = stage_seconds(exp)
@@ -83,12 +93,14 @@ def results_markdown(exp: Path, synthetic: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(system: SystemResult, mark: str) -> str:
+def _row(system: SystemResult, mark: str, characters: bool) -> str:
     chosen = system.dev or system.eval
     assert chosen is not None
-    dev, test = (f"{r['wer']:.2f}" if r else "" for r in (system.dev, system.eval))
+    rates = [f"{r['wer']:.2f}" if r else "" for r in (system.dev, system.eval)]
+    if characters:
+        rates += [f"{r['cer']:.2f}" if r else "" for r in (system.dev_characters, system.eval_characters)]
     weights = f"{chosen['lmwt']:g}, {chosen['wip']:g}"
-    return f"| {system.name}{mark} | {dev} | {test} | {weights} | {_scorer(system)} |"
+    return f"| {system.name}{mark} | {' | '.join(rates)} | {weights} | {_scorer(system)} |"
 
 
 def _scorer(system: SystemResult) -> str:
@@ -103,4 +115,5 @@ def _scorer(system: SystemResult) -> str:
 
 def _subset_rows(system: SystemResult, mark: str) -> list[str]:
     subsets = system.eval["subsets"] if system.eval else {}
-    return [f"| {system.name}{mark}, {n} | {s['wer']:.2f} | {s['errors']} | {s['words']} |" for n, s in subsets.items()]
+    rates = {n: "-" if s["wer"] is None else f"{s['wer']:.2f}" for n, s in subsets.items()}
+    return [f"| {system.name}{mark}, {n} | {rates[n]} | {s['errors']} | {s['words']} |" for n, s in subsets.items()]
