@@ -10,14 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from unicodedata import normalize
 
 import numpy as np
 
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
 from asr_parallel.decode.glm import MappingRules
-from asr_parallel.decode.scored_words import is_scored
+from asr_parallel.decode.scored_words import comparable, is_scored
 from asr_parallel.decode.word_network import (
     NOTHING,
     WordNetwork,
@@ -44,8 +43,8 @@ class ScoredSegment:
 
 
 def scorable_words(words: Iterable[CtmWord]) -> list[CtmWord]:
-    """The words without noises, hesitations and fragments, accents as in Unicode's form NFC."""
-    return [w._replace(word=normalize("NFC", w.word)) for w in words if is_scored(w.word, hub5=True)]
+    """The words without noises, hesitations and fragments, as they are compared."""
+    return [w._replace(word=comparable(w.word)) for w in words if is_scored(w.word, hub5=True)]
 
 
 def complete_channels(words: Iterable[CtmWord], segments: Iterable[StmSegment]) -> list[CtmWord]:

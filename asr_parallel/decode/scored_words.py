@@ -34,13 +34,15 @@ def scored_words(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def excuse_unscored(text: str) -> str:
-    """A Hub-5 reference in which the words that the hypothesis cannot have are in parentheses: they may be missing.
+    """A Hub-5 reference as it is compared, with words that the hypothesis cannot have in parentheses: optional ones.
 
     Words that stand together share their parentheses, so that rules of several words (`[UH HUH]`) still find them.
     """
     tokens: list[str] = []
     depth, excused = 0, False
-    for token in unicodedata.normalize("NFC", text).replace("{", " { ").replace("}", " } ").split():
+    if transcripts.STM_IGNORED in text.upper():
+        return text
+    for token in comparable(text).replace("{", " { ").replace("}", " } ").split():
         depth += token.count("(")
         unscored = depth == 0 and not is_scored(token, hub5=True)
         if unscored and excused:

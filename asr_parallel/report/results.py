@@ -38,12 +38,8 @@ def system_results(exp: Path) -> list[SystemResult]:
     """All systems of an experiment that were scored on dev or eval."""
     names = {path.parents[2].name for path in exp.glob("*/decode_*/scoring/wer.json")}
     in_order = [name for name in SYSTEMS if name in names] + sorted(names - set(SYSTEMS))
-    return [
-        SystemResult(
-            name, *(_scored(exp / name / f"decode_{s}", rate) for rate in ("wer", "cer") for s in ("dev", "eval"))
-        )
-        for name in in_order
-    ]
+    parts = [(s, rate) for rate in ("wer", "cer") for s in ("dev", "eval")]
+    return [SystemResult(name, *(_scored(exp / name / f"decode_{s}", rate) for s, rate in parts)) for name in in_order]
 
 
 def _scored(decode: Path, rate: str) -> dict[str, Any] | None:

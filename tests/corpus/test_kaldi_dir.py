@@ -33,7 +33,7 @@ def _import(program: Program, source: Path, *more: str) -> tuple[int, str]:
 
 
 def test_segments_channels_and_relative_paths(source: Path, program: Program) -> None:
-    (source / "stm").write_text("r1 A s1 0 1 hello\n")
+    (source / "stm").write_text("r1 A s1 0 1 hello\nr2 B s2 0 1 né\n")
     assert _import(program, source) == (0, "")
     data = source.parent / "E" / "data" / "train"
     found = [(u.id, u.recording_id, u.channel, u.start, u.duration, u.speaker, u.text) for u in read_utterances(data)]
@@ -42,7 +42,7 @@ def test_segments_channels_and_relative_paths(source: Path, program: Program) ->
         ("u2", "r1", 0, 0.5, 0.5, "s1", "yes"),
         ("u3", "r2", 1, 0.25, 0.75, "s2", "né"),
     ]
-    assert (data / "ref.stm").read_text() == "r1 A s1 0 1 hello\n"
+    assert (data / "ref.stm").read_text() == "r1 A s1 0 1 hello\nr2 B s2 0 1 né\n"
     last = read_utterances(data)[-1]
     both, _ = soundfile.read(source / "two 2.flac", dtype="int16")
     np.testing.assert_array_equal(read_audio(last.path, last.channel, last.start, last.duration), both[2000:, 1])
