@@ -18,6 +18,7 @@ ROW = re.compile(
     r"^\s*\|\s*(\S.*?)\s*\|\s*\d+\s+(\d+)\s*\|\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+\d+\s+\d+\s*\|", re.MULTILINE
 )
 TIMEOUT_SECONDS = 600
+NO_RULES = ";;\n[%NO-RULE] => [%NO-RULE] / [ ] __ [ ]\n"  # sctk's rfilter1 crashes on a file without a rule
 
 
 def find_tool(name: str) -> list[str] | None:
@@ -60,7 +61,7 @@ def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output
         folder = Path(name)
         for copy, path in files.items():
             if path is None:
-                write_text(folder / copy, ";; no rules\n")
+                write_text(folder / copy, NO_RULES)
             else:
                 shutil.copyfile(path, folder / copy)
         try:

@@ -31,6 +31,7 @@ algorithm=average
 period=
 dnn_options=
 decode_options=
+score_units=word
 processes=1
 evaluate_frames=
 systems=all
@@ -41,7 +42,7 @@ network=10gbe
 options=(stage stop_stage exp jobs seed augment corpus lists arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
-  compare network)
+  compare network score_units)
 
 usage() {
   cat << END
@@ -78,6 +79,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
+  --score-units word|char        char: characters' errors beside words', and by them the weights  ($score_units)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
   --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
@@ -100,6 +102,7 @@ rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004
 read -ra decode_opts <<< "$decode_options"
 score_opts=()
+[[ $score_units == word ]] || score_opts+=(--score-units "$score_units")
 
 stage_0() {
   local more=()

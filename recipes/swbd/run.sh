@@ -41,6 +41,7 @@ algorithm=average
 period=
 dnn_options=
 decode_options=
+score_units=word
 processes=1
 evaluate_frames=
 systems=all
@@ -52,7 +53,7 @@ options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transc
   corpus_format lexicon arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
   nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
-  compare network)
+  compare network score_units)
 
 usage() {
   cat << END
@@ -96,6 +97,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
+  --score-units word|char        char: characters' errors beside words', and by them the weights  ($score_units)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
   --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
@@ -141,6 +143,7 @@ rates sgd sigmoid 0.008 0.0008 none
 rates sgd sigmoid 0.016 0.0016 rbm
 read -ra decode_opts <<< "$decode_options"
 score_opts=()
+[[ $score_units == word ]] || score_opts+=(--score-units "$score_units")
 
 stage_0() {
   local set
