@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.datadir import write_data
+from asr_parallel.corpus.glm import check_glm
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.swbd import CHANNEL_OF_SIDE, SAMPLING_RATE, find_files
 from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, plain_stm_text, repair_stm_text
@@ -68,7 +69,7 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
     """Comment lines and segments of an STM, repaired where NIST's scorer would stumble.
 
     Raises:
-        ValueError: a malformed line or an id twice, with the line's number.
+        ValueError: a malformed line, braces that do not match, or an id twice, with the line's number.
     """
     comments: list[str] = []
     segments = []
@@ -148,6 +149,7 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
     pem = _find_reference(audio, "hub5e_00.pem", ".pem")
     stm = _find_reference(reference, STM_NAME, ".stm")
     glm = _find_reference(reference, GLM_NAME, ".glm")
+    check_glm(glm)
     comments, segments = read_stm(stm)
     differing = {segment.id for segment in segments if not segment.is_gap} ^ set(read_pem(pem))
     if differing:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.datadir import CHANNELS_FILE, read_channels, write_data
+from asr_parallel.corpus.glm import check_glm
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START
 from asr_parallel.corpus.nist_files import channel_name, read_stm_lines, stm_channel
@@ -100,7 +101,7 @@ def import_kaldi_directory(
 
     Raises:
         ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, too much left out, no
-            word at all, or an stm that is malformed or of other recordings.
+            word at all, an stm that is malformed or of other recordings, or a malformed glm.
     """
     from lhotse import RecordingSet, SupervisionSet
 
@@ -160,6 +161,7 @@ def import_kaldi_directory(
         heard = {stm_channel(s.recording_id, s.channel, names): s.id for s in supervisions}
         _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
     if (source / "glm").is_file():
+        check_glm(source / "glm")
         (folder / "glm").write_bytes((source / "glm").read_bytes())
     write_dropped(folder, [dropped])
     log_counts(source.name, len(used), supervisions)
@@ -176,7 +178,10 @@ def _write_stm(path: Path, out: Path, heard: dict[tuple[str, str], str], bad: se
         ValueError: a malformed line; words where no utterance is, or an utterance where no segment is.
     """
     left_out, told = set(), set()
-    for n, segment in read_stm_lines(path):
+    lines = read_stm_lines(path)
+    if all(segment.ignored or not segment.text for _, segment in lines):
+        raise ValueError(f"{path}: not one of {len(lines)} segments has words to score")
+    for n, segment in lines:
         channel = (segment.recording, segment.channel)
         told.add(channel)
         if channel in heard or not segment.text or segment.ignored:

@@ -13,9 +13,9 @@ from itertools import groupby
 
 import numpy as np
 
+from asr_parallel.corpus.glm import MappingRules
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
-from asr_parallel.decode.glm import MappingRules
 from asr_parallel.decode.scored_words import comparable, is_scored
 from asr_parallel.decode.word_network import (
     NOTHING,

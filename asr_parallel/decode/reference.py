@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from asr_parallel.corpus.datadir import Utterance, read_channels, read_utterances
+from asr_parallel.corpus.glm import GLM_KINDS, MappingRules, read_glm
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_stm, stm_channel
 from asr_parallel.decode.alignments import Aligned
 from asr_parallel.decode.edit_distance import Counts, align, align_steps
-from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 from asr_parallel.decode.scored_words import excuse_unscored, scored_words
 from asr_parallel.decode.word_network import in_units, literal_transcript
@@ -80,7 +80,8 @@ class Reference:
         """The rules for reference and hypothesis."""
         if self.rules is None:
             return MappingRules(), MappingRules()
-        return read_glm(self.rules, ("stm", "ref")), read_glm(self.rules, ("ctm", "hyp"))
+        reference, hypothesis = (read_glm(self.rules, kinds) for kinds in GLM_KINDS)
+        return reference, hypothesis
 
     @property
     def texts(self) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 import pytest
 
+from asr_parallel.corpus.glm import MappingRules, read_glm
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
 from asr_parallel.decode.edit_distance import Counts
-from asr_parallel.decode.glm import MappingRules, read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 
 NO_RULES = (MappingRules(), MappingRules())

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
+from asr_parallel.corpus.glm import read_glm
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_ctm, read_stm, write_ctm, write_stm, write_trn
 from asr_parallel.decode import sclite
 from asr_parallel.decode.edit_distance import align, total
-from asr_parallel.decode.glm import read_glm
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 from asr_parallel.decode.sclite import find_tool, sclite_hub5, sclite_trn
 from asr_parallel.decode.word_network import literal_transcript

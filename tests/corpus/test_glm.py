@@ -2,7 +2,7 @@
 
 import pytest
 
-from asr_parallel.decode.glm import read_glm
+from asr_parallel.corpus.glm import read_glm
 
 RULES = """;; rules
 * name = "test"

@@ -14,10 +14,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asr_parallel.corpus.transcripts import check_alternatives
 from asr_parallel.record.files import read_lines
 
 CONTEXT = re.compile(r"""/\s*(?P<left>\[[^]]*\]|"[^"]*")?\s*__+\s*(?P<right>\[[^]]*\]|"[^"]*")?\s*$""")
 CONDITION = re.compile(r';;\s+INPUT_DEPENDENT_APPLICATION\s*=\s*"([^"]*)"')
+GLM_KINDS = ("stm", "ref"), ("ctm", "hyp")  # of a reference and of a hypothesis
 CASE_SENSITIVE = re.compile(r"\*\s*case_sensitive\s*=\s*['\"](.)", re.IGNORECASE)
 
 
@@ -39,7 +41,7 @@ class MappingRules:
 
     def apply(self, text: str) -> str:
         """Map a transcript: upper case, rules, hyphenated words split, `(a b)` as `(a) (b)`."""
-        text = text.upper().replace("(", "( ").replace(")", " )")
+        text = _upper(text).replace("(", "( ").replace(")", " )")
         text = self._replace(f" {' '.join(text.split())} ")
         text = re.sub(r"([^( ])-(?=[^) ])", r"\1 ", text)  # a hyphen at a word's end marks a fragment and stays
         text = " ".join(text.split())
@@ -71,7 +73,7 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
     """Read the rules that apply to an input of these kinds: ("stm", "ref") or ("ctm", "hyp").
 
     Raises:
-        ValueError: a line that is no rule.
+        ValueError: a line that is no rule, or one with braces that do not match.
     """
     by_first: dict[str, list[Rule]] = defaultdict(list)
     applies = True
@@ -92,10 +94,25 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
         context = CONTEXT.search(target)
         left, right = (_unwrap(context[side] or "") if context else "" for side in ("left", "right"))
         target = _unwrap(target[: context.start()] if context else target)
+        try:
+            check_alternatives(target)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {n}: {error}") from None
         source = _unwrap(source)
-        rule = Rule(*(part.upper() if any_case else part for part in (source, target, left, right)))
+        rule = Rule(*(_upper(part) if any_case else part for part in (source, target, left, right)))
         by_first[rule.source[0]].append(rule)
     return MappingRules(dict(by_first))
+
+
+def check_glm(path: Path) -> None:
+    """Read the rules for both reference and hypothesis; ValueError as in read_glm."""
+    for kinds in GLM_KINDS:
+        read_glm(path, kinds)
+
+
+def _upper(text: str) -> str:
+    """Upper case, but for letters that do not come back from it: the words of ß and ss, of ı and i stay apart."""
+    return "".join(u if (u := c.upper()).lower() == c.lower() else c for c in text)
 
 
 def _unwrap(text: str) -> str:
