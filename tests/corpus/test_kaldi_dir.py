@@ -1,5 +1,6 @@
 """Import of Kaldi data directories: plain files only, and every kind of bad line."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import soundfile
 
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_utterances
+from asr_parallel.decode.edit_distance import Counts, total
+from asr_parallel.decode.hypotheses import WordTime
+from asr_parallel.decode.reference import Reference
 
 Program = Callable[..., tuple[int, str]]
 
@@ -137,6 +141,85 @@ def test_bad_files(source: Path, program: Program, file: str, content: bytes | N
         (source / file).write_bytes(content)
     status, error = _import(program, source)
     assert status == 1 and message in error
+
+
+STM = "call 1 s1 0 0.5 <o,f0> hello there\ncall 1 s1 0.5 1 <NA> yes\nr2 2 s2 0.25 1 <> né\n"
+
+
+@pytest.fixture
+def source_with_stm(source: Path) -> Path:
+    """The same, scored by an stm that calls r1 "call" and its channel 1."""
+    (source / "stm").write_text(f";; a comment\n{STM}", encoding="utf-8")
+    (source / "reco2file_and_channel").write_text("r1 call A\nr2 r2 A\n")
+    return source
+
+
+def test_recordings_have_the_names_of_reco2file_and_channel(source_with_stm: Path, program: Program) -> None:
+    assert _import(program, source_with_stm) == (0, "")
+    data = source_with_stm.parent / "E" / "data" / "train"
+    reference = Reference.open(data)
+    heard = {"u1": [WordTime("hello", 0.1, 0.1)], "u2": [WordTime("yes", 0.1, 0.1)], "u3": [WordTime("né", 0.1, 0.1)]}
+    assert [(w.recording, w.channel, w.start) for w in reference.ctm(heard)] == [
+        ("call", "A", 0.1), ("call", "A", 0.6), ("r2", "B", 0.35)
+    ]  # fmt: skip
+    assert total(s.counts for s in reference.score(heard)) == Counts(correct=3, dele=1)
+
+
+def test_segments_of_dropped_recordings_are_not_scored(source_with_stm: Path, program: Program) -> None:
+    (source_with_stm / "two 2.flac").write_text("la la")
+    assert _import(program, source_with_stm, "--max-bad-share", "0.4") == (0, "")
+    kept = (source_with_stm.parent / "E" / "data" / "train" / "ref.stm").read_text(encoding="utf-8")
+    assert kept == ";; a comment\n" + "".join(STM.splitlines(keepends=True)[:2])
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("stm", "r2 2", "r2 1", "stm: line 4: no utterance is of recording r2, channel A; expected those of the data"),
+        ("stm", "call 1 s1 0 ", "other 1 s1 0 ", "stm: line 2: no utterance is of recording other, channel A"),
+        ("stm", "r2 2 s2 0.25 1 <> né\n", "", "stm: no segment of recording r2, channel B, of utterance u3"),
+        ("stm", "<NA> yes", "<NA> { yes / yeah", "stm: line 3: a { without its }"),
+        ("stm", "0.5 1 <NA>", "0.5 x <NA>", "stm: line 3: expected 'recording channel speaker start end"),
+        ("reco2file_and_channel", "r1 call A", "r1 call", "reco2file_and_channel: line 1: expected 'recording file ch"),
+        ("reco2file_and_channel", "r2 r2", "r1 r1", "reco2file_and_channel: line 2: expected .*a second line of r1"),
+        ("glm", "", "[UH] [UM]\n", "glm: line 1: expected"),
+        ("glm", "", "[A'S] => [{A'S / A IS]\n", "glm: line 1: a { without its }"),
+    ],
+)
+def test_what_scoring_needs_is_checked_on_import(
+    source_with_stm: Path, program: Program, file: str, old: str, new: str, message: str
+) -> None:
+    path = source_with_stm / file
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(text.replace(old, new, 1) if old else new, encoding="utf-8")
+    status, error = _import(program, source_with_stm)
+    assert status == 1 and re.search(message.replace("{", "[{]").replace("}", "[}]"), error), error
+    assert not (source_with_stm.parent / "E" / "data" / "train").exists()
+
+
+@pytest.mark.parametrize("line", ["u2", "u2 ", "u2\t"])
+def test_an_empty_transcript_stays_in_a_test_set(source: Path, program: Program, line: str) -> None:
+    _replace("text", "u2 yes", line)(source)
+    for name, words, kept in (
+        ("eval", (), True),
+        ("dev", (), True),
+        ("train", (), False),
+        ("train", ("--empty-transcripts", "keep"), True),
+        ("eval", ("--empty-transcripts", "drop"), False),
+    ):
+        out = source.parent / "E" / "data" / name
+        command = ["import-kaldi", "--from", source, "--out", out, "--max-bad-share", "0.4", *words]
+        assert program(*command) == (0, "")
+        texts = {u.id: u.text for u in read_utterances(out)}
+        assert texts == {"u1": "hello there", "u3": "né"} | ({"u2": ""} if kept else {})
+        assert (out / "dropped.txt").read_text() == ("" if kept else "u2: empty transcript\n")
+        assert ("u2 \n" in (out / "text").read_text(encoding="utf-8")) == kept
+
+
+def test_a_test_set_without_any_word_is_refused(source: Path, program: Program) -> None:
+    (source / "text").write_text("u1\nu2\nu3\n")
+    status, error = program("import-kaldi", "--from", source, "--out", source.parent / "E" / "data" / "eval")
+    assert status == 1 and "text: all 3 transcripts are empty" in error
 
 
 def test_another_sampling_rate_and_no_directory(source: Path, program: Program) -> None:

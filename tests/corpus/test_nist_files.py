@@ -7,6 +7,8 @@ from asr_parallel.corpus.nist_files import (
     StmSegment,
     read_ctm,
     read_stm,
+    same_channel,
+    stm_channel,
     write_ctm,
     write_stm,
     write_trn,
@@ -44,10 +46,41 @@ def test_stm_round_trip_and_repairs(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "label", ["", "<>", "<NA>", "<o>", "<o,f0,female>", "<O,en,F,en-F>", "<o, f0, male>", "<,,>", "<b_aside>"]
+)
+@pytest.mark.parametrize("channel", ["A", "1", "a"])
+def test_labels_are_no_words_and_channels_have_one_name(tmp_path, label, channel):
+    path = tmp_path / "ref.stm"
+    path.write_text(f";; a comment\nrec {channel} spk 0.00 6.32 {label}  NO <unk> YES\nrec {channel} spk 7 8 {label}\n")
+    assert read_stm(path) == [
+        StmSegment("rec", "A", "spk", 0.0, 6.32, "NO <unk> YES"),
+        StmSegment("rec", "A", "spk", 7.0, 8.0, ""),
+    ]
+
+
+def test_channels_1_and_2_are_a_and_b(tmp_path):
+    assert [same_channel(name) for name in ("1", "2", "A", "B", "b", "0", "mic1")] == list("ABABB0") + ["mic1"]
+    (tmp_path / "a.ctm").write_text("rec 2 0.5 0.25 hi\n")
+    assert [w.channel for w in read_ctm(tmp_path / "a.ctm")] == ["B"]
+    assert stm_channel("r1", 0, {"r1": ("call", "B")}) == ("call", "B")
+    assert stm_channel("r1", 1, {"r1": ("call", "A")}) == ("call", "B")
+    assert stm_channel("r1", 1, {}) == ("r1", "B")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("en_1 A spk 1.0\n", "line 1: expected"),
         ("en_1 A spk one two hi\n", "line 1: expected"),
+        (";; x\n\nen_1 A spk nan 2 hi\n", "line 3: expected 'recording channel speaker start end"),
+        ("en_1 A spk 1 inf hi\n", "line 1: expected"),
+        ("en_1 A spk -1 2 hi\n", "line 1: expected"),
+        (
+            "en_1 A spk 0 1 a\nen_1 A spk 1 2 { we're / we are\n",
+            "line 2: a { without its } in .*; expected alternatives",
+        ),
+        ("en_1 A spk 1 2 <o> we're } now\n", "line 1: a } without its {"),
+        ("en_1 A spk 1 2 { a / { b / c } }\n", "line 1: alternatives inside alternatives"),
         ("en_1 A spk 2.0 1.0 hi\n", "ends .1.0. before it starts"),
         (";; nothing\n", "holds no segment"),
     ],

@@ -142,6 +142,108 @@ def test_verb_chooses_on_dev_and_applies_to_eval(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("said", "heard", "words", "characters"),
+    [
+        # 今天 was heard as 明天: one of three words, one of five characters
+        ("今天 天气 好", "明天 天气 好", Counts(correct=2, sub=1), Counts(correct=4, sub=1)),
+        # other words, the same characters: spaces are none
+        ("北京 大学", "北京大学", Counts(sub=1, dele=1), Counts(correct=4)),
+        # é is one character, written in one way or as e with an accent; e is another
+        ("cafe\u0301 olé", "café ole", Counts(correct=1, sub=1), Counts(correct=6, sub=1)),
+        # a Devanagari vowel sign has no form that is one with its consonant: a code point of its own (का, क; 3 of 4)
+        ("काम", "कम", Counts(sub=1), Counts(correct=2, dele=1)),
+        ("[NOISE] 好 <UNK>", "好", Counts(correct=1), Counts(correct=1)),  # neither words nor characters
+        ("<foreign> 好", "<foreign> 好", Counts(correct=2), Counts(correct=2)),  # brackets stay whole, as in Kaldi
+        ("", "好 的", Counts(ins=2), Counts(ins=2)),
+    ],
+)
+def test_characters_are_counted_beside_words(tmp_path, said, heard, words, characters):
+    data = make_data(tmp_path / "dev", {"a-1": said, "b-1": "天"})
+    hypothesis = {"a-1": spoken(heard), "b-1": spoken("天")}
+    counts = write_scoring(tmp_path, "exp", Reference.open(data), hypothesis, (7, 0.0), units="char")
+    assert counts == characters + Counts(correct=1)
+    assert total(a.counts for a in read_alignments(tmp_path / "alignments.jsonl")) == words + Counts(correct=1)
+    assert total(a.counts for a in read_alignments(tmp_path / "alignments_cer.jsonl")) == counts
+    assert (tmp_path / "best_cer").read_text().startswith(f"%CER {counts.wer:.2f} [ {counts.errors} / {counts.words}, ")
+    assert (tmp_path / "best_wer").read_text().startswith("%WER ")
+    record = json.loads((tmp_path / "cer.json").read_text())
+    assert (record["errors"], record["characters"], record["cer"]) == (
+        counts.errors, counts.words, pytest.approx(counts.wer, abs=1e-4)
+    )  # fmt: skip
+    assert record["sclite"] is None or record["sclite"] == {k: record[k] for k in record["sclite"]}
+
+
+def test_characters_by_the_hub5_rules(tmp_path):
+    data = make_data(tmp_path / "eval", {"x-1": "", "y-1": ""})
+    write_lines(data / "ref.stm", ["sw_4390 1 s 0 5 <NA> { 你 们 / 他们 } (uh) 好", "sw_4390 2 s 10 15 <NA>"])
+    counts = write_scoring(
+        tmp_path,
+        "exp",
+        Reference.open(data),
+        {"x-1": spoken("他们 很 好"), "y-1": spoken("的")},
+        (7, 0.0),
+        units="char",
+    )
+    # 他 们 好, and an h that may be missing; 很 stands for an optional u, 的 was said in silence
+    assert counts == Counts(correct=4, sub=1, ins=1)
+    assert json.loads((tmp_path / "wer.json").read_text())["errors"] == 2
+
+
+def test_an_utterance_in_which_nothing_was_said_counts(tmp_path):
+    reference = Reference.open(make_data(tmp_path / "dev", {"bob-1": "one two", "eve-1": "", "eve-2": "[noise]"}))
+    hypothesis = {"bob-1": spoken("one two"), "eve-1": spoken("three"), "eve-2": spoken("[laughter]")}
+    assert write_scoring(tmp_path, "exp", reference, hypothesis, (7, 0.0)) == Counts(correct=2, ins=1)
+    assert (tmp_path / "best_wer").read_text().startswith("%WER 50.00 [ 1 / 2, 1 ins, 0 del, 0 sub ]")
+    record = json.loads((tmp_path / "wer.json").read_text(), parse_constant=pytest.fail)  # no Infinity in JSON
+    assert record["per_speaker"]["eve"] == {"wer": None, "errors": 1, "words": 0, "ins": 1, "del": 0, "sub": 0}
+    assert " ".join((tmp_path / "per_speaker").read_text().splitlines()[2].split()) == "eve 0 0 0 1 0 1 -"
+
+
+def test_a_set_without_any_word_has_no_error_rate(tmp_path):
+    reference = Reference.open(make_data(tmp_path / "dev", {"bob-1": "[noise]", "eve-1": ""}))
+    hypothesis = {"bob-1": spoken("one"), "eve-1": spoken("two")}
+    for score in (
+        lambda: choose(reference, {(7, 0.0): hypothesis}),
+        lambda: write_scoring(tmp_path, "exp", reference, hypothesis, (7, 0.0)),
+    ):
+        with pytest.raises(ValueError, match=r"no word of the reference counts.* \(2 insertions\)"):
+            score()
+
+
+def test_the_chosen_units_choose_the_weights(tmp_path, monkeypatch, capsys):
+    texts = {"a-1": "北京 大学"}
+    for name in ("dev", "eval"):
+        make_data(tmp_path / "data" / name, texts)
+        write_lines(tmp_path / f"decode_{name}" / "words.txt", ["北京 1"])
+    write_lines(tmp_path / "lang" / "words.txt", ["北京 1"])
+    # at LMWT 5 one of two words is right and three of four characters, at 6 no word and all characters
+    heard = {5: "北京 大雪", 6: "北京大学"}
+
+    def fake(decode, lang, lmwts, wips):
+        yield "a-1", {(l, w): spoken(heard[l]) for l in lmwts for w in wips}  # noqa: E741
+
+    monkeypatch.setattr(decoded_by, "hypotheses_of", fake)
+    command = ["score", "--lang", str(tmp_path / "lang"), "--lmwt-range", "5:6", "--word-ins-penalties", "0"]
+    for name in ("dev", "eval"):
+        command += [
+            f"--data-{name}",
+            str(tmp_path / "data" / name),
+            f"--decode-{name}",
+            str(tmp_path / f"decode_{name}"),
+        ]
+    assert main([*command, "--score-units", "char"]) == 0
+    folder = tmp_path / "decode_eval"
+    cer = f"%CER 0.00 [ 0 / 4, 0 ins, 0 del, 0 sub ] {folder}/cer_6_0"
+    wer = f"%WER 100.00 [ 2 / 2, 0 ins, 1 del, 1 sub ] {folder}/wer_6_0"
+    assert {cer, wer} <= set(capsys.readouterr().out.splitlines())
+    assert (folder / "best_cer").read_text() == cer + "\n"
+    assert len((tmp_path / "decode_dev" / "scoring" / "cer_all").read_text().splitlines()) == 2
+    assert main(command) == 0  # words again: another choice, and no rate of characters left over
+    assert (folder / "best_wer").read_text().startswith("%WER 50.00 [ 1 / 2, 0 ins, 0 del, 1 sub ]")
+    assert not (folder / "best_cer").exists() and not (folder / "scoring" / "cer.json").exists()
+
+
+@pytest.mark.parametrize(
     ("option", "message"),
     [
         ("--lmwt-range=17:5", "first:last"),

@@ -55,6 +55,16 @@ def test_synthetic_corpora_are_called_so_in_every_row(exp):
     assert "| mono, synthetic, swbd | 25.00 | 5 | 20 |" in rows
 
 
+def test_rates_of_characters_stand_beside_those_of_words(exp):
+    for name, cer in (("dev", 3.5), ("eval", 2.25)):
+        write_json(exp / "dnn" / f"decode_{name}" / "scoring" / "cer.json", {"cer": cer})
+    lines = results_markdown(exp).splitlines()
+    assert lines[0] == f"# Word and character error rates in {exp}"
+    assert "| system | dev WER % | eval WER % | dev CER % | eval CER % | LM weight, word penalty | scorer |" in lines
+    assert "| dnn | 6.25 | 5.25 | 3.50 | 2.25 | 9, 0.5 | asr-parallel plain, same by sclite |" in lines
+    assert "| tri | 8.00 | 7.00 |  |  | 9, 0.5 | asr-parallel plain, sclite differs |" in lines
+
+
 def test_verb_prints_and_keeps_the_table(exp, capsys):
     assert main(["results", "--exp", str(exp)]) == 0
     assert capsys.readouterr().out == (exp / "results.md").read_text()
