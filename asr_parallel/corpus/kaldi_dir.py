@@ -143,8 +143,7 @@ def import_kaldi_directory(
     dropped.check(source.name, len(supervisions), max_bad_share)
     if empty := [s.id for s in supervisions if not s.text]:
         logger.info("data set %s: %d utterances with an empty transcript, %s first", source.name, len(empty), empty[0])
-    has_stm = (source / "stm").is_file()
-    if len(empty) == len(supervisions) and not has_stm:
+    if len(empty) == len(supervisions):
         raise ValueError(f"{source / 'text'}: all {len(empty)} transcripts are empty; expected 'utterance words ...'")
     used = {s.recording_id for s in supervisions}
     for key in names.keys() & recordings.keys():
@@ -157,7 +156,7 @@ def import_kaldi_directory(
     )
     if renamed := sorted(names.keys() & used, key=str.encode):
         write_lines(folder / CHANNELS_FILE, (" ".join((key, *names[key])) for key in renamed))
-    if has_stm:
+    if (source / "stm").is_file():
         heard = {stm_channel(s.recording_id, s.channel, names): s.id for s in supervisions}
         _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
     if (source / "glm").is_file():

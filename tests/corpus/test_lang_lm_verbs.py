@@ -60,6 +60,17 @@ def test_trigram_has_unk_where_the_text_has_unknown_words(exp):
     assert report["perplexity"] > 1
 
 
+def test_empty_transcripts_are_no_sentences(exp):
+    assert lang(exp, "--lexicon", "digits") == 0
+    assert lm(exp) == 0
+    arpa, report = ((exp / "lm" / name).read_text() for name in ("lm.arpa", "ppl.json"))
+    make_data(exp / "data" / "train", ["one two [laughter]", "", "two two oh one", ""])
+    make_data(exp / "data" / "dev", ["", "two one", "nine oh", ""])
+    assert lm(exp) == 0
+    assert (exp / "lm" / "lm.arpa").read_text() == arpa
+    assert (exp / "lm" / "ppl.json").read_text() == report
+
+
 def test_order_0_is_a_loop_over_all_speech_words(exp):
     assert lang(exp, "--lexicon", "digits") == 0
     assert lm(exp, "--order", "0") == 0

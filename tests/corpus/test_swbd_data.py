@@ -146,6 +146,28 @@ def test_gaps_of_the_stm_are_no_utterances(tree: Path, prepare: Program) -> None
     assert (_data(tree, "eval") / "ref.stm").read_text().splitlines()[-1] == gap
 
 
+def test_an_empty_transcript_stays_in_the_evaluation_set(tree: Path, prepare: Program) -> None:
+    stm = next((tree / "LDC2002T43").rglob("*.stm"))
+    _, segments = read_stm(stm)
+    [first, *_] = [s for s in segments if s.text and "IGNORE" not in s.text]
+    lines = [" ".join(line.split()) for line in stm.read_text().splitlines()]
+    lines[lines.index(first.line)] = first.line.removesuffix(first.text)
+    stm.write_text("\n".join(lines) + "\n")
+    assert prepare() == (0, "")
+    assert {u.id: u.text for u in read_utterances(_data(tree, "eval"))}[first.id] == ""
+    assert any(s.id == first.id and not s.text for s in read_stm(_data(tree, "eval") / "ref.stm")[1])
+
+
+@pytest.mark.parametrize("suffix", [".stm", ".glm"])
+def test_scoring_files_of_the_evaluation_are_checked(tree: Path, prepare: Program, suffix: str) -> None:
+    path = next((tree / "LDC2002T43").rglob(f"*{suffix}"))
+    more = "en_4156 A x 0.00 0.01 <O,,,> { yes / yeah" if suffix == ".stm" else "[YEAH] => [{YES / YEAH]"
+    path.write_text(path.read_text() + more + "\n")
+    status, error = prepare()
+    number = len(path.read_text().splitlines())
+    assert status == 1 and f"{path.name}: line {number}: a {{ without its }}" in error
+
+
 def test_ids_of_the_evaluation_are_truncated_decimals() -> None:
     assert utterance_id("en_4156", "A", "301.85", "302.48") == "en_4156-A_030185-030248"
     assert utterance_id("en_4156", "A", "0.29", "1.159") == "en_4156-A_000029-000115"
