@@ -22,7 +22,7 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.stage import run_stage
 
 if TYPE_CHECKING:
-    from lhotse import Recording
+    from lhotse import Recording, SupervisionSegment
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
 SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
@@ -157,7 +157,13 @@ def import_kaldi_directory(
     if renamed := sorted(names.keys() & used, key=str.encode):
         write_lines(folder / CHANNELS_FILE, (" ".join((key, *names[key])) for key in renamed))
     if (source / "stm").is_file():
-        heard = {stm_channel(s.recording_id, s.channel, names): s.id for s in supervisions}
+        heard: dict[tuple[str, str], SupervisionSegment] = {}
+        for s in supervisions:
+            other = heard.setdefault(stm_channel(s.recording_id, s.channel, names), s).recording_id
+            if other != s.recording_id:
+                raise ValueError(
+                    f"{source / CHANNELS_FILE}: {other} and {s.recording_id} have the same file and channel"
+                )
         _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
     if (source / "glm").is_file():
         check_glm(source / "glm")
@@ -166,7 +172,7 @@ def import_kaldi_directory(
     log_counts(source.name, len(used), supervisions)
 
 
-def _write_stm(path: Path, out: Path, heard: dict[tuple[str, str], str], bad: set[str]) -> None:
+def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionSegment]", bad: set[str]) -> None:
     """Copy an stm file without the segments of recordings that were left out.
 
     Args:
@@ -196,7 +202,7 @@ def _write_stm(path: Path, out: Path, heard: dict[tuple[str, str], str], bad: se
         recording_name, channel_of = untold[0]
         raise ValueError(
             f"{path}: no segment of recording {recording_name}, channel {channel_of}, of utterance "
-            f"{heard[untold[0]]}; expected 'recording channel speaker start end [<labels>] words' for every utterance"
+            f"{heard[untold[0]].id}; expected 'recording channel speaker start end [<labels>] words' for all of them"
         )
     write_lines(out, (line for n, line in enumerate(read_lines(path), 1) if n not in left_out))
 

@@ -50,6 +50,7 @@ class Reference:
     """utterances: what was to be recognised. segments, rules: of the Hub-5 rules; no segments, no Hub-5.
 
     channels: recording -> its name and its first channel's in stm and ctm files, where these are other names.
+    source: what messages call it.
     Units (word_network.UNITS) are what is counted: words, or their characters.
     """
 
@@ -57,6 +58,7 @@ class Reference:
     segments: list[StmSegment]
     rules: Path | None
     channels: dict[str, tuple[str, str]] = field(default_factory=dict)
+    source: str = "the reference"
     _known: dict[tuple[str, str, tuple[str, ...]], Counts] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -69,7 +71,7 @@ class Reference:
         segments = read_stm(data / "ref.stm") if (data / "ref.stm").is_file() else []
         segments = [replace(s, text=excuse_unscored(s.text)) for s in segments]
         rules = data / "glm" if (data / "glm").is_file() else None
-        return cls(read_utterances(data), segments, rules, read_channels(data))
+        return cls(read_utterances(data), segments, rules, read_channels(data), str(data))
 
     @property
     def is_hub5(self) -> bool:

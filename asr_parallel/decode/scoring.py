@@ -71,7 +71,7 @@ def choose(reference: Reference, hypotheses: Mapping[Weighting, Hypothesis], uni
         weighting: total(s.counts for s in reference.score(hypotheses[weighting], units))
         for weighting in progress(sorted(hypotheses), "scoring", unit="weightings")
     }
-    _check_words(next(iter(tried.values())))
+    _check_words(reference, next(iter(tried.values())))
     fewest = min(counts.wer for counts in tried.values())
     equals = [weighting for weighting, counts in tried.items() if counts.wer == fewest]
     best = equals[len(equals) // 2]
@@ -131,7 +131,7 @@ def _write_rate(
     suffix = "" if units == "word" else f"_{rate}"
     scored = reference.align(hypothesis, units)
     whole = total(s.counts for s in scored)
-    _check_words(whole)
+    _check_words(reference, whole)
     _write_trn(folder, suffix, reference, hypothesis, units)
     write_alignments(folder / ALIGNMENTS.replace(".", f"{suffix}."), scored)
     speakers = {
@@ -175,10 +175,10 @@ def _write_rate(
     return whole
 
 
-def _check_words(counts: Counts) -> None:
+def _check_words(reference: Reference, counts: Counts) -> None:
     if not counts.words:
         raise ValueError(
-            f"no word of the reference counts, so that there is no error rate ({counts.ins} insertions); expected "
+            f"{reference.source}: no word counts, so that there is no error rate ({counts.ins} insertions); expected "
             "transcripts with words that are no noises"
         )
 

@@ -182,6 +182,12 @@ def test_segments_of_dropped_recordings_are_not_scored(source_with_stm: Path, pr
         ("stm", "0.5 1 <NA>", "0.5 x <NA>", "stm: line 3: expected 'recording channel speaker start end"),
         ("reco2file_and_channel", "r1 call A", "r1 call", "reco2file_and_channel: line 1: expected 'recording file ch"),
         ("reco2file_and_channel", "r2 r2", "r1 r1", "reco2file_and_channel: line 2: expected .*a second line of r1"),
+        (
+            "reco2file_and_channel",
+            "r1 call A\nr2 r2 A",
+            "r1 r2 B",
+            "reco2file_and_channel: r1 and r2 have the same file",
+        ),
         ("glm", "", "[UH] [UM]\n", "glm: line 1: expected"),
         ("glm", "", "[A'S] => [{A'S / A IS]\n", "glm: line 1: a { without its }"),
     ],

@@ -181,6 +181,7 @@ def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: P
         (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
         (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
         (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
+        (["--score-units", "letter"], "--score-units must be word or char, not 'letter'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
         (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
