@@ -1,6 +1,6 @@
 """Scoring of conversational telephone speech by the rules of NIST's Hub-5 evaluations (hubscr.pl -h hub5 -l english).
 
-Reference segments (stm) and recognised words (ctm) are mapped by the same rules (corpus/glm.py). A word belongs to the first
+Reference segments (stm) and recognised words (ctm) are mapped by the same rules (glm.py). A word belongs to the first
 segment of its channel that ends after the word's middle, and what is left over to the channel's last one. Fragments
 match any word they begin or end, words in parentheses may be missing, and nothing counts in segments marked to be
 ignored.
