@@ -4,16 +4,25 @@ Everything goes through libsndfile, so mu-law SPHERE files need no sph2pipe. Fil
 pressings of the discs, are the one kind it cannot read.
 """
 
-import struct
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from asr_parallel.corpus.sound_length import check_length, wav_stream
+
 FULL_SCALE = 32768.0  # samples are returned in the range of 16-bit integers, the scale Kaldi computes features at
-UNKNOWN_BYTES = (0, 0xFFFFFFFF)  # lengths a program writes into a wav header when it writes to a pipe
+# Whether the end of these is there is not told by the file's size; their last sample is read
+VARIABLE_RATE = re.compile("FLAC|OGG|MP3|CAF ALAC")
+# What libsndfile logs of MAT4, VOC and WVE
+TRUNCATED = re.compile(r"^(\*\*\* File seems to be truncated|Seems to be a truncated|Data length \d+ should be)", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,10 @@ class AudioInfo:
 
 
 def inspect_audio(path: Path, sampling_rate: int | None = None, channels: int | None = None) -> AudioInfo:
-    """Read and check the header of a sound file; no sample is decoded.
+    """Read and check the header of a sound file; no more than its last sample is decoded.
 
     Args:
-        path: a file in any format of libsndfile (wav, flac, SPHERE ...).
+        path: a file in any format of libsndfile (wav, flac, SPHERE ...) that has a header.
         sampling_rate, channels: what the file must have, when given.
 
     Raises:
@@ -42,23 +51,22 @@ def inspect_audio(path: Path, sampling_rate: int | None = None, channels: int | 
             or not of the sampling rate or number of channels asked for.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(1024)
-            declared = _declared_bytes(path, head, file)
+        with path.open("rb") as head:
+            check_length(path, head)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    if not head:
+    if not path.stat().st_size:
         raise ValueError(f"{path}: empty file; expected sound")
-    try:
-        found = soundfile.info(str(path))
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"{path}: not a readable sound file ({_reason(error)})") from error
-    info = AudioInfo(found.frames, found.channels, found.samplerate)
-    actual = path.stat().st_size
-    if actual < declared:
-        raise ValueError(f"{path}: truncated: {actual} bytes where its header promises {declared}")
-    if info.samples <= 0:
-        raise ValueError(f"{path}: holds no sample")
+    with _open(path) as file:
+        info = AudioInfo(file.frames, file.channels, file.samplerate)
+        if info.samples <= 0:
+            raise ValueError(f"{path}: holds no sample")
+        if info.samples == sys.maxsize:
+            raise ValueError(f"{path}: its header does not give its length; write it to a file, not to a pipe")
+        if TRUNCATED.search(file.extra_info):
+            raise ValueError(f"{path}: truncated: shorter than its header promises")
+        if VARIABLE_RATE.match(f"{file.format} {file.subtype}"):
+            _check_last_sample(path, file)
     if sampling_rate is not None and info.sampling_rate != sampling_rate:
         raise ValueError(f"{path}: sampled at {info.sampling_rate} Hz; expected {sampling_rate} Hz")
     if channels is not None and info.channels != channels:
@@ -73,65 +81,59 @@ def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float
         start, duration: the stretch in seconds, rounded to samples; without `duration` up to the end of the file.
 
     Raises:
-        ValueError: the file cannot be read, has no such channel, or ends more than one sample before the stretch does.
+        ValueError: the file cannot be read, has no such channel, ends more than one sample before the stretch does, or
+            holds a number that is not finite.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            if not 0 <= channel < file.channels:
-                raise ValueError(f"{path}: has {file.channels} channel(s); channel {channel} was asked for")
-            first = round(start * file.samplerate)
-            last = file.frames if duration is None else round((start + duration) * file.samplerate)
-            if not 0 <= first <= last <= file.frames + 1:  # one more: times are rounded to milliseconds or less
-                raise ValueError(
-                    f"{path}: samples {first} to {last} were asked for; the file has {file.frames} a channel"
-                )
+    with _open(path) as file:
+        if not 0 <= channel < file.channels:
+            raise ValueError(f"{path}: has {file.channels} channel(s); channel {channel} was asked for")
+        first = round(start * file.samplerate)
+        last = file.frames if duration is None else round((start + duration) * file.samplerate)
+        if not 0 <= first <= last <= file.frames + 1:  # one more: times are rounded to milliseconds or less
+            raise ValueError(f"{path}: samples {first} to {last} were asked for; the file has {file.frames} a channel")
+        last = min(last, file.frames)
+        skipped = 0 if file.seekable() else first  # GSM and some ADPCM can only be read from the start
+        if first and file.seekable():
             file.seek(first)
-            samples = file.read(min(last, file.frames) - first, dtype="float32", always_2d=True)
+        samples = file.read(last - first + skipped, dtype="float32", always_2d=True)[skipped:, channel]
+        if len(samples) < last - first:
+            raise ValueError(f"{path}: ended after {first + len(samples)} samples; its header promises {file.frames}")
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise ValueError(f"{path}: sample {first + int(np.argmin(finite))} is not a finite number")
+    return samples * np.float32(FULL_SCALE)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a sound file; what goes wrong with it becomes a ValueError that names it."""
+    try:
+        with path.open("rb") as file:
+            stream = wav_stream(file)
+            source: str | int | io.BytesIO = str(path)
+            if stream is not None:
+                place, length = stream
+                file.seek(0)
+                source = io.BytesIO(file.read(place) + length + file.read()[len(length) :])
+            elif path.suffix.lower() == ".raw":
+                source = os.open(path, os.O_RDONLY)  # by its name soundfile takes it for one without header
+        with soundfile.SoundFile(source) as opened:
+            yield opened
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except soundfile.SoundFileError as error:
-        if not path.is_file():
-            raise ValueError(f"{path}: no such sound file") from error
         raise ValueError(f"{path}: not a readable sound file ({_reason(error)})") from error
-    if len(samples) < min(last, file.frames) - first:
-        raise ValueError(f"{path}: ended after {first + len(samples)} samples; its header promises {file.frames}")
-    return samples[:, channel] * np.float32(FULL_SCALE)
+
+
+def _check_last_sample(path: Path, file: soundfile.SoundFile) -> None:
+    try:
+        file.seek(file.frames - 1)
+        missing = not len(file.read(1))
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"{path}: truncated or damaged: its last sample cannot be read ({_reason(error)})") from error
+    if missing:
+        raise ValueError(f"{path}: truncated or damaged: ends before the {file.frames} samples its header promises")
 
 
 def _reason(error: soundfile.SoundFileError) -> str:
     return str(error).rpartition(": ")[2].rstrip(".")
-
-
-def _declared_bytes(path: Path, head: bytes, file: BinaryIO) -> int:
-    """Bytes the whole file must have at least by its header; 0 when the format does not say."""
-    if head.startswith(b"NIST_1A"):
-        return _declared_by_sphere(path, head)
-    if head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
-        return _declared_by_wav(head, file)
-    return 0
-
-
-def _declared_by_sphere(path: Path, head: bytes) -> int:
-    lines = [line.split(maxsplit=2) for line in head.decode("latin-1").splitlines()]
-    fields = {line[0]: line[2] for line in lines if len(line) == 3}
-    if "shorten" in fields.get("sample_coding", ""):
-        raise ValueError(
-            f"{path}: compressed by shorten, which is not read here; unpack it first with sph2pipe (or shorten -x)"
-        )
-    try:
-        samples, size = int(fields["sample_count"]), int(fields["sample_n_bytes"])
-        channels, offset = int(fields["channel_count"]), int(lines[1][0])
-    except (KeyError, ValueError, IndexError):
-        return 0  # libsndfile says what is wrong with such a header
-    per_channel = offset + samples * size * channels
-    # Release 1 of the discs counts the samples of both channels together
-    return per_channel if path.stat().st_size != offset + samples * size else 0
-
-
-def _declared_by_wav(head: bytes, file: BinaryIO) -> int:
-    order = "<" if head[:4] == b"RIFF" else ">"
-    file.seek(12)
-    while len(chunk := file.read(8)) == 8:
-        name, size = struct.unpack(order + "4sI", chunk)
-        if name == b"data":
-            return 0 if size in UNKNOWN_BYTES else file.tell() + size
-        file.seek(size + size % 2, 1)
-    return 0

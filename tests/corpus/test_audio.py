@@ -76,15 +76,5 @@ def test_wrong_rate_channels_or_no_sample(tmp_path: Path, stereo: np.ndarray) ->
         inspect_audio(path)
     with pytest.raises(ValueError, match="cannot be read: No such file"):
         inspect_audio(tmp_path / "none.wav")
-    with pytest.raises(ValueError, match="no such sound file"):
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
         read_audio(tmp_path / "none.wav")
-
-
-def test_a_wav_written_to_a_pipe_has_no_length_to_check(tmp_path: Path, stereo: np.ndarray) -> None:
-    path = tmp_path / "a.wav"
-    soundfile.write(path, stereo, 8000)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"data") + 4
-    data[at : at + 4] = b"\xff\xff\xff\xff"
-    path.write_bytes(bytes(data))
-    assert inspect_audio(path).samples == 4000
