@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from asr_parallel.features.extractors import BACKENDS, KINDS
+from asr_parallel.cli.max_bad_share import add_max_bad_share
+from asr_parallel.features.extractors import BACKENDS, DITHER, KINDS
 from asr_parallel.record.environment import cpu_count
 
 
@@ -12,7 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the archive")
     parser.add_argument("--kind", choices=sorted(KINDS), default="mfcc", help="default: %(default)s")
     parser.add_argument("--feature-backend", choices=BACKENDS, default=BACKENDS[0], help="default: %(default)s")
-    parser.add_argument("--dither", type=float, default=0.0, help="noise in 16-bit steps (default: none)")
+    parser.add_argument(
+        "--dither",
+        type=float,
+        default=DITHER,
+        help="white noise in all audio, deviation in 16-bit steps, so that digital silence varies as real silence does "
+        "(default: %(default)s, Kaldi's; 0: none)",
+    )
     parser.add_argument(
         "--noise-floors-db",
         type=_factors,
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copies with these vocal-tract length factors (default: 1.0)",
     )
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="processes (default: %(default)s)")
+    add_max_bad_share(parser)
 
 
 def _factors(text: str) -> tuple[float, ...]:
@@ -56,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     )
     run_stage(
         args.out,
-        lambda folder: compute_features(args.data, folder, options, args.jobs),
+        lambda folder: compute_features(args.data, folder, options, args.jobs, args.max_bad_share),
         number=2,
         inputs={"data": args.data},
         options={
@@ -67,5 +75,6 @@ def run(args: argparse.Namespace) -> None:
             "seed": args.seed,
             "speed_factors": args.speed_factors,
             "warp_factors": args.warp_factors,
+            "max_bad_share": args.max_bad_share,
         },
     )

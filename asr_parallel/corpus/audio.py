@@ -19,6 +19,8 @@ import soundfile
 from asr_parallel.corpus.sound_length import check_length, wav_stream
 
 FULL_SCALE = 32768.0  # samples are returned in the range of 16-bit integers, the scale Kaldi computes features at
+# Of files of floating-point numbers; full scale is 1. The squares of larger ones are too much for the features.
+LARGEST_SAMPLE = 1e9
 # Whether the end of these is there is not told by the file's size; their last sample is read
 VARIABLE_RATE = re.compile("FLAC|OGG|MP3|CAF ALAC")
 # What libsndfile logs of MAT4, VOC and WVE
@@ -82,7 +84,7 @@ def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float
 
     Raises:
         ValueError: the file cannot be read, has no such channel, ends more than one sample before the stretch does, or
-            holds a number that is not finite.
+            holds a number that is not finite or beyond all sound.
     """
     with _open(path) as file:
         if not 0 <= channel < file.channels:
@@ -98,9 +100,10 @@ def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float
         samples = file.read(last - first + skipped, dtype="float32", always_2d=True)[skipped:, channel]
         if len(samples) < last - first:
             raise ValueError(f"{path}: ended after {first + len(samples)} samples; its header promises {file.frames}")
-    finite = np.isfinite(samples)
-    if not finite.all():
-        raise ValueError(f"{path}: sample {first + int(np.argmin(finite))} is not a finite number")
+    sane = np.abs(samples) <= LARGEST_SAMPLE  # false for what is not a number, too
+    if not sane.all():
+        worst = int(np.argmin(sane))
+        raise ValueError(f"{path}: sample {first + worst} is {samples[worst]:g}; expected a number from -1 to 1")
     return samples * np.float32(FULL_SCALE)
 
 

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from multiprocessing import get_context
@@ -13,11 +13,12 @@ import numpy as np
 
 from asr_parallel.corpus.audio import inspect_audio, read_audio
 from asr_parallel.corpus.datadir import Utterance, read_utterances
+from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.augment import Perturbation, change_speed
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
-from asr_parallel.features.extractors import BACKENDS, FRAME_LENGTH_SECONDS, KINDS, open_extractor
+from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECONDS, KINDS, open_extractor
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
@@ -36,7 +37,7 @@ class FeatureOptions:
 
     kind: str
     backend: str = BACKENDS[0]
-    dither: float = 0.0  # Kaldi's default is 1 (of 32768), which makes no two runs alike
+    dither: float = DITHER
     seed: int = 0
     copies: tuple[Perturbation, ...] = (Perturbation(),)
 
@@ -53,31 +54,50 @@ class _Computed:
     matrix: np.ndarray
 
 
-def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int = 1) -> None:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What some utterances gave. bad: (id, reason) of those that cannot be read. silent: ids of nothing but zeros."""
+
+    computed: list[_Computed] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+
+def compute_features(
+    data: Path, out: Path, options: FeatureOptions, jobs: int = 1, max_bad_share: float = MAX_BAD_SHARE
+) -> None:
     """Compute features of all utterances of a data folder and write an archive with kind.json and cmvn.npz into `out`.
 
     With perturbed copies `copies.json` says of each copy what it was made from: id -> [id, speed, warp].
-    Utterances too short for one frame are left out and listed in skipped.txt. The result does not depend on `jobs`.
+    Utterances too short for one frame, and those whose audio cannot be read, are left out and listed in skipped.txt.
+    The result does not depend on `jobs`.
 
     Raises:
-        ValueError: not a data folder, unreadable audio, bad options, or no utterance with a frame.
+        ValueError: not a data folder, more than `max_bad_share` of unreadable audio, bad options, or no utterance with
+            a frame.
     """
     if options.seed < 0 or not 0 <= options.dither < float("inf"):
         raise ValueError(f"seed {options.seed}, dither {options.dither}: expected numbers of at least 0")
     utterances = read_utterances(data)
     skipped: list[str] = []
+    silent: list[str] = []
+    dropped = Dropped("utterances")
     origins: dict[str, tuple[str, float, float]] = {}
     rates: set[int] = set()
 
     def written() -> Iterator[tuple[str, str, np.ndarray]]:
-        for one in _compute_all(utterances, options, jobs):
-            if not len(one.matrix):
-                skipped.append(one.id)
-                continue
-            if one.copy.prefix:
-                origins[one.id] = (one.source_id, one.copy.speed, one.copy.warp)
-            rates.add(one.sample_rate)
-            yield one.id, one.speaker, one.matrix
+        for batch in _compute_all(utterances, options, jobs):
+            dropped.bad.extend(batch.bad)
+            silent.extend(batch.silent)
+            for one in batch.computed:
+                if not len(one.matrix):
+                    skipped.append(one.id)
+                    continue
+                if one.copy.prefix:
+                    origins[one.id] = (one.source_id, one.copy.speed, one.copy.warp)
+                rates.add(one.sample_rate)
+                yield one.id, one.speaker, one.matrix
+        dropped.check(data.name, len(utterances) - len(dropped.bad), max_bad_share)
 
     write_archive(out, written())
     write_json(
@@ -85,25 +105,27 @@ def compute_features(data: Path, out: Path, options: FeatureOptions, jobs: int =
         {"kind": options.kind, "settings": asdict(KINDS[options.kind]), "sample_rates": sorted(rates)},
     )
     CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
-    write_lines(out / "skipped.txt", (f"{utterance} too short for one frame" for utterance in skipped))
+    reasons = [*dropped.bad, *((utterance, "too short for one frame") for utterance in skipped)]
+    write_lines(out / "skipped.txt", (f"{utterance} {reason}" for utterance, reason in reasons))
     if origins:
         write_json(out / COPIES, origins)
     if skipped:
         logger.warning("%d utterances are too short for one frame; skipped.txt lists them", len(skipped))
+    if silent:
+        logger.warning("%d utterances are digital silence throughout: %s, ...", len(silent), silent[0])
 
 
-def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Computed]:
+def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Batch]:
     batches = list(_batches(utterances))
     seconds = sum(u.duration for u in utterances) * len(options.copies)
     if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
         for batch in progress(batches, f"{options.kind} features", unit="batches"):
-            yield from _compute_batch(batch, options)
+            yield _compute_batch(batch, options)
         return
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_start_worker)
     try:
         done = pool.map(_compute_batch, batches, [options] * len(batches))
-        for computed in progress(done, f"{options.kind} features", total=len(batches), unit="batches"):
-            yield from computed
+        yield from progress(done, f"{options.kind} features", total=len(batches), unit="batches")
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -128,15 +150,28 @@ def _batches(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
         yield batch
 
 
-def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Computed]:
+def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> _Batch:
     waves: dict[int, list[np.ndarray]] = {}
     owners: dict[int, list[Utterance]] = {}
+    done = _Batch()
     for path, of_recording in groupby(batch, key=lambda u: u.path):
-        rate = inspect_audio(path).sampling_rate
+        rate: int | ValueError
+        try:
+            rate = inspect_audio(path).sampling_rate
+        except ValueError as error:
+            rate = error
         for u in of_recording:
-            waves.setdefault(rate, []).append(read_audio(path, u.channel, u.start, u.duration))
+            try:
+                if isinstance(rate, ValueError):
+                    raise rate
+                wave = read_audio(path, u.channel, u.start, u.duration)
+            except ValueError as error:
+                done.bad.append((u.id, str(error)))
+                continue
+            if not wave.any():
+                done.silent.append(u.id)
+            waves.setdefault(rate, []).append(wave)
             owners.setdefault(rate, []).append(u)
-    computed = []
     for copy in options.copies:
         for rate, cuts in waves.items():
             features = _extractor(options.kind, rate, options.backend, copy.warp)(
@@ -146,8 +181,8 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> list[_Com
                 ]
             )
             for u, matrix in zip(owners[rate], features, strict=True):
-                computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, rate, matrix))
-    return computed
+                done.computed.append(_Computed(copy.prefix + u.id, copy.prefix + u.speaker, u.id, copy, rate, matrix))
+    return done
 
 
 def add_noise(

@@ -18,6 +18,9 @@ from asr_parallel.record.optional import require
 
 FRAME_SHIFT_SECONDS = 0.01
 FRAME_LENGTH_SECONDS = 0.025
+# Kaldi's default (feat/feature-window.h), a deviation in 16-bit steps. Without noise all frames of digital silence are
+# the same, and their Gaussians' variances vanish.
+DITHER = 1.0
 CEPSTRAL_LIFTER = 22  # Kaldi's MfccOptions
 
 Extractor = Callable[[Sequence[np.ndarray]], list[np.ndarray]]

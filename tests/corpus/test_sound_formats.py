@@ -133,13 +133,13 @@ def test_a_file_damaged_in_the_middle_is_named_when_it_is_read(
         read_audio(path)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_sample_that_is_no_number_is_named(tmp_path: Path, bad: float) -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_a_sample_that_is_no_sound_is_named(tmp_path: Path, bad: float) -> None:
     samples = np.zeros((4000, 2), dtype=np.float32)
     samples[1000, 1] = bad
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     assert inspect_audio(tmp_path / "a.wav").samples == 4000  # no sample is looked at
-    with pytest.raises(ValueError, match=r"a\.wav: sample 1000 is not a finite number"):
+    with pytest.raises(ValueError, match=r"a\.wav: sample 1000 is (nan|inf|1e\+30); expected"):
         read_audio(tmp_path / "a.wav", channel=1, start=0.1)
     assert not read_audio(tmp_path / "a.wav", channel=0).any()
     assert not read_audio(tmp_path / "a.wav", channel=1, start=0.2).any()

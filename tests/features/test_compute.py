@@ -1,5 +1,7 @@
 """Stage 2 from data folder to archive: cutting, channels, perturbed copies, processes."""
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.augment import Perturbation, change_speed, frame_map, perturbations
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.compute import FeatureOptions, add_noise, compute_features, speech_level
-from asr_parallel.features.extractors import open_extractor
+from asr_parallel.features.extractors import BACKENDS, open_extractor
 from asr_parallel.record.files import read_json
 
+INSTALLED = [b for b in BACKENDS if b != "torchaudio" or importlib.util.find_spec("torchaudio")]
 SEGMENTS = [  # id, recording, channel, start, duration, speaker
     ("b-2", "r1", 1, 0.5, 1.25, "b"),
     ("a-1", "r1", 0, 0.0, 1.0, "a"),
@@ -43,6 +46,7 @@ def data(tmp_path: Path) -> Path:
 
 def made(data: Path, out: Path, jobs: int = 1, **options: object) -> FeatureArchive:
     out.mkdir()
+    options = {"dither": 0.0} | options
     compute_features(data, out, FeatureOptions("fbank", **options), jobs)  # type: ignore[arg-type]
     return FeatureArchive.open(out)
 
@@ -85,7 +89,7 @@ def test_the_speech_level_is_that_of_the_louder_frames() -> None:
 
 
 def test_a_noise_floor_lies_below_the_speech_whatever_its_level() -> None:
-    options = FeatureOptions("fbank")
+    options = FeatureOptions("fbank", dither=0.0)
     speech = 100 * np.random.default_rng(1).standard_normal(8000).astype(np.float32)
     noise = add_noise(speech, 8000, "u", options, 20.0) - speech
     assert noise.std() == pytest.approx(0.1 * speech_level(speech, 8000), rel=0.05)
@@ -141,10 +145,75 @@ def test_perturbations_are_checked() -> None:
         perturbations([1.0], [1.0, 0.0])
 
 
-def test_unreadable_audio_is_named(data: Path, tmp_path: Path) -> None:
-    (data / "r2.wav").write_bytes(b"not audio")
-    with pytest.raises(ValueError, match=r"r2\.wav"):
+def damage_bytes(path: Path) -> None:
+    path.write_bytes(b"not audio")
+
+
+def damage_sample(path: Path) -> None:
+    samples, rate = soundfile.read(path, dtype="float32")
+    samples[3000, 0] = np.nan  # in a-2 alone
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost", "reason"),
+    [
+        (Path.unlink, ["a-2", "c-short"], "cannot be read"),
+        (damage_bytes, ["a-2", "c-short"], "not a readable sound file"),
+        (damage_sample, ["a-2"], "sample 3000 is nan"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_dropped_up_to_a_limit(
+    data: Path, tmp_path: Path, damage: Callable[[Path], None], lost: list[str], reason: str
+) -> None:
+    whole = made(data, tmp_path / "whole", copies=tuple(perturbations([1.0], [1.0, 1.1])))
+    damage(data / "r2.wav")
+    with pytest.raises(ValueError, match=rf"{len(lost)} of 4 utterances are bad.*a-2: .*r2\.wav: {reason}"):
+        made(data, tmp_path / "refused")
+    out = tmp_path / "out"
+    out.mkdir()
+    options = FeatureOptions("fbank", dither=0.0, copies=tuple(perturbations([1.0], [1.0, 1.1])))
+    compute_features(data, out, options, max_bad_share=0.5)
+    archive = FeatureArchive.open(out)
+    assert set(archive.ids) == {"a-1", "b-2", "wf1.1-a-1", "wf1.1-b-2"}
+    for utterance, matrix in zip(archive.ids, archive, strict=True):  # the rest as if nothing had happened
+        np.testing.assert_allclose(matrix, whole[whole.ids.index(utterance)], atol=1e-4)
+    skipped = (out / "skipped.txt").read_text().splitlines()
+    assert [line.split()[0] for line in skipped if reason in line] == lost
+
+
+def test_nothing_readable_names_the_first(data: Path, tmp_path: Path) -> None:
+    for name in ("r1.wav", "r2.wav"):
+        damage_bytes(data / name)
+    with pytest.raises(ValueError, match=r"none of 4 utterances is usable; the first: a-1: .*r1\.wav"):
         made(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_digital_silence_varies_as_silence_does(data: Path, tmp_path: Path, backend: str) -> None:
+    samples, rate = soundfile.read(data / "r1.wav")
+    samples[:8000] = 0
+    soundfile.write(data / "r1.wav", samples, rate)
+    still = made(data, tmp_path / "still", backend=backend)[0]
+    assert still.std(axis=0).max() < 1e-3
+    (tmp_path / "out").mkdir()
+    compute_features(data, tmp_path / "out", FeatureOptions("fbank", backend))
+    varied = FeatureArchive.open(tmp_path / "out")[0]
+    assert np.isfinite(varied).all() and 0.2 < varied.std(axis=0).min() < varied.std(axis=0).max() < 2
+    again = add_noise(np.zeros(8000, np.float32), rate, "a-1", FeatureOptions("fbank"))
+    (want,) = open_extractor("fbank", rate)([again])  # the same noise whatever the engine
+    np.testing.assert_allclose(varied, want, atol=1e-2)
+
+
+def test_utterances_of_zeros_are_counted_in_a_warning(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples, rate = soundfile.read(data / "r1.wav")
+    samples[:, 0] = 0
+    soundfile.write(data / "r1.wav", samples, rate)
+    with caplog.at_level("WARNING"):
+        made(data, tmp_path / "out", dither=1.0)
+    assert "1 utterances are digital silence throughout: a-1" in caplog.text
 
 
 def test_bad_options(data: Path, tmp_path: Path) -> None:
