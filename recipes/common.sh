@@ -17,6 +17,9 @@ recipe_dir=$(cd "$(dirname "$0")" && pwd)
 log() { printf '%s (%s:%s) %s\n' "$(date +%H:%M:%S)" "$(basename "${BASH_SOURCE[1]}")" "${BASH_LINENO[0]}" "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/recipes/}" "$*" >&2; exit 1; }
 
+options_given=
+was_given() { [[ " $options_given " == *" $1 "* ]]; }  # was_given SOME_NAME : set on the command line or in a file
+
 set_option() {  # set_option --some-name value : checked assignment to a declared option
   local name=${1#--} known
   name=${name//-/_}
@@ -29,6 +32,7 @@ set_option() {  # set_option --some-name value : checked assignment to a declare
       die "option $1 must be a whole number, not '$2'"
     fi
     printf -v "$name" %s "$2"
+    options_given+=" $name"
     return
   done
   die "unknown option $1 (--help lists the options)"
@@ -109,20 +113,19 @@ language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where 
 }
 
 # Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), dnn (the network's folder in it), model (another network to decode, if any), jobs, seed, feature_backend, the sizes of the systems, and arrays of further
-# options of single verbs: fbank_opts and train_fbank_opts (make-features for the DNN, all sets and train), frames_opts
-# (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
+# folder), dnn (the network's folder in it), model (another network to decode, if any), jobs, seed, feature_backend, dither,
+# max_bad_share, the sizes of the systems, and arrays of further options of single verbs: fbank_opts and train_fbank_opts
+# (make-features for the DNN, all sets and train), frames_opts (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
 # optimiser it knows rates for. Stage 8 reads compare (another file than the recipe's conf/compare.yaml) and network.
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
-  local set more
+  local set more same
+  same=(--feature-backend "$feature_backend" --dither "$dither" --max-bad-share "$max_bad_share" --jobs "$jobs")
   for set in train dev eval; do
-    run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" \
-      --feature-backend "$feature_backend" --jobs "$jobs"
+    run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" "${same[@]}"
     more=("${fbank_opts[@]}")
     [[ $set != train ]] || more+=("${train_fbank_opts[@]}")
-    run make-features --data "$exp/data/$set" --kind fbank --out "$exp/feats/fbank/$set" \
-      --feature-backend "$feature_backend" --jobs "$jobs" "${more[@]}"
+    run make-features --data "$exp/data/$set" --kind fbank --out "$exp/feats/fbank/$set" "${same[@]}" "${more[@]}"
   done
 }
 

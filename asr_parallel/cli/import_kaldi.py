@@ -18,12 +18,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="wav.scp of plain files, text, utt2spk, and segments, reco2file_and_channel, stm, glm when there",
     )
     parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="the data folder to make")
-    parser.add_argument("--sampling-rate", type=int, default=8000, help="of all recordings, Hz (default: %(default)s)")
     parser.add_argument(
         "--empty-transcripts",
         choices=("keep", "drop"),
         help="utterances without words: kept, they count in scoring; of no use in training (default: drop in a folder "
         "named train, else keep)",
+    )
+    parser.add_argument(
+        "--sampling-rate",
+        type=_rate,
+        metavar="HZ",
+        help="of the recordings to keep (default: auto, the one that all have, or that of --like)",
+    )
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="E/data/NAME",
+        help="a data folder, such as the training set's, whose sampling rate these recordings must have",
     )
     add_max_bad_share(parser)
 
@@ -31,4 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Import the directory."""
     keep_empty = None if args.empty_transcripts is None else args.empty_transcripts == "keep"
-    import_kaldi(args.source, args.out, args.sampling_rate, args.max_bad_share, keep_empty)
+    import_kaldi(args.source, args.out, args.sampling_rate, args.max_bad_share, args.like, keep_empty)
+
+
+def _rate(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected auto or a sampling rate in Hz, got {text!r}")
+    return int(text)

@@ -80,6 +80,20 @@ def read_utterances(folder: Path) -> list[Utterance]:
     return sorted(utterances, key=lambda u: u.id.encode())
 
 
+def read_sampling_rate(folder: Path) -> int:
+    """Sampling rate of the first recording of a data folder, Hz.
+
+    Raises:
+        ValueError: not a data folder, or one without recordings.
+    """
+    from lhotse import RecordingSet
+
+    recordings = read_manifest(RecordingSet, folder / "recordings.jsonl.gz")
+    if not recordings:
+        raise ValueError(f"{folder}: holds no recording")
+    return int(recordings[0].sampling_rate)
+
+
 def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
     """Recording -> file and channel of `folder`/reco2file_and_channel, Kaldi's file; empty where there is none.
 

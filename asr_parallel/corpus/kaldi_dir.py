@@ -7,11 +7,13 @@ with an empty transcript belongs to a test set: what is recognised in it is wron
 """
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_parallel.corpus.audio import inspect_audio
-from asr_parallel.corpus.datadir import CHANNELS_FILE, read_channels, write_data
+from asr_parallel.corpus.audio import AudioInfo, inspect_audio
+from asr_parallel.corpus.datadir import CHANNELS_FILE, read_channels, read_sampling_rate, write_data
 from asr_parallel.corpus.glm import check_glm
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START
@@ -22,7 +24,7 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.stage import run_stage
 
 if TYPE_CHECKING:
-    from lhotse import Recording, SupervisionSegment
+    from lhotse import SupervisionSegment
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
 SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
@@ -87,11 +89,33 @@ def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, flo
     return channel, start, end
 
 
+def check_rates(source: Path, infos: Mapping[str, AudioInfo], like: Path | None = None) -> None:
+    """Check that recordings (id -> what the header says) have one sampling rate, and that of the data folder `like`.
+
+    Raises:
+        ValueError: they have not.
+    """
+    counts = Counter(info.sampling_rate for info in infos.values())
+    if len(counts) > 1:
+        first = {info.sampling_rate: key for key, info in reversed([*infos.items()])}
+        found = ", ".join(f"{rate} Hz ({counts[rate]}: {first[rate]}, ...)" for rate in sorted(counts))
+        raise ValueError(
+            f"{source}: recordings of {len(counts)} sampling rates: {found}; resample some, or keep those of one rate"
+            " with --sampling-rate HZ (the others count for --max-bad-share)"
+        )
+    expected = read_sampling_rate(like) if like else None
+    if expected and counts and expected not in counts:
+        raise ValueError(
+            f"{source}: recordings at {min(counts)} Hz, those of {like} at {expected} Hz; resample one of the two"
+        )
+
+
 def import_kaldi_directory(
     source: Path,
     folder: Path,
-    sampling_rate: int = 8000,
+    sampling_rate: int | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
+    like: Path | None = None,
     keep_empty: bool = False,
 ) -> None:
     """Make the data folder `folder` of the Kaldi data directory `source`.
@@ -99,9 +123,14 @@ def import_kaldi_directory(
     Left out and counted: recordings that are missing, unreadable, truncated, empty or of another sampling rate, and
     utterances of them, with bad times, without a speaker or, unless `keep_empty`, without words.
 
+    Args:
+        sampling_rate: of the recordings to keep, Hz; None: all must have the same.
+        like: a data folder; without `sampling_rate` the recordings must have the rate of those in it.
+
     Raises:
-        ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, too much left out, no
-            word at all, an stm that is malformed or of other recordings, or a malformed glm.
+        ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, recordings of several
+            sampling rates, too much left out, no word at all, an stm that is malformed or of other recordings, or a
+            malformed glm.
     """
     from lhotse import RecordingSet, SupervisionSet
 
@@ -113,13 +142,16 @@ def import_kaldi_directory(
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
     )
     names = read_channels(source)
-    recordings: dict[str, Recording] = {}
+    infos: dict[str, AudioInfo] = {}
     bad: dict[str, str] = {}
     for key, path in sounds.items():
         try:
-            recordings[key] = recording(key, path, inspect_audio(path, sampling_rate))
+            infos[key] = inspect_audio(path, sampling_rate)
         except ValueError as error:
             bad[key] = str(error)
+    if sampling_rate is None:
+        check_rates(source, infos, like)
+    recordings = {key: recording(key, sounds[key], info) for key, info in infos.items()}
     dropped, supervisions = Dropped("utterances"), []
     for key in sorted({*segments, *texts}):
         try:
@@ -210,8 +242,9 @@ def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionS
 def import_kaldi(
     source: Path,
     out: Path,
-    sampling_rate: int = 8000,
+    sampling_rate: int | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
+    like: Path | None = None,
     keep_empty: bool | None = None,
 ) -> None:
     """`import_kaldi_directory` as stage 0, into `out` (E/data/NAME).
@@ -227,8 +260,8 @@ def import_kaldi(
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
     run_stage(
         out,
-        lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, keep),
+        lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, like, keep),
         number=0,
-        inputs={"kaldi": source},
+        inputs={"kaldi": source} | ({"like": like} if like else {}),
         options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share, "keep_empty": keep},
     )

@@ -11,7 +11,9 @@ augment=true
 corpus=
 lists=
 arpa=
+max_bad_share=0.05
 feature_backend=lhotse
+dither=1.0
 mono_gauss=1000
 tri_leaves=300
 tri_gauss=3000
@@ -39,8 +41,8 @@ dnn=dnn
 model=
 compare=
 network=10gbe
-options=(stage stop_stage exp jobs seed augment corpus lists arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers
-  hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
+options=(stage stop_stage exp jobs seed augment corpus lists arpa max_bad_share feature_backend dither mono_gauss tri_leaves
+  tri_gauss hidden_layers hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
   compare network score_units)
 
@@ -61,7 +63,9 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --jobs N                       processes                                          ($jobs)
   --seed N                       of generated lists and the DNN                     ($seed)
   --augment true|false           copies of the training data with other vocal tracts and noise   ($augment)
+  --max-bad-share X              of recordings or utterances, left out with a warning           ($max_bad_share)
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
+  --dither X                     noise in the audio, 16-bit steps; 0: none          ($dither)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
   --optimizer ng-sgd|sgd|momentum|nesterov|adam                                     ($optimizer)
@@ -108,7 +112,7 @@ stage_0() {
   local more=()
   [[ -z $corpus ]] || more+=(--corpus "$corpus")
   [[ -z $lists ]] || more+=(--lists "$lists")
-  run prepare-digits --out "$exp" --seed "$seed" "${more[@]}"
+  run prepare-digits --out "$exp" --seed "$seed" --max-bad-share "$max_bad_share" "${more[@]}"
 }
 
 stage_1() {

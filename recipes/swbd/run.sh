@@ -21,7 +21,10 @@ corpus=
 corpus_format=ldc
 lexicon=
 arpa=
+sampling_rate=auto
+max_bad_share=0.05
 feature_backend=lhotse
+dither=1.0
 mono_gauss=1000
 tri_leaves=800
 tri_gauss=8000
@@ -50,8 +53,8 @@ model=
 compare=
 network=10gbe
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon arpa feature_backend mono_gauss tri_leaves tri_gauss hidden_layers hidden_dim
-  nonlinearity optimizer learning_rate final_learning_rate epochs precision
+  corpus_format lexicon arpa sampling_rate max_bad_share feature_backend dither mono_gauss tri_leaves tri_gauss hidden_layers
+  hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
   compare network score_units)
 
@@ -67,7 +70,8 @@ Usage: recipes/swbd/run.sh [options]
 Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignment, 4 frame store, 5 RBMs,
         6 DNN, 7 decoding and scoring, 8 algorithms and numbers of workers side by side.
 
-  --stage N, --stop-stage N      first and last stage to run                        (0, 8)
+  --stage N, --stop-stage N      first and last stage to run                        (0, 8; with a corpus of your own 7,
+                                 because stage 8 trains ten networks more)
   --config FILE                  lines 'option: value', below the command line's
   --exp DIR                      where everything goes                              ($exp)
   --jobs N                       processes                                          ($jobs)
@@ -79,7 +83,11 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --corpus-format ldc|kaldi      kaldi: read --corpus DIR/{train,dev,eval}          ($corpus_format)
   --corpus DIR, --lexicon FILE   with --corpus-format kaldi
   --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz     (a trigram of the training text)
+  --sampling-rate HZ             with --corpus-format kaldi: of the recordings to keep; auto: all of train have it,
+                                 dev and eval have train's                          ($sampling_rate)
+  --max-bad-share X              of recordings or utterances, left out with a warning           ($max_bad_share)
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
+  --dither X                     noise in the audio, 16-bit steps; 0: none          ($dither)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
   --optimizer ng-sgd|sgd|momentum|nesterov|adam                                     ($optimizer)
@@ -130,6 +138,12 @@ case $corpus_format in
     ;;
   *) die "--corpus-format must be ldc or kaldi, not '$corpus_format'" ;;
 esac
+[[ $corpus_format == kaldi || $sampling_rate =~ ^(auto|8000)$ ]] ||
+  die "--sampling-rate goes with --corpus-format kaldi; Switchboard has 8000"
+[[ $sampling_rate =~ ^(auto|[1-9][0-9]*)$ ]] || die "--sampling-rate must be auto or a number of Hz, not '$sampling_rate'"
+if [[ -z ${synthetic:-} ]] && ((stage < 8)) && ! was_given stop_stage && ! was_given compare; then
+  stop_stage=7  # many more trainings, nothing to begin on anybody's data without being asked
+fi
 
 fbank_opts=()
 train_fbank_opts=()
@@ -146,15 +160,20 @@ score_opts=()
 [[ $score_units == word ]] || score_opts+=(--score-units "$score_units")
 
 stage_0() {
-  local set
+  local set more
   if [[ $corpus_format == kaldi ]]; then
-    for set in train dev eval; do run import-kaldi --from "$corpus/$set" --out "$exp/data/$set"; done
+    for set in train dev eval; do
+      more=()
+      [[ $set == train ]] || more=(--like "$exp/data/train")
+      run import-kaldi --from "$corpus/$set" --out "$exp/data/$set" --sampling-rate "$sampling_rate" \
+        --max-bad-share "$max_bad_share" "${more[@]}"
+    done
     return
   fi
   [[ -z ${synthetic:-} ]] ||
     run synthesize --out "$synthetic" --hours "$hours" --eval-hours "$eval_hours" --seed "$seed" --jobs "$jobs"
   run prepare-swbd --audio "$audio" --transcripts "$transcripts" --eval-audio "$eval_audio" \
-    --eval-transcripts "$eval_transcripts" --out "$exp/data"
+    --eval-transcripts "$eval_transcripts" --out "$exp/data" --max-bad-share "$max_bad_share"
 }
 
 stage_1() {

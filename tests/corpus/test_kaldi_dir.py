@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from asr_parallel.corpus.audio import read_audio
-from asr_parallel.corpus.datadir import read_utterances
+from asr_parallel.corpus.datadir import read_sampling_rate, read_utterances
 from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hypotheses import WordTime
 from asr_parallel.decode.reference import Reference
@@ -233,3 +233,60 @@ def test_another_sampling_rate_and_no_directory(source: Path, program: Program) 
     assert status == 1 and "sampled at 8000 Hz; expected 16000 Hz" in error
     status, error = program("import-kaldi", "--from", source / "none", "--out", source.parent / "E")
     assert status == 1 and "none: no such folder; expected a Kaldi data directory" in error
+    with pytest.raises(SystemExit):
+        program("import-kaldi", "--from", source, "--out", source.parent / "E", "--sampling-rate", "16k")
+
+
+def _resample(path: Path, rate: int) -> None:
+    samples, _ = soundfile.read(path, dtype="int16")
+    soundfile.write(path, samples.repeat(rate // 8000, axis=0), rate)
+
+
+def test_the_sampling_rate_is_that_of_the_data(source: Path, program: Program) -> None:
+    data = source.parent / "E" / "data"
+    for name in ("one.wav", "two 2.flac"):
+        _resample(source / name, 16000)
+    assert _import(program, source) == (0, "")
+    assert read_sampling_rate(data / "train") == 16000
+    assert [u.duration for u in read_utterances(data / "train")] == [0.5, 0.5, 0.75]
+    like = ["import-kaldi", "--from", source, "--out", data / "eval", "--like", data / "train"]
+    assert program(*like) == (0, "")
+    for name in ("one.wav", "two 2.flac"):
+        _resample(source / name, 8000)
+    status, error = program(*like, "--max-bad-share", "0.1")
+    assert status == 1 and f"recordings at 8000 Hz, those of {data / 'train'} at 16000 Hz" in error
+    assert program(*like, "--sampling-rate", "8000") == (0, "")
+
+
+def test_several_sampling_rates_in_one_directory(source: Path, program: Program) -> None:
+    _resample(source / "two 2.flac", 16000)
+    status, error = _import(program, source)
+    assert status == 1 and "recordings of 2 sampling rates: 8000 Hz (1: r1, ...), 16000 Hz (1: r2, ...)" in error
+    assert "--sampling-rate HZ" in error
+    assert _import(program, source, "--sampling-rate", "8000", "--max-bad-share", "0.5") == (0, "")
+    data = source.parent / "E" / "data" / "train"
+    assert [u.id for u in read_utterances(data)] == ["u1", "u2"]
+    assert "sampled at 16000 Hz; expected 8000 Hz" in (data / "dropped.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("FLAC", "PCM_16"), ("OGG", "OPUS"), ("AIFF", "PCM_16"), ("W64", "GSM610")]
+)
+def test_a_truncated_file_is_named_and_dropped(source: Path, program: Program, kind: str, subtype: str) -> None:
+    noise = np.random.default_rng(1).integers(-999, 999, 16000).astype(np.int16)
+    damaged = source / "three"
+    soundfile.write(damaged, noise, 8000, format=kind, subtype=subtype)
+    damaged.write_bytes(damaged.read_bytes()[:-400])
+    for name, line in (
+        ("wav.scp", f"r3 {damaged}\n"),
+        ("segments", "u4 r3 0 2\n"),
+        ("utt2spk", "u4 s1\n"),
+        ("text", "u4 a\n"),
+    ):
+        (source / name).write_text((source / name).read_text() + line)
+    status, error = _import(program, source)
+    assert status == 1 and "1 of 4 utterances are bad" in error and f"u4: {damaged}: truncated" in error
+    assert _import(program, source, "--max-bad-share", "0.3") == (0, "")
+    data = source.parent / "E" / "data" / "train"
+    assert [u.id for u in read_utterances(data)] == ["u1", "u2", "u3"]
+    assert (data / "dropped.txt").read_text().startswith(f"u4: {damaged}: truncated")

@@ -18,6 +18,7 @@ from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.compute import FeatureOptions, add_noise, compute_features, speech_level
 from asr_parallel.features.extractors import BACKENDS, open_extractor
 from asr_parallel.record.files import read_json
+from asr_parallel.record.log import logger
 
 INSTALLED = [b for b in BACKENDS if b != "torchaudio" or importlib.util.find_spec("torchaudio")]
 SEGMENTS = [  # id, recording, channel, start, duration, speaker
@@ -206,8 +207,9 @@ def test_digital_silence_varies_as_silence_does(data: Path, tmp_path: Path, back
 
 
 def test_utterances_of_zeros_are_counted_in_a_warning(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
     samples, rate = soundfile.read(data / "r1.wav")
     samples[:, 0] = 0
     soundfile.write(data / "r1.wav", samples, rate)
