@@ -14,6 +14,7 @@ from asr_parallel.cli.main import main
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.decode.significance import mapsswe, wer_interval
+from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
@@ -21,6 +22,8 @@ from asr_parallel.testing.tiny_swbd import write_tiny_tree
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
 SIZES = {"mono-gauss": 80, "tri-leaves": 50, "tri-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
 SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+KALDI = ["--corpus-format", "kaldi", "--corpus", "my data", "--lexicon", "lexicon.txt"]
+TONES = {"yes": (700, 2100, 5200), "no": (400, 1200)}  # Hz of a word's phones; one too high for telephones
 
 # One training diverges: it is shown as failed, and stops no other
 MATRIX = """
@@ -182,6 +185,8 @@ def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: P
         (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
         (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
         (["--score-units", "letter"], "--score-units must be word or char, not 'letter'"),
+        (["--sampling-rate", "16000"], "--sampling-rate goes with --corpus-format kaldi"),
+        ([*KALDI, "--sampling-rate", "16k"], "--sampling-rate must be auto or a number of Hz, not '16k'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
         (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
@@ -191,22 +196,77 @@ def test_options_that_do_not_fit_together(words: list[str], message: str) -> Non
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.timeout(120)
-def test_kaldi_data_directories(tmp_path: Path) -> None:
-    corpus, wav = tmp_path / "my data", tmp_path / "a.wav"
-    soundfile.write(wav, np.random.default_rng(0).normal(0, 0.1, 16000), 8000)
-    for name in ("train", "dev", "eval"):
-        folder = corpus / name
-        folder.mkdir(parents=True)
-        (folder / "wav.scp").write_text(f"rec {wav}\n")
-        (folder / "segments").write_text("s1-u1 rec 0.0 1.0\ns1-u2 rec 1.0 2.0\n")
-        (folder / "text").write_text("s1-u1 yes no\ns1-u2 no yes yes\n")
-        (folder / "utt2spk").write_text("s1-u1 s1\ns1-u2 s1\n")
-    lexicon = tmp_path / "lexicon.txt"
+def write_tones(folder: Path, utterances: int, rate: int, seed: int) -> None:
+    """A Kaldi data directory in which every phone is a tone, with digital silence around the words."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(rate // 10) / rate
+    say = {word: np.concatenate([3000 * np.sin(2 * np.pi * f * t) for f in of]) for word, of in TONES.items()}
+    folder.mkdir(parents=True)
+    lines: dict[str, list[str]] = {"wav.scp": [], "text": [], "utt2spk": []}
+    for n in range(utterances):
+        words = rng.choice(list(TONES), 4).tolist()
+        spoken = np.concatenate([say[word] for word in words])
+        sound = np.pad(spoken + rng.normal(0, 100, len(spoken)), rate // 5).astype(np.int16)
+        soundfile.write(folder / f"{n}.wav", sound, rate)
+        lines["wav.scp"].append(f"s{n % 2}-{n} {folder / f'{n}.wav'}")
+        lines["text"].append(f"s{n % 2}-{n} {' '.join(words)}")
+        lines["utt2spk"].append(f"s{n % 2}-{n} s{n % 2}")
+    for name, rows in lines.items():
+        (folder / name).write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.timeout(240)
+def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
+    corpus, exp, lexicon = tmp_path / "my data", tmp_path / "exp", tmp_path / "lexicon.txt"
+    for name, utterances in (("train", 30), ("dev", 2), ("eval", 2)):
+        write_tones(corpus / name, utterances, 16000, utterances)
     lexicon.write_text("yes y eh s\nno n ow\n")
-    words = ["--corpus-format", "kaldi", "--corpus", str(corpus), "--lexicon", str(lexicon)]
-    done = run(*words, "--exp", str(tmp_path / "exp"), "--stop-stage", "2")
+    words = ["--corpus-format", "kaldi", "--corpus", str(corpus), "--lexicon", str(lexicon), "--exp", str(exp)]
+    done = run(*words, "--mono-gauss", "30", "--tri-leaves", "20", "--tri-gauss", "40", "--stop-stage", "4")
     assert done.returncode == 0, done.stderr
-    assert [u.text for u in read_utterances(tmp_path / "exp" / "data" / "eval")] == ["yes no", "no yes yes"]
-    assert "yes 1 y eh s" in (tmp_path / "exp" / "lang" / "lexiconp.txt").read_text()
-    assert (tmp_path / "exp" / "feats" / "fbank" / "eval" / "feats.npy").is_file()
+    assert [u.text for u in read_utterances(exp / "data" / "eval")] == [
+        line.split(" ", 1)[1] for line in (corpus / "eval" / "text").read_text().splitlines()
+    ]
+    assert "yes 1 y eh s" in (exp / "lang" / "lexiconp.txt").read_text()
+    frames = FrameStore.open(exp / "frames")
+    assert len(frames.ids) == 30 and frames.feature_config["sample_rates"] == [16000]
+    assert frames.feature_config["options"]["dither"] == 1.0
+    shutil.rmtree(corpus / "eval")
+    write_tones(corpus / "eval", 2, 8000, seed=3)
+    done = run(*words, "--stop-stage", "0")
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1 and "eval: recordings at 8000 Hz, those of" in errors[0] and "at 16000 Hz" in errors[0]
+
+
+def dry_run(tmp_path: Path, *words: str) -> list[list[str]]:
+    """The verbs that the recipe would call, with their options."""
+    pretend = tmp_path / "pretend.sh"
+    pretend.write_text("asr-parallel() { (IFS='|'; echo \"$*\"); }\n")
+    environment = os.environ | {"BASH_ENV": str(pretend)}
+    command = [str(RECIPE), "--exp", str(tmp_path / "exp"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [line.split("|") for line in done.stdout.splitlines() if "|" in line]
+
+
+@pytest.mark.parametrize("more", [[], ["--stage", "8"], ["--stop-stage", "8"], ["--compare", "mine.yaml"]])
+@pytest.mark.parametrize("data", ["synthetic", "discs", "kaldi"])
+def test_many_more_trainings_on_own_data_only_when_asked_for(tmp_path: Path, data: str, more: list[str]) -> None:
+    verbs = [
+        words[0]
+        for words in dry_run(tmp_path, *{"synthetic": [], "discs": discs(tmp_path), "kaldi": KALDI}[data], *more)
+    ]
+    assert ("compare" in verbs) == (data == "synthetic" or bool(more))
+    assert ("train-dnn" in verbs) == ("--stage" not in more)
+
+
+def test_what_the_errors_advise_reaches_every_verb(tmp_path: Path) -> None:
+    options = {"--sampling-rate": "16000", "--max-bad-share": "0.2", "--dither": "0.5"}
+    called = dry_run(tmp_path, *KALDI, *(word for pair in options.items() for word in pair), "--stop-stage", "2")
+    for verb, times, names in (("import-kaldi", 3, list(options)[:2]), ("make-features", 6, list(options)[1:])):
+        calls = [words for words in called if words[0] == verb]
+        assert len(calls) == times
+        assert all(words[words.index(name) + 1] == options[name] for words in calls for name in names)
+    called = dry_run(tmp_path, *discs(tmp_path), "--max-bad-share", "0.2", "--stop-stage", "0")
+    assert called[0][0] == "prepare-swbd" and called[0][called[0].index("--max-bad-share") + 1] == "0.2"
