@@ -39,6 +39,7 @@ def check_positive(args: argparse.Namespace, *names: str) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from asr_parallel.features.config import copy_kind
     from asr_parallel.hmm.lang import Lang
     from asr_parallel.hmm.mono import schedule, train_mono
     from asr_parallel.hmm.training_set import TrainingSet
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         data = TrainingSet.open(args.data, args.feats, lang)
         plan = schedule(args.num_gauss, args.boost_silence)
         train_mono(data, lang, plan, args.max_hours, args.jobs, args.seed).save(folder)
+        copy_kind(args.feats, folder)
 
     run_stage(
         args.out,

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from asr_parallel.features.config import copy_kind
     from asr_parallel.hmm.alignment import AlignmentSet
     from asr_parallel.hmm.lang import Lang, check_phones
     from asr_parallel.hmm.training_set import TrainingSet
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
         data = TrainingSet.open(args.data, args.feats, lang)
         plan = schedule(args.num_gauss, args.boost_silence)
         train_tri(data, lang, old, alignments, args.leaves, plan, args.jobs, args.seed).save(folder)
+        copy_kind(args.feats, folder)
 
     run_stage(
         args.out,

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from asr_parallel.decode.decoder import DecoderOptions
 from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.config import KIND_FILE, check_features, read_kind
 from asr_parallel.hmm.gmm import GMM_FILE, DiagGmmSet
 
 DNN_FILES = ("net.safetensors", "ensemble.json")
@@ -31,9 +32,13 @@ class AcousticModel(Protocol):
 
 @dataclass(frozen=True)
 class GmmAcousticModel:
-    """Gaussian mixtures on MFCC with deltas, mean-normalised per speaker."""
+    """Gaussian mixtures on MFCC with deltas, mean-normalised per speaker.
+
+    trained_on: kind.json of the training features; None when that is not known.
+    """
 
     gmm: DiagGmmSet
+    trained_on: dict[str, Any] | None = None
 
     @property
     def num_pdfs(self) -> int:
@@ -42,6 +47,8 @@ class GmmAcousticModel:
     def open_features(self, folder: Path) -> FeatureArchive:
         from asr_parallel.features.gmm import gmm_features
 
+        if self.trained_on is not None:
+            check_features(self.trained_on, folder)
         features = gmm_features(folder)
         if features.dim != self.gmm.dim:
             raise ValueError(f"{folder}: {features.dim} dimensions with deltas, the GMM was trained on {self.gmm.dim}")
@@ -63,7 +70,8 @@ def open_acoustic_model(model: Path) -> AcousticModel:
         ValueError: it holds neither.
     """
     if (model / GMM_FILE).is_file():
-        return GmmAcousticModel(DiagGmmSet.open(model))
+        trained_on = read_kind(model) if (model / KIND_FILE).is_file() else None
+        return GmmAcousticModel(DiagGmmSet.open(model), trained_on)
     if _holds_network(model):
         from asr_parallel.nnet.acoustic import DnnAcousticModel
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.record.files import read_json
+from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.stage import RECORD, fingerprint
 
 KIND_FILE = "kind.json"
@@ -38,8 +38,14 @@ def feature_config(folder: Path, archive: FeatureArchive) -> dict[str, Any]:
     return {**read_kind(folder), "dim": archive.dim, "options": made, "fingerprint": fingerprint(folder)}
 
 
+def copy_kind(feats: Path, folder: Path) -> None:
+    """Keep kind.json of the archive `feats`, if it has one, in the folder of a model trained on it."""
+    if (feats / KIND_FILE).is_file():
+        write_json(folder / KIND_FILE, read_kind(feats))
+
+
 def check_features(trained_on: dict[str, Any], folder: Path) -> None:
-    """Refuse the archive `folder` when a network trained on other features is to be used on it.
+    """Refuse the archive `folder` when a model trained on other features is to be used on it.
 
     Engines and perturbed copies may differ, the kind, its settings and the sampling rates may not: mel filters reach
     up to half the sampling rate. What either side does not tell is not compared.
@@ -53,4 +59,4 @@ def check_features(trained_on: dict[str, Any], folder: Path) -> None:
             continue
         rates = key == "sample_rates"
         if not set(here[key]) <= set(trained_on[key]) if rates else here[key] != trained_on[key]:
-            raise ValueError(f"{folder}: features with {key} {here[key]}; the network was trained on {trained_on[key]}")
+            raise ValueError(f"{folder}: features with {key} {here[key]}; the model was trained on {trained_on[key]}")

@@ -4,6 +4,7 @@ tree.json transitions.json transitions.npz gmm.safetensors   the model
 occs.npy      (num_pdfs,) float64: frames of each pdf in the last alignment
 ali/          alignments of the training data by the final model
 train.log     one line an iteration
+kind.json     what the training features were made with (written by the verbs)
 """
 
 from dataclasses import dataclass

@@ -10,6 +10,7 @@ from asr_parallel.cli.main import main
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.corpus.lexicon import add_noise_words
 from asr_parallel.corpus.nist_files import read_ctm
+from asr_parallel.decode.acoustic import open_acoustic_model
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.gmm import DiagGmmSet
@@ -50,6 +51,7 @@ def exp(tmp_path_factory):
     write_data(exp / "data", recordings, supervisions)
     (exp / "feats").mkdir()
     write_archive(exp / "feats", features)
+    (exp / "feats" / "kind.json").write_text('{"kind": "mfcc", "sample_rates": [16000]}')
     build_lang(exp / "lang", add_noise_words(LEXICON, []))
     return exp
 
@@ -72,6 +74,13 @@ def test_from_features_to_times(exp):
     assert np.array_equal(aligned.transition_ids, AlignmentSet.open(exp / "tri" / "ali").transition_ids)
     record = json.loads((exp / "tri" / "stage.json").read_text())
     assert record["stage"] == 3 and record["options"]["leaves"] == 30
+    model = open_acoustic_model(exp / "tri")
+    assert model.open_features(exp / "feats").dim == 12
+    telephone = exp / "telephone"
+    telephone.mkdir()
+    (telephone / "kind.json").write_text('{"kind": "mfcc", "sample_rates": [8000]}')
+    with pytest.raises(ValueError, match=r"sample_rates \[8000\]; the model was trained on \[16000\]"):
+        model.open_features(telephone)
 
     assert run(exp, "ctm", "--ali", exp / "ali", "--out", exp / "times", "--textgrids") == 0
     texts = dict(line.split(" ", 1) for line in (exp / "data" / "text").read_text().splitlines())

@@ -244,7 +244,7 @@ def test_the_store_knows_what_its_features_were_made_with(feats: Path, tmp_path:
     for change in ({"kind": "mfcc"}, {"settings": {"num_mel_bins": 23}}, {"sample_rates": [8000, 16000]}):
         write_json(feats / "kind.json", {"kind": "fbank", "settings": settings, "sample_rates": [8000]} | change)
         (name,) = change
-        with pytest.raises(ValueError, match=f"features with {name} .*; the network was trained on "):
+        with pytest.raises(ValueError, match=f"features with {name} .*; the model was trained on "):
             check_features(config, feats)
 
 

@@ -79,5 +79,5 @@ def test_decoding_sees_what_training_saw(tmp_path: Path) -> None:
         assert got.dtype == np.float32 and got.shape == want.shape
         np.testing.assert_allclose(got, want, atol=2e-2)  # the store is float16
     write_json(feats / "kind.json", {"kind": "fbank", "sample_rates": [16000]})
-    with pytest.raises(ValueError, match=r"sample_rates \[16000\]; the network was trained on \[8000\]"):
+    with pytest.raises(ValueError, match=r"sample_rates \[16000\]; the model was trained on \[8000\]"):
         acoustic.open_features(feats)
