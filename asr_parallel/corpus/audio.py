@@ -1,4 +1,4 @@
-"""Reading sound files: samples of a stretch of one channel, and a header check that decodes nothing.
+"""Reading sound files: samples of a stretch of one channel, and a check of the header and the file's length.
 
 Everything goes through libsndfile, so mu-law SPHERE files need no sph2pipe. Files compressed by `shorten`, as on some
 pressings of the discs, are the one kind it cannot read.
@@ -21,7 +21,7 @@ from asr_parallel.corpus.sound_length import check_length, wav_stream
 FULL_SCALE = 32768.0  # samples are returned in the range of 16-bit integers, the scale Kaldi computes features at
 # Of files of floating-point numbers; full scale is 1. The squares of larger ones are too much for the features.
 LARGEST_SAMPLE = 1e9
-# Whether the end of these is there is not told by the file's size; their last sample is read
+# The size of these files does not tell whether their end is there: their last sample is read
 VARIABLE_RATE = re.compile("FLAC|OGG|MP3|CAF ALAC")
 # What libsndfile logs of MAT4, VOC and WVE
 TRUNCATED = re.compile(r"^(\*\*\* File seems to be truncated|Seems to be a truncated|Data length \d+ should be)", re.M)

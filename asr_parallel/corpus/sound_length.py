@@ -35,8 +35,8 @@ def check_length(path: Path, file: BinaryIO) -> None:
 def is_stream_length(size: int) -> bool:
     """Tell whether a program that writes to a pipe, and cannot go back to its header, gives this as the length.
 
-    sox writes 0x7FFFF000 (in AIFF 0x7F000000), arecord 0x80000000, ffmpeg 0xFFFFFFFF, sometimes less the header; others
-    0. In 64 bits all are set.
+    sox writes 0x7FFFF000 (in AIFF 0x7F000000), arecord 0x80000000 and ffmpeg 0xFFFFFFFF, each with or without the
+    header; others write 0, and in 64 bits -1.
     """
     return size <= 0 or any(abs(size - given) <= 4096 for given in (0x7F000000, 1 << 31, 1 << 32))
 
@@ -51,7 +51,7 @@ def wav_stream(file: BinaryIO) -> tuple[int, bytes] | None:
     number = "<I" if head[:4] == b"RIFF" else ">I"
     (riff,) = struct.unpack_from(number, head, 4)
     empty = start == end and riff + 8 == size  # no sample, and the header knows it
-    if not start or empty or not is_stream_length(end - start):
+    if not start or empty or end == size or not is_stream_length(end - start):
         return None
     return start - 4, struct.pack(number, size - start)
 

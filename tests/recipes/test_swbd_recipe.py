@@ -15,6 +15,8 @@ from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.decode.significance import mapsswe, wer_interval
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.hmm.gmm import DiagGmmSet
+from asr_parallel.hmm.gmm_update import MIN_VARIANCE
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
@@ -215,7 +217,7 @@ def write_tones(folder: Path, utterances: int, rate: int, seed: int) -> None:
         (folder / name).write_text("\n".join(rows) + "\n")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
     corpus, exp, lexicon = tmp_path / "my data", tmp_path / "exp", tmp_path / "lexicon.txt"
     for name, utterances in (("train", 30), ("dev", 2), ("eval", 2)):
@@ -231,6 +233,8 @@ def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
     frames = FrameStore.open(exp / "frames")
     assert len(frames.ids) == 30 and frames.feature_config["sample_rates"] == [16000]
     assert frames.feature_config["options"]["dither"] == 1.0
+    for system in ("mono", "tri"):  # digital silence around the words, and no Gaussian without a variance
+        assert DiagGmmSet.open(exp / system).variances.min() > 2 * MIN_VARIANCE
     shutil.rmtree(corpus / "eval")
     write_tones(corpus / "eval", 2, 8000, seed=3)
     done = run(*words, "--stop-stage", "0")
