@@ -125,7 +125,8 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except soundfile.SoundFileError as error:
-        raise ValueError(f"{path}: not a readable sound file ({_reason(error)})") from error
+        reason = "expected a header, such as wav's" if path.suffix.lower() == ".raw" else _reason(error)
+        raise ValueError(f"{path}: not a readable sound file ({reason})") from error
 
 
 def _check_last_sample(path: Path, file: soundfile.SoundFile) -> None:
