@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 
 from asr_parallel import __version__
+from asr_parallel.record.caches import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _run_in_utf8_mode()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    set_up_libraries()  # before a verb imports them
     # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     args = build_parser(words[0] if words else None).parse_args(words)

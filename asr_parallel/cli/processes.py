@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_parallel.record.environment import cpu_count
 from asr_parallel.record.log import logger
 
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("processes; torchrun, mpirun and srun start them too (docs/parallel.md)")
     group.add_argument("--processes", type=int, default=1, metavar="P", help="start P on this machine (default: 1)")
-    group.add_argument("--threads", type=int, metavar="N", help="of each process (default: its share of the cores)")
+    threads = "of each process (default: OMP_NUM_THREADS, else 1 for a small network, else its share of the cores)"
+    group.add_argument("--threads", type=int, metavar="N", help=threads)
     group.add_argument("--interface", help="network interface, for several machines (default: loopback, for one)")
     lost = f"until a process that does not answer counts as lost (default: {TIMEOUT_SECONDS:g})"
     group.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help=lost)
@@ -36,19 +36,20 @@ def launched(args: argparse.Namespace) -> bool:
         ValueError: options out of range.
         SystemExit: a process failed; with its status.
     """
-    from asr_parallel.parallel.launch import LAUNCH, launch, seat_of
+    from asr_parallel.parallel.launch import LAUNCH, Seat, launch, seat_of
 
     if args.processes < 1 or not 0 < args.timeout < math.inf:
         raise ValueError(f"--processes {args.processes}, --timeout {args.timeout:g}: expected numbers above 0")
     if args.processes == 1 or LAUNCH in os.environ:
         return False
-    size = seat_of(os.environ).size
-    if size > 1:
-        raise ValueError(f"--processes {args.processes}: a launcher has started {size} processes already")
-    threads = args.threads or max(1, cpu_count() // args.processes)
-    status = launch(
-        [*args.words, "--threads", str(threads)], args.processes, args.timeout, getattr(args, "survive", False)
-    )
+    seat = seat_of(os.environ)
+    if seat.size > 1:
+        raise ValueError(
+            f"--processes {args.processes}: a launcher has started {seat.size} processes already;"
+            f" {seat.how_to_be_alone()}"
+        )
+    Seat(size=args.processes).check_workers(args.workers)
+    status = launch(args.words, args.processes, args.timeout, getattr(args, "survive", False))
     if status:
         sys.exit(status)
     return True
@@ -63,16 +64,20 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     """
     import torch
 
+    from asr_parallel.parallel.cores import default_threads
     from asr_parallel.parallel.launch import join, seat_of
 
-    torch.set_num_threads(args.threads or cpu_count())
     meeting = out.with_name(f"{out.name}.meeting")
     if seat_of(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
     seat = seat_of(os.environ)
+    seat.check_workers(args.workers)  # before the others are waited for
     try:
         transport = join(meeting, args.device, args.interface, args.timeout)
         try:
+            rows = args.minibatch * math.ceil(args.workers / transport.size)
+            threads = default_threads(transport, rows * args.hidden_dim**2)
+            torch.set_num_threads(args.threads or threads)
             yield transport
         finally:
             transport.close()

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.algorithms import algorithm
@@ -17,6 +15,7 @@ from asr_parallel.parallel.stragglers import Stragglers
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
+from asr_parallel.record.threads import one_thread
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.shares import frames_of, parts_of
@@ -123,9 +122,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     meetings: dict[str, float] = dict(known.get("meetings", {}))
     shape = (store.dim, store.context, store.num_pdfs)
     wanted = {step_name(one.training_options, shape): one.training_options for one in trainings}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         steps |= _measured_steps({name: own for name, own in wanted.items() if name not in steps}, shape)
         for training in trainings:
             options = training.training_options
@@ -137,8 +134,6 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                 meetings[name] = measure_meeting(
                     spec, alike, options.minibatch, options.optimizer, options.precision, options.device
                 )
-    finally:
-        torch.set_num_threads(threads)
     kept = {name: asdict(step) for name, step in steps.items()}
     write_json(path, {"machine": machine, "steps": kept, "meetings": meetings})
     held_out = trainings[0].training_options.held_out

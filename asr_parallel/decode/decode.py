@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -36,6 +35,7 @@ from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
+from asr_parallel.record.threads import one_thread
 from asr_parallel.record.workers import follow_the_parent
 
 ONE_BEST = "1best.txt"
@@ -90,22 +90,9 @@ def _open(job: Job) -> Workshop:
         )
     workshop = Workshop(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
     if len(workshop.features.frames):
-        with _one_thread():  # compile, or load what is compiled, before time is taken
+        with one_thread():  # compile, or load what is compiled, before time is taken
             _search(workshop, workshop.features.frames[:WARM_UP_FRAMES])
     return workshop
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrix products in one thread: processes share the cores, and sums do not depend on their number."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int], str]:
@@ -126,7 +113,7 @@ def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int
 def _decode_one(job: Job, u: int) -> Result:
     workshop = _open(job)
     features = workshop.features[u]
-    with _one_thread():
+    with one_thread():
         start = time.process_time()
         decoded, words, failure = _search(workshop, features)
         cpu_seconds = time.process_time() - start

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from asr_parallel.decode.word_network import NOTHING, WordNetwork
+from asr_parallel.record.compiled import njit
 
 # in thousandths, so that sums are exact
 SUBSTITUTION, GAP, OPTIONAL_GAP, NOTHING_GAP, NOTHING_TWICE = 4000, 3000, 2000, 1, 1000
@@ -135,7 +135,7 @@ def _predecessors(network: WordNetwork) -> tuple[np.ndarray, np.ndarray, np.ndar
     return offsets, values, np.array(network.last)
 
 
-@numba.njit(cache=True)
+@njit()
 def _align(  # type: ignore[no-untyped-def]
     equal, gap_a, kind_a, gap_b, kind_b, offset_a, before_a, last_a, offset_b, before_b, last_b
 ):

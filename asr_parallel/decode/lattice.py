@@ -8,10 +8,10 @@ lattice-scale --inv-acoustic-scale=LMWT, lattice-add-penalty --word-ins-penalty=
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from asr_parallel.hmm.fst_arrays import Fst
+from asr_parallel.record.compiled import njit
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BestPath:
     acoustic_cost: float
 
 
-@numba.njit(cache=True)
+@njit()
 def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
     """Arc indices of the best path for each of K weightings, (K, longest), padded with -1; and their final states."""
     num_states, num_weightings = len(finals), len(acoustic_scales)

@@ -11,8 +11,9 @@ frame the search has reached, infinite for a token to be dropped.
 """
 
 # mypy: disable-error-code="no-untyped-def"
-import numba
 import numpy as np
+
+from asr_parallel.record.compiled import njit
 
 TOKEN = np.dtype([("state", "<i4"), ("cost", "<f8"), ("extra_cost", "<f8")])
 LINK = np.dtype(
@@ -27,14 +28,14 @@ LINK = np.dtype(
 )
 
 
-@numba.njit(cache=True)
+@njit()
 def _link_extra(tokens, link, acwt):
     """How much worse than the best path the best path through `link` is."""
     step = link.graph_cost + acwt * link.acoustic_cost
     return tokens[link.target].extra_cost + (tokens[link.source].cost + step - tokens[link.target].cost)
 
 
-@numba.njit(cache=True)
+@njit()
 def prune_frame(tokens, begin, end, links, link_begin, epsilon_end, link_end, acwt, lattice_beam, last):
     """Bring the extra costs of one frame's tokens up to date and mark links outside the lattice beam by target -1.
 
@@ -70,7 +71,7 @@ def prune_frame(tokens, begin, end, links, link_begin, epsilon_end, link_end, ac
     return change
 
 
-@numba.njit(cache=True)
+@njit()
 def _drop_pruned(tokens, token_begin, links, link_begin, epsilon_end, frame, last_frame, end, num_links):
     """Close the gaps that dead tokens and links left from `frame` on. Returns the new ends."""
     new_index = np.empty(end - token_begin[frame], np.int32)
@@ -105,7 +106,7 @@ def _drop_pruned(tokens, token_begin, links, link_begin, epsilon_end, frame, las
     return kept, kept_links
 
 
-@numba.njit(cache=True)
+@njit()
 def prune(tokens, token_begin, links, link_begin, epsilon_end, last_frame, end, num_links, acwt, beam, delta):
     """Prune from the last frame back to where extra costs no longer change by more than `delta`."""
     frame = last_frame

@@ -10,15 +10,15 @@ come out in order and little more than what is listed is ever looked at (A*; Har
 # mypy: disable-error-code="no-untyped-def"
 import heapq
 
-import numba
 import numpy as np
 
 from asr_parallel.decode.lattice import check_order
 from asr_parallel.decode.search import grown
 from asr_parallel.hmm.fst_arrays import Fst
+from asr_parallel.record.compiled import njit
 
 
-@numba.njit(cache=True)
+@njit()
 def _completion_costs(offsets, targets, costs, finals):
     """(S,) the cost of the best path from each state to the end."""
     best = finals.copy()
@@ -28,7 +28,7 @@ def _completion_costs(offsets, targets, costs, finals):
     return best
 
 
-@numba.njit(cache=True)
+@njit()
 def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
     """Follow a prefix, at `states` with costs `reached`, through arcs without words up to the next words.
 

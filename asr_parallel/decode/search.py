@@ -6,17 +6,17 @@ have settled, so that none is made twice, and costs are float64, which needs no 
 """
 
 # mypy: disable-error-code="no-untyped-def"
-import numba
 import numpy as np
 
 from asr_parallel.decode.lattice_pruning import LINK, TOKEN, prune, prune_frame
+from asr_parallel.record.compiled import njit
 
 PRUNE_INTERVAL = 25  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
 PRUNE_SCALE = 0.1  # of lattice_beam: smaller changes are not carried on; LatticeFasterDecoderConfig::prune_scale
 BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoderConfig::beam_delta
 
 
-@numba.njit(cache=True)
+@njit()
 def grown(array, needed):
     """`array`, or a copy twice as long if it has fewer than `needed` entries."""
     if needed <= len(array):
@@ -27,7 +27,7 @@ def grown(array, needed):
     return longer
 
 
-@numba.njit(cache=True)
+@njit()
 def _nth_smallest(values, n):
     """The n-th smallest of `values` (from 0), which are reordered. Hoare's selection: numpy's takes long to compile."""
     low, high = 0, len(values) - 1
@@ -52,7 +52,7 @@ def _nth_smallest(values, n):
     return values[n]
 
 
-@numba.njit(cache=True)
+@njit()
 def _cutoff(tokens, begin, end, beam, max_active, min_active):
     """Cost above which a frame's tokens are dropped, the beam for the next frame, and the best token."""
     costs = np.empty(end - begin, np.float64)
@@ -76,7 +76,7 @@ def _cutoff(tokens, begin, end, beam, max_active, min_active):
     return beam_cutoff, beam, best
 
 
-@numba.njit(cache=True)
+@njit()
 def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, num_links, token_of, cutoff):
     """Spread the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
 
@@ -134,7 +134,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
     return tokens, end, links, num_links
 
 
-@numba.njit(cache=True)
+@njit()
 def search(
     first_epsilon,
     offsets,

@@ -22,6 +22,7 @@ from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECO
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress import progress
+from asr_parallel.record.threads import one_thread
 from asr_parallel.record.workers import follow_the_parent
 
 BATCH_SECONDS = 60.0  # of audio in one call: long enough to forget call costs, short enough to stay in the cache
@@ -119,8 +120,9 @@ def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int
     batches = list(_batches(utterances))
     seconds = sum(u.duration for u in utterances) * len(options.copies)
     if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
-        for batch in progress(batches, f"{options.kind} features", unit="batches"):
-            yield _compute_batch(batch, options)
+        with one_thread():  # as in a worker: the last bits depend on it
+            for batch in progress(batches, f"{options.kind} features", unit="batches"):
+                yield _compute_batch(batch, options)
         return
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=_start_worker)
     try:

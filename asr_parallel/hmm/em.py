@@ -5,8 +5,6 @@ thread alone and the results are added in a fixed order, so that figures do not 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +18,7 @@ from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.viterbi import best_path
 from asr_parallel.record.progress import progress
+from asr_parallel.record.threads import single_threads
 
 # steps/train_mono.sh and train_deltas.sh: --transition-scale=1.0 --acoustic-scale=0.1 --self-loop-scale=0.1
 TRANSITION_SCALE = 1.0
@@ -52,21 +51,9 @@ class Aligned:
         return sum(t is None for t in self.tids)
 
 
-@contextmanager
-def one_thread_each(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of `jobs` threads in which torch computes on the calling thread only."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
-
-
 def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
     """function(item) for each item, in order, computed in `jobs` threads."""
-    with one_thread_each(jobs) as pool:
+    with single_threads(jobs) as pool:
         yield from pool.map(function, items)
 
 

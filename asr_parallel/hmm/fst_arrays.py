@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
+from asr_parallel.record.compiled import njit
 from asr_parallel.record.files import whole_file
 
 # Arcs have OpenFst's own layout in memory, so that reading and writing are one copy.
@@ -82,7 +82,7 @@ def fst_bytes(fst: Fst) -> bytes:
     return header + words.tobytes()
 
 
-@numba.njit(cache=True)
+@njit()
 def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type: ignore[no-untyped-def]
     """Where each state's record begins and the last one ends; -1 at the end when the data stop short.
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from asr_parallel.record.compiled import njit
 from asr_parallel.record.files import whole_file
 
 GMM_FILE = "gmm.safetensors"
@@ -23,7 +23,7 @@ CHUNK_FRAMES = 256  # frames scored at once: their component scores stay in the 
 NEGLIGIBLE = np.float32(-24.0)  # a component this far (natural log) below the pdf's best adds nothing in float32
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(nogil=True, fastmath={"contract"})
 def _segment_logsumexp(scores: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
     """out[p, t] = log sum exp of scores[offsets[p]:offsets[p + 1], t], all float32.
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.hmm.segments import phone_segments
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
+from asr_parallel.record.compiled import njit
 
 VARIANCE_FLOOR = 0.01  # acc-tree-stats --var-floor
 
@@ -63,7 +63,7 @@ class TreeStats:
         return sums
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_moments(frames: np.ndarray, rows: np.ndarray, moments: np.ndarray) -> None:
     D = frames.shape[1]
     for t in range(len(frames)):

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.record.compiled import njit
 
 SELF_LOOP, START = -1, -2  # how a state was reached; 0 and up: by this arc
 
@@ -58,7 +58,7 @@ def best_path(
     return None if score == -np.inf else Path(tids, float(score))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _search(
     scores: np.ndarray,
     columns: np.ndarray,

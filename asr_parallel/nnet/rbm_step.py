@@ -5,7 +5,6 @@ Nothing here waits for a GPU: what the variance guard decides stays there.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from asr_parallel.nnet.products import product
 from asr_parallel.nnet.rbm_parts import Parts
 from asr_parallel.nnet.sampling import bits_of, shift_of
+from asr_parallel.record.compiled import njit
 
 # Kaldi nnet/nnet-rbm.h, RbmUpdate
 LARGEST_RATIO = 2.0  # of the reconstruction's deviation to the data's
@@ -127,7 +127,7 @@ def step_elsewhere(
     return Step(struck, error_sum)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tuple[float, float, float]:
     """Data, the first half of the rows of `both` (2B, V), with their reconstruction, the other half.
 
@@ -156,7 +156,7 @@ def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tupl
     return error_sum, data_deviation, other_deviation
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _add_rows(x: np.ndarray, shift: np.uint32, sums: np.ndarray) -> None:
     for i in range(x.shape[0]):
         row = x[i]
@@ -164,7 +164,7 @@ def _add_rows(x: np.ndarray, shift: np.uint32, sums: np.ndarray) -> None:
             sums[k] += np.uint32(np.uint32(row[k]) << shift).view(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _take(
     parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
     biases: np.ndarray, weights: int,
@@ -178,7 +178,7 @@ def _take(
         parameters[weights + k] += velocity[weights + k]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _take_low(
     parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
     gradient: np.ndarray, biases: np.ndarray, copy: np.ndarray,
@@ -200,7 +200,7 @@ def _take_low(
         copy[weights + k] = _rounded(new)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _rounded(x: np.float32) -> np.uint16:
     """To the nearest bfloat16, to an even one from the middle."""
     bits = np.float32(x).view(np.uint32)

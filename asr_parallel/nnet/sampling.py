@@ -6,10 +6,11 @@ up in one pass. Elsewhere torch's generator of that device makes them: other sam
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from asr_parallel.record.compiled import njit
 
 BLOCKS = 256  # of four numbers each, made at a time: they stay in the nearest cache
 ROUNDS = 10
@@ -51,7 +52,7 @@ def shift_of(x: Tensor) -> np.uint32:
     return np.uint32(16 if x.dtype == torch.bfloat16 else 0)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def philox(seed: np.uint64, first: int, out: np.ndarray) -> None:
     """Fill `out` with the blocks from number `first` on; counter (number, lower half of seed), key the upper half."""
     lower, upper = seed & LOW, seed >> WORD
@@ -65,7 +66,7 @@ def philox(seed: np.uint64, first: int, out: np.ndarray) -> None:
         out[j] = (right << WORD) | left
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _draw(probabilities: np.ndarray, shift: np.uint32, seed: np.uint64, out: np.ndarray, one: np.uint32) -> None:
     blocks = np.empty(BLOCKS, dtype=np.uint64)
     numbers = blocks.view(np.uint16)

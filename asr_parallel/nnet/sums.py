@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from asr_parallel.record.compiled import njit
 
 CHUNK = 1024  # squares added up in float32 before float64 takes over
 
@@ -35,7 +36,7 @@ def _off_the_cpu(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32).square_()
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(nogil=True, fastmath={"reassoc", "contract"})
 def _of_float32(x: np.ndarray) -> float:
     total = 0.0
     for start in range(0, len(x), CHUNK):
@@ -47,7 +48,7 @@ def _of_float32(x: np.ndarray) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(nogil=True, fastmath={"reassoc", "contract"})
 def _of_bfloat16(bits: np.ndarray) -> float:
     """A bfloat16 is the upper half of a float32."""
     total = 0.0

@@ -22,7 +22,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -39,25 +39,50 @@ KEY = "meeting"  # in the store: what the meeting file has as its key
 CLEAN_UP_SECONDS = 30  # that processes have to end in when they are told to
 CONNECT_SECONDS = 5  # that a connection may take before the meeting file is looked at again
 
-# Environment variables: rank, size, rank on its machine, name of the launch; the first set that is there counts.
+WARN_SECONDS = 10  # without rank 0 after which a process says what it waits for
+
+# Environment variables: rank, size, rank on its machine, processes there, name of the launch; the first set that is
+# there counts. Slurm has no number of processes there, but SLURM_STEP_NUM_NODES.
 # Open MPI 4.1 and 5.0 set PMIX_NAMESPACE; PMI_RANK is of MPICH 4 and 5, and of srun --mpi=pmi2, which has PMI_JOBID
 _LAUNCHERS = {
-    "torchrun or --processes": ("RANK", "WORLD_SIZE", ("LOCAL_RANK",), (LAUNCH, "TORCHELASTIC_RUN_ID")),
+    "torchrun or --processes": ("RANK", "WORLD_SIZE", ("LOCAL_RANK",), "LOCAL_WORLD_SIZE",
+                                (LAUNCH, "TORCHELASTIC_RUN_ID")),
     "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", ("OMPI_COMM_WORLD_LOCAL_RANK",),
-                 ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")),
-    "MPICH": ("PMI_RANK", "PMI_SIZE", ("MPI_LOCALRANKID", "SLURM_LOCALID"), ("PMI_JOBID",)),
-    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", ("SLURM_LOCALID",), ("SLURM_JOB_ID",)),
+                 "OMPI_COMM_WORLD_LOCAL_SIZE", ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")),
+    "MPICH": ("PMI_RANK", "PMI_SIZE", ("MPI_LOCALRANKID", "SLURM_LOCALID"), "MPI_LOCALNRANKS", ("PMI_JOBID",)),
+    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", ("SLURM_LOCALID",), "", ("SLURM_JOB_ID",)),
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A process's place in a run. launch: a name that no other launch has, "" when the launcher gives none."""
+    """A process's place in a run.
+
+    launch: a name that no other launch has, "" when the launcher gives none.
+    spread: the launcher says that the processes are on several machines.
+    variables: names of the two that rank and size are from.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     launch: str = ""
+    spread: bool = False
+    variables: tuple[str, ...] = field(default=(), compare=False)
+
+    def how_to_be_alone(self) -> str:
+        """Say why this process looks for others, for a user who did not ask for that."""
+        rank, size = self.variables
+        return (
+            f"{rank}={self.rank} and {size}={self.size} say that this process is one of {self.size};"
+            f" to run it alone: env -u {rank} -u {size} asr-parallel ..."
+        )
+
+    def check_workers(self, workers: int) -> None:
+        """ValueError when there are fewer workers than processes."""
+        if workers < self.size:
+            why = f"; {self.how_to_be_alone()}" if self.variables else ""
+            raise ValueError(f"{workers} workers in {self.size} processes: expected at least one each{why}")
 
 
 def seat_of(environment: Mapping[str, str]) -> Seat:
@@ -66,7 +91,7 @@ def seat_of(environment: Mapping[str, str]) -> Seat:
     Raises:
         ValueError: they are no numbers, or a rank is not below the size.
     """
-    for launcher, (rank, size, local, names) in _LAUNCHERS.items():
+    for launcher, (rank, size, local, beside, names) in _LAUNCHERS.items():
         if rank not in environment or size not in environment:
             continue
         if launcher == "Slurm" and not environment.get("SLURM_STEP_ID", "").isdecimal():
@@ -78,7 +103,11 @@ def seat_of(environment: Mapping[str, str]) -> Seat:
         launch = next((environment[name] for name in names if environment.get(name)), "")
         if launcher == "Slurm":
             launch += f".{environment['SLURM_STEP_ID']}.{environment.get('SLURM_RESTART_COUNT', '0')}"
-        return Seat(int(found[0]), int(found[1]), int(found[2]), launch)
+        there = environment.get(beside, "")
+        spread = there.isdecimal() and int(there) < int(found[1])
+        if launcher in ("MPICH", "Slurm") and not there:
+            spread = environment.get("SLURM_STEP_NUM_NODES", "1") != "1"
+        return Seat(int(found[0]), int(found[1]), int(found[2]), launch, spread, (rank, size))
     return Seat()
 
 
@@ -92,12 +121,14 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
         timeout: seconds without an answer after which a process counts as lost.
 
     Raises:
-        ValueError: an unknown interface, or more processes than GPUs.
+        ValueError: an unknown interface, more processes than GPUs, or several machines without interface.
         LostError: the others did not come, or nobody answers where rank 0 says it is.
     """
     seat = seat_of(os.environ)
     if seat.size == 1:
         return Alone()
+    if seat.spread and not interface and "GLOO_SOCKET_IFNAME" not in os.environ:
+        raise ValueError(f"rank {seat.rank}: {_bound_to_loopback()}")
     place = torch.device("cpu")
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         if seat.local_rank >= torch.cuda.device_count():
@@ -111,14 +142,52 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface or "lo")
     if interface:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
-    wait = timedelta(seconds=timeout)
-    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        store, _, _ = next(iter(dist.rendezvous("env://", seat.rank, seat.size, timeout=wait)))
-    elif seat.rank == 0:
-        store = _open(meeting, seat, _address(interface), timeout)
-    else:
-        store = _find(meeting, seat, timeout)
-    return Distributed(seat.rank, seat.size, store, place, timeout)
+    try:
+        if LAUNCH not in os.environ and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+            wait = timedelta(seconds=timeout)
+            store, _, _ = next(iter(dist.rendezvous("env://", seat.rank, seat.size, timeout=wait)))
+            store = _of_this_attempt(store, seat, timeout)
+        elif seat.rank == 0:
+            store = _open(meeting, seat, _address(interface), timeout)
+        else:
+            store = _find(meeting, seat, timeout)
+        return Distributed(seat.rank, seat.size, store, place, timeout)
+    except (LostError, RuntimeError) as error:  # torch.distributed's own are RuntimeErrors
+        if LAUNCH in os.environ:
+            raise
+        raise LostError(f"{' '.join(str(error).split())} ({seat.how_to_be_alone()})") from error
+
+
+def _of_this_attempt(store: dist.Store, seat: Seat, timeout: float) -> dist.Store:
+    """The part of torchrun's store that only the processes of this attempt use.
+
+    The store outlives an attempt that failed, and with several machines no variable counts attempts for all of them
+    (TORCHELASTIC_RESTART_COUNT is each agent's own). So rank 0 names the attempt, and knows who has answered to it.
+    """
+    own, deadline = uuid.uuid4().hex, time.monotonic() + timeout
+    if seat.rank == 0:
+        store.set("attempt", own)
+        others = [f"{own}/{rank}" for rank in range(1, seat.size)]
+        store.wait(others, timedelta(seconds=timeout))
+        store.set(f"{own}/all", json.dumps([store.get(key).decode() for key in others]))
+        return dist.PrefixStore(own, store)
+    attempt = ""
+    while time.monotonic() < deadline:
+        if store.check(["attempt"]) and (named := store.get("attempt").decode()) != attempt:
+            attempt = named
+            store.set(f"{attempt}/{seat.rank}", own)
+        if attempt and store.check([f"{attempt}/all"]) and own in json.loads(store.get(f"{attempt}/all")):
+            return dist.PrefixStore(attempt, store)
+        time.sleep(0.05)
+    raise LostError(f"rank {seat.rank}: rank 0 did not come within {timeout:g} s")
+
+
+def _bound_to_loopback() -> str:
+    here = [name for _, name in socket.if_nameindex() if not name.startswith("lo")]
+    return (
+        "the processes are on several machines, but bound to loopback: give --interface"
+        f" (here: {', '.join(here) or 'none but loopback'})"
+    )
 
 
 def _address(interface: str | None) -> str:
@@ -143,17 +212,22 @@ def _open(meeting: Path, seat: Seat, address: str, timeout: float) -> dist.Store
     key = uuid.uuid4().hex
     store.set(KEY, key)
     meeting.parent.mkdir(parents=True, exist_ok=True)
-    write_json(meeting, {"launch": seat.launch, "size": seat.size, "address": address, "port": port, "key": key})
+    found = {"launch": seat.launch, "size": seat.size, "machine": socket.gethostname()}
+    write_json(meeting, found | {"address": address, "port": port, "key": key})
     return store
 
 
 def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
-    deadline, nobody = time.monotonic() + START_SECONDS, f"rank 0 wrote no {meeting}"
-    while time.monotonic() < deadline:
+    began, warned, nobody = time.monotonic(), False, f"rank 0 wrote no {meeting}"
+    while time.monotonic() < began + START_SECONDS:
         if meeting.is_file():
             found = read_json(meeting)
             if found["launch"] == seat.launch and found["size"] == seat.size:
                 nobody = f"nobody answers at {found['address']}:{found['port']}, as {meeting} says"
+                if found["address"] == LOOPBACK and found.get("machine", socket.gethostname()) != socket.gethostname():
+                    nobody = f"rank 0 is on {found['machine']}; {_bound_to_loopback()}"
+                    if seat.launch:  # else the file may be of an earlier launch
+                        raise ValueError(f"rank {seat.rank}: {nobody}")
                 try:
                     store = dist.TCPStore(
                         found["address"], found["port"], is_master=False, wait_for_workers=False,
@@ -165,6 +239,9 @@ def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
                 except RuntimeError:
                     pass
                 logger.debug("%s", nobody)  # left by a launch of this very name, or rank 0 has gone
+        if not warned and time.monotonic() > began + WARN_SECONDS:
+            warned = True
+            logger.warning("rank %d waits for rank 0: %s; %s", seat.rank, nobody, seat.how_to_be_alone())
         time.sleep(0.05)
     raise LostError(f"rank {seat.rank}: {nobody} within {START_SECONDS:g} s")
 
@@ -183,7 +260,8 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bo
     status, deadline = 0, float("inf")
     try:
         for rank in range(processes):
-            own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank), LAUNCH: name}
+            own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank),
+                   "LOCAL_WORLD_SIZE": str(processes), LAUNCH: name}  # fmt: skip
             own.setdefault("TORCH_CPP_LOG_LEVEL", os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"))  # no stack traces
             command = [sys.executable, "-m", "asr_parallel.cli.main", *arguments]
             # In a session of its own: Ctrl-C comes once to each, from here

@@ -1,5 +1,6 @@
 """What a figure was made with: versions, machine, revision."""
 
+import math
 import os
 import platform
 import shutil
@@ -15,9 +16,47 @@ from asr_parallel import __version__
 PACKAGES = ("torch", "numpy", "numba", "lhotse", "kaldifst", "kaldi-decoder", "kaldilm", "kaldi-native-fbank")
 
 
+def own_cores() -> list[int]:
+    """Return the numbers of the cores this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def cpu_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those it may run on, and of a container no more than its quota."""
+    return max(1, math.ceil(min(len(own_cores()), cpu_quota())))  # rounded up, as joblib and Java do
+
+
+def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the least quota of this process's control groups, in cores; infinity where there is none.
+
+    Version 2 has `cpu.max`, "QUOTA PERIOD" in microseconds or "max PERIOD"; version 1 cpu.cfs_quota_us, -1 for none,
+    and cpu.cfs_period_us (docs.kernel.org/admin-guide/cgroup-v2.html, docs.kernel.org/scheduler/sched-bwc.html). A
+    group has no more than those around it. In a container the path may be that of outside; its own group is the root.
+    """
+    quotas = [math.inf]
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for root in (cgroups / controllers, cgroups / "cpu") if controllers else (cgroups, cgroups / "unified"):
+            inner = root / path.lstrip("/")
+            for group in (inner, *inner.parents):
+                quotas += _quota(group)
+                if group == root:
+                    break
+    return min(quotas)
+
+
+def _quota(group: Path) -> list[float]:
+    """The quota of one control group, in cores, if it has one."""
+    try:
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+    except (OSError, ValueError):  # none, or not for this user's eyes
+        return []
+    return [int(quota) / int(period)] if quota.isdecimal() and int(period) > 0 else []
 
 
 def _git_revision() -> str | None:

@@ -7,7 +7,7 @@ workers beside it, from the device, or from what was trained before. A resumed e
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.record.threads import single_threads
 from asr_parallel.training.channel import DrawnVariation, Variation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
 from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
@@ -118,7 +119,7 @@ class Minibatches:
             rows = self._order_of(epoch)[:, k * self.minibatch : (k + 1) * self.minibatch]
             return self.loader.prepare(rows, self._draw(epoch, k))
 
-        pool = ThreadPoolExecutor(1, thread_name_prefix="minibatches")
+        pool = single_threads(1, "minibatches")
         try:
             coming: deque[Future] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
             for n, (_, k) in enumerate(places):

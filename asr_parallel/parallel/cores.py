@@ -1,0 +1,51 @@
+"""How many threads each process of a run computes with."""
+
+import math
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asr_parallel.parallel.transport import Transport
+from asr_parallel.record.environment import cpu_quota, own_cores
+
+# Multiply-adds of a hidden layer's product up to which a minibatch is not shared among threads. benchmarks/threads.py:
+# a second one makes 64 frames of 128, 256 and 512 units 1.2, 1.3 and 1.4 times as fast, 256 frames of 512 units 1.7
+SMALL = 1 << 25
+
+
+def default_threads(transport: Transport, products: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Return this process's number of threads where none is asked for. Collective.
+
+    OMP_NUM_THREADS where it is set, as torchrun does; one for a small network; else this process's share of the cores
+    of its machine. It depends on no load, so that the same command computes the same bits.
+
+    Args:
+        products: multiply-adds of a hidden layer's product, over all replicas of the process.
+    """
+    mine = {"machine": socket.gethostname(), "cores": own_cores(), "quota": min(cpu_quota(), len(own_cores()))}
+    told = transport.gather(mine)
+    given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has those of nested regions
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    if products < SMALL:
+        return 1
+    share = share_of_cores(transport.rank, told)
+    of_task = environment.get("SLURM_CPUS_PER_TASK", "")  # which may be more or less than Slurm has bound it to
+    return min(share, int(of_task)) if of_task.isdecimal() and int(of_task) > 0 else share
+
+
+def share_of_cores(rank: int, told: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many cores a process has when those on its machine share them evenly; at least one.
+
+    A core counts by how many may run on it, so that it does not matter whether a launcher binds processes to cores.
+
+    Args:
+        told: of each rank its machine's name, the numbers of the cores it may run on, and its quota in cores.
+    """
+    mine = told[rank]
+    beside = [one for one in told if one["machine"] == mine["machine"]]
+    users = Counter(core for one in beside for core in one["cores"])
+    cores = sum(1 / users[core] for core in mine["cores"])
+    return max(1, math.floor(min(cores, math.ceil(mine["quota"]) / len(beside)) + 1e-9))
