@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 
 from asr_parallel import __version__
-from asr_parallel.record.caches import set_up_libraries
+from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used

@@ -1,0 +1,112 @@
+"""Libraries where nothing but the result's folder, and perhaps a temporary one, can be written."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asr_parallel.record.libraries import set_up_libraries, temporary_folder
+
+PACKAGE = Path(__file__).resolve().parents[2] / "asr_parallel"
+USER = 23456  # of no name and no home
+
+
+@pytest.fixture
+def installed() -> Iterator[Path]:
+    """A folder that others may look into, with a copy of the package in `lib` that has compiled nothing yet."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    shutil.copytree(PACKAGE, folder / "lib" / "asr_parallel", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [folder / "lib", *(folder / "lib").rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield folder
+    for path in [folder / "lib", *(path for path in (folder / "lib").rglob("*") if path.is_dir())]:
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def unprivileged(folder: Path, home: str | None, *words: str) -> subprocess.CompletedProcess[str]:
+    """The program run by a user who can read everything and write nothing but FOLDER/tmp and FOLDER/out."""
+    who = []
+    for name in ("tmp", "out"):
+        (folder / name).mkdir(exist_ok=True)
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to be somebody else with")
+        for name in ("tmp", "out"):
+            os.chown(folder / name, USER, USER)
+        may_read = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+        who = [setpriv, f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *may_read]
+    left = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NUMBA_", "MPL", "HOME"))}
+    own = {"PYTHONPATH": str(folder / "lib"), "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    command = [*who, sys.executable, "-m", "asr_parallel.cli.main", *words]
+    env = left | own | ({} if home is None else {"HOME": home})
+    return subprocess.run(command, cwd=folder / "out", env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("home", ["/proc/nowhere", None])
+def test_a_user_without_a_home_trains_with_a_read_only_installation(
+    installed: Path, frames_folder: Path, home: str | None
+) -> None:
+    if home is None and os.geteuid():
+        pytest.skip("this user has a home of its own")
+    shutil.copytree(frames_folder, installed / "frames")
+    helped = unprivileged(installed, home, "decode", "--help")
+    assert helped.returncode == 0 and helped.stderr == "" and "--graph" in helped.stdout
+    size = ["--hidden-layers", "1", "--hidden-dim", "8", "--minibatch", "64", "--epochs", "1", "--precision", "float32"]
+    done = unprivileged(installed, home, "train-dnn", "--frames", str(installed / "frames"), "--out", "net", *size)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "create" not in done.stderr  # as matplotlib and lhotse would say
+    out = installed / "out"
+    assert (out / "net" / "net.safetensors").is_file() and (out / "net" / "curves.png").is_file()
+    assert [path.name for path in out.iterdir() if path.name.startswith(("~", "."))] == []
+    assert list((installed / "tmp").rglob("*.nbi"))  # compiled once, not in every run
+    assert not list((installed / "lib").rglob("__pycache__"))
+
+
+def test_functions_are_compiled_where_no_cache_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.caching import CacheImpl
+
+    from asr_parallel.record.compiled import njit
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+
+    @njit(nogil=True)
+    def twice(x: float) -> float:
+        return 2 * x
+
+    assert twice(4.0) == 8.0
+
+
+def test_what_the_user_has_set_stays(tmp_path: Path) -> None:
+    for given in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "5"}):
+        environment = {"HOME": str(tmp_path), **given}
+        set_up_libraries(environment)
+        assert environment == {"HOME": str(tmp_path), **given}
+    environment = {"HOME": str(tmp_path / "to" / "be" / "made")}
+    set_up_libraries(environment)
+    assert environment == {"HOME": str(tmp_path / "to" / "be" / "made"), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_the_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = tmp_path / f"asr-parallel-{os.geteuid()}"
+    assert temporary_folder() == temporary_folder() == usual
+    assert stat.S_IMODE(usual.stat().st_mode) == 0o700
+    usual.chmod(0o777)
+    other = temporary_folder()
+    assert other is not None and other != usual and stat.S_IMODE(other.stat().st_mode) == 0o700
+    usual.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    usual.symlink_to(tmp_path / "elsewhere")
+    assert temporary_folder() not in (None, usual, tmp_path / "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    assert temporary_folder() is None
