@@ -100,6 +100,45 @@ def test_torchrun(frames_folder: Path, tmp_path: Path) -> None:
     assert distance(tmp_path / "torchrun", tmp_path / "one") < 1e-4
 
 
+DIES_ONCE = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from asr_parallel.cli.main import main
+
+def die_once():
+    while not list(Path(sys.argv[1]).glob("checkpoints/0*")):
+        time.sleep(0.01)
+    Path(sys.argv[2]).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ["RANK"] == "1" and not Path(sys.argv[2]).exists():
+    threading.Thread(target=die_once, daemon=True).start()
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.timeout(3 * SECONDS)
+def test_torchrun_starts_all_again_after_one_has_died(frames_folder: Path, tmp_path: Path) -> None:
+    """Its store is that of the first attempt, and the training goes on from the checkpoint."""
+    script, out = tmp_path / "dies_once.py", tmp_path / "torchrun"
+    script.write_text(DIES_ONCE)
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "1",
+    ]
+    verb = words(frames_folder, out, KILLED)[3:]
+    said = finish(start([*run, str(script), f"{out}.training", str(tmp_path / "died"), *verb]))
+    assert (tmp_path / "died").exists() and "going on after" in said
+    finish(start(words(frames_folder, tmp_path / "one", KILLED)))
+    assert distance(out, tmp_path / "one") < 1e-4
+
+
 @pytest.mark.timeout(2 * SECONDS)
 @pytest.mark.parametrize("exchange", ["models", "posteriors"])
 def test_an_ensemble_leaves_all_its_workers(frames_folder: Path, tmp_path: Path, exchange: str) -> None:

@@ -1,8 +1,16 @@
 """Rank and size, from each launcher's variables."""
 
+import os
+import socket
+from pathlib import Path
+
 import pytest
 
-from asr_parallel.parallel.launch import Seat, seat_of
+from asr_parallel.cli.main import main
+from asr_parallel.parallel import launch
+from asr_parallel.parallel.launch import Seat, join, seat_of
+from asr_parallel.parallel.transport import LostError
+from asr_parallel.record.files import write_json
 
 
 @pytest.mark.parametrize(
@@ -34,3 +42,101 @@ def test_seats(environment: dict[str, str], seat: Seat) -> None:
 def test_a_rank_that_cannot_be(rank: str) -> None:
     with pytest.raises(ValueError, match=f"RANK={rank}, WORLD_SIZE=4: expected a rank below the size"):
         seat_of({"RANK": rank, "WORLD_SIZE": "4"})
+
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4"}
+OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4"}
+MPICH = {"PMI_RANK": "3", "PMI_SIZE": "4"}
+SLURM = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "spread"),
+    [
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}, True),
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "1"}, False),
+        (TORCHRUN, False),  # not known
+        (OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, True),
+        (OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4", "SLURM_STEP_NUM_NODES": "2"}, False),
+        (MPICH | {"MPI_LOCALNRANKS": "2"}, True),
+        (MPICH | {"MPI_LOCALNRANKS": "4"}, False),
+        (MPICH | {"SLURM_STEP_NUM_NODES": "2"}, True),  # srun --mpi=pmi2
+        (SLURM | {"SLURM_STEP_NUM_NODES": "2"}, True),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "1", "SLURM_NNODES": "2"}, False),
+    ],
+)
+def test_several_machines_need_an_interface_which_every_rank_says_at_once(
+    environment: dict[str, str], spread: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert seat_of(environment).spread == spread
+    if not spread:
+        return
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "ib0")])
+    for rank in ("0", "3"):
+        environment[next(iter(environment))] = rank
+        with pytest.raises(ValueError, match=rf"^rank {rank}: .* give --interface \(here: eth0, ib0\)"):
+            join(tmp_path / "meeting", "cpu", None, 60)
+
+
+def test_an_address_on_another_machines_loopback_is_not_tried(tmp_path: Path) -> None:
+    meeting, seat = tmp_path / "out.meeting", seat_of(SLURM)
+    there = {"launch": seat.launch, "size": 4, "address": "127.0.0.1", "port": 9, "key": "k"}
+    write_json(meeting, there | {"machine": "elsewhere"})
+    with pytest.raises(ValueError, match=r"rank 3: rank 0 is on elsewhere; .* give --interface"):
+        launch._find(meeting, seat, 60)
+
+
+def words(tmp_path: Path, *more: str) -> list[str]:
+    return ["train-dnn", "--frames", str(tmp_path / "frames"), "--out", str(tmp_path / "out"), *more]
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, OPEN_MPI, MPICH, SLURM])
+def test_fewer_workers_than_processes_are_refused_before_anybody_is_waited_for(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As in a shell with left-over variables, or one inside `srun --pty`."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(words(tmp_path, "--workers", "1")) == 1
+    rank, size = list(environment)[:2]
+    said = capsys.readouterr().err
+    assert f"1 workers in 4 processes: expected at least one each; {rank}=3 and {size}=4 say" in said
+    assert f"env -u {rank} -u {size} asr-parallel" in said
+    assert main(words(tmp_path, "--workers", "4", "--processes", "2")) == 1
+    assert f"env -u {rank} -u {size} asr-parallel" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0"},
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "free"},
+        {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "free"},
+    ],
+)
+def test_when_the_others_do_not_come_the_error_says_how_to_be_alone(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        free = str(listening.getsockname()[1])
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, free if value == "free" else value)
+    assert main(words(tmp_path, "--workers", "2", "--timeout", "1")) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    rank, size = list(environment)[:2]
+    assert said.startswith("asr-parallel train-dnn: error: ") and f"env -u {rank} -u {size} asr-parallel" in said
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.meeting").exists()
+
+
+def test_a_process_that_waits_for_rank_0_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(launch, "START_SECONDS", 0.3)
+    monkeypatch.setattr(launch, "WARN_SECONDS", 0.1)
+    with pytest.raises(LostError, match="rank 3: rank 0 wrote no"):
+        launch._find(tmp_path / "out.meeting", seat_of(TORCHRUN), 60)
+    assert caplog.text.count("waits for rank 0") == 1 and "env -u RANK -u WORLD_SIZE" in caplog.text

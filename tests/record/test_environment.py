@@ -1,13 +1,17 @@
 """The machine as a record has it."""
 
+import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
-from asr_parallel.record.environment import environment
+from asr_parallel.record import environment as environment_module
+from asr_parallel.record.environment import cpu_count, cpu_quota, environment
 
 
 def install(monkeypatch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
@@ -48,3 +52,54 @@ def test_torch_is_not_imported_for_it() -> None:
         "found = environment(); sys.exit('torch' in sys.modules or 'gpu' in found)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+V1 = "9:name=systemd:/\n4:cpu,cpuacct:{path}\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000"}, 2),  # of the group around it
+        ("0::/a/b\n", {"a/b/cpu.max": "50000 100000", "a/cpu.max": "200000 100000"}, 0.5),
+        ("0::/docker/x\n", {"cpu.max": "300000 100000"}, 3),  # a path of outside the container
+        ("0::/../../x\n", {"cpu.max": "300000 100000"}, 3),
+        ("1:cpuset:/\n0::/a\n", {"unified/a/cpu.max": "100000 50000"}, 2),
+        (V1.format(path="/"), {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+         math.inf),
+        (V1.format(path="/job"), {"cpu/job/cpu.cfs_quota_us": "25000\n", "cpu/job/cpu.cfs_period_us": "10000\n"}, 2.5),
+        (V1.format(path="/docker/x"), {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        (V1.format(path="/job"), {"cpuset/job/cpu.cfs_quota_us": "1", "cpu/job/cpu.cfs_quota_us": "100000"}, math.inf),
+        ("", {"cpu.max": "100000 100000"}, math.inf),
+    ],
+)  # fmt: skip
+def test_quotas_of_control_groups(tmp_path: Path, own: str, files: dict[str, str], quota: float) -> None:
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert cpu_quota(tmp_path / "cgroup", tmp_path / "own") == quota
+
+
+def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path / "nothing", tmp_path / "none") == math.inf
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(math.inf, 6), (2.0, 2), (1.5, 2), (0.1, 1), (64.0, 6)])
+def test_cores_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch, quota: float, cores: int) -> None:
+    monkeypatch.setattr(environment_module, "own_cores", lambda: list(range(6)))
+    monkeypatch.setattr(environment_module, "cpu_quota", lambda: quota)
+    assert cpu_count() == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to cores here")
+def test_cores_are_those_the_process_is_bound_to() -> None:
+    code = (
+        "import os; from asr_parallel.record.environment import cpu_count, own_cores\n"
+        "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}); print(cpu_count(), len(own_cores()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
