@@ -20,6 +20,17 @@ die() { printf '%s: error: %s\n' "${0##*/recipes/}" "$*" >&2; exit 1; }
 options_given=
 was_given() { [[ " $options_given " == *" $1 "* ]]; }  # was_given SOME_NAME : set on the command line or in a file
 
+default_jobs() {  # nproc, and of a container no more than its quota of cores
+  local python=$root/.venv/bin/python cores
+  cores=$(nproc 2> /dev/null || echo 1024)
+  [[ -x $python ]] || python=python3
+  "$python" -c 'if True:
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    from asr_parallel.record.environment import cpu_count
+    print(min(cpu_count(), int(sys.argv[2])))' "$root" "$cores"
+}
+
 set_option() {  # set_option --some-name value : checked assignment to a declared option
   local name=${1#--} known
   name=${name//-/_}

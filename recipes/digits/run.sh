@@ -5,7 +5,7 @@
 stage=0
 stop_stage=8
 exp=$root/exp/digits
-jobs=$(nproc)
+jobs=$(default_jobs)
 seed=1
 augment=true
 corpus=

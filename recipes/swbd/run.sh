@@ -5,7 +5,7 @@
 stage=0
 stop_stage=8
 exp=$root/exp/swbd
-jobs=$(nproc)
+jobs=$(default_jobs)
 seed=1
 # the discs; all four or none (then the corpus is synthetic)
 audio=

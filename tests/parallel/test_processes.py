@@ -122,18 +122,9 @@ def test_torchrun_starts_all_again_after_one_has_died(frames_folder: Path, tmp_p
     """Its store is that of the first attempt, and the training goes on from the checkpoint."""
     script, out = tmp_path / "dies_once.py", tmp_path / "torchrun"
     script.write_text(DIES_ONCE)
-    run = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--max-restarts",
-        "1",
-    ]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     verb = words(frames_folder, out, KILLED)[3:]
-    said = finish(start([*run, str(script), f"{out}.training", str(tmp_path / "died"), *verb]))
+    said = finish(start([*run, "--max-restarts", "1", str(script), f"{out}.training", str(tmp_path / "died"), *verb]))
     assert (tmp_path / "died").exists() and "going on after" in said
     finish(start(words(frames_folder, tmp_path / "one", KILLED)))
     assert distance(out, tmp_path / "one") < 1e-4
