@@ -3,7 +3,7 @@
 Launched by        rank and size from                                          found through
 nobody             -                                                           -
 --processes P      RANK, WORLD_SIZE, set by `launch` below                     the meeting file
-torchrun           RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT                  torchrun's store
+torchrun           RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT                  torchrun's store, of one attempt
 mpirun, Open MPI   OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE                  the meeting file
 mpirun, MPICH      PMI_RANK, PMI_SIZE                                          the meeting file
 srun               SLURM_PROCID, SLURM_STEP_NUM_TASKS, in a numbered step         the meeting file
