@@ -34,7 +34,7 @@ def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
     group has no more than those around it. In a container the path may be that of outside; its own group is the root.
     """
     quotas = [math.inf]
-    for line in own.read_text().splitlines() if own.is_file() else []:
+    for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else []:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
