@@ -66,8 +66,7 @@ class Training:
         self.algorithm = algorithm(options, epochs=1000)
         self.network = StackedNetwork(spec, len(own), cpu, precision).initialise(1)
         add = self._timed(self.algorithm.add) if isinstance(self.algorithm, Gradient) else None
-        limit = MaxChange() if optimiser == "ng-sgd" else None
-        self.optimizer = optimizer(optimiser, self.network, limit, 0.9, add)
+        self.optimizer = optimizer(optimiser, self.network, MaxChange(), 0.9, add)
         parts = shares(store, team.num_workers)
         self._data = forever(Minibatches(store, [parts[k] for k in own], own, minibatch, 0, None, precision, cpu))
         self.algorithm.start(self.network, team, epoch)

@@ -101,8 +101,7 @@ def ours(
 ) -> Steps:
     """Training steps of our loop, its data read from the store, or a few minibatches of it again and again."""
     network = StackedNetwork(spec, len(workers), device, dtype).initialise(1)
-    limit = MaxChange() if name == "ng-sgd" else None
-    optimiser: Optimizer = optimizer(name, network, limit, 0.9)
+    optimiser: Optimizer = optimizer(name, network, MaxChange(), 0.9)
     parts = shares(store, max(workers) + 1)
     own = [parts[worker] for worker in workers]
     data = forever(Minibatches(store, own, workers, minibatch, 0, None, dtype, torch.device(device)))

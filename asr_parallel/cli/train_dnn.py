@@ -42,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice(how, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
     number(how, "momentum", "of --optimizer momentum and nesterov", float)
     number(how, "minibatch", "frames")
-    number(how, "max_change", "largest change of a hidden layer by a minibatch (ng-sgd: 0.75, else none)", float)
-    number(how, "max_change_output", "of the output layer (ng-sgd: 1.5, else none)", float)
-    number(how, "max_param_change", "of all layers together (ng-sgd: 2.0, else none)", float)
+    number(how, "max_change", "longest step of a hidden layer in a minibatch, by any optimizer; 0: no limit", float)
+    number(how, "max_change_output", "the same of the output layer", float)
+    number(how, "max_param_change", "the same of all layers together", float)
 
     course = parser.add_argument_group("schedule")
     course.add_argument(

@@ -1,5 +1,6 @@
 """How far one minibatch may move the parameters."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 class MaxChange:
     """Largest Euclidean length of one minibatch's change, of an affine layer (weights and biases) and of the whole.
 
-    Layers are scaled down first, then the whole (Kaldi nnet3 NnetTrainer, UpdateNnetWithMaxChange).
+    Layers are scaled down first, then the whole (Kaldi nnet3 NnetTrainer, UpdateNnetWithMaxChange), whatever the update
+    rule. As in Kaldi, limits hold for the step that is applied, momentum included, and leave velocities alone; 0: none.
     """
 
     hidden: float = 0.75  # Kaldi xconfig, max-change of a layer
@@ -18,8 +20,8 @@ class MaxChange:
     whole: float = 2.0  # Kaldi steps/nnet3/train_dnn.py, max-param-change
 
     def __post_init__(self) -> None:
-        if not (self.hidden > 0 and self.output > 0 and self.whole > 0):
-            raise ValueError(f"a largest change must be above 0: {self}")
+        if not (self.hidden >= 0 and self.output >= 0 and self.whole >= 0):
+            raise ValueError(f"a largest change must be at least 0: {self}")
 
     def scale(self, lengths: Tensor) -> Tensor:
         """What to multiply each layer's change with.
@@ -30,8 +32,9 @@ class MaxChange:
         Returns:
             (R, L) factors, at most 1.
         """
-        limit = lengths.new_full(lengths.shape[1:], self.hidden)  # filled, not copied: a GPU is not waited for
-        limit[-1:] = self.output
+        # filled, not copied: a GPU is not waited for
+        limit = lengths.new_full(lengths.shape[1:], self.hidden or math.inf)
+        limit[-1:] = self.output or math.inf
         scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
         whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
-        return scale * (self.whole / whole.clamp_min(1e-30)).clamp_max(1.0)
+        return scale * ((self.whole or math.inf) / whole.clamp_min(1e-30)).clamp_max(1.0)

@@ -169,14 +169,16 @@ def precondition_together(
             type whose R add up to its `replicas`. They are overwritten.
         add: replaces a tensor of sums over rows by their sum over all processes, where the rows of a minibatch are in
             several; estimates and scales are then the same in all of them, those of the whole minibatch.
-        rows: of all processes, with `add`. A process may have none.
+        rows: of all processes, required with `add`; a process may have none. Without it they are those of the inputs.
     """
     for own, xs in zip(preconditioners, inputs, strict=True):
         own._check(xs, 0 if add else 1)
     everything = [x for xs in inputs for x in xs]
     sizes = [len(own.rho) for own in preconditioners]
     own_rows = everything[0].shape[1]
-    rows = rows or own_rows
+    if add is None:
+        rows = own_rows
+    assert rows is not None
     before = sums_of_squares([(x,) for x in everything])
     for own, of_xs in zip(preconditioners, before.split(sizes), strict=True):
         if own.with_one:

@@ -63,13 +63,13 @@ class NgSgd(Optimizer):
             )
             yield _Side(of, layers, preconditioner)
 
-    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], rows: int) -> Tensor:
         given = {"in": inputs, "out": derivatives}
         done = precondition_together(
             [side.preconditioner for side in self._sides],
             [[given[side.of][k] for k in side.layers] for side in self._sides],
             self.add,
-            frames,
+            rows,
         )
         left = {
             (side.of, k): of_layer

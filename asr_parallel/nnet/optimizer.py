@@ -1,8 +1,9 @@
 """Optimisers behind one small interface: given every layer's input and derivative, move the parameters of all replicas.
 
 Gradients are summed over the minibatch and learning rates are per frame. The change of a minibatch is written into one
-flat buffer of the parameters' shape and limited there. A replica whose change is not finite keeps its parameters and
-its optimiser's state; how often that happened is counted. Nothing here waits for a GPU.
+flat buffer of the parameters' shape and limited there, by any optimiser alike (nnet/max_change.py). A replica whose
+change is not finite keeps its parameters and its optimiser's state; how often that happened is counted. Nothing here
+waits for a GPU.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ class Optimizer(ABC):
     """Moves a stacked network's parameters.
 
     skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
+    max_change_scale: (R,) float32, length of the last change over the one without limits; NaN where it was left out.
     """
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
@@ -36,6 +38,7 @@ class Optimizer(ABC):
         self.max_change = max_change
         self.add = add
         self.skipped = torch.zeros(network.replicas, dtype=torch.int64, device=network.device)
+        self.max_change_scale = torch.full((network.replicas,), torch.nan, device=network.device)
         self._spans = [(p.start, p.end) for p in layout(network.spec)]
         self._change = Layers.zeros(network.spec, network.replicas, network.device)
 
@@ -48,9 +51,14 @@ class Optimizer(ABC):
             minibatch: what `StackedNetwork.backward` returned; its tensors may be overwritten.
             learning_rate: per frame.
             active: (R,) bool; replicas that are not have frames of NaN on purpose, and those left out do not count.
-            frames: of all processes, with `add`.
+            frames: of all processes, required with `add`. Without it a replica's frames are the rows of the minibatch,
+                whatever is given: other replicas and processes have estimates of their own.
         """
-        factors = self._gradient(minibatch.inputs, minibatch.derivatives, frames or minibatch.inputs[0].shape[1])
+        rows = minibatch.inputs[0].shape[1]
+        if self.add is not None:
+            assert frames is not None and frames >= rows, (frames, rows)
+            rows = frames
+        factors = self._gradient(minibatch.inputs, minibatch.derivatives, rows)
         if self.add is not None:
             self.add(self._change.flat)
         lengths = self._lengths(factors)
@@ -62,24 +70,36 @@ class Optimizer(ABC):
             factors = factors.masked_fill(~finite[:, None], 0.0)
             lengths = lengths.masked_fill(~finite[:, None], 0.0)
         directed = self._direct(factors, finite)
+        step = learning_rate * directed.double()  # in float64 a high rate does not overflow before it is limited
+        kept = torch.ones_like(step[:, 0])
         if self.max_change is not None:
             if directed is not factors:  # else it is the gradient, whose lengths are known
                 lengths = self._lengths(directed)
-            directed = directed * self.max_change.scale(learning_rate * lengths)
-        for (start, end), factor in zip(self._spans, (-learning_rate * directed).split(1, dim=1), strict=True):
-            self.network.parameters[:, start:end].addcmul_(self._change.flat[:, start:end], factor)
+            lengths = learning_rate * lengths.double()
+            scale = self.max_change.scale(lengths)
+            whole = torch.linalg.vector_norm(lengths, dim=1)
+            kept = torch.where(whole > 0, torch.linalg.vector_norm(lengths * scale, dim=1) / whole, 1.0)
+            step = step * scale
+        self.max_change_scale = kept.float().masked_fill(~finite, torch.nan)
+        self._go(self._change.flat, -step.float())
+        self._moved(step.float(), finite)
         self.network.parameters_changed()
+
+    def _go(self, direction: Tensor, factors: Tensor) -> None:
+        """Add a (R, P) direction to the parameters, times (R, L) factors of the layers."""
+        for (start, end), factor in zip(self._spans, factors.split(1, dim=1), strict=True):
+            self.network.parameters[:, start:end].addcmul_(direction[:, start:end], factor)
 
     def _lengths(self, factors: Tensor) -> Tensor:
         """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
         squares = sums_of_squares([(self._change.flat[:, start:end],) for start, end in self._spans])
         return squares.view(len(self._spans), -1).mT.sqrt() * factors
 
-    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], rows: int) -> Tensor:
         """Write the gradient, preconditioned or not, of this process's frames into the buffer.
 
         Args:
-            frames: of all processes.
+            rows: N of a replica's sums over frames: of this process, with `add` of all processes.
 
         Returns:
             (R, L) factors it is to be taken with.
@@ -95,6 +115,10 @@ class Optimizer(ABC):
         Returns (R, L) factors that the direction is to be taken with; the same object when there is nothing to turn.
         """
         return factors
+
+    def _moved(self, factors: Tensor, finite: Tensor) -> None:
+        """Called after the parameters went against the direction in the buffer, times these (R, L) factors."""
+        return
 
     def moments(self) -> list[Tensor]:
         """State of which workers may form a mean, (R, ...) each, to be written to."""

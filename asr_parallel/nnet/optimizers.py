@@ -6,7 +6,7 @@ from torch import Tensor
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
 from asr_parallel.nnet.optimizer import Add, Optimizer, State
-from asr_parallel.nnet.stacked import Backward, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
 ADAM_EPSILON = 1e-8
@@ -54,39 +54,37 @@ class Nesterov(Momentum):
 
     Table: momentum = delta; velocity, times -rate (1 - delta), = v^i; parameters = x^i + delta v^i. `settle` gives x^i.
 
-    As in Momentum the rate is scaled by 1 - momentum: the paper's eta is rate (1 - delta).
+    As in Momentum the rate is scaled by 1 - momentum: the paper's eta is rate (1 - delta). Limits hold for v^i, the
+    change of x^i, and with it for how far is looked ahead.
     """
 
     def __init__(
         self, network: StackedNetwork, max_change: MaxChange | None, momentum: float, add: Add | None = None
     ) -> None:
         super().__init__(network, max_change, momentum, add)
-        self._rate = torch.zeros(network.replicas, device=network.device)  # of the last step
-
-    def step(
-        self, minibatch: Backward, learning_rate: float, active: Tensor | None = None, frames: int | None = None
-    ) -> None:
-        self._now = learning_rate
-        super().step(minibatch, learning_rate, active, frames)
+        self._last = torch.zeros(network.replicas, len(self._spans), device=network.device)  # factors of v^i
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
-        gradient = self._change.flat.clone()
-        factors = super()._direct(factors, finite)
-        self._rate.masked_fill_(finite, self._now)  # the others stay where they are
-        self._change.flat.mul_(self.momentum).add_(gradient)
-        return factors
+        self._go(self._velocity, self.momentum * self._last * finite[:, None])  # to x^i; the others stay where they are
+        return super()._direct(factors, finite)
+
+    def _moved(self, factors: Tensor, finite: Tensor) -> None:
+        self._last.copy_(torch.where(finite[:, None], factors, self._last))
+        self._go(self._velocity, -self.momentum * self._last * finite[:, None])
 
     def settle(self, ahead: bool) -> None:
-        way = (1 if ahead else -1) * self.momentum * (1 - self.momentum)
-        self.network.parameters.addcmul_(self._velocity, -way * self._rate[:, None])
+        self._go(self._velocity, (-1 if ahead else 1) * self.momentum * self._last)
         self.network.parameters_changed()
 
     def _tensors(self) -> State:
-        return {**super()._tensors(), "rate": self._rate}
+        return {**super()._tensors(), "last": self._last}
 
 
 class Adam(Optimizer):
     """Kingma & Ba, 2015, on the gradient summed over the minibatch; the rate is per minibatch, as always with Adam.
+
+    Limits are on the change itself, whatever the rate's unit. Adam's first is about rate * sqrt(parameters) long and
+    later ones are shorter: at 0.001 the limit of 0.75 is met by hidden layers of more than 560,000 parameters.
 
     Table: _mean = m, _square = v, _steps = t of the paper's Algorithm 1.
     """

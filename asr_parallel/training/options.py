@@ -48,9 +48,9 @@ class TrainingOptions(TeamOptions):
     pnorm_group: int = 10
     optimizer: str = "ng-sgd"
     momentum: float = 0.9
-    max_change: float | None = None  # Kaldi's three limits (nnet/max_change.py) for ng-sgd, else none
-    max_change_output: float | None = None
-    max_param_change: float | None = None
+    max_change: float = MaxChange().hidden  # Kaldi's limits, of any optimiser; 0: none; see nnet/max_change.py
+    max_change_output: float = MaxChange().output
+    max_param_change: float = MaxChange().whole
     schedule: str | None = None  # cyclical, with cycles that are rounds, for colearn; else exponential
     learning_rate: float | None = None  # initial, effective; default_rate() when not given
     final_learning_rate: float | None = None  # exponential and cyclical; FINAL_SHARE of the initial one when not given
@@ -101,7 +101,7 @@ class TrainingOptions(TeamOptions):
         }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
-        for name in ("channel_tilt", "channel_ripple"):
+        for name in ("channel_tilt", "channel_ripple", "max_change", "max_change_output", "max_param_change"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a number of at least 0")
         for field in fields(self):
@@ -114,8 +114,6 @@ class TrainingOptions(TeamOptions):
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
-        if self.optimizer == "nesterov" and self.limits() is not None:
-            raise ValueError("nesterov looks ahead by its whole velocity: expected no max_change")
         taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
         if self.course == "newbob" and not taken_back:
             raise ValueError(
@@ -173,16 +171,9 @@ class TrainingOptions(TeamOptions):
         return self.schedule or ("cyclical" if self.algorithm == "colearn" else "exponential")
 
     def limits(self) -> MaxChange | None:
-        """How far a minibatch may move the parameters: Kaldi's limits for natural gradient, for others as asked."""
+        """How far a minibatch may move the parameters, whatever the optimiser; None: as far as it will."""
         given = (self.max_change, self.max_change_output, self.max_param_change)
-        if self.optimizer == "ng-sgd":
-            default = MaxChange()
-        elif any(value is not None for value in given):
-            default = MaxChange(math.inf, math.inf, math.inf)
-        else:
-            return None
-        hidden, output, whole = given
-        return MaxChange(hidden or default.hidden, output or default.output, whole or default.whole)
+        return MaxChange(*given) if any(given) else None
 
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """The learning rate's course.

@@ -159,7 +159,7 @@ def _noise(network: StackedNetwork, minibatch: int) -> list[tuple[Tensor, Tensor
 
 def _training(network: StackedNetwork, optimizer: str, data: Iterator[tuple[Tensor, Tensor]]) -> Callable[[int], None]:
     """Trains on so many minibatches."""
-    steps = make_optimizer(optimizer, network, MaxChange() if optimizer == "ng-sgd" else None, MOMENTUM)
+    steps = make_optimizer(optimizer, network, MaxChange(), MOMENTUM)
 
     def train(count: int) -> None:
         for _ in range(count):

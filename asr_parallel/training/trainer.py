@@ -211,7 +211,7 @@ class Trainer:
             if self.compression is not None:
                 self._compress(met)
             watch.data_wait(self.batches.waited_seconds)
-            watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate)
+            watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate, self.optimizer.max_change_scale)
             if self.compression is not None and met:
                 watch.round(self.compression.phases.lap())
             report, snapshots, checkpoint = (

@@ -20,6 +20,7 @@ from asr_parallel.record.progress import SECONDS_BETWEEN_LINES
 
 LINES = "train.jsonl"
 EVENTS = "tensorboard"
+LIMITED = 0.995  # a part of steps that is said beside their rate
 TRAIN, HELD_OUT, ROUND = "train", "held-out", "round"
 
 
@@ -31,8 +32,10 @@ class Watch:
         kind, frames (over all workers, since the training began), epoch (frames / frames_per_epoch),
         loss (nats a frame) and accuracy (share of frames whose best pdf is the label); null where not finite,
         learning_rate (of the last minibatch; null before the first), skipped (steps so far that were not applied),
-    those of training also frames_per_second and data_wait_share (of the time, that went by waiting for data), the
-    only values by which two runs of the same training differ; those of held-out data also accepted.
+    those of training also max_change_scale (length of a step over the one without limits, mean over the steps that all
+    workers applied; null when there were none), and frames_per_second and data_wait_share (of the time, that went by
+    waiting for data), the only values by which two runs of the same training differ; those of held-out data also
+    accepted.
 
     A training that goes on leaves out what was written of frames beyond start_frames. With the `state` that was taken
     at start_frames, its file is the one of a training that never stopped.
@@ -77,6 +80,8 @@ class Watch:
         self._unreported = int(state.get("unreported", 0))
         self._loss_sum = _Sum(state.get("loss_sum", 0.0) if self._leads else 0.0)
         self._correct = _Sum(state.get("correct", 0.0) if self._leads else 0.0)
+        self._kept = _Sum(state.get("kept", 0.0) if self._leads else 0.0)  # of max_change_scale, over applied steps
+        self._applied = _Sum(state.get("applied", 0.0) if self._leads else 0.0)
         self._learning_rate: float | None = state.get("learning_rate")
         self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._leads else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
@@ -108,7 +113,14 @@ class Watch:
                 with _naming(self._folder):
                     self._events.close()
 
-    def minibatch(self, frames: int, loss_sum: Tensor | float, correct: Tensor | float, learning_rate: float) -> None:
+    def minibatch(
+        self,
+        frames: int,
+        loss_sum: Tensor | float,
+        correct: Tensor | float,
+        learning_rate: float,
+        max_change_scale: Tensor | None = None,
+    ) -> None:
         """Take in one step; what is on a GPU is not waited for before the next report.
 
         Args:
@@ -116,6 +128,7 @@ class Watch:
             loss_sum: summed over this process's, nats; a tensor without dimensions or a number.
             correct: how many of this process's have the label as best pdf.
             learning_rate: the step's, per frame.
+            max_change_scale: (R,) of this process's workers, see Optimizer; NaN does not count.
         """
         reports = self._frames // self._report_frames
         self._frames += frames
@@ -123,6 +136,9 @@ class Watch:
         self._timed += frames
         self._loss_sum.add(loss_sum)
         self._correct.add(correct)
+        if max_change_scale is not None:
+            self._kept.add(max_change_scale.nansum())
+            self._applied.add((~max_change_scale.isnan()).sum())
         self._learning_rate = learning_rate
         if self._bar is not None:
             self._bar.update(frames)
@@ -169,19 +185,22 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """What is not yet written, as JSON values, for the `state` of a Watch that goes on from here."""
-        loss_sum, correct, skipped = self._totals()
+        loss_sum, correct, kept, applied, skipped = self._totals()
         return {
             "frames": self._frames,
             "unreported": self._unreported,
             "loss_sum": loss_sum,
             "correct": correct,
+            "kept": kept,
+            "applied": applied,
             "learning_rate": self._learning_rate,
             "skipped": int(skipped),
         }
 
     def _totals(self) -> list[float]:
-        """Loss and correct frames since the last report, steps skipped so far, over all processes."""
-        return self._transport.total([float(self._loss_sum), float(self._correct), self._skipped_now()])
+        """Sums since the last report and steps skipped so far, over all processes."""
+        sums = (self._loss_sum, self._correct, self._kept, self._applied)
+        return self._transport.total([*map(float, sums), self._skipped_now()])
 
     @property
     def _epoch(self) -> float:
@@ -194,17 +213,19 @@ class Watch:
         """Write the means since the last report, if there was a step since; they end now or `ended` (monotonic)."""
         if not self._unreported:
             return
-        loss_sum, correct, skipped = self._totals()
+        loss_sum, correct, kept, applied, skipped = self._totals()
         loss, accuracy = loss_sum / self._unreported, correct / self._unreported
+        scale = kept / applied if applied else math.nan
         ended = time.monotonic() if ended is None else ended  # not before the GPU is done
         seconds = max(ended - self._began, 1e-9)
         speed = self._timed / seconds
         wait_share = min(1.0, max(0.0, self._waited - self._waited_before) / seconds)
         if self._leads:
-            times = {"frames_per_second": speed, "data_wait_share": wait_share}
-            self._write(TRAIN, loss, accuracy, int(skipped), times)
-            self._show(loss, accuracy, int(skipped), speed, wait_share)
-        self._unreported, self._loss_sum, self._correct = 0, _Sum(), _Sum()
+            more = {"max_change_scale": scale, "frames_per_second": speed, "data_wait_share": wait_share}
+            self._write(TRAIN, loss, accuracy, int(skipped), more)
+            self._show(loss, accuracy, int(skipped), speed, wait_share, scale)
+        self._unreported = 0
+        self._loss_sum, self._correct, self._kept, self._applied = _Sum(), _Sum(), _Sum(), _Sum()
         self._restart_clock(ended)
 
     def _restart_clock(self, now: float) -> None:
@@ -226,8 +247,10 @@ class Watch:
             tags = {f"{kind}/{name}": float(value) for name, value in finite.items() if value is not None}
             self._events.add(self._frames, tags)
 
-    def _show(self, loss: float, accuracy: float, count: int, speed: float, wait_share: float) -> None:
+    def _show(self, loss: float, accuracy: float, count: int, speed: float, wait_share: float, scale: float) -> None:
         text = f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, learning rate {self._learning_rate:.3g}"
+        if scale < LIMITED:
+            text += f" (limits keep {100 * scale:.2g} % of a step)"
         waiting = f"waiting for data {100 * wait_share:.0f} %"
         skipped = f", {count} steps skipped" if count else ""
         now = time.monotonic()

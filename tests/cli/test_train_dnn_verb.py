@@ -10,6 +10,7 @@ import pytest
 
 from asr_parallel.cli.main import main
 
+NO_LIMITS = ["--max-change", "0", "--max-change-output", "0", "--max-param-change", "0"]
 SMALL = [*("--hidden-layers", "1", "--hidden-dim", "8", "--minibatch", "32", "--epochs", "1", "--threads", "1")]
 
 
@@ -55,7 +56,10 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
         (["--threads", "0"], "--threads must be above 0"),
         (["--report-frames", "0"], "--report-frames must be above 0"),
         (["--hidden-dim", "0"], "every size of a network must be positive"),
-        (["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25"], "training diverged"),
+        (
+            ["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25", *NO_LIMITS],
+            "training diverged",
+        ),
     ],
 )
 def test_bad_options_are_one_line(

@@ -1,6 +1,7 @@
 """Optimisers: each against the plain formula, limits on the change, what is not finite, replicas, and their state."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -143,6 +144,75 @@ def test_adam_is_that_of_torch() -> None:
         torch.testing.assert_close(of.network.parameters, theirs.detach(), atol=1e-6, rtol=1e-5)
 
 
+def steps(name: str, network: StackedNetwork) -> Iterator[Tensor]:
+    """The steps (1, P) that an optimiser would take without limits, by its formula, from where the network is now."""
+    v, mean, square = (torch.zeros_like(network.parameters) for _ in range(3))
+    inputs = [OnlineNaturalGradient(1, p.into + 1, min(20, (p.into + 2) // 2), 4) for p in layout(SPEC)]
+    outputs = [OnlineNaturalGradient(1, p.out, min(80, (p.out + 1) // 2), 4) for p in layout(SPEC)]
+    for t in range(1, 100):
+        g = gradient(network, *minibatch(t))
+        if name == "sgd":
+            yield -RATE * g
+        elif name in ("momentum", "nesterov"):
+            v = 0.9 * v + g
+            yield -RATE * (1 - 0.9) * v
+        elif name == "adam":
+            mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+            yield -RATE * mean / (1 - 0.9**t) / ((square / (1 - 0.999**t)).sqrt() + 1e-8)
+        else:
+            step, back = Layers.zeros(SPEC, 1), network.backward(*minibatch(t))
+            for k, (x, d) in enumerate(zip(back.inputs, back.derivatives, strict=True)):
+                with_one, in_scale = inputs[k].precondition(torch.cat([x, torch.ones(1, 32, 1)], dim=2))
+                d_hat, out_scale = outputs[k].precondition(d)
+                change = -RATE * in_scale * out_scale * (d_hat.mT @ with_one)
+                step.weights[k].copy_(change[:, :, :-1])
+                step.biases[k].copy_(change[:, :, -1])
+            yield step.flat
+
+
+def limited(step: Tensor, limit: MaxChange) -> Tensor:
+    """Kaldi's UpdateNnetWithMaxChange."""
+    step = step.clone()
+    for k, place in enumerate(layout(SPEC)):
+        most = limit.output if k == len(layout(SPEC)) - 1 else limit.hidden
+        step[:, place.start : place.end] *= min(1.0, most / step[:, place.start : place.end].norm().item())
+    return step * min(1.0, limit.whole / step.norm().item())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_limits_are_kaldis_whatever_the_optimiser(name: str) -> None:
+    free = next(steps(name, make(name).network))
+    lengths = [free[:, p.start : p.end].norm().item() for p in layout(SPEC)]
+    # Some steps meet a layer's limit, some only that of the whole, some none
+    limit = MaxChange(0.7 * max(lengths[:-1]), 1.2 * lengths[-1], 0.9 * free.norm().item())
+    of, theirs = make(name, 1, limit), make(name).network
+    x, kept = of.network.parameters.clone(), []
+    for t, step in enumerate(steps(name, theirs), 1):
+        change = limited(step, limit)
+        x = x + change
+        ahead = 0.9 * change if name == "nesterov" else 0.0
+        of.step(of.network.backward(*minibatch(t)), RATE)
+        torch.testing.assert_close(of.network.parameters, x + ahead, atol=2e-5, rtol=2e-3)
+        kept.append((change.norm() / step.norm()).item())
+        assert of.max_change_scale.tolist() == [pytest.approx(kept[-1], rel=1e-3)]
+        theirs.parameters.copy_(x + ahead)
+        theirs.parameters_changed()
+        if t == 8:
+            break
+    assert kept[0] < 0.95 and max(kept) - min(kept) > 0.02
+
+
+def test_a_limit_of_zero_is_none() -> None:
+    limit = MaxChange(0.0, 0.01, 0.0)
+    of = make("sgd", 1, limit)
+    before, g = of.network.parameters.clone(), gradient(of.network, *minibatch(0))
+    last = layout(SPEC)[-1]
+    train(of, range(1))
+    change = of.network.parameters - before
+    torch.testing.assert_close(change[:, : last.start], -RATE * g[:, : last.start])
+    assert change[:, last.start :].norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
 def test_natural_gradient_preconditions_both_sides_of_every_layer() -> None:
     of = make("ng-sgd")
     places = layout(SPEC)
@@ -170,6 +240,7 @@ def test_no_layer_nor_the_whole_moves_further_than_it_may(name: str) -> None:
     of = make(name, 2, MaxChange(hidden=0.03, output=0.2, whole=0.05))
     before = of.network.parameters.clone()
     of.step(of.network.backward(*minibatch(0, 2)), 100.0)
+    of.settle(ahead=False)
     change = of.network.parameters - before
     lengths = torch.stack([change[:, p.start : p.end].norm(dim=1) for p in layout(SPEC)])
     # the layers are brought to 0.03, 0.03 and 0.2, and then together to 0.05
@@ -181,6 +252,7 @@ def test_no_layer_nor_the_whole_moves_further_than_it_may(name: str) -> None:
 def test_a_small_change_is_not_limited() -> None:
     limited, free = make("sgd", 1, MaxChange()), make("sgd")
     torch.testing.assert_close(train(limited, range(3)), train(free, range(3)), atol=0, rtol=0)
+    assert limited.max_change_scale.tolist() == free.max_change_scale.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -193,7 +265,7 @@ def test_a_change_that_is_not_finite_is_skipped_and_counted(name: str, poison: f
     x, y = minibatch(3, 2)
     x[1, 5, 2] = poison
     of.step(of.network.backward(x, y), RATE)
-    assert of.skipped.tolist() == [0, 1]
+    assert of.skipped.tolist() == [0, 1] and of.max_change_scale.isnan().tolist() == [False, True]
     assert torch.equal(of.network.parameters[1], before[1])
     for kept in ("velocity", "mean", "square", "steps"):
         if kept in state:
@@ -252,5 +324,5 @@ def test_bad_options() -> None:
         make("lbfgs")
     with pytest.raises(ValueError, match=r"momentum 1\.0: expected at least 0 and below 1"):
         optimizer("momentum", StackedNetwork(SPEC), None, momentum=1.0)
-    with pytest.raises(ValueError, match="a largest change must be above 0"):
-        MaxChange(hidden=0.0)
+    with pytest.raises(ValueError, match="a largest change must be at least 0"):
+        MaxChange(hidden=-0.1)

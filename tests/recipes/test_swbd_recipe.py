@@ -33,7 +33,9 @@ workers: [2]
 algorithms: {average: {period: 4}, ensemble: {period: 8, relabel_fraction: 0.2}}
 optimizers: {sgd: {learning_rate: 0.002}}
 options: {hidden_layers: 1, hidden_dim: 16, nonlinearity: relu, minibatch: 32, epochs: 1, combine: 0}
-cells: [{algorithm: none, workers: [2], optimizer: sgd, label: bad, options: {learning_rate: 1.0e+30}}]
+cells:
+  - {algorithm: none, workers: [2], optimizer: sgd, label: bad, options: {learning_rate: 1.0e+30, max_change: 0,
+     max_change_output: 0, max_param_change: 0}}
 """
 
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
+from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NONLINEARITIES
 from asr_parallel.training.combine import snapshot_frames
 from asr_parallel.training.evaluation import evaluate, mean_posterior
@@ -22,6 +24,8 @@ from asr_parallel.training.options import (
     default_rate,
 )
 from asr_parallel.training.trainer import Trainer
+
+NO_LIMITS: dict[str, object] = {"max_change": 0.0, "max_change_output": 0.0, "max_param_change": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ def test_priors_may_be_the_mean_posterior(store: FrameStore, tmp_path: Path) -> 
 
 
 def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store: FrameStore, tmp_path: Path) -> None:
-    trainer = Trainer(store, options(optimizer="sgd", nonlinearity="relu", learning_rate=1e20), tmp_path)
+    trainer = Trainer(store, options(optimizer="sgd", nonlinearity="relu", learning_rate=1e20, **NO_LIMITS), tmp_path)
     with pytest.raises(
         ValueError, match=r"training diverged: the loss of minibatch \d+ \(after \d+ frames\) is not finite, learning"
     ):
@@ -160,7 +164,8 @@ def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store:
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"held_out": 1.0}, r"held-out share 1\.0"),
-        ({"max_change": -1.0}, r"max_change -1\.0: expected a number above 0"),
+        ({"max_change": -1.0}, r"max_change -1\.0: expected a number of at least 0"),
+        ({"max_param_change": float("inf")}, "max_param_change inf: expected a number of at least 0"),
     ],
 )
 def test_bad_options(store: FrameStore, tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -185,12 +190,25 @@ def test_default_rates() -> None:
     assert (default.held_out, default.combined, default.prior, default.precision) == (0.1, 20, "counts", "auto")
 
 
-def test_limits_are_kaldis_for_natural_gradient_alone() -> None:
-    limits = options(max_param_change=5.0).limits()
-    assert limits is not None and (limits.hidden, limits.output, limits.whole) == (0.75, 1.5, 5.0)
-    assert options(optimizer="sgd").limits() is None
-    limits = options(optimizer="adam", max_change=0.1).limits()
-    assert limits is not None and limits.hidden == 0.1 and limits.whole == float("inf")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_limits_are_kaldis_for_every_optimiser(optimizer: str) -> None:
+    limits = options(optimizer=optimizer).limits()
+    assert limits is not None and (limits.hidden, limits.output, limits.whole) == (0.75, 1.5, 2.0)
+    assert options(optimizer=optimizer, max_change=0.1, max_change_output=0.0).limits() == MaxChange(0.1, 0.0, 2.0)
+    assert options(optimizer=optimizer, **NO_LIMITS).limits() is None
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+def test_plain_sgd_does_not_diverge_within_limits(store: FrameStore, tmp_path: Path, workers: int) -> None:
+    """At a rate at which it does without them: one worker at once, several as soon as they meet."""
+    rate = {"optimizer": "sgd", "nonlinearity": "relu", "learning_rate": 3.0, "workers": workers, "minibatch": 16}
+    trainer = Trainer(store, options(**rate, period=2), tmp_path / "limited")
+    trainer.run()
+    untrained = lines(tmp_path / "limited", "train")[0]["loss"]
+    assert lines(tmp_path / "limited", "held-out")[-1]["loss"] < untrained
+    assert lines(tmp_path / "limited", "train")[-1]["max_change_scale"] < 0.5
+    with pytest.raises(ValueError, match="training diverged"):
+        Trainer(store, options(**rate, period=2, **NO_LIMITS), tmp_path / "free").run()
 
 
 def test_snapshots_span_the_last_half_epoch() -> None:

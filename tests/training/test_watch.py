@@ -35,7 +35,10 @@ def open_watch(folder: Path, **changes: Any) -> Watch:
 def train(watch: Watch, start: int, end: int) -> None:
     """Like a training on `start` to `end` frames: the same values whether or not it was cut in two."""
     for frames in range(start + MINIBATCH, end + 1, MINIBATCH):
-        watch.minibatch(MINIBATCH, torch.tensor(100.0 / frames), torch.tensor(frames % 7), 0.1 / frames)
+        scale = torch.tensor(
+            [1 / frames, torch.nan if frames % 20 else 0.5]
+        )  # every other step of a worker is left out
+        watch.minibatch(MINIBATCH, torch.tensor(100.0 / frames), torch.tensor(frames % 7), 0.1 / frames, scale)
         watch.data_wait(frames / 1e6)
         watch.skipped(frames // 100)
         if frames % EPOCH == 0:
@@ -92,6 +95,7 @@ def test_lines(whole: Path) -> None:
     line = next(line for line in lines if line["frames"] == 120)
     assert line["loss"] == pytest.approx((100 / 100 + 100 / 110 + 100 / 120) / 30)
     assert line["accuracy"] == pytest.approx((100 % 7 + 110 % 7 + 120 % 7) / 30)
+    assert line["max_change_scale"] == pytest.approx((1 / 100 + 0.5 + 1 / 110 + 1 / 120 + 0.5) / 5)
     assert (line["learning_rate"], line["epoch"], line["skipped"]) == (0.1 / 120, 120 / 70, 1)
     assert line["frames_per_second"] > 0
     assert 0 <= line["data_wait_share"] <= 1
@@ -164,8 +168,8 @@ def test_steps_between_reports_do_not_wait_for_the_device(tmp_path: Path) -> Non
         for _ in range(101):
             steps.append(MINIBATCH)
             with Recorder():
-                watch.minibatch(MINIBATCH, loss_sum, correct, 0.1)
-    assert waits == [50, 50, 100, 100]
+                watch.minibatch(MINIBATCH, loss_sum, correct, 0.1, torch.tensor([0.5, torch.nan]))
+    assert waits == [50] * 4 + [100] * 4
 
 
 def test_sums_are_taken_in_float64(tmp_path: Path) -> None:
@@ -215,9 +219,10 @@ def test_log_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pyte
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, logger="asr_parallel"), open_watch(tmp_path) as watch:
         train(watch, 0, 140)
-    assert "training: 120 of 210 (57 %) frames, loss 0.0914, accuracy 26.67 %, learning rate 0.000833, " in caplog.text
+    assert "training: 120 of 210 (57 %) frames, loss 0.0914, accuracy 26.67 %, learning rate 0.000833" in caplog.text
     assert " frames/s, waiting for data " in caplog.text
     assert "1 steps skipped" in caplog.text
+    assert "learning rate 0.000833 (limits keep 21 % of a step)" in caplog.text
     assert "epoch 2: held-out loss 0.3571, accuracy 14.00 % (rejected)" in caplog.text
 
 
