@@ -139,15 +139,17 @@ class Algorithm:
             self._met.zero_()
             replicas.parameters_changed()
 
-    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
         """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed.
 
         Args:
-            kept: (K,) bool, whose models are finite.
+            meeting: as it would be now. Workers count by its rule; right after a late mean was begun, by that one's.
         """
-        weights = kept.astype(float)
         if self.team.num_workers == 1:
             return replicas.parameters[0]
+        if self.overlap and not meeting.frames.any() and self._met.any():
+            meeting = _unpacked(self._met)
+        weights = self.weights(meeting)
         wire = "exact" if self.wire == "exact" else "float32"
         return Mean(self.team, wire, replicas.parameters).of(replicas.parameters, weights)
 

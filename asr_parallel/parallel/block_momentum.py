@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +92,7 @@ class BlockMomentum(Algorithm):
             self._dispatched.add_(self._velocity, alpha=eta)
         return self._dispatched
 
-    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
         return self._model
 
     def shared_state(self) -> Mapping[str, Tensor]:

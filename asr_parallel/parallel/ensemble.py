@@ -104,9 +104,9 @@ class Ensemble(Algorithm):
         replicas.parameters[lost] = model
         replicas.parameters_changed()
 
-    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
-        """The first sound worker's model: there is no mean of them."""
-        return self._model_of(int(np.argmax(kept)), replicas)
+    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
+        """The first worker of use, its's model: there is no mean of them."""
+        return self._model_of(int(np.argmax(meeting.kept)), replicas)
 
     def _model_of(self, worker: int, replicas: Replicas) -> Tensor:
         source = self.team.rank_of(worker)

@@ -2,10 +2,10 @@
 
 import time
 
-import numpy as np
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.meeting import Meeting
 
 
 class Gradient(Algorithm):
@@ -17,7 +17,7 @@ class Gradient(Algorithm):
 
     K workers with minibatches of B frames are one worker with minibatches of K B frames: of NG-SGD too, whose sums over
     frames (for the Fisher estimates and the norms) are formed over all workers. Gradients are sums, so the learning
-    rate per frame stays what it is; limits on a minibatch's change (nnet/max_change.py) hold for all K B frames.
+    rate per frame stays what it is; limits on a minibatch's change (nnet/max_change.py) hold once for all K B frames.
     A step that is not finite in any worker is left out by all.
     """
 
@@ -40,5 +40,5 @@ class Gradient(Algorithm):
     def bytes_per_worker(self) -> int:
         return self._bytes
 
-    def consensus(self, replicas: Replicas, kept: np.ndarray) -> Tensor:
+    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
         return replicas.parameters[0]

@@ -1,6 +1,7 @@
 """When workers meet, who is of use there, and what happens to what is theirs beside the models."""
 
 import time
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,13 +112,16 @@ class Rounds:
         return True
 
     def model(self, replicas: Replicas) -> Tensor:
-        """(P,) the model to be judged and delivered, as of now, for the caller to read."""
+        """(P,) the model to be judged and delivered, as of now, for the caller to read.
+
+        Between two meetings it is what workers would come to if they met now.
+        """
         if self._averaged is not None:
             return self._averaged
-        sound = np.ones(self.team.num_workers, dtype=bool)
-        if self.algorithm.meets and self.team.num_workers > 1:
-            sound = self.sound(replicas)
-        return self.algorithm.consensus(replicas, sound if sound.any() else ~sound)
+        meeting = self._meeting(replicas)
+        if not meeting.kept.any():
+            meeting = replace(meeting, kept=~meeting.kept)
+        return self.algorithm.consensus(replicas, meeting)
 
     def finish(self, replicas: Replicas) -> Tensor:
         """(P,) the final model, with what workers have learnt since the last meeting."""
@@ -137,25 +141,30 @@ class Rounds:
         if self._optimizer is not None:
             self._optimizer.settle(ahead=False)
         began = time.monotonic()
-        losses, sound = self._exchange(replicas)
+        meeting = self._meeting(replicas)
         came = time.monotonic()
         self.waited_seconds += came - began
-        loss = np.divide(losses, self._frames, out=np.full(len(losses), np.nan), where=self._frames > 0)
-        kept = keep(self._frames, loss, sound, self.drop_worse)
-        self._tell(loss, kept)
-        self.left_out += ~kept
-        self.algorithm.synchronize(replicas, Meeting(self._frames.copy(), loss, kept, self._rate, self._number))
+        self._tell(meeting.loss, meeting.kept)
+        self.left_out += ~meeting.kept
+        self.algorithm.synchronize(replicas, meeting)
         if self._averaged is not None:
             # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
             differ = self.algorithm.apart or self.algorithm.overlap
-            model = self.algorithm.consensus(replicas, kept) if differ else replicas.parameters[0]
+            model = self.algorithm.consensus(replicas, meeting) if differ else replicas.parameters[0]
             self._follow(model)
-        self._settle_state(kept)
+        self._settle_state(meeting.kept)
         self._number += 1
         self._minibatches = 0
         self._frames[:] = 0
         self._loss.zero_()
         self.moved_seconds += time.monotonic() - came
+
+    def _meeting(self, replicas: Replicas) -> Meeting:
+        """What workers bring to a meeting now."""
+        losses, sound = self._exchange(replicas)
+        loss = np.divide(losses, self._frames, out=np.full(len(losses), np.nan), where=self._frames > 0)
+        kept = keep(self._frames, loss, sound, self.drop_worse)
+        return Meeting(self._frames.copy(), loss, kept, self._rate, self._number)
 
     def _exchange(self, replicas: Replicas) -> tuple[np.ndarray, np.ndarray]:
         """(K,) of all workers: loss summed since the last meeting, and whether the model is finite."""

@@ -34,7 +34,7 @@ def blocks(num_workers: int, rounds: int, seed: int) -> list[Tensor]:
 
 
 def delivered(of: BlockMomentum, models: Models) -> Tensor:
-    return of.consensus(models, np.ones(len(models.parameters), dtype=bool))
+    return of.consensus(models, meeting([1] * len(models.parameters)))
 
 
 def test_published_constants() -> None:

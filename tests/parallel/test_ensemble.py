@@ -96,7 +96,7 @@ def test_models_never_meet_in_a_mean() -> None:
         of.synchronize(models, meeting([8, 9, 0], number, loss=[3.0, 2.0, NAN]))
         assert torch.equal(models.parameters, before) and of.members == [0, 1, 2]
     for kept, first in (([True, True, True], 0), ([False, True, True], 1), ([False, False, True], 2)):
-        assert torch.equal(of.consensus(models, np.array(kept)), before[first])
+        assert torch.equal(of.consensus(models, meeting([8, 9, 0], kept=kept)), before[first])
     of.settle(models)
     assert torch.equal(models.parameters, before)
 

@@ -121,8 +121,9 @@ def test_overlapped_trajectories(case: str, processes: int) -> None:
     given, make = CASES[case]
     options = TeamOptions(workers=K, period=PERIOD, overlap=True, **given)
     wanted = list(reference.run_overlapped(make(), START, block, FRAMES, RATES))
-    if options.algorithm == "average":  # until the mean is in, the workers stand for theirs
-        wanted = [(workers, workers.mean(axis=0)) for workers, _ in wanted]
+    if options.algorithm == "average":  # until the mean is in, the workers stand for it
+        weights = FRAMES if options.weights == "frames" else FRAMES > 0
+        wanted = [(w, n @ w / n.sum()) for (w, _), n in zip(wanted, weights.astype(float), strict=True)]
     compare(options, wanted, processes)
 
 

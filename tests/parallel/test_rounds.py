@@ -74,6 +74,29 @@ def test_what_was_learnt_since_the_last_meeting_is_in_the_final_model() -> None:
     assert rounds.finish(models).tolist() == [2.5] and rounds.meetings == 1
 
 
+@pytest.mark.parametrize("weights", ["frames", "equal"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_between_meetings_the_model_is_what_a_meeting_would_make(weights: str, processes: int) -> None:
+    """Of five workers one has no frames, one is not finite and one is far worse than the others."""
+    frames, losses = np.array([30, 10, 0, 10, 10]), torch.tensor([1.0, 1.5, 0.0, 1.0, 9.0])
+    values = torch.tensor([[1.0], [2.0], [4.0], [NAN], [16.0]])
+    counts = frames[:2] if weights == "frames" else np.ones(2)
+
+    def job(transport: Transport) -> None:
+        own = list(Team(5, transport).own)
+        models = Models(values[own].clone())
+        rounds = begin(models, None, transport, workers=5, weights=weights, period=3)
+        for _ in range(2):
+            rounds.trained(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
+            assert rounds.model(models).item() == pytest.approx(counts @ [1.0, 2.0] / counts.sum())
+        assert torch.equal(models.parameters.nan_to_num(-1), values[own].nan_to_num(-1)) and not rounds.left_out.any()
+        between = rounds.model(models).clone()
+        rounds.trained(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
+        assert torch.equal(rounds.model(models), between) and rounds.left_out.tolist() == [0, 0, 0, 1, 1]
+
+    together(processes, job)
+
+
 def test_who_is_of_no_use_is_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     """A model with an infinity, a loss far above the best, a loss that is none; the fourth is worse but not by much."""
     models = Models(torch.tensor([[torch.inf], [9.0], [9.0], [2.0], [4.0]]))
