@@ -27,8 +27,8 @@ class Elastic(Algorithm):
 
     Both from the values before the exchange, which leaves sum_i x^i + x~ as it is.
 
-    An exchange comes after a local step, of the models that the step has led to. In equations 5 and 6 and Algorithm 1
-    both are taken from the x^i before the step: x^i <- x^i - eta g^i - alpha (x^i - x~), and x~ as if there were no
+    An exchange comes after a local step, of the models that the step has led to. In equations 5 and 6, Algorithm 1 and
+    mpiT both are from the x^i before the step: x^i <- x^i - eta g^i - alpha (x^i - x~), and x~ as if there were no
     step. So here a worker's newest step is in the centre at once, there one exchange later; from the same x^i and x~
     ours differ from the paper's by +alpha eta g^i and -alpha eta sum_i g^i. No gradient is taken where a worker no
     longer is, and the paper's bound on alpha for both at once is not the one of `start`.
