@@ -81,8 +81,9 @@ class Optimizer(ABC):
             kept = torch.where(whole > 0, torch.linalg.vector_norm(lengths * scale, dim=1) / whole, 1.0)
             step = step * scale
         self.max_change_scale = kept.float().masked_fill(~finite, torch.nan)
-        self._go(self._change.flat, -step.float())
-        self._moved(step.float(), finite)
+        factors = step.float()
+        self._go(self._change.flat, -factors)
+        self._moved(factors, finite)
         self.network.parameters_changed()
 
     def _go(self, direction: Tensor, factors: Tensor) -> None:

@@ -51,7 +51,7 @@ class CoLearning(Algorithm):
         self.epochs, self.local_epochs, self.threshold = epochs, local_epochs, threshold
 
     def rate_factor(self, num_workers: int) -> float:
-        """As for other averages; the paper's could not be found, and it does better (recipes/swbd/RESULTS.md)."""
+        """As for other averages; the paper's could not be found."""
         return float(num_workers)
 
     def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:

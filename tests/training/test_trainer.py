@@ -214,6 +214,16 @@ def test_plain_sgd_does_not_diverge_within_limits(store: FrameStore, tmp_path: P
         assert lines(tmp_path / "free", "held-out")[-1]["loss"] > 1e6
 
 
+def test_limits_leave_less_of_a_k_fold_rate(store: FrameStore, tmp_path: Path) -> None:
+    """About 1/K where every step meets them."""
+    kept = []
+    for workers in (4, 8, 16):
+        high = options(optimizer="sgd", learning_rate=0.3, workers=workers, minibatch=16, epochs=1, combine=0)
+        Trainer(store, high, tmp_path / str(workers)).run()
+        kept.append(lines(tmp_path / str(workers), "train")[0]["max_change_scale"])
+    assert 0.3 < kept[1] / kept[0] < 0.8 and 0.3 < kept[2] / kept[1] < 0.8
+
+
 def test_snapshots_span_the_last_half_epoch() -> None:
     assert snapshot_frames(8000, 1000, 5) == [7600, 7700, 7800, 7900, 8000]
     assert snapshot_frames(100, 1000, 4) == [63, 75, 88, 100]  # a training shorter than an epoch: its last half
