@@ -8,10 +8,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 
 from asr_parallel import __version__
+from asr_parallel.record.interrupt import Interrupted, raise_on_signals
 from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
+from asr_parallel.record.workers import PARENT, follow
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {
@@ -58,13 +61,19 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Exit status: 0 done, 1 bad input (one line on standard error), 2 bad usage, 130 interrupted."""
+    """Run one verb.
+
+    Returns:
+        0: done, 1: bad input (one line on standard error), 2: bad usage, 128 + n: interrupted by signal n.
+    """
     if arguments is None:
         _run_in_utf8_mode()
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_up_libraries()  # before a verb imports them
-    # SIGTERM unwinds like Ctrl-C, so that what is half-written is removed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_on_signals()  # they unwind, so that what is half-written is removed
+    parent = os.environ.pop(PARENT, "")  # of this process, not of those that it starts
+    if parent.isdecimal():
+        follow(int(parent))
     args = build_parser(words[0] if words else None).parse_args(words)
     args.words = words  # for verbs that start processes of their own kind
     set_up_logging(args.verbose)
@@ -81,9 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        print(f"asr-parallel {args.verb}: interrupted; nothing half-written is left", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number, text = (error.number, error.text) if isinstance(error, Interrupted) else (signal.SIGINT, None)
+        if text is None:
+            text = "interrupted; nothing half-written is left"
+        if text:
+            with suppress(OSError):  # the terminal may be gone
+                print(f"asr-parallel {args.verb}: {text}", file=sys.stderr)
+        return 128 + number
     return 0
 
 

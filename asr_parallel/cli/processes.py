@@ -65,12 +65,15 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     import torch
 
     from asr_parallel.parallel.cores import default_threads
-    from asr_parallel.parallel.launch import join, seat_of
+    from asr_parallel.parallel.launch import LAUNCH, join, seat_of
+    from asr_parallel.record.workers import follow
 
     meeting = out.with_name(f"{out.name}.meeting")
     if seat_of(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
     seat = seat_of(os.environ)
+    if seat.size > 1 and LAUNCH not in os.environ:  # else main follows already
+        follow(os.getppid())  # torchrun, mpirun or srun's daemon here
     seat.check_workers(args.workers)  # before the others are waited for
     try:
         transport = join(meeting, args.device, args.interface, args.timeout)

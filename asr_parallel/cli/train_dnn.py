@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     choice(machine, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
     choice(machine, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
-    resume = "go on from a checkpoint: insist on one, or start anew (default: go on if there is one)"
+    resume = "go on from a checkpoint: insist on one (rates may differ), or start anew (default: go on if there is one)"
     machine.add_argument("--resume", action=argparse.BooleanOptionalAction, help=resume)
     for name, frames in (("report", REPORT_FRAMES), ("checkpoint", CHECKPOINT_FRAMES)):
         flag = f"--{name}-frames"

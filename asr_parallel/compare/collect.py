@@ -28,8 +28,8 @@ from asr_parallel.report.comparison import (
 )
 from asr_parallel.report.published import PUBLISHED
 from asr_parallel.training.meetings import MEETINGS
-from asr_parallel.training.run import IDENTITY, WENT_ON
 from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.work_folder import IDENTITY, WENT_ON
 
 Line = dict[str, Any]
 Judged = Callable[[Line], tuple[float | None, float]]

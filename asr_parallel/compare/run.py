@@ -14,10 +14,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
-from asr_parallel.record.workers import follow_the_parent
+from asr_parallel.record.workers import STOP_SECONDS, follow_the_parent
 
-CLEAN_UP_SECONDS = 30.0  # for a job to remove what is half-written when it is to end
+CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # for a job whose own processes have STOP_SECONDS to end in
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,19 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
                     job.failed.unlink(missing_ok=True)
                     logger.info("%s: done, %d left", job.name, len(waiting) + len(running))
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.join(CLEAN_UP_SECONDS)
-            if process.exitcode is None:
-                process.kill()
+        with signals_ignored():
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.join(CLEAN_UP_SECONDS)
+                if process.exitcode is None:
+                    process.kill()
     return failed
 
 
 def _run(job: Job) -> None:
     """In a process of its own."""
-    follow_the_parent()
+    follow_the_parent(STOP_SECONDS)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):

@@ -15,13 +15,12 @@ mpirun names no launch; there the address of an earlier one is tried, and who an
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -31,12 +30,13 @@ import torch.distributed as dist
 
 from asr_parallel.parallel.transport import START_SECONDS, Alone, Distributed, LostError, Transport
 from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.interrupt import Interrupted, signals_ignored
 from asr_parallel.record.log import logger
+from asr_parallel.record.workers import PARENT, STOP_SECONDS
 
 LAUNCH = "ASR_PARALLEL_LAUNCH"  # environment variable: the name of a launch by `launch`
 LOOPBACK = "127.0.0.1"
 KEY = "meeting"  # in the store: what the meeting file has as its key
-CLEAN_UP_SECONDS = 30  # that processes have to end in when they are told to
 CONNECT_SECONDS = 5  # that a connection may take before the meeting file is looked at again
 
 WARN_SECONDS = 10  # without rank 0 after which a process says what it waits for
@@ -250,10 +250,13 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bo
     """Run `asr-parallel ARGUMENTS` in several processes of this machine and wait for all.
 
     When one fails, the others have `timeout` seconds and a little more to find out by themselves; if they are to
-    survive it, as long as rank 0 needs.
+    survive it, as long as rank 0 needs. When this process is told to end, it ends them; when it is killed, they end.
 
     Returns:
         0, or the exit status of the process that failed first; rank 0's, where the others may fail.
+
+    Raises:
+        Interrupted: by a signal, of which rank 0 has said what there is to say.
     """
     name = uuid.uuid4().hex
     running: dict[int, subprocess.Popen[bytes]] = {}
@@ -261,7 +264,7 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bo
     try:
         for rank in range(processes):
             own = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank),
-                   "LOCAL_WORLD_SIZE": str(processes), LAUNCH: name}  # fmt: skip
+                   "LOCAL_WORLD_SIZE": str(processes), LAUNCH: name, PARENT: str(os.getpid())}  # fmt: skip
             own.setdefault("TORCH_CPP_LOG_LEVEL", os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"))  # no stack traces
             command = [sys.executable, "-m", "asr_parallel.cli.main", *arguments]
             # In a session of its own: Ctrl-C comes once to each, from here
@@ -276,16 +279,25 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bo
                     status, deadline = process.returncode, time.monotonic() + timeout + 10
             if time.monotonic() > deadline:
                 break
+    except Interrupted as interruption:
+        _end(running.values())
+        if 0 in running and running[0].returncode > 0:
+            raise Interrupted(interruption.number, "") from None
+        raise
     finally:
-        before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
-        for process in running.values():
+        _end(running.values())
+    return status if status >= 0 else 128 - status
+
+
+def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Have processes end, with time to put things in order."""
+    with signals_ignored():
+        for process in processes:
             process.terminate()
-        for process in running.values():
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in processes:
             try:
-                process.wait(CLEAN_UP_SECONDS)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for number, handler in before:
-            signal.signal(number, handler)
-    return status if status >= 0 else 128 - status

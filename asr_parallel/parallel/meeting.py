@@ -8,6 +8,10 @@ DROP_WORSE = 1.0  # nats a frame; Kaldi steps/libs/nnet3/train/common.py
 WEIGHTS = ("frames", "equal")
 
 
+class DivergedError(ValueError):
+    """Models have become of no use, from which only another learning rate can help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Meeting:
     """One meeting of K workers, as all processes know it.

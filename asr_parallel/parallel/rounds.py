@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
 from asr_parallel.parallel.mean import Mean
-from asr_parallel.parallel.meeting import DROP_WORSE, Meeting, keep
+from asr_parallel.parallel.meeting import DROP_WORSE, DivergedError, Meeting, keep
 from asr_parallel.parallel.team import Team
 from asr_parallel.record.log import logger
 
@@ -179,10 +179,9 @@ class Rounds:
 
     def _tell(self, loss: np.ndarray, kept: np.ndarray) -> None:
         if not kept.any():
-            raise ValueError(
+            raise DivergedError(
                 f"training diverged: at meeting {self._number + 1} no worker's model is of use (loss"
-                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {self._rate:.3g} per frame; try a"
-                " lower one"
+                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {self._rate:.3g} per frame"
             )
         best = np.nanmin(loss[kept]) if np.isfinite(loss[kept]).any() else np.nan
         for worker in np.flatnonzero(~kept):

@@ -28,6 +28,7 @@ from asr_parallel.parallel.transport import Alone, LostError, Transport
 from asr_parallel.record.files import read_json, sync, write_json
 from asr_parallel.record.log import logger
 
+CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
 TENSORS, STATE = "tensors.safetensors", "state.json"
 REPLACED = ".replaced"
 DIGITS = 12  # of the folders' names, so that they sort by frames
@@ -139,6 +140,11 @@ class Checkpoints:
         if names:
             raise ValueError(f"{self.folder}: none of its {len(names)} checkpoints can be read")
         return None
+
+    @property
+    def last_frames(self) -> int | None:
+        """Of the newest checkpoint, as its name says, None when there is none. Not collective."""
+        return max((int(path.name) for path in self._folders()), default=None)
 
     def _folders(self) -> list[Path]:
         """Of the checkpoints, from the oldest to the newest."""

@@ -16,17 +16,20 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.meeting import DivergedError
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone, Transport
+from asr_parallel.parallel.transport import Alone, LostError, Transport
+from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
-from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
 from asr_parallel.training.normalised import check_finite, check_normalised
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain_options import PretrainOptions, momentum_step
 from asr_parallel.training.randomness import counted_seed
 from asr_parallel.training.shares import team_minibatches
+from asr_parallel.training.stop import StopPoints
 
 SAMPLE, INITIAL = 3, 4  # beside the uses of counters in training/minibatches.py
 LINES = "train.jsonl"
@@ -97,7 +100,7 @@ class LayerTrainer:
         self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
         self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.struck = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.checkpoints = Checkpoints(work / "checkpoints", transport=team.transport)
+        self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same layer; ValueError when it is of another."""
@@ -137,26 +140,44 @@ class LayerTrainer:
         """Train to the end and return the RBM that all workers stand for, as a single replica.
 
         Raises:
-            ValueError: a parameter is no longer finite, or the layer has collapsed.
+            ValueError: a parameter is no longer finite, or the layer has collapsed; the last checkpoint stays.
+            Interrupted: by a signal, which any of the processes got; after a checkpoint, if all of them are there.
         """
+        with StopRequest() as request:
+            try:
+                return self._run(
+                    StopPoints(request, self.team.transport, self.rounds, self.device), report_frames, checkpoint_frames
+                )
+            except LostError as error:
+                if request.number:  # which has reached the others too
+                    raise Interrupted(request.number) from error
+                raise
+
+    def _run(self, points: StopPoints, report_frames: int, checkpoint_frames: int) -> StackedRbm:
         lines = None
         if self.team.leads:
             self.work.mkdir(parents=True, exist_ok=True)
             lines = JsonLines(self.work / LINES, lambda line: line["frames"] <= self.frames and self.frames > 0)
+        if not self.frames:  # a lower learning rate may begin here, too
+            self.save()
         for epoch in range(self.epoch, self.epochs):
             for spliced, _ in self.batches.epoch(epoch, self.minibatch):
                 before = self.frames
-                self._step(spliced)
+                met = self._step(spliced)
                 if self.frames // report_frames > before // report_frames:
                     self._report(lines)
-                if self.frames // checkpoint_frames > before // checkpoint_frames:
+                due = points.due(epoch * self.batches.minibatches_per_epoch + self.minibatch, met)
+                if due or self.frames // checkpoint_frames > before // checkpoint_frames:
+                    self._model()
                     self.save()
+                points.stop()
             self.epoch, self.minibatch = epoch + 1, 0
         if self.unreported:
             self._report(lines)
         return self._alone(self.rounds.finish(self.rbm))
 
-    def _step(self, spliced: Tensor) -> None:
+    def _step(self, spliced: Tensor) -> bool:
+        """One minibatch of every worker. Returns whether they have met after it."""
         options, rbm, before = self.options, self.rbm, self.frames
         trained = self.batches.frames(self.minibatch, self.minibatch + 1)
         rate = options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli
@@ -165,18 +186,28 @@ class LayerTrainer:
         step = rbm.update(phases, rate, options.momentum(before), options.l2, self.batches.active(self.minibatch))
         self.error_sum += step.error_sum.double().sum()
         self.struck += step.struck.sum()
-        self.rounds.trained(rbm, trained)
+        met = self.rounds.trained(rbm, trained)
         self.minibatch += 1
         self.frames += int(trained.sum())
         self.unreported += self.frames - before
         if before == 0 or momentum_step(self.frames) > momentum_step(before):
             rbm.restore_rate()
+        return met
 
     def _seeds(self) -> list[int]:
         """Of the samples of this minibatch."""
         counters = (self.layer, self.epoch, self.minibatch)
         each = (counted_seed(self.options.seed, SAMPLE, worker, *counters) for worker in self.team.own)
         return [int(seed.generate_state(1, np.uint64)[0]) for seed in each]
+
+    def _model(self) -> StackedRbm:
+        """The RBM that all workers stand for; ValueError when a parameter of it is not finite."""
+        rbm = self._alone(self.rounds.model(self.rbm))
+        if not bool(rbm.parameters.isfinite().all()):
+            raise DivergedError(
+                f"layer {self.layer + 1} diverged: a parameter is not finite after {self.frames} frames"
+            )
+        return rbm
 
     def _alone(self, parameters: Tensor) -> StackedRbm:
         """(P,) parameters as an RBM of one replica."""
@@ -190,19 +221,14 @@ class LayerTrainer:
 
         All processes measure alike, so that all stop when one has to; rank 0 has the lines.
         """
-        rbm = self._alone(self.rounds.model(self.rbm))
+        rbm = self._model()
         error_sum, struck = self.team.transport.total([float(self.error_sum), int(self.struck)])
-        if not bool(rbm.parameters.isfinite().all()):
-            raise ValueError(
-                f"layer {self.layer + 1} diverged: a parameter is not finite after {self.frames} frames; try a lower "
-                f"learning rate. {self.work} keeps the last good checkpoint"
-            )
         mean = self._mean(Stack([*self.stack.rbms, rbm]), self.held_out)
         if float(mean.max()) < COLLAPSED or float(mean.min()) > 1 - COLLAPSED:
-            raise ValueError(
+            raise DivergedError(
                 f"layer {self.layer + 1} collapsed: all {rbm.spec.hidden_dim} hidden units are "
                 f"{'off' if float(mean.max()) < COLLAPSED else 'on'} after {self.frames} "
-                f"frames (mean activation {float(mean.mean()):.2g}); try a lower learning rate"
+                f"frames (mean activation {float(mean.mean()):.2g})"
             )
         trained, unseen = (self._free_energy(rbm, rows) for rows in (self.measured, self.held_out))
         weight = rbm.parts.weight[0]

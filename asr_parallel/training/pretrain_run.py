@@ -20,7 +20,7 @@ from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.parallel.stage import agree, together
 from asr_parallel.parallel.transport import Alone, Transport
-from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.files import write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 from asr_parallel.report.filters import plot_filters
@@ -30,8 +30,9 @@ from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.pretrain import LINES, LayerTrainer, Stack
 from asr_parallel.training.pretrain_options import PretrainOptions, identity_of
 from asr_parallel.training.stack import TENSORS, read_layer
+from asr_parallel.training.work_folder import IDENTITY, find_unfinished, naming_the_checkpoint, record_going_on
 
-IDENTITY = "training.json"
+RATES = ("rate_gaussian", "rate_bernoulli")  # options that a layer may be gone on with that had others
 
 
 def pretrain(
@@ -41,20 +42,24 @@ def pretrain(
     report_frames: int,
     checkpoint_frames: int,
     transport: Transport | None = None,
+    resume: bool | None = None,
 ) -> None:
     """Train the layers that are not there yet, each from its newest checkpoint if it has one.
 
     Args:
         out: folder of the stack; beside its layers it gets curves.png.
+        resume: of the first layer that is not there yet. True: only go on with it, perhaps with other learning rates,
+            False: begin it anew, None: go on if it has a checkpoint of these options; that of others is kept aside.
         transport: of the processes that share the workers; all of them call this alike.
 
     Raises:
-        ValueError: bad options or data, or a layer that diverged or collapsed.
+        ValueError: bad options or data, nothing to go on with, or a layer that diverged or collapsed.
+        Interrupted: by a signal.
     """
     transport = transport or Alone()
     paths = {"frames": str(frames), "out": str(out)}
     periods = {"report_frames": report_frames, "checkpoint_frames": checkpoint_frames}
-    agree(transport, {"version": __version__, **asdict(options), **paths, **periods})
+    agree(transport, {"version": __version__, **asdict(options), **paths, **periods, "resume": resume})
     if transport.rank == 0:
         check_inputs_unchanged(frames)
         out.mkdir(parents=True, exist_ok=True)
@@ -69,11 +74,17 @@ def pretrain(
             given = {"version": __version__, "options": identity_of(options, layer)}
             given["inputs"] = {name: fingerprint(path) for name, path in inputs.items()}
             trainer = LayerTrainer(store, options, Stack(below), work, transport)
-            _begin_or_resume(trainer, work, given)
-            rbm = trainer.run(report_frames, checkpoint_frames)
+            nonlocal resume
+            _begin_or_resume(trainer, work, given, resume)
+            resume = None
+            with naming_the_checkpoint(
+                trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1] if not layer else RATES[1:]
+            ):
+                rbm = trainer.run(report_frames, checkpoint_frames)
             if new is not None:
                 _write(rbm, store, new)
-                shutil.copyfile(work / LINES, new / LINES)
+                for name in (LINES, IDENTITY):
+                    shutil.copyfile(work / name, new / name)
 
         def stage(
             build: Callable[[Path], None],
@@ -88,19 +99,23 @@ def pretrain(
         plot_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
 
 
-def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]) -> None:
-    """Go on from the newest checkpoint of this very layer, or clear the folder for it."""
+def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any], resume: bool | None) -> None:
+    """Go on from the newest checkpoint of this very layer, or make an empty folder for it."""
     transport = trainer.team.transport
     leads = transport.rank == 0
-    same = transport.share(leads and (work / IDENTITY).is_file() and read_json(work / IDENTITY) == identity)
-    checkpoint = trainer.checkpoints.newest(trainer.team.own) if same else None
+    going_on = transport.share(leads and find_unfinished(work, identity, resume, RATES))
+    checkpoint = trainer.checkpoints.newest(trainer.team.own) if going_on else None
+    if resume and checkpoint is None:
+        raise ValueError(f"{work}: no checkpoint of a layer with these options and inputs to go on from")
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
+        if leads:
+            record_going_on(work, identity, checkpoint.frames, RATES)
     elif leads:
         remove_work(work)
         work.mkdir()
-        write_json(work / IDENTITY, identity)
+        write_json(work / IDENTITY, {"identity": identity})
 
 
 def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:

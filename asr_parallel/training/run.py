@@ -14,20 +14,20 @@ from asr_parallel.parallel.stage import agree
 from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import START_SECONDS, Alone, LostError, Transport
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import read_json, read_lines, write_json
+from asr_parallel.record.files import read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
-from asr_parallel.training.checkpoint import Checkpoints, remove_work
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
 from asr_parallel.training.meetings import MEETINGS
 from asr_parallel.training.members import ENSEMBLE
 from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.survive import mark, rescue
-from asr_parallel.training.trainer import CHECKPOINTS, Trainer
+from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.watch import EVENTS, LINES
+from asr_parallel.training.work_folder import IDENTITY, find_unfinished, naming_the_checkpoint, record_going_on
 
-IDENTITY = "training.json"
-WENT_ON = "went_on_after_frames"  # in it: of a training whose times and bytes are not those of the whole
+RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
 
 
 def working_path(out: Path) -> Path:
@@ -54,13 +54,15 @@ def train_into(
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
         work: of the unfinished training.
         frames: frame store.
-        resume: True: only go on, False: only start anew, None: go on if `work` holds a checkpoint of this training.
+        resume: True: only go on, perhaps with other learning rates, False: only start anew, None: go on if `work` holds
+            a checkpoint of this training; that of another one is kept aside.
         report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
         stack, transport: as for Trainer.
 
     Raises:
         ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
             made of them, something that no training has made is in the way, or the training diverged.
+        Interrupted: by a signal.
     """
     transport = transport or Alone()
     periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
@@ -81,7 +83,7 @@ def train_into(
                 identity[name] = fingerprint(Path(getattr(options, name)))
         if options.sites is not None:
             identity["sites"] = read_lines(Path(options.sites))
-        going_on = resume is not False and (work / IDENTITY).is_file() and _identity(work / IDENTITY) == identity
+        going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.share(going_on, START_SECONDS)
     team = Team(options.workers, transport)
     own = () if algorithm(options, options.epochs).merged else team.own  # a model in common is nobody's own
@@ -93,23 +95,24 @@ def train_into(
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
         if transport.rank == 0:
-            write_json(work / IDENTITY, read_json(work / IDENTITY) | {WENT_ON: checkpoint.frames})
+            record_going_on(work, identity, checkpoint.frames, RATES)
     else:
         if transport.rank == 0:
             _begin(work, identity, trainer)
         if options.survive:
             trainer.marks.append(mark(trainer))
-    while True:
-        try:
-            network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
-            break
-        except LostError as error:
-            if not options.survive:
-                raise
-            team, checkpoint = rescue(trainer, error)
-            trainer = Trainer(trainer.store, options, work, stack, team)
-            trainer.resume(checkpoint)
-            trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
+    with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
+        while True:
+            try:
+                network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
+                break
+            except LostError as error:
+                if not options.survive:
+                    raise
+                team, checkpoint = rescue(trainer, error)
+                trainer = Trainer(trainer.store, options, work, stack, team)
+                trainer.resume(checkpoint)
+                trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
     if network is None or folder is None:
         return
     network.save(folder)
@@ -139,10 +142,3 @@ def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
         "processes": trainer.team.transport.size,
     }
     write_json(work / IDENTITY, {"identity": identity, "arithmetic": arithmetic, "environment": environment()})
-
-
-def _identity(path: Path) -> Any:
-    try:
-        return read_json(path)["identity"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: does not describe a training; --no-resume starts anew") from error

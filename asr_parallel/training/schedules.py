@@ -203,11 +203,13 @@ class Newbob:
     keep_epochs: int = KEEP_EPOCHS
     halve_from: int | None = None
     epoch: int = field(default=0, init=False)
+    first_rate: float = field(init=False)  # as given
     halving: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         _check_rate("rate", self.rate)
+        self.first_rate = self.rate
         if not math.isfinite(self.best_loss):
             raise ValueError(f"best_loss {self.best_loss}: expected a finite number")
         for name in ("max_epochs", "min_epochs", "keep_epochs", "halve_from"):
@@ -255,6 +257,7 @@ class Newbob:
         return {
             "schedule": "Newbob",
             "rate": self.rate,
+            "first_rate": self.first_rate,
             "best_loss": self.best_loss,
             "epoch": self.epoch,
             "halving": self.halving,
@@ -262,9 +265,10 @@ class Newbob:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        kinds = {"rate": float, "best_loss": float, "epoch": int, "halving": bool, "ended": bool}
+        kinds = {"rate": float, "first_rate": float, "best_loss": float, "epoch": int, "halving": bool, "ended": bool}
         values = _checked(state, "Newbob", kinds)
-        self.rate, self.best_loss, self.epoch = values["rate"], values["best_loss"], values["epoch"]
+        self.best_loss, self.epoch = values["best_loss"], values["epoch"]
+        self.rate = self.first_rate * (values["rate"] / values["first_rate"])  # a power of two: halved as often
         self.halving, self._ended = values["halving"], values["ended"]
 
 

@@ -16,12 +16,15 @@ from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
+from asr_parallel.parallel.meeting import DivergedError
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.transport import LostError
+from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.record.log import logger
 from asr_parallel.training.beginning import begin
 from asr_parallel.training.channel import Variation
-from asr_parallel.training.checkpoint import Checkpoint, Checkpoints
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
 from asr_parallel.training.deliver import deliver
@@ -34,11 +37,11 @@ from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.progress import restore, save
 from asr_parallel.training.shares import team_minibatches
+from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.survive import Mark, mark
 from asr_parallel.training.teacher import Teacher
 from asr_parallel.training.watch import Watch
 
-CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
 
@@ -155,21 +158,33 @@ class Trainer:
             evaluate_frames: between two evaluations on held-out data, beside those at the ends of epochs.
 
         Raises:
-            ValueError: the training diverged; the last good checkpoint stays.
+            ValueError: the training diverged; the last checkpoint stays.
+            Interrupted: by a signal, which any of the processes got; after a checkpoint, if all of them are there.
         """
-        with Watch(
-            self.work,
-            total_frames=self.schedule.total_frames,
-            report_frames=report_frames,
-            frames_per_epoch=self.batches.frames_per_epoch,
-            start_frames=self.frames,
-            state=self.watched,
-            transport=self.team.transport,
-        ) as watch:
+        with (
+            StopRequest() as request,
+            Watch(
+                self.work,
+                total_frames=self.schedule.total_frames,
+                report_frames=report_frames,
+                frames_per_epoch=self.batches.frames_per_epoch,
+                start_frames=self.frames,
+                state=self.watched,
+                transport=self.team.transport,
+            ) as watch,
+        ):
             watch.skipped(self.optimizer.skipped if self.team.leads or not self.algorithm.merged else 0)
-            while not self.schedule.finished:
-                self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
-                self._end_epoch(watch)
+            self._points = StopPoints(request, self.team.transport, self.rounds, self.network.device)
+            try:
+                if not self.frames:  # a lower learning rate may begin here, too
+                    save(self, watch)
+                while not self.schedule.finished:
+                    self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
+                    self._end_epoch(watch)
+            except LostError as error:
+                if request.number:  # which has reached the others too
+                    raise Interrupted(request.number) from error
+                raise
         if self.compression is not None:
             self.compression.close()
         best = self._keep_members() if self.options.keeps_workers else None
@@ -219,6 +234,8 @@ class Trainer:
                 for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
             )
             evaluation = self._crossed(before, self._last(evaluate_frames)) if evaluate_frames else []
+            if self._points.due(self.done, met):
+                checkpoint = [self.frames]
             if report or snapshots or checkpoint or evaluation:
                 self._stop_if_diverged(bad)
             for moment in snapshots:
@@ -232,6 +249,7 @@ class Trainer:
             if checkpoint:
                 with self._aside():
                     save(self, watch)
+            self._points.stop()
         self._stop_if_diverged(bad)
 
     def _stream(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
@@ -280,9 +298,9 @@ class Trainer:
         if frames is not None:
             step = frames // (self.options.minibatch * self.team.num_workers) + 1
             rate = self.schedule.learning_rate(frames)
-            raise ValueError(
+            raise DivergedError(
                 f"training diverged: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
-                f" {rate:.3g} per frame; try a lower one. {self.work} keeps the last good checkpoint"
+                f" {rate:.3g} per frame"
             )
 
     def _end_epoch(self, watch: Watch) -> None:

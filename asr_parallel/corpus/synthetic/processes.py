@@ -5,13 +5,14 @@ when interrupted; what is needed here is less.
 """
 
 import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from asr_parallel.record.workers import follow_the_parent
 
 
 def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: str) -> Generator[Any, None, None]:
@@ -59,7 +60,7 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
 
 def _answer(connection: Connection, call: Callable[[], object]) -> None:
     """What a fresh process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    follow_the_parent()
     try:
         connection.send((call(), None))
     except Exception as error:
