@@ -86,9 +86,21 @@ parse_options() {
   ((stage >= 0 && stop_stage >= stage)) || die "--stage $stage --stop-stage $stop_stage: expected 0 <= stage <= stop stage"
 }
 
-run() {  # one verb of the package, logged as it is called
+run() {  # one verb of the package, logged as it is called; whoever ends the script ends the verb, and waits for it
+  local parent=$BASHPID verb= told= before status
   log "asr-parallel $*"
-  asr-parallel "$@"
+  trap 'told+=x; kill -TERM ${verb:+"$verb"} 2> /dev/null || true' INT TERM HUP
+  (trap - INT; ASR_PARALLEL_PARENT=$parent exec asr-parallel "$@") &  # where it could ignore Ctrl-C otherwise
+  verb=$!
+  [[ -z $told ]] || kill -TERM "$verb"
+  while :; do
+    before=$told
+    wait "$verb" && status=0 || status=$?
+    [[ $told != "$before" ]] || break  # else a signal has cut the waiting short
+  done
+  trap - INT TERM HUP
+  [[ -z $told ]] || exit $((status ? status : 143))
+  return "$status"
 }
 
 run_stages() {

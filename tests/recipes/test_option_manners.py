@@ -1,6 +1,9 @@
 """recipes/common.sh: options as a Kaldi user expects them."""
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -111,3 +114,63 @@ def test_a_language_model_made_elsewhere_replaces_the_trained_one(tmp_path: Path
 def test_a_language_model_that_is_not_there_is_named_at_once(recipe_name: str, tmp_path: Path) -> None:
     done = run(COMMON.parent / recipe_name / "run.sh", "--arpa", "nowhere.arpa", "--exp", str(tmp_path / "exp"))
     assert done.returncode == 1 and "--arpa: no file 'nowhere.arpa'" in done.stderr and done.stderr.count("\n") == 1
+
+
+VERB = """#!/usr/bin/env python3
+import os, signal, sys, time
+from pathlib import Path
+def stop(number, _):
+    Path("stopped").write_text(str(number))
+    sys.exit(128 + number)
+assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stop)
+assert int(os.environ["ASR_PARALLEL_PARENT"]) == os.getppid()
+Path("pid.partial").write_text(str(os.getpid()))
+os.rename("pid.partial", "pid")
+while True:
+    time.sleep(0.05)
+"""
+
+
+def with_verb(tmp_path: Path, verb: str) -> subprocess.Popen[bytes]:
+    """The recipe of a stage with one verb, a stand-in, once that runs."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "asr-parallel").write_text(verb)
+    (tmp_path / "bin" / "asr-parallel").chmod(0o755)
+    text = RECIPE.format(common=COMMON).replace('echo "four"', 'run train-dnn --out x; echo "after" > after')
+    (tmp_path / "run.sh").write_text(text.replace("parse_options", f"PATH={tmp_path}/bin:$PATH\nparse_options"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        return subprocess.Popen(
+            ["bash", "run.sh", "--stage", "4", "--stop-stage", "4"], cwd=tmp_path, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("to_all", [False, True], ids=["script", "terminal"])
+def test_who_ends_the_script_ends_the_verb(tmp_path: Path, sent: signal.Signals, to_all: bool) -> None:
+    running = with_verb(tmp_path, VERB.replace("(signal.SIGINT,", "(signal.SIGHUP, signal.SIGINT,"))
+    while not (tmp_path / "pid").exists():  # the test's time limit ends it
+        time.sleep(0.02)
+    if to_all:
+        os.killpg(running.pid, sent)
+    else:
+        running.send_signal(sent)
+    assert running.wait(30) > 128
+    assert (tmp_path / "stopped").exists() and not (tmp_path / "after").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_verb_that_fails_ends_the_script_with_its_status(tmp_path: Path) -> None:
+    assert with_verb(tmp_path, "#!/bin/sh\nexit 3\n").wait(30) == 3
+    assert not (tmp_path / "after").exists()
+
+
+def test_a_verb_that_is_done_is_followed_by_the_next(tmp_path: Path) -> None:
+    assert with_verb(tmp_path, "#!/bin/sh\nexit 0\n").wait(30) == 0
+    assert (tmp_path / "after").exists()
