@@ -1,0 +1,344 @@
+"""Trainings that are told to stop: a checkpoint first, a line that says where to go on, and the same network later."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.record.files import read_json
+from asr_parallel.record.interrupt import Interrupted
+from asr_parallel.training import normalised, stop
+from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.pretrain import LayerTrainer, Stack
+from asr_parallel.training.pretrain_options import PretrainOptions
+from asr_parallel.training.trainer import Trainer
+
+SECONDS = 120
+NETWORK = "--hidden-layers 1 --hidden-dim 12 --minibatch 8 --precision float32 --threads 1 --combine 0 --epochs"
+# No checkpoint is due by frames, so what there is was written at the stop
+RARELY = "--checkpoint-frames 1000000000 --report-frames 400"
+TEAM = "--workers 4 --period 3 --timeout 20"
+
+
+def words(frames: Path, out: Path, more: str) -> list[str]:
+    base = ["train-dnn", "--frames", str(frames), "--out", str(out)]
+    return [sys.executable, "-m", "asr_parallel.cli.main", *base, *f"{NETWORK} {more}".split()]
+
+
+def start(command: list[str], ignored: signal.Signals | None = None) -> subprocess.Popen[str]:
+    """In a session of its own, with signals as in a terminal's foreground, but for one that may be ignored."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGHUP)]
+    for number, _ in before:
+        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def wait_until_it_trains(process: subprocess.Popen[str], work: Path) -> None:
+    """Past its first lines of train.jsonl, which come some minibatches after the beginning."""
+    give_up, lines = time.monotonic() + SECONDS, work / "train.jsonl"
+    while process.poll() is None and not (lines.exists() and lines.read_text()) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()[0]
+
+
+def checkpoints(work: Path) -> list[int]:
+    return sorted(int(path.name) for path in work.glob("checkpoints/0*"))
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ended(pids: list[int], seconds: float = 30.0) -> bool:
+    """Whether processes end before a deadline; those left are killed."""
+    give_up = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    left = [pid for pid in pids if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return not left
+
+
+def stopped(process: subprocess.Popen[str], work: Path, status: int) -> int:
+    """Frames of the checkpoint that a stopped training has written, after what it said was looked at."""
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == status and "Traceback" not in said, said
+    frames = checkpoints(work)[-1]
+    assert frames > 0
+    last = said.splitlines()[-1]
+    assert last.startswith("asr-parallel train-dnn: ") and "the same command goes on" in last, said
+    assert f"after {frames} frames" in last
+    return frames
+
+
+def same_network(frames: Path, tmp_path: Path, more: str, stopped_at: int) -> None:
+    """Go on with tmp_path/cut and compare it with a training that never stopped. Both are made short by --epochs."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    said, _ = start(words(frames, cut, more)).communicate(timeout=SECONDS)
+    assert f"going on after {stopped_at} frames" in said, said
+    start(words(frames, whole, more)).communicate(timeout=SECONDS)
+    assert (whole / "net.safetensors").read_bytes() == (cut / "net.safetensors").read_bytes()
+
+
+@pytest.mark.timeout(3 * SECONDS)
+@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    more = f"10 {RARELY}"
+    process = start(words(frames_folder, tmp_path / "cut", more))
+    wait_until_it_trains(process, tmp_path / "cut.training")
+    process.send_signal(sent)
+    at = stopped(process, tmp_path / "cut.training", 128 + sent)
+    assert not (tmp_path / "cut").exists()
+    if sent == signal.SIGHUP:
+        same_network(frames_folder, tmp_path, more, at)
+
+
+@pytest.mark.timeout(3 * SECONDS)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
+@pytest.mark.parametrize(
+    ("sent", "to", "algorithm"),
+    [
+        (signal.SIGHUP, "launcher", "average"),
+        (signal.SIGTERM, "launcher", "none"),
+        (signal.SIGTERM, "one of them", "average --overlap"),
+        (signal.SIGTERM, "one of them", "gradient"),
+    ],
+)
+def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
+    frames_folder: Path, tmp_path: Path, sent: signal.Signals, to: str, algorithm: str
+) -> None:
+    """All stop after the same minibatch; and a launcher stops with whatever process was told to."""
+    more = f"20 {RARELY} {TEAM} --algorithm {algorithm} --processes 2"
+    if algorithm in ("none", "gradient"):
+        more = more.replace("--period 3 ", "")
+    process = start(words(frames_folder, tmp_path / "cut", more))
+    wait_until_it_trains(process, tmp_path / "cut.training")
+    pids = children(process)
+    assert len(pids) == 2
+    if to == "launcher":
+        process.send_signal(sent)
+    else:
+        os.kill(pids[1], sent)
+    at = stopped(process, tmp_path / "cut.training", 128 + sent)
+    assert ended(pids, 0)
+    if sent == signal.SIGHUP:
+        same_network(frames_folder, tmp_path, more, at)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
+@pytest.mark.parametrize("launcher", ["--processes", "torchrun"])
+def test_processes_of_a_killed_launcher_end_and_leave_a_checkpoint(
+    frames_folder: Path, tmp_path: Path, launcher: str
+) -> None:
+    more = f"100000 {RARELY} {TEAM}"
+    if launcher == "torchrun":
+        run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+        process = start([*run, *words(frames_folder, tmp_path / "cut", more)])
+    else:
+        process = start(words(frames_folder, tmp_path / "cut", f"{more} --processes 2"))
+    wait_until_it_trains(process, tmp_path / "cut.training")
+    pids = children(process)
+    process.kill()
+    assert len(pids) == 2 and ended(pids)
+    process.communicate(timeout=SECONDS)
+    if launcher == "--processes":  # torchrun takes the store along that they would agree in
+        assert checkpoints(tmp_path / "cut.training")[-1] > 0
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_a_terminal_that_goes_away(frames_folder: Path, tmp_path: Path) -> None:
+    """Nothing can be written to it any more, and the checkpoint is written none the less."""
+    pid, terminal = os.forkpty()
+    if not pid:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        command = words(frames_folder, tmp_path / "cut", f"100000 {RARELY}")
+        os.execv(command[0], command)
+    work, give_up = tmp_path / "cut.training", time.monotonic() + SECONDS
+    os.set_blocking(terminal, False)
+    while not (work / "train.jsonl").exists() or not (work / "train.jsonl").read_text():
+        assert time.monotonic() < give_up
+        with suppress(BlockingIOError):
+            os.read(terminal, 1 << 16)
+        time.sleep(0.01)
+    os.close(terminal)
+    assert ended([pid])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    assert checkpoints(work)[-1] > 0
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_what_was_started_with_nohup_trains_on(frames_folder: Path, tmp_path: Path) -> None:
+    process = start(words(frames_folder, tmp_path / "cut", f"100000 {RARELY}"), ignored=signal.SIGHUP)
+    work = tmp_path / "cut.training"
+    wait_until_it_trains(process, work)
+    process.send_signal(signal.SIGHUP)
+    before, give_up = (work / "train.jsonl").stat().st_size, time.monotonic() + SECONDS
+    while (work / "train.jsonl").stat().st_size < before + 1000 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.terminate()
+    stopped(process, work, 128 + signal.SIGTERM)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_a_stop_that_cannot_be_agreed_on_falls_back_to_the_last_checkpoint(frames_folder: Path, tmp_path: Path) -> None:
+    """One process does not answer any more, and the other is told to stop."""
+    more = f"100000 --checkpoint-frames 2000 --report-frames 400 {TEAM} --processes 2"
+    process = start(words(frames_folder, tmp_path / "cut", more.replace("--timeout 20", "--timeout 2")))
+    work = tmp_path / "cut.training"
+    wait_until_it_trains(process, work)
+    while checkpoints(work)[-1:] <= [0]:
+        time.sleep(0.01)
+    first, second = children(process)
+    os.kill(second, signal.SIGSTOP)
+    os.kill(first, signal.SIGTERM)
+    time.sleep(1.0)
+    os.kill(second, signal.SIGKILL)
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode != 0 and "Traceback" not in said, said
+    last = [line for line in said.splitlines() if "the same command goes on" in line][-1]
+    assert f"after {checkpoints(work)[-1]} frames" in last, said
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    """Have a signal come in a given minibatch."""
+    due = stop.StopPoints.due
+
+    def told(points: stop.StopPoints, minibatch: int, met: bool) -> bool:
+        if minibatch == last:
+            points._request.number = signal.SIGTERM
+        return due(points, minibatch, met)
+
+    monkeypatch.setattr(stop.StopPoints, "due", told)
+
+
+OF_ALGORITHMS = [
+    {}, {"overlap": True}, {"algorithm": "block-momentum", "wire": "int8"}, {"algorithm": "elastic", "ema": 0.9},
+    {"algorithm": "gradient", "period": None}, {"algorithm": "colearn", "period": None},
+    {"algorithm": "none", "period": None}, {"optimizer": "adam", "schedule": "newbob", "learning_rate": 1e-3},
+]  # fmt: skip
+
+
+def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
+    known = {
+        "workers": 2, "hidden_layers": 1, "hidden_dim": 8, "minibatch": 64, "epochs": 2, "combine": 0,
+        "precision": "float32", "period": 4,
+    }  # fmt: skip
+    return Trainer(FrameStore.open(frames), TrainingOptions(**{**known, **changes}), work)
+
+
+@pytest.mark.parametrize("more", OF_ALGORITHMS)
+def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict
+) -> None:
+    """The first, one with a meeting, and the last of an epoch, whose end is still to come."""
+    whole = trainer(frames_folder, tmp_path / "whole", **more)
+    whole.run()
+    an_epoch = whole.batches.minibatches_per_epoch
+    for last in (1, 4, an_epoch):
+        cut = trainer(frames_folder, tmp_path / str(last), **more)
+        with monkeypatch.context() as context, pytest.raises(Interrupted):
+            stop_after(context, last)
+            cut.run()
+        again = trainer(frames_folder, tmp_path / str(last), **more)
+        checkpoint = again.checkpoints.newest([] if again.algorithm.merged else range(2))
+        assert checkpoint is not None and checkpoint.frames == cut.frames > 0
+        again.resume(checkpoint)
+        assert again.done == last
+        again.run()
+        assert torch.equal(again.network.parameters, whole.network.parameters), last
+
+
+def test_the_first_checkpoint_is_of_the_beginning(frames_folder: Path, tmp_path: Path) -> None:
+    """And gone on from it becomes the same network."""
+    whole = trainer(frames_folder, tmp_path / "whole")
+    kept = whole.checkpoints
+    kept.keep = 10
+    whole.run()
+    assert checkpoints(tmp_path / "whole")[0] == 0
+    for folder in kept._folders()[1:]:
+        kept._remove(folder)
+    again = trainer(frames_folder, tmp_path / "again")
+    checkpoint = kept.newest(range(2))
+    assert checkpoint is not None and checkpoint.frames == 0
+    again.resume(checkpoint)
+    again.run()
+    assert torch.equal(again.network.parameters, whole.network.parameters)
+
+
+def test_checkpoints_come_by_the_clock_too_and_change_nothing(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seldom = trainer(frames_folder, tmp_path / "seldom")
+    seldom.run()
+    often, saved = trainer(frames_folder, tmp_path / "often"), []
+    save = often.checkpoints.save
+    often.checkpoints.save = lambda frames, *rest: (saved.append(frames), save(frames, *rest))
+    monkeypatch.setattr(stop, "CHECKPOINT_SECONDS", 0.0)
+    often.run()
+    every = often.batches.minibatches_per_epoch * often.options.epochs
+    assert len(set(saved)) == every + 1  # after every minibatch, and at the beginning
+    assert torch.equal(often.network.parameters, seldom.network.parameters)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rbms_stopped_after_any_minibatch(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(normalised, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
+    options = PretrainOptions(layers=1, hidden_dim=8, minibatch=64, precision="float32", workers=workers)
+
+    def layer(work: Path) -> LayerTrainer:
+        return LayerTrainer(FrameStore.open(frames_folder), options, Stack([]), work)
+
+    whole = layer(tmp_path / "whole").run(1000, 10**9)
+    for last in (1, 5, layer(tmp_path / "none").batches.minibatches_per_epoch):
+        cut = layer(tmp_path / str(last))
+        with monkeypatch.context() as context, pytest.raises(Interrupted):
+            stop_after(context, last)
+            cut.run(1000, 10**9)
+        again = layer(tmp_path / str(last))
+        checkpoint = again.checkpoints.newest(range(workers))
+        assert checkpoint is not None and checkpoint.frames == cut.frames > 0
+        again.resume(checkpoint)
+        assert again.minibatch == last
+        assert torch.equal(again.run(1000, 10**9).parameters, whole.parameters)
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_pretraining_stops_with_a_checkpoint(tmp_path: Path, frames_folder: Path) -> None:
+    base = [sys.executable, "-m", "asr_parallel.cli.main", "pretrain-rbm", "--frames", str(frames_folder)]
+    size = f"--layers 1 --hidden-dim 12 --minibatch 8 --epochs 5000 --precision float32 --threads 1 {RARELY}"
+    process = start([*base, "--out", str(tmp_path / "rbm"), *size.split()])
+    work = tmp_path / "rbm" / "1.training"
+    wait_until_it_trains(process, work)
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + signal.SIGHUP, said
+    frames = checkpoints(work)[-1]
+    assert frames > 0 and f"the same command goes on from the checkpoint after {frames} frames" in said
+    assert read_json(work / "training.json")["identity"]["options"]["epochs"] == 5000
