@@ -247,6 +247,9 @@ class LayerTrainer:
             "guard_struck": int(struck),
             "momentum": self.options.momentum(self.frames),
         }
+        wrong = [name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)]
+        if wrong:
+            raise DivergedError(f"layer {self.layer + 1} diverged: {wrong[0]} is not finite after {self.frames} frames")
         if lines is not None:
             lines.append(line)
         logger.info(

@@ -40,7 +40,7 @@ def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Pat
     jobs = [job(killed, name, frames_folder, epochs) for name, epochs in names.items()]
     process = multiprocessing.get_context("spawn").Process(target=_alone, args=(jobs,))
     process.start()
-    while process.exitcode is None and not list(killed.glob("second.training/checkpoints/0*")):
+    while process.exitcode is None and not list(killed.glob("second.training/checkpoints/0*[1-9]*")):
         time.sleep(0.01)
     assert process.exitcode is None and process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)

@@ -62,7 +62,7 @@ def test_a_killed_process_is_named_and_the_training_goes_on_in_another_number_of
     finish(start(words(frames_folder, whole, KILLED)))
     running = start(words(frames_folder, cut, f"{KILLED} --processes 2"))
     give_up = time.monotonic() + SECONDS
-    while not list(cut.with_name("cut.training").glob("checkpoints/0*")) and time.monotonic() < give_up:
+    while not list(cut.with_name("cut.training").glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:
         time.sleep(0.01)
     os.kill(children(running)[victim], signal.SIGKILL)
     said, _ = running.communicate(timeout=SECONDS)

@@ -33,7 +33,7 @@ RUN = (
 def kill(running: subprocess.Popen[str], victim: int, work: Path) -> None:
     """Kill a rank when there is a checkpoint."""
     give_up = time.monotonic() + SECONDS
-    while not list(work.glob("checkpoints/0*")) and time.monotonic() < give_up:
+    while not list(work.glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:
         time.sleep(0.01)
     os.kill(children(running)[victim], signal.SIGKILL)
 

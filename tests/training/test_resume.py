@@ -40,7 +40,7 @@ def finish(frames: Path, out: Path, more: str) -> Ended:
 def cut_off(frames: Path, out: Path, more: str, kill_at: int = 100) -> Path:
     """The folder of a training that was killed and has checkpoints."""
     assert train(frames, out, more, kill_at).status == -signal.SIGKILL
-    assert checkpoints(out)
+    assert int(checkpoints(out)[-1].name) > 0
     return out.with_name(f"{out.name}.training")
 
 
@@ -60,8 +60,11 @@ def start(frames: Path, out: Path, more: str) -> subprocess.Popen[str]:
 
 
 def wait_for_a_new_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
-    """Or until the process ends."""
-    before, give_up = checkpoints(out)[-1:], time.monotonic() + 60
+    """Another than that of the beginning; or until the process ends."""
+    before, give_up = (
+        checkpoints(out)[-1:] or [out.with_name(f"{out.name}.training") / "checkpoints" / f"{0:012d}"],
+        (time.monotonic() + 60),
+    )
     while process.poll() is None and checkpoints(out)[-1:] <= before and time.monotonic() < give_up:
         time.sleep(0.002)
 
@@ -160,11 +163,12 @@ def test_an_interrupt_keeps_the_checkpoints(frames_folder: Path, tmp_path: Path,
     wait_for_a_new_checkpoint(process, tmp_path / "out")
     process.send_signal(sent)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in said
-    assert said.splitlines()[-1].startswith("asr-parallel train-dnn: interrupted")
+    assert process.returncode == 128 + sent and "Traceback" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.training"]
     newest = Checkpoints(tmp_path / "out.training" / "checkpoints").newest()
-    assert newest is not None and newest.frames >= 320
+    assert newest is not None and newest.frames > 0
+    assert said.splitlines()[-1].startswith("asr-parallel train-dnn: interrupted")
+    assert f"goes on from the checkpoint after {newest.frames} frames" in said.splitlines()[-1]
 
 
 def test_resume_insists_on_a_checkpoint(frames_folder: Path, tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_resume_insists_on_a_checkpoint(frames_folder: Path, tmp_path: Path) -> 
     work = cut_off(frames_folder, out, "--epochs 2")
     kept = checkpoints(out)
     ended = train(frames_folder, out, "--epochs 3 --resume")
-    assert ended.status == 1 and NONE_TO_GO_ON_FROM in ended.said
+    assert ended.status == 1 and "--epochs 2 (now 3)" in ended.said.splitlines()[-1]
     assert checkpoints(out) == kept  # nothing was lost
     assert (
         f"{work}: going on after {int(kept[-1].name)} frames" in finish(frames_folder, out, "--epochs 2 --resume").said
@@ -188,19 +192,28 @@ def test_resume_insists_on_a_checkpoint(frames_folder: Path, tmp_path: Path) -> 
         assert "up to date" in ended.said and not work.exists()
 
 
-def test_another_training_starts_anew(frames_folder: Path, tmp_path: Path) -> None:
+def test_another_training_starts_anew_and_the_old_one_is_kept(frames_folder: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "frames"
     shutil.copytree(frames_folder, other)
     index = json.loads((other / "index.json").read_text())
     (other / "index.json").write_text(json.dumps({**index, "speakers": index["ids"]}))
-    for frames, more in (
-        (frames_folder, "--epochs 1 --seed 1"),
-        (other, "--epochs 1"),
-        (frames_folder, "--epochs 1 --no-resume"),
+    for frames, more, changed in (
+        (frames_folder, "--epochs 1 --seed 1", "--seed 0 (now 1)"),
+        (other, "--epochs 1", "frames of other contents"),
+        (frames_folder, "--epochs 1 --no-resume", None),
     ):
         work = cut_off(frames_folder, out, "--epochs 1")
+        last = int(checkpoints(out)[-1].name)
         ended = train(frames, out, more, kill_at=40)
-        assert f"{work}: starting anew" in ended.said and "going on" not in ended.said
+        assert "going on" not in ended.said
+        kept = tmp_path / "out.training.kept-1"
+        if changed is None:
+            assert f"{work}: starting anew" in ended.said and not kept.exists()
+            continue
+        assert changed in ended.said and f"kept as {kept}" in ended.said
+        assert int(sorted(kept.glob("checkpoints/0*"))[-1].name) == last
+        ended = train(frames_folder, out, "--epochs 1", kill_at=40)  # the command of then again
+        assert f"{work}: going on after {last} frames" in ended.said and not kept.exists()
 
 
 def test_a_damaged_checkpoint_costs_but_the_way_from_the_one_before(

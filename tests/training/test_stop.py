@@ -103,16 +103,14 @@ def same_network(frames: Path, tmp_path: Path, more: str, stopped_at: int) -> No
 
 
 @pytest.mark.timeout(3 * SECONDS)
-@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
+def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path) -> None:
     more = f"10 {RARELY}"
     process = start(words(frames_folder, tmp_path / "cut", more))
     wait_until_it_trains(process, tmp_path / "cut.training")
-    process.send_signal(sent)
-    at = stopped(process, tmp_path / "cut.training", 128 + sent)
+    process.send_signal(signal.SIGHUP)
+    at = stopped(process, tmp_path / "cut.training", 128 + signal.SIGHUP)
     assert not (tmp_path / "cut").exists()
-    if sent == signal.SIGHUP:
-        same_network(frames_folder, tmp_path, more, at)
+    same_network(frames_folder, tmp_path, more, at)
 
 
 @pytest.mark.timeout(3 * SECONDS)
@@ -122,7 +120,6 @@ def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path, sent:
     [
         (signal.SIGHUP, "launcher", "average"),
         (signal.SIGTERM, "launcher", "none"),
-        (signal.SIGTERM, "one of them", "average --overlap"),
         (signal.SIGTERM, "one of them", "gradient"),
     ],
 )
@@ -130,7 +127,7 @@ def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
     frames_folder: Path, tmp_path: Path, sent: signal.Signals, to: str, algorithm: str
 ) -> None:
     """All stop after the same minibatch; and a launcher stops with whatever process was told to."""
-    more = f"20 {RARELY} {TEAM} --algorithm {algorithm} --processes 2"
+    more = f"8 {RARELY} {TEAM} --algorithm {algorithm} --processes 2"
     if algorithm in ("none", "gradient"):
         more = more.replace("--period 3 ", "")
     process = start(words(frames_folder, tmp_path / "cut", more))
