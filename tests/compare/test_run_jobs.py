@@ -31,7 +31,7 @@ def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path, frames_folde
     assert "train-dnn" in good.log.read_text()
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
 def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Path) -> None:
     """The job under way ends with the comparison, after a checkpoint."""
