@@ -68,7 +68,7 @@ sys.exit(program.main(["slow", "--out", sys.argv[1]]))
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, sent: signal.Signals) -> None:
     command = [sys.executable, "-c", SLOW_VERB, str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -76,7 +76,7 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, sent: signal.S
         assert process.stdout.readline() == "ready\n"
         os.kill(process.pid, sent)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + sent
     assert err.splitlines()[-1] == "asr-parallel slow: interrupted; nothing half-written is left"
     assert list(tmp_path.iterdir()) == []
 

@@ -58,7 +58,7 @@ def test_stopped_in_any_phase_it_goes_on_as_if_it_had_not_been(store: FrameStore
     folders = sorted((whole / CHECKPOINTS).iterdir())
     for minibatches in range(LATE - 1, LATE + PERIOD):  # every place of a round
         work = tmp_path / str(minibatches)
-        folder = folders[minibatches - 1]
+        folder = folders[minibatches]  # the first is of the beginning
         (work / CHECKPOINTS).mkdir(parents=True)
         shutil.copytree(folder, work / CHECKPOINTS / folder.name)
         shutil.copyfile(whole / "train.jsonl", work / "train.jsonl")  # what was written until the end
