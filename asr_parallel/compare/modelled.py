@@ -161,7 +161,7 @@ def _longest(store: FrameStore, training: Training) -> float:
     options = training.training_options
     sites = None if options.sites is None else Path(options.sites)
     try:
-        train, _ = store.split(options.held_out, options.held_out_by, options.seed)
+        train, _ = store.split(options.held_out, options.held_out_by)
         shares = frames_of(store, parts_of(store, train, options.workers, options.shares, sites, options.seed))
     except ValueError as error:
         raise ValueError(f"{training.name}: {error}") from error

@@ -10,6 +10,7 @@ from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.training.evaluation import Score, WorkersScore, evaluate, evaluate_workers
+from asr_parallel.training.health import DIVERGED
 from asr_parallel.training.options import TrainingOptions
 
 
@@ -47,7 +48,7 @@ class Judge:
             if (finite == sound).all():
                 return score
             sound = finite  # finite parameters, but products that overflow: no part of all together either
-        raise ValueError("training diverged: no worker's model and held-out loss are finite; try a lower learning rate")
+        raise ValueError(f"{DIVERGED}: no worker's model and held-out loss are finite; try a lower learning rate")
 
     def _of_model(self) -> Score:
         if self._judged is not self._network:

@@ -78,7 +78,7 @@ class LayerTrainer:
         self.layer = len(stack.rbms)
         self.device = choose_device(options.device)
         dtype = products_dtype(options.precision, self.device)
-        train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
+        train_part, held_out_part = store.split(options.held_out, options.held_out_by)
         rows, held_out = store.rows_of(train_part), store.rows_of(held_out_part)
         if self.layer == 0:
             check_finite(store, rows)

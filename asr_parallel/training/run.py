@@ -25,7 +25,13 @@ from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.survive import mark, rescue
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.watch import EVENTS, LINES
-from asr_parallel.training.work_folder import IDENTITY, find_unfinished, naming_the_checkpoint, record_going_on
+from asr_parallel.training.work_folder import (
+    IDENTITY,
+    UNTRAINED,
+    find_unfinished,
+    naming_the_checkpoint,
+    record_going_on,
+)
 
 RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
 
@@ -141,4 +147,5 @@ def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
         "threads": torch.get_num_threads(),
         "processes": trainer.team.transport.size,
     }
-    write_json(work / IDENTITY, {"identity": identity, "arithmetic": arithmetic, "environment": environment()})
+    record = {"identity": identity, "arithmetic": arithmetic, "environment": environment()}
+    write_json(work / IDENTITY, {**record, UNTRAINED: trainer.untrained_loss})

@@ -28,7 +28,7 @@ from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoint
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
 from asr_parallel.training.deliver import deliver
-from asr_parallel.training.health import first_bad
+from asr_parallel.training.health import DIVERGED, check_epoch, first_bad, is_sane
 from asr_parallel.training.judge import Judge
 from asr_parallel.training.meetings import tell_of_meetings
 from asr_parallel.training.members import ENSEMBLE, keep_members
@@ -77,7 +77,7 @@ class Trainer:
         self.algorithm = algorithm(options, options.epochs)
         device = choose_device(options.device)
         dtype = products_dtype(options.precision, device)
-        self.train_part, held_out_part = store.split(options.held_out, options.held_out_by, options.seed)
+        self.train_part, held_out_part = store.split(options.held_out, options.held_out_by)
         self.held_out_rows = store.rows_of(held_out_part)
         workers = team.own[:1] if self.algorithm.merged else team.own
         self.network = begin(options, store, workers, stack, device, dtype)
@@ -106,6 +106,7 @@ class Trainer:
             )
         self.judge = Judge(store, self.held_out_rows, self.network, self.rounds, options)
         untrained, _ = self.judge.score()
+        self.untrained_loss = untrained.loss
         frames_per_epoch = self.batches.frames_per_epoch
         factor = options.rate_factor or self.algorithm.rate_factor(team.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
@@ -246,7 +247,7 @@ class Trainer:
                 with self._aside():
                     score, of_each = self.judge.score()
                 watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
-            if checkpoint:
+            if checkpoint and is_sane(self, float(loss_sum), count):
                 with self._aside():
                     save(self, watch)
             self._points.stop()
@@ -299,16 +300,18 @@ class Trainer:
             step = frames // (self.options.minibatch * self.team.num_workers) + 1
             rate = self.schedule.learning_rate(frames)
             raise DivergedError(
-                f"training diverged: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
+                f"{DIVERGED}: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
                 f" {rate:.3g} per frame"
             )
 
     def _end_epoch(self, watch: Watch) -> None:
         with self._aside():
             score, of_each = self.judge.score()
+        rate = self.schedule.learning_rate(0)  # what it began with, or newbob's of this epoch
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
         watch.held_out(self.frames, score.loss, score.accuracy, accepted, of_each)
+        check_epoch(self, score, of_each, accepted, rate)
         if self.best is not None:
             if accepted:
                 self.best.copy_(self.network.parameters)

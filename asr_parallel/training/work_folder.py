@@ -14,6 +14,7 @@ from asr_parallel.record.log import logger
 from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints
 
 IDENTITY = "training.json"
+UNTRAINED = "untrained_loss"  # in IDENTITY: on held-out data, nats a frame
 WENT_ON = "went_on_after_frames"  # in IDENTITY: of a training whose times and bytes are not those of the whole
 RATES = "learning_rates"  # in IDENTITY, when they were changed on the way: from which frames on which options held
 KEPT = ".kept-"  # after the name of a folder that is kept aside: and a number

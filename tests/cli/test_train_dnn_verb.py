@@ -60,6 +60,7 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
             ["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25", *NO_LIMITS],
             "training diverged",
         ),
+        (["--nonlinearity", "relu", "--learning-rate", "5", *NO_LIMITS], "training diverged: held-out loss"),
     ],
 )
 def test_bad_options_are_one_line(

@@ -1,13 +1,17 @@
-"""What stops a training: one bad loss, or a bad one everywhere."""
+"""What stops a training: one bad loss, a bad one everywhere, or a held-out loss far above the untrained network's."""
 
+import logging
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.transport import Alone
-from asr_parallel.training.health import check_common, first_bad
+from asr_parallel.training.evaluation import Score
+from asr_parallel.training.health import check_common, first_bad, highest_loss, is_sane
 from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.trainer import Trainer
 
@@ -54,3 +58,72 @@ def test_isolated_workers_do_without_one_that_returns_nan(frames_folder: Path, t
 def test_what_decides_a_network() -> None:
     assert decisive(TrainingOptions(survive=True)) == decisive(TrainingOptions())
     assert decisive(TrainingOptions(workers=2)) != decisive(TrainingOptions())
+
+
+UNLIMITED = {"max_change": 1e30, "max_change_output": 1e30, "max_param_change": 1e30}
+
+
+def ruinous(**changes: Any) -> TrainingOptions:
+    base: dict[str, Any] = {
+        "hidden_layers": 2, "hidden_dim": 16, "minibatch": 32, "epochs": 2, "combine": 0, "nonlinearity": "relu-renorm",
+        "precision": "float32", **UNLIMITED,
+    }  # fmt: skip
+    return TrainingOptions(**{**base, **changes})
+
+
+def test_twice_the_untrained_loss_is_too_much() -> None:
+    assert highest_loss(6.5, 643) == 13.0 and highest_loss(6.4, 643) == pytest.approx(2 * math.log(643))
+    assert highest_loss(1.5, 643) == pytest.approx(12.93, abs=0.01)  # of a training that starts from a trained network
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "workers", "optimizer", "rate"),
+    [
+        ("none", 1, "sgd", 10.0), ("none", 1, "ng-sgd", 10.0), ("none", 1, "momentum", 10.0), ("none", 1, "adam", 100.0),
+        ("none", 2, "sgd", 10.0), ("average", 2, "sgd", 10.0), ("average", 2, "ng-sgd", 10.0),
+        ("block-momentum", 2, "sgd", 10.0), ("elastic", 2, "sgd", 10.0), ("gradient", 2, "ng-sgd", 10.0),
+        ("colearn", 2, "sgd", 10.0), ("ensemble", 2, "sgd", 10.0),
+    ],
+)  # fmt: skip
+def test_a_finite_loss_far_above_the_untrained_one_is_no_result(
+    frames_folder: Path, tmp_path: Path, algorithm: str, workers: int, optimizer: str, rate: float
+) -> None:
+    options = ruinous(algorithm=algorithm, workers=workers, optimizer=optimizer, learning_rate=rate)
+    trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
+    with pytest.raises(ValueError, match=r"training diverged: held-out loss \S+ after \d+ frames, 1\.09.* lower"):
+        trainer.run()
+
+
+@pytest.mark.parametrize("rate", [10.0, 3.0])
+def test_newbob_that_never_was_better_than_no_training_has_diverged(
+    frames_folder: Path, tmp_path: Path, rate: float
+) -> None:
+    options = ruinous(optimizer="sgd", schedule="newbob", learning_rate=rate)
+    with pytest.raises(ValueError, match="training diverged: held-out loss"):
+        Trainer(FrameStore.open(frames_folder), options, tmp_path).run()
+
+
+def test_newbob_goes_on_after_an_epoch_that_it_took_back(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ruinous(optimizer="sgd", schedule="newbob", learning_rate=0.01, epochs=3)
+    trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
+    score, scores = trainer.judge.score, []
+
+    def bad_at_first() -> tuple[Score, None]:
+        scores.append(Score(1e30, 0.0) if not scores else score()[0])
+        return scores[-1], None
+
+    monkeypatch.setattr(trainer.judge, "score", bad_at_first)
+    assert trainer.run() is not None and scores[-1].loss < 1
+
+
+def test_no_checkpoint_is_made_of_a_training_that_diverges(
+    frames_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = Trainer(FrameStore.open(frames_folder), ruinous(optimizer="sgd", learning_rate=10.0), tmp_path)
+    sane = [is_sane(trainer, loss * 32, 32) for loss in (0.1, 2.1, 2.3, 1e30, math.nan)]
+    assert sane == [True, True, False, False, True]  # that of one worker of several may not be finite
+    with pytest.raises(ValueError, match="diverged"), caplog.at_level(logging.WARNING):
+        trainer.run(checkpoint_frames=32)
+    assert "no checkpoint after" in caplog.text

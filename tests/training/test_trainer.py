@@ -83,7 +83,7 @@ def test_bf16_learns_as_float32_does(store: FrameStore, tmp_path: Path) -> None:
 
 
 def test_the_first_step_is_the_rate_times_the_summed_gradient(store: FrameStore, tmp_path: Path) -> None:
-    rows = store.rows_of(store.split(0.1, "utterance", 0)[0])
+    rows = store.rows_of(store.split(0.1, "utterance")[0])
     whole = options(optimizer="sgd", schedule="constant", minibatch=len(rows), epochs=1, learning_rate=1e-5, combine=0)
     trainer = Trainer(store, whole, tmp_path)
     before = trainer.network.parameters.clone()
@@ -116,7 +116,7 @@ def test_newbob_keeps_the_best_epoch(store: FrameStore, tmp_path: Path) -> None:
     network = Trainer(store, options(schedule="newbob", learning_rate=0.1, epochs=7), tmp_path).run()
     epochs = lines(tmp_path, "held-out")
     best = min(line["loss"] for line in epochs if line["accepted"])
-    _, held_out = store.split(0.1, "utterance", 0)
+    _, held_out = store.split(0.1, "utterance")
     assert evaluate(network.net, store, store.rows_of(held_out)).loss == pytest.approx(best, abs=1e-6)
 
 
@@ -127,7 +127,7 @@ def test_the_combined_model_is_better_than_the_last(
     with caplog.at_level("INFO", "asr_parallel"):
         combined = Trainer(store, wild, tmp_path).run()
     assert "of 20, held-out loss" in caplog.text and "mean of the last 1 of" not in caplog.text
-    rows = store.rows_of(store.split(0.1, "utterance", 0)[1])
+    rows = store.rows_of(store.split(0.1, "utterance")[1])
     last = lines(tmp_path, "held-out")[-1]["loss"]
     assert evaluate(combined.net, store, rows).loss < last
     assert len(list((tmp_path / "models").iterdir())) == 20
@@ -135,7 +135,7 @@ def test_the_combined_model_is_better_than_the_last(
 
 def test_priors_may_be_the_mean_posterior(store: FrameStore, tmp_path: Path) -> None:
     network = Trainer(store, options(prior="posterior", epochs=2), tmp_path).run()
-    rows = store.rows_of(store.split(0.1, "utterance", 0)[0])
+    rows = store.rows_of(store.split(0.1, "utterance")[0])
     np.testing.assert_allclose(np.exp(network.log_prior), mean_posterior(network.net, store, rows), rtol=1e-4)
 
 
