@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.compare.jobs import TOGETHER, Experiment
+from asr_parallel.compare.jobs import TOGETHER, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run import Job
@@ -24,12 +24,15 @@ from asr_parallel.report.comparison import (
     Evaluation,
     MeasuredTime,
     ModelledTime,
+    Plain,
+    Status,
     WordErrors,
 )
 from asr_parallel.report.published import PUBLISHED
+from asr_parallel.training.health import DIVERGED, highest_loss
 from asr_parallel.training.meetings import MEETINGS
 from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
-from asr_parallel.training.work_folder import IDENTITY, WENT_ON
+from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
 
 Line = dict[str, Any]
 Judged = Callable[[Line], tuple[float | None, float]]
@@ -47,10 +50,11 @@ def collect(
         command: that made the comparison.
     """
     cells: list[Cell] = []
+    common, options = options_of(jobs)
     for training in matrix.trainings:
         base = single_worker_of(training, matrix.trainings)
         for of in ("", TOGETHER) if training.training_options.keeps_workers else ("",):
-            cells.append(_cell(training, of, base, jobs, out, machine))
+            cells.append(_cell(training, of, base, jobs, out, machine, options))
     facts = environment()
     hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
@@ -68,16 +72,22 @@ def collect(
         clock=Clock(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
         commands=(shlex.join(command),),
         published=PUBLISHED,
+        options=common,
     )
 
 
-def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], out: Path, machine: Machine) -> Cell:
-    """of: "", or TOGETHER for the ensemble of its workers.
-
-    Where a job has failed, what lies there is of an earlier one: of other options perhaps, and not looked at.
-    """
+def _cell(
+    training: Training,
+    of: str,
+    base: Training,
+    jobs: Mapping[str, Job],
+    out: Path,
+    machine: Machine,
+    options: Mapping[str, dict[str, Plain]],
+) -> Cell:
+    """of: "", or TOGETHER for the ensemble of its workers."""
     folder, recognized = out / training.name, out / (training.name + of)
-    job, failure = jobs[training.name], jobs[training.name].failure
+    job, (status, error) = jobs[training.name], _outcome(training, of, jobs, out, machine)
     common: dict[str, Any] = {
         "name": training.name + of,
         "algorithm": training.algorithm + (" (all together)" if of else ""),
@@ -87,11 +97,12 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         "label": training.label,
         "period": _period(training),
         "command": _command(job, training, of),
+        "options": options[training.name],
         "folder": str(recognized),
-        "error": failure or "",
+        "error": error,
     }
-    if failure or not (folder / LINES).is_file():
-        return Cell(status="failed" if failure else "missing", **common)
+    if status != "done":
+        return Cell(status=status, **common)
     clock, alone = machine.clock(training), machine.clock(base)
     # Of the very training it is compared with, whose minibatches may be of another size
     faster = alone.work.one_worker(1.0).total / clock.work.one_worker(1.0).total
@@ -99,7 +110,7 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
     frames = int(lines[-1]["frames"])
     course = _course(lines, _judged(training, of), clock)
     scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
-    single, compared = training.workers == 1, jobs[base.name].failure is None
+    single, compared = training.workers == 1, _outcome(base, "", jobs, out, machine)[0] == "done"
     wer = {
         name: _errors(path, None if single or not compared else out / base.name / path.name)
         for name, path in scored.items()
@@ -122,6 +133,29 @@ def _cell(training: Training, of: str, base: Training, jobs: Mapping[str, Job], 
         bytes_per_worker=None if single or not whole else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
         **common,
     )
+
+
+def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, machine: Machine) -> tuple[Status, str]:
+    """What has become of a cell, and the last line of its log where it failed or diverged.
+
+    Where a job has failed, what lies there is of an earlier one: of other options perhaps, and not looked at. One that
+    came to its end may be of a version that did not know that it diverged.
+    """
+    folder, failure = out / training.name, jobs[training.name].failure
+    if failure:
+        return "diverged" if DIVERGED in failure else "failed", failure
+    if not (folder / LINES).is_file():
+        return "missing", ""
+    judged, of_newbob = _judged(training, of), training.training_options.course == "newbob"
+    counted = [line for line in read_json_lines(folder / LINES) if line["kind"] == HELD_OUT]
+    # Newbob takes epochs back
+    counted = [line for line in counted if line["accepted"] or not of_newbob] or counted
+    loss = judged(counted[-1])[0] if counted else 0.0
+    highest = highest_loss(read_json(folder / IDENTITY).get(UNTRAINED, 0.0), machine.shape[-1])
+    if loss is None or not loss <= highest:
+        shown = "not finite" if loss is None else f"{loss:.4g}"
+        return "diverged", f"{DIVERGED}: held-out loss {shown} at the end, above {highest:.4g}"
+    return "done", ""
 
 
 def _command(job: Job, training: Training, of: str) -> str:
@@ -201,6 +235,7 @@ def _errors(decode: Path, base: Path | None) -> WordErrors | None:
         high=None if interval is None else interval.high,
         p_value=mapsswe(decode, base).p if compared and base is not None else None,
         scorer=f"{wer['scorer']}, {wer['rules']} rules",
+        per_speaker={name: (counts["errors"], counts["words"]) for name, counts in wer["per_speaker"].items()},
     )
 
 
@@ -225,7 +260,9 @@ def _modelled(clock: Modelled, frames: int) -> ModelledTime:
 
 
 def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> float | None:
-    """Modelled time in which a single worker comes to its last held-out loss over that in which this training does."""
+    """Modelled time in which a single worker comes to its last held-out loss over that in which this training does; 0
+    where it never does.
+    """
     if not (base / LINES).is_file():
         return None
     of_base = _course(read_json_lines(base / LINES), _of_model, alone)
@@ -233,7 +270,7 @@ def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> f
     if wanted is None:
         return None
     one, this = (reached([(at.modelled_seconds, at.loss) for at in of], wanted) for of in (of_base, course))
-    return one / this if one and this else None
+    return (one / this if this else 0.0) if one else None
 
 
 def reached(course: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:

@@ -1,7 +1,7 @@
 """A training of a comparison as a job: trained, decoded and scored by the verbs of stages 6 and 7."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from asr_parallel.compare.checks import (
@@ -10,11 +10,14 @@ from asr_parallel.compare.checks import (
     SAID_OF_TRAINING,
     check_left_out,
     check_verb,
+    check_words,
     option,
 )
 from asr_parallel.compare.matrix import OF_TEAMS, OWN, Matrix, Training
 from asr_parallel.compare.run import Job
 from asr_parallel.record.files import read_json
+from asr_parallel.report.comparison import Plain
+from asr_parallel.training.options import TrainingOptions, decisive, default_rate
 
 SAID_BY_MATRIX = {
     *OWN, *OF_TEAMS, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
@@ -116,3 +119,16 @@ def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path
     return Job(
         training.name, tuple(verbs), out / "logs" / f"{training.name}.log", out / "logs" / f"{training.name}.json"
     )
+
+
+def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dict[str, Plain]]]:
+    """Options of train-dnn, also those left at their default: what all trainings share, and the rest by training."""
+    found: dict[str, dict[str, Plain]] = {}
+    for name, job in jobs.items():
+        args = check_words(*job.verbs[0])
+        own = decisive(TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)}))
+        own["learning_rate"] = own["learning_rate"] or default_rate(own["optimizer"], own["nonlinearity"])
+        found[name] = {option: value for option, value in own.items() if option not in OWN and value is not None}
+    first = next(iter(found.values()))
+    common = {option: v for option, v in first.items() if all(own.get(option) == v for own in found.values())}
+    return common, {name: {o: v for o, v in own.items() if o not in common} for name, own in found.items()}

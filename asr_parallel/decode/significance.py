@@ -171,6 +171,33 @@ def mapsswe(folder_a: Path, folder_b: Path, *, min_good: int = MIN_GOOD) -> Maps
     return Mapsswe(a.counts.wer, b.counts.wer, len(segments), mean, deviation, z, p, a.scorer)
 
 
+def mean_interval(
+    counts: np.ndarray,
+    against: np.ndarray | None = None,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap confidence interval of a mean word error rate over seeds of a training, or of a mean difference.
+
+    Each resample draws speakers, the same for all trainings, and seeds, as many as there are, both with replacement. Of
+    one seed it is the interval of wer_interval or improvement.
+
+    Args:
+        counts: (seeds, speakers, 2) errors and words.
+        against: like counts, of other trainings with these seeds and speakers, whose rates are taken off.
+
+    Returns:
+        Its ends, in percent.
+    """
+    both = counts if against is None else np.concatenate([counts, against])
+    rates, seeds = _resampled(both, resamples, seed), len(counts)
+    of_seeds = rates if against is None else rates[:seeds] - rates[seeds:]
+    drawn = np.random.default_rng([seed, 1]).multinomial(seeds, np.full(seeds, 1.0 / seeds), size=resamples)
+    return _quantiles((drawn.T * of_seeds).sum(axis=0) / seeds, confidence)
+
+
 def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, seed: int) -> np.ndarray:
     """Word error rates of resampled test sets: as many speakers as there are, drawn with replacement.
 
@@ -183,18 +210,22 @@ def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, see
     Raises:
         ValueError: resamples < 1.
     """
+    return _resampled(np.array([[(s[n].errors, s[n].words) for n in systems[0]] for s in systems]), resamples, seed)
+
+
+def _resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(systems, resamples) rates of bootstrap_rates, of (systems, speakers, 2) errors and words."""
     if resamples < 1:
         raise ValueError(f"resamples {resamples}: expected a number from 1")
-    speakers = list(systems[0])
-    counts = np.array([[(s[name].errors, s[name].words) for name in speakers] for s in systems], dtype=np.float64)
+    systems, speakers, _ = counts.shape
     generator = np.random.default_rng(seed)
-    shares = np.full(len(speakers), 1.0 / len(speakers))
-    rates = np.empty((len(systems), resamples))
-    chunk = max(1, CHUNK_VALUES // len(speakers))
+    shares = np.full(speakers, 1.0 / speakers)
+    rates = np.empty((systems, resamples))
+    chunk = max(1, CHUNK_VALUES // speakers)
     for first in range(0, resamples, chunk):
         size = min(chunk, resamples - first)
         # how often each speaker was drawn: (1, size, speakers) x (systems, speakers, 2)
-        sums = generator.multinomial(len(speakers), shares, size=size)[None] @ counts
+        sums = generator.multinomial(speakers, shares, size=size)[None] @ counts.astype(np.float64)
         errors, words = sums[..., 0], sums[..., 1]
         rates[:, first : first + size] = 100.0 * errors / np.where(words > 0, words, np.nan)
     return rates

@@ -15,7 +15,7 @@ from asr_parallel.record.from_json import from_json
 from asr_parallel.report.published import Published
 
 Plain = str | int | float | bool | None
-Status = Literal["done", "failed", "missing"]
+Status = Literal["done", "failed", "diverged", "missing"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class WordErrors:
     Attributes:
         wer: per cent.
         low, high: 95 % confidence interval of wer by bootstrap over speakers, per cent.
-        p_value: of the matched-pairs test (MAPSSWE) against the one-worker model with the same optimiser and seed.
+        p_value: of the matched-pairs test (MAPSSWE) against the one-worker model with the same optimiser and seed; it
+            is of these two decodes and knows nothing of other seeds.
+        per_speaker: (errors, words) by speaker.
         scorer: who counted, and by which rules.
     """
 
@@ -56,6 +58,7 @@ class WordErrors:
     high: float | None = None
     p_value: float | None = None
     scorer: str = ""
+    per_speaker: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def errors(self) -> int:
@@ -69,6 +72,8 @@ class WordErrors:
             raise ValueError(f"confidence interval {self.low} to {self.high}: expected low <= high")
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise ValueError(f"p value {self.p_value}: expected between 0 and 1")
+        if any(len(counts) != 2 for counts in self.per_speaker.values()):
+            raise ValueError("per_speaker: expected errors and words of each")
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,19 @@ class Cell:
         name: unique in the comparison.
         period: minibatches of a worker between two exchanges.
         label: what sets it apart from others of the same algorithm ("random start"); "" for nothing.
-        status: "missing" where it was not run, or not to its end.
-        error: the last line of its log, where it failed.
+        status: "missing" where it was not run, or not to its end; "diverged" where its loss was far above the untrained
+            network's. What is not "done" has no figures.
+        error: the last line of its log, where it failed or diverged.
         command: commands that make this cell again, joined by &&; folder: where it lies.
         frames: trained on, over all workers.
         wer: by set, "dev" and "eval".
         speedup_frames: time of one worker over this one's, for the same frames.
-        speedup_loss: the same until the one-worker model's held-out loss is reached; None where it never was.
+        speedup_loss: the same until the one-worker model's held-out loss is reached; 0 where it never was, which takes
+            for ever; None where it is not known.
         efficiency: speedup_frames / workers.
         peak_speedup: the largest over parts of the training, where speedup_frames is the average over all of it.
         bytes_per_worker: that the algorithm has one worker send, on average.
+        options: of train-dnn, by name, that not all trainings of the comparison have in common.
     """
 
     name: str
@@ -135,6 +143,7 @@ class Cell:
     efficiency: float | None = None
     peak_speedup: float | None = None
     bytes_per_worker: int | None = None
+    options: dict[str, Plain] = field(default_factory=dict)
 
     @property
     def command_lines(self) -> list[str]:
@@ -152,7 +161,8 @@ class Cell:
             raise ValueError(f"cell {self.name!r}: status {self.status!r}: expected one of {known}")
         for what in ("speedup_frames", "speedup_loss", "efficiency", "peak_speedup"):
             value = getattr(self, what)
-            if value is not None and not value > 0:
+            never = what == "speedup_loss" and value == 0
+            if value is not None and not never and not value > 0:
                 raise ValueError(f"cell {self.name!r}: {what} {value}: expected above 0")
         if any(after.frames < before.frames for before, after in pairwise(self.course)):
             raise ValueError(f"cell {self.name!r}: expected a course in the order of frames")
@@ -183,6 +193,7 @@ class Comparison:
         synthetic: whether the speech is, which is then said in every figure, table and caption.
         hardware, versions: as they are to be shown, by name.
         commands: that make the whole.
+        options: of train-dnn, by name, that all trainings have in common.
     """
 
     title: str
@@ -196,6 +207,7 @@ class Comparison:
     clock: Clock | None = None
     commands: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
+    options: dict[str, Plain] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.cells:

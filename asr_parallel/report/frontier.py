@@ -2,10 +2,14 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from asr_parallel.decode.significance import mean_interval
 from asr_parallel.report.comparison import Cell, Comparison, WordErrors
 
 Speedup = Literal["speedup_frames", "speedup_loss"]
@@ -15,7 +19,7 @@ LEFT_OVER = 0.05  # of the frames, at most, for want of a whole minibatch
 
 @dataclass(frozen=True)
 class Mean:
-    """Of n values; deviation: of a sample (divided by n - 1), None of a single value."""
+    """Of n values; deviation: of a sample (divided by n - 1), None of a single value and of a median."""
 
     mean: float
     deviation: float | None
@@ -65,6 +69,13 @@ class Group:
         """The cells whose training came to its end."""
         return [cell for cell in self.cells if cell.status == "done"]
 
+    @property
+    def lost(self) -> str:
+        """Of the cells that are not done, what became of them: "diverged", "1 of 3 diverged"; "" where all are done."""
+        counts = Counter(cell.status for cell in self.cells if cell.status != "done")
+        every = len(self.cells)
+        return ", ".join(status if n == every else f"{n} of {every} {status}" for status, n in counts.items())
+
     def mean(self, value: Callable[[Cell], float | None]) -> Mean | None:
         """Of a value of the cells that are done."""
         return Mean.of(value(cell) for cell in self.done)
@@ -78,16 +89,48 @@ class Group:
         return Mean.of(errors.wer for errors in self.errors(name))
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """The 95 % confidence interval on a set, its ends averaged over the seeds; None unless all seeds have one."""
-        ends = [(e.low, e.high) for e in self.errors(name) if e.low is not None and e.high is not None]
-        if not ends or len(ends) < len(self.errors(name)):
+        """95 % confidence interval of the mean WER on a set, by bootstrap over speakers and seeds; None: unknown."""
+        errors = self.errors(name)
+        if len(errors) == 1:
+            low, high = errors[0].low, errors[0].high
+            return None if low is None or high is None else (low, high)
+        counts = _by_speaker(errors)
+        return None if counts is None else mean_interval(counts)
+
+    def difference(self, base: "Group", name: str) -> tuple[float, float, float] | None:
+        """Mean WER less that of another group on a set, over the seeds that both have, and its 95 % interval.
+
+        By bootstrap over speakers and seeds, the same for both. None where that cannot be said.
+        """
+        of_base = {cell.seed: cell.wer[name] for cell in base.done if name in cell.wer}
+        pairs = [
+            (cell.wer[name], of_base[cell.seed]) for cell in self.done if name in cell.wer and cell.seed in of_base
+        ]
+        counts = _by_speaker([errors for pair in zip(*pairs, strict=True) for errors in pair])
+        if base is self or counts is None:
             return None
-        return statistics.fmean(low for low, _ in ends), statistics.fmean(high for _, high in ends)
+        mean = statistics.fmean(own.wer - other.wer for own, other in pairs)
+        return mean, *mean_interval(counts[: len(pairs)], counts[len(pairs) :])
 
     def speedup(self, which: Speedup) -> Mean | None:
-        """Modelled; 1 by definition for what others are compared with."""
-        found = self.mean(lambda cell: getattr(cell, which))
-        return Mean(1.0, None, len(self.done)) if found is None and self.is_baseline and self.done else found
+        """Modelled; 1 by definition for what others are compared with.
+
+        To the same loss it is the median, where never counts as infinite time; of an even number the slower one of the
+        two in the middle. None where that is infinite too. n: of the seeds that came to the loss.
+        """
+        known = [value for cell in self.done if (value := getattr(cell, which)) is not None]
+        if not known:
+            return Mean(1.0, None, len(self.done)) if self.is_baseline and self.done else None
+        if which == "speedup_frames":
+            return Mean.of(known)
+        median = statistics.median_low(known)
+        return Mean(median, None, sum(value > 0 for value in known)) if median > 0 else None
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """How many seeds came to the one worker's held-out loss, and of how many it is known."""
+        known = [cell.speedup_loss for cell in self.done if cell.speedup_loss is not None]
+        return sum(value > 0 for value in known), len(known)
 
     def point(self, which: Speedup, name: str) -> tuple[float, float] | None:
         """(mean speedup, mean WER) of a set; None where either is unknown, or some seed has no such speedup.
@@ -153,6 +196,20 @@ def curves(groups: Sequence[Group]) -> list[Curve]:
         head = of_system[0]
         several.append(Curve(head.system, head.first.algorithm, (*([first] if first else []), *of_system)))
     return several or [Curve(group.system, group.first.algorithm, (group,)) for group in groups]
+
+
+def diverged(groups: Sequence[Group]) -> str:
+    """The groups of which a training has diverged, in a few words; "" for none."""
+    found = [group for group in groups if any(cell.status == "diverged" for cell in group.cells)]
+    return "; ".join(group.name if not group.done else f"{group.name} ({group.lost})" for group in found)
+
+
+def _by_speaker(of_trainings: Sequence[WordErrors]) -> np.ndarray | None:
+    """(trainings, speakers, 2) errors and words; None unless all have the same speakers, two at least."""
+    speakers = sorted(of_trainings[0].per_speaker) if of_trainings else []
+    if len(speakers) < 2 or any(sorted(errors.per_speaker) != speakers for errors in of_trainings):
+        return None
+    return np.array([[errors.per_speaker[name] for name in speakers] for errors in of_trainings])
 
 
 def frontier(groups: Sequence[Group], which: Speedup, name: str) -> list[Group]:

@@ -11,6 +11,7 @@ from asr_parallel.report.paper import clock_text
 from asr_parallel.report.tables import (
     Column,
     identity_columns,
+    options_text,
     result_columns,
     summary_columns,
     time_columns,
@@ -19,11 +20,17 @@ from asr_parallel.report.tables import (
 TEXTS = {"cell", "algorithm", "optimizer", "label", "status", "system", "seeds"}
 TERMS = {
     "Speedup, same frames": "time of one worker over time of K workers for the same number of frames, same optimiser.",
-    "Speedup, same loss": "the same, until the one-worker model's held-out loss is reached. Empty where it never was.",
+    "Speedup, same loss": "the same, until the one-worker model's held-out loss is reached; of several seeds the"
+    " median, where never counts as infinite time. Empty where most seeds never came to it.",
     "Efficiency": "speedup for the same frames, divided by K.",
     "Peak speedup": "the largest over parts of the training; the two above are averages over all of it.",
-    "95 % interval": "of WER, by bootstrap over speakers; of several seeds the mean of its ends.",
-    "p": "of the matched-pairs test (MAPSSWE) against the one-worker model; of several seeds the extremes.",
+    "95 % interval": "of WER, by bootstrap over speakers, and over seeds where there are several. Of one seed it knows"
+    " nothing of others.",
+    "Difference": "of WER from the one worker's, mean over seeds, with its interval; speakers and seeds are paired.",
+    "p": "of the matched-pairs test (MAPSSWE) against the one-worker model; of several seeds the extremes. It says"
+    " whether these two decodes differ, not whether two ways to train do.",
+    "Diverged": "the held-out loss came to be far above the untrained network's, or was not finite. Such a training has"
+    " no figures, is in no mean, and nothing is compared with it.",
     "Frontier": "nothing else is at least as fast and has at most as many errors.",
 }
 
@@ -111,8 +118,8 @@ def _summary(comparison: Comparison, groups: Sequence[Group]) -> Html:
         else ()
     )
     caption = (
-        f"{_scored(comparison)} ○: on the frontier. A speedup for the same loss is the mean"
-        " of the seeds that reached it; the frontier counts it only where all did."
+        f"{_scored(comparison)} ○: on the frontier, which counts a speedup for the same loss only where all seeds"
+        " came to it."
     )
     return _table("Means over seeds", caption, columns, groups, lambda g: "frontier" if id(g) in best else None)
 
@@ -182,9 +189,13 @@ def _failed(comparison: Comparison) -> Html:
         for cell in bad
     ]  # fmt: skip
     heads = [element("th", text, scope="col", class_="text") for text in ("cell", "status", "last log line")]
-    about = element("caption", element("span", element("strong", "Failed and missing."), " The others went on."))
+    about = element(
+        "caption", element("span", element("strong", "Failed, diverged and missing."), " The others went on.")
+    )
     table = element("table", about, element("thead", element("tr", heads)), element("tbody", rows))
-    return element("div", table, class_="scroll", role="region", aria_label="Table: failed and missing", tabindex="0")
+    return element(
+        "div", table, class_="scroll", role="region", aria_label="Table: failed, diverged and missing", tabindex="0"
+    )
 
 
 def _published(comparison: Comparison) -> Html:
@@ -209,7 +220,12 @@ def _published(comparison: Comparison) -> Html:
 def _made(comparison: Comparison) -> list[Child]:
     seeds = sorted({cell.seed for cell in comparison.cells})
     commands = [
-        element("details", element("summary", cell.name), _commands(cell.command_lines or ["none recorded"]))
+        element(
+            "details",
+            element("summary", cell.name),
+            _commands(cell.command_lines or ["none recorded"]),
+            element("p", f"Options: {options_text(cell.options)}.") if cell.options else [],
+        )
         for cell in comparison.cells
     ]
     return [
@@ -217,6 +233,7 @@ def _made(comparison: Comparison) -> list[Child]:
         element("h3", "Versions"), _facts(comparison.versions),
         element("h3", "Clock model", class_="modelled"), element("p", clock_text(comparison)),
         element("h3", "Seeds"), element("p", ", ".join(map(str, seeds))),
+        element("h3", "Options of all trainings"), _facts(comparison.options),
         element("h3", "Commands"), [element("pre", _command(command)) for command in comparison.commands],
         element("h3", "Commands of every training"), element("div", commands, class_="commands"),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.figures import printable
 from asr_parallel.report.frontier import Group, Mean, baseline, scored, scorers, sets, summarise
-from asr_parallel.report.tables import LOSS, held_out_loss
+from asr_parallel.report.tables import LOSS, held_out_loss, options_text, reached_text, seeds_text
 
 NONE = "–"
 LATEX = {
@@ -24,13 +24,14 @@ def results_markdown(comparison: Comparison) -> str:
         f"{_markdown(comparison.corpus)}{_mark(comparison)}. {_markdown(_made(comparison))}",
     ]
     lines += [f"Scored by {_markdown(scorers(comparison))}. {_markdown(clock_text(comparison))}", ""]
+    lines += [f"All trainings: {_markdown(options_text(comparison.options))}.", ""] if comparison.options else []
     lines += _code(comparison.commands)
     if of_all := _by_workers(comparison, groups):
         lines += ["## By number of workers", "", *of_all, ""]
     lines += ["## Means over seeds", "", *_summary(comparison, groups), ""]
     failed = [cell for cell in comparison.cells if cell.status != "done"]
     if failed:
-        lines += ["## Failed and missing", "", "| cell | status | last log line |", "|---|---|---|"]
+        lines += ["## Failed, diverged and missing", "", "| cell | status | last log line |", "|---|---|---|"]
         lines += [_row(cell.name, cell.status, cell.error) for cell in failed]
         lines += [""]
     if comparison.published:
@@ -44,6 +45,7 @@ def results_markdown(comparison: Comparison) -> str:
     lines += ["## Every training", ""]
     for cell in comparison.cells:
         lines += _code(cell.command_lines or [f"# {cell.name}: no command"])
+        lines += [f"    options: {printable(options_text(cell.options))}"] if cell.options else []
         lines += [f"    {line}" for line in _results(cell, comparison.synthetic)]
         lines += [""]
     return "\n".join(lines)
@@ -55,8 +57,9 @@ def latex_table(comparison: Comparison) -> str:
     name = found[0] if found else "eval"
     caption = (
         f"{comparison.title} ({comparison.corpus}{_mark(comparison)}). {scored(comparison, found[:1])}: mean and"
-        " deviation over n seeds, 95 % interval by bootstrap over speakers, p by matched pairs against one worker. All"
-        f" speedups are modelled: {clock_text(comparison)}"
+        " deviation over n seeds, 95 % interval by bootstrap over speakers and seeds. p: matched pairs of two decodes,"
+        " one worker's and this one's of the same seed; it says nothing of other seeds. All speedups are modelled,"
+        f" those for the same loss medians over seeds: {clock_text(comparison)}"
     )
     lines = [
         r"% \usepackage{booktabs} \usepackage[T1]{fontenc}",
@@ -71,7 +74,8 @@ def latex_table(comparison: Comparison) -> str:
         r"\midrule",
     ]
     for group in groups:
-        cells = [group.system, str(group.workers), str(len(group.done)), *_figures(group, name)]
+        done = f"{len(group.done)} ({group.lost})" if group.lost and group.done else str(len(group.done))
+        cells = [group.system, str(group.workers), done, *_figures(group, name)]
         lines.append(" & ".join(latex(text).replace("±", r"$\pm$") for text in cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
@@ -101,15 +105,23 @@ def _summary(comparison: Comparison, groups: Sequence[Group]) -> Iterable[str]:
     mark = _mark(comparison)
     yield f"{_markdown(scored(comparison, found))}{mark}."
     yield ""
-    heads = ["system", "K", "seeds", *(f"{other} WER %" for other in others), f"{name} WER %", "95 %", "p, one worker"]
-    heads += ["modelled speedup, same frames", "same loss (modelled)", "efficiency (modelled)", "held-out loss"]
+    heads = ["system", "K", "seeds", *(f"{other} WER %" for other in others), f"{name} WER %", "95 %"]
+    heads += ["less one worker's", "p, one worker", "modelled speedup, same frames", "same loss (modelled)"]
+    heads += ["efficiency (modelled)", "held-out loss"]
     yield _row(*heads)
     yield "|---|" + "--:|" * (len(heads) - 1)
     for group in groups:
-        seeds = f"{len(group.done)} of {len(group.cells)}"
-        loss = group.mean(held_out_loss)
-        cells = [group.system + mark, str(group.workers), seeds, *(_wer(group.wer(other)) for other in others)]
-        yield _row(*cells, *_figures(group, name), format(loss.mean, LOSS) if loss else NONE)
+        loss, (wer, interval, *figures) = group.mean(held_out_loss), _figures(group, name)
+        cells = [group.system + mark, str(group.workers), seeds_text(group), *(_wer(group.wer(o)) for o in others)]
+        cells += [wer, interval, _difference(group, groups, name), *figures]
+        yield _row(*cells, format(loss.mean, LOSS) if loss else NONE)
+    yield ""
+    yield (
+        "95 %: by bootstrap over speakers, and over seeds where there are several; of one seed it knows nothing of"
+        " others. Less one worker's: mean difference over seeds and its interval, speakers and seeds paired. p: of"
+        " MAPSSWE, of two decodes each; the extremes of the seeds. It says whether these two decodes differ, not"
+        " whether two ways to train do. Same loss: the median over seeds, where never is infinite time."
+    )
     if any(baseline(group, groups) is None for group in groups):
         yield ""
         yield "Some optimiser has no one-worker training: there is nothing to compare its systems with."
@@ -132,8 +144,9 @@ def _by_workers(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
             shown = f"{wer.mean:.2f}"
             if speedup and group.workers > 1 and group.same_frames:
                 shown += f" ({speedup.mean:.1f})"
+            shown += f", {group.lost}" if group.lost else ""
         else:
-            shown = "failed" if any(cell.status == "failed" for cell in group.cells) else NONE
+            shown = group.lost or NONE
         rows.setdefault(group.system, {})[group.workers] = shown
     return [*lines, *(_row(system, *(of.get(k, "") for k in counts)) for system, of in rows.items())]
 
@@ -142,15 +155,22 @@ def _figures(group: Group, name: str) -> list[str]:
     """WER, interval, p, speedups for the same frames and the same loss, efficiency."""
     interval, loss = group.interval(name), group.speedup("speedup_loss")
     frames, efficiency = group.speedup("speedup_frames"), group.mean(lambda cell: cell.efficiency)
-    reached = f" ({loss.n} of {len(group.done)})" if loss and loss.n < len(group.done) else ""
+    count, of = group.reached
+    reached = f" ({reached_text(group)} reached)" if count < of else ""
     return [
-        _wer(group.wer(name)),
+        _wer(group.wer(name)) if group.done else group.lost,
         f"{interval[0]:.2f}{NONE}{interval[1]:.2f}" if interval else NONE,
         _p_values(group, name),
         f"{frames.mean:.2f}" if frames else NONE,
-        f"{loss.mean:.2f}{reached}" if loss else NONE,
+        f"{loss.mean:.2f}{reached}" if loss else f"never{reached}" if of else NONE,
         f"{efficiency.mean:.2f}" if efficiency else NONE,
     ]
+
+
+def _difference(group: Group, groups: Sequence[Group], name: str) -> str:
+    base = baseline(group, groups)
+    found = group.difference(base, name) if base else None
+    return "{:+.2f} ({:+.2f} to {:+.2f})".format(*found) if found else NONE
 
 
 def _p_values(group: Group, name: str) -> str:

@@ -90,11 +90,12 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
             left_out.setdefault(group.system, []).append(group.workers)
     caption = (
         f"{scored}. Right and down is better. Numbers beside points are K."
-        " Points are means over seeds; bars are 95 % confidence intervals by bootstrap over speakers. Rings mark the"
-        " frontier: nothing else is at least as fast and as accurate."
+        f" Points are means over seeds{', speedups medians' if which == 'speedup_loss' else ''}; bars are 95 %"
+        " confidence intervals by bootstrap over speakers and seeds. Rings mark the frontier: no other point is at"
+        " least as fast and as accurate; where bars overlap, that may be chance."
     )
     if left_out:
-        why = "its held-out loss was not reached, or no WER"
+        why = "the one worker's held-out loss was not reached by all seeds, or no WER"
         if which == "speedup_frames":
             why = "no speedup, no WER, or of another number of frames"
         named = (f"{system}, K = {', '.join(map(str, of))}" for system, of in left_out.items())

@@ -4,7 +4,7 @@ No two columns share a name, and what a clock says has that clock's name in its 
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Literal
@@ -92,7 +92,7 @@ def time_columns() -> list[Column]:
         Column(
             "modelled_speedup_frames", "modelled speedup, same frames", lambda c: c.speedup_frames, ".2f", "modelled"
         ),
-        Column("modelled_speedup_loss", "modelled speedup, same loss", lambda c: c.speedup_loss, ".2f", "modelled"),
+        Column("modelled_speedup_loss", "modelled speedup, same loss", _speedup_to_loss, ".2f", "modelled"),
         Column("modelled_efficiency", "modelled efficiency", lambda c: c.efficiency, ".2f", "modelled"),
         Column("modelled_peak_speedup", "modelled peak speedup", lambda c: c.peak_speedup, ".2f", "modelled"),
         Column("bytes_per_worker", "bytes sent by a worker", lambda c: c.bytes_per_worker, ",d"),
@@ -102,6 +102,7 @@ def time_columns() -> list[Column]:
 def origin_columns() -> list[Column]:
     """How a cell is made and why it failed."""
     return [
+        Column("options", "options not in common", lambda c: options_text(c.options) or None),
         Column("error", "last log line", lambda c: c.error or None),
         Column("command", "command", lambda c: c.command or None),
         Column("folder", "folder", lambda c: c.folder or None),
@@ -109,12 +110,12 @@ def origin_columns() -> list[Column]:
 
 
 def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Column]:
-    """Of groups: means and deviations over seeds. Speedups say of how many seeds they are where not of all."""
+    """Of groups: means and deviations over seeds; of speedups to the same loss the median, and how many came to it."""
     found = sets(comparison)
     columns = [
         Column("system", "system", lambda g: g.system),
         Column("workers", "K", lambda g: g.workers),
-        Column("seeds", "seeds", lambda g: f"{len(g.done)} of {len(g.cells)}"),
+        Column("seeds", "seeds", seeds_text),
         Column("compared_with", "compared with", lambda g: b.name if (b := baseline(g, groups)) else None),
     ]
     for name in found:
@@ -123,22 +124,30 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
             Column(f"{name}_wer_deviation", f"{name} deviation", _deviation(_group_wer(name)), ".2f"),
             Column(f"{name}_wer_low", f"{name} 95 % low", _end(name, 0), ".2f"),
             Column(f"{name}_wer_high", f"{name} 95 % high", _end(name, 1), ".2f"),
+            *(
+                Column(f"{name}_difference{end}", f"{name} difference{title}", _difference(name, groups, n), "+.2f")
+                for n, (end, title) in enumerate((("", ""), ("_low", ", 95 % low"), ("_high", ", 95 % high")))
+            ),
             Column(f"{name}_p_least", f"{name} p, least", _p_value(name, min), ".2g"),
             Column(f"{name}_p_most", f"{name} p, most", _p_value(name, max), ".2g"),
             Column(f"{name}_words", f"{name} words", _words(name)),
         ]
-    loss, frames = _of(held_out_loss), "speedup_frames"
+    loss, to_loss = _of(held_out_loss), _group_speedup("speedup_loss")
     columns += [
         Column("scorer", "scorer", lambda g: scorers(comparison) if any(g.errors(name) for name in found) else None),
         Column("held_out_loss_mean", "held-out loss", _mean(loss), LOSS),
         Column("held_out_loss_deviation", "loss deviation", _deviation(loss), LOSS),
     ]
-    for which, title in ((frames, "same frames"), ("speedup_loss", "same loss")):
-        value = _group_speedup(which)
-        columns += [
-            Column(f"modelled_{which}_mean", f"modelled speedup, {title}", _mean(value), ".2f", "modelled"),
-            Column(f"modelled_{which}_seeds", f"seeds with it, {title}", _count(value)),
-        ]
+    columns += [
+        Column(
+            "modelled_speedup_frames_mean", "modelled speedup, same frames", _mean(_group_speedup("speedup_frames")),
+            ".2f", "modelled",
+        ),
+        Column(
+            "modelled_speedup_loss_median", "modelled speedup, same loss, median", _mean(to_loss), ".2f", "modelled"
+        ),
+        Column("loss_reached", "same loss reached", reached_text),
+    ]  # fmt: skip
     efficiency, peak = _of(lambda c: c.efficiency), _of(lambda c: c.peak_speedup)
     measured, modelled = _of(_time("measured", "seconds")), _of(_time("modelled", "seconds"))
     on = {which: {g.first.name for g in frontier(groups, which, found[0])} if found else set() for which in _WHICH}
@@ -163,6 +172,22 @@ def summary_csv(comparison: Comparison) -> str:
     """A line for each group."""
     groups = summarise(comparison)
     return _csv([*summary_columns(comparison, groups), _speech(comparison)], groups)
+
+
+def options_text(options: Mapping[str, Value]) -> str:
+    """Options of train-dnn in a line."""
+    return ", ".join(f"{name} {value}" for name, value in options.items())
+
+
+def seeds_text(group: Group) -> str:
+    """How many seeds are done, and what became of the others."""
+    return f"{len(group.done)} of {len(group.cells)}" + (f" ({group.lost})" if group.lost else "")
+
+
+def reached_text(group: Group) -> str | None:
+    """How many seeds came to the one worker's held-out loss; None where that is not known of any."""
+    count, of = group.reached
+    return f"{count} of {of}" if of else None
 
 
 def held_out_loss(cell: Cell) -> float | None:
@@ -224,8 +249,19 @@ def _deviation(value: Callable[[Group], Mean | None]) -> Callable[[Group], float
     return lambda group: found.deviation if (found := value(group)) else None
 
 
-def _count(value: Callable[[Group], Mean | None]) -> Callable[[Group], int]:
-    return lambda group: found.n if (found := value(group)) else 0
+def _difference(name: str, groups: Sequence[Group], which: int) -> Callable[[Group], float | None]:
+    """From the one worker, and the ends of its interval."""
+
+    def value(group: Group) -> float | None:
+        base = baseline(group, groups)
+        found = group.difference(base, name) if base else None
+        return found[which] if found else None
+
+    return value
+
+
+def _speedup_to_loss(cell: Cell) -> Value:
+    return "never" if cell.speedup_loss == 0 else cell.speedup_loss
 
 
 def _p_value(name: str, which: Callable[[list[float]], float]) -> Callable[[Group], float | None]:

@@ -7,7 +7,7 @@ from asr_parallel.record.files import write_text
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.report.course_figures import course_plots
 from asr_parallel.report.figures import Plot, house_style, save, say_above
-from asr_parallel.report.frontier import curves, scored, sets, summarise
+from asr_parallel.report.frontier import curves, diverged, scored, sets, summarise
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
@@ -58,10 +58,12 @@ def draw(comparison: Comparison) -> list[Plot]:
         bytes_plot(systems),
         *time_plots(groups),
     ]
-    return [_of_synthetic_speech(plot) for plot in plots] if comparison.synthetic else plots
+    said = ["synthetic speech"] if comparison.synthetic else []
+    said += [f"diverged: {names}"] if (names := diverged(groups)) else []
+    return [_saying(plot, text) for plot in plots for text in ["; ".join(said)]] if said else plots
 
 
-def _of_synthetic_speech(plot: Plot) -> Plot:
+def _saying(plot: Plot, text: str) -> Plot:
     """The plot with these words in it and in its caption."""
-    say_above(plot.figure, "synthetic speech")
-    return replace(plot, caption=f"{plot.caption} Synthetic speech.")
+    say_above(plot.figure, text)
+    return replace(plot, caption=f"{plot.caption} {text[0].upper()}{text[1:]}.")

@@ -2,13 +2,14 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asr_parallel.compare.collect import collect, reached
-from asr_parallel.compare.jobs import Experiment, job_of
+from asr_parallel.compare.jobs import Experiment, job_of, options_of
 from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.modelled import Machine, step_name
 from asr_parallel.compare.run import Job
@@ -46,14 +47,19 @@ def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), *
 
 
 def cells(
-    of: Matrix, out: Path, failed: tuple[str, ...] = (), jitter: float = 0.1, seconds: dict[int, float] | None = None
+    of: Matrix,
+    out: Path,
+    failed: tuple[str, ...] = (),
+    jitter: float = 0.1,
+    seconds: dict[int, float] | None = None,
+    last: str = "no space left",
 ) -> dict[str, Cell]:
     """seconds: of a step, by its minibatch; 0.01 unless said."""
     experiment = Experiment(out / "exp")
     jobs: dict[str, Job] = {one.name: job_of(one, of, experiment, out, 1000) for one in of.trainings}
     for name in failed:
         jobs[name].failed.parent.mkdir(exist_ok=True)
-        jobs[name].failed.write_text('{"last": "no space left", "status": 1}')
+        jobs[name].failed.write_text(json.dumps({"last": last, "status": 1}))
     steps = {
         step_name(own, SHAPE): StepTime((seconds or {}).get(own.minibatch, 0.01), jitter, 0.003)
         for own in (one.training_options for one in of.trainings)
@@ -114,13 +120,73 @@ def test_nothing_is_said_of_what_a_failed_job_has_left(two: Matrix, tmp_path: Pa
     assert average.status == "done" and average.speedup_loss is None  # there is nothing to compare it with
 
 
-def test_an_epoch_that_was_taken_back_is_no_result(tmp_path: Path) -> None:
+def test_a_training_that_diverged_has_no_figures_and_is_no_baseline(two: Matrix, tmp_path: Path) -> None:
+    said = "asr-parallel train-dnn: error: training diverged: held-out loss 9000, 6.5 before training"
+    for failed in two.trainings:
+        shutil.rmtree(tmp_path / "logs", ignore_errors=True)
+        found = cells(two, tmp_path, failed=(failed.name,), last=said)
+        other = next(cell for name, cell in found.items() if name != failed.name)
+        lost = found[failed.name]
+        assert (lost.status, lost.error, lost.speedup_frames, lost.wer) == ("diverged", said, None, {})
+        assert other.status == "done" and (other.workers == 1 or other.speedup_loss is None)
+
+
+@pytest.mark.parametrize(("last", "untrained", "status"), [
+    (9000.0, None, "diverged"), (4e32, 6.5, "diverged"), (None, None, "diverged"), (9.3, None, "diverged"),
+    (9.1, None, "done"), (9.3, 5.0, "done"), (10.1, 5.0, "diverged"),
+])  # fmt: skip
+def test_one_that_was_done_before_it_was_known_to_diverge(
+    tmp_path: Path, last: float | None, untrained: float | None, status: str
+) -> None:
+    """Twice ln(100), the loss of equal probabilities for 100 pdfs, is 9.21."""
+    of = matrix(tmp_path, "{workers: [2], algorithms: [average], cells: [{algorithm: none, workers: [2]}]}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.0])
+    trained(tmp_path / "none_2_ng-sgd_s1", [2.5, 1.9])
+    trained(tmp_path / "average_2_ng-sgd_s1", [2.5, 3.0] + ([last] if last else []))
+    if last is None:  # not finite, and so not accepted
+        path = tmp_path / "average_2_ng-sgd_s1" / "train.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines[-1] |= {"loss": None, "accepted": False}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if untrained is not None:
+        identity = json.dumps({"untrained_loss": untrained})
+        (tmp_path / "average_2_ng-sgd_s1" / "training.json").write_text(identity)
+    found = cells(of, tmp_path)
+    average = found["average_2_ng-sgd_s1"]
+    assert average.status == status and ("held-out loss" in average.error) == (status == "diverged")
+    assert (average.speedup_frames is None) == (average.efficiency is None) == (status == "diverged")
+    assert found["none_2_ng-sgd_s1"].speedup_loss is not None  # the others are compared as ever
+
+
+def test_a_single_worker_that_diverged_is_no_target(tmp_path: Path) -> None:
     of = matrix(tmp_path, "{workers: [2], algorithms: [average]}")
-    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.1, 2.2], rejected=(2,))
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 9000.0])
+    trained(tmp_path / "average_2_ng-sgd_s1", [2.5, 1.5])
+    found = cells(of, tmp_path)
+    assert found["none_1_ng-sgd_s1"].status == "diverged"
+    average = found["average_2_ng-sgd_s1"]
+    assert average.status == "done" and average.speedup_loss is None
+
+
+def test_every_option_is_told(tmp_path: Path) -> None:
+    """Also those that nobody gave: the variation of the data is what a plain comparison leaves out."""
+    text = "{workers: [2], algorithms: [average], options: {epochs: 2}, cells: [{algorithm: average, workers: [2],"
+    of = matrix(tmp_path, text + " label: period 4, options: {period: 4}}]}")
+    for words, tilt in (((), 0.0), (("--channel-tilt", "0.3"), 0.3)):
+        experiment = Experiment(tmp_path, train=words)
+        common, own = options_of({one.name: job_of(one, of, experiment, tmp_path, 1000) for one in of.trainings})
+        assert common["channel_tilt"] == tilt and common["mask_filters"] == 0 and common["epochs"] == 2
+        assert own["average_2_ng-sgd_period-4_s1"] == {"period": 4} and not own["none_1_ng-sgd_s1"]
+        assert "workers" not in common and "seed" not in common and common["learning_rate"] > 0
+
+
+def test_an_epoch_that_was_taken_back_is_no_result(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: [average], options: {schedule: newbob}}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.1, 9e9], rejected=(2,))
     trained(tmp_path / "average_2_ng-sgd_s1", [3.0, 2.15, 2.15])
     found = cells(of, tmp_path)
     assert found["none_1_ng-sgd_s1"].course[-1].loss == 2.1
-    assert found["average_2_ng-sgd_s1"].speedup_loss is None  # 2.15 is no 2.1
+    assert found["average_2_ng-sgd_s1"].speedup_loss == 0  # 2.15 is no 2.1
 
 
 def test_times_of_a_part_are_not_those_of_the_whole(two: Matrix, tmp_path: Path) -> None:

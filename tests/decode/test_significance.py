@@ -1,5 +1,6 @@
 """Confidence of word error rates: hand-made alignments, segments of two systems, bootstrap on simulated sets."""
 
+import itertools
 import json
 import math
 
@@ -9,7 +10,7 @@ import pytest
 from asr_parallel.decode.alignments import ALIGNMENTS, Aligned, ScoredDecode, read_alignments, write_alignments
 from asr_parallel.decode.edit_distance import Counts, align_steps
 from asr_parallel.decode.matched_pairs import matched_pairs, segment_errors
-from asr_parallel.decode.significance import bootstrap_rates, improvement, mapsswe, wer_interval
+from asr_parallel.decode.significance import bootstrap_rates, improvement, mapsswe, mean_interval, wer_interval
 from asr_parallel.decode.word_network import parse_transcript
 from asr_parallel.record.files import write_json
 
@@ -237,3 +238,17 @@ def test_bad_folders_and_options_are_one_clear_line(tmp_path):
         wer_interval(scored(tmp_path / "one", {"bob-1": ("a", "a"), "bob-2": ("a", "b")}))
     with pytest.raises(ValueError, match="the reference has no words"):
         wer_interval(scored(tmp_path / "empty", {"bob-1": ("", "a"), "eve-1": ("", "b")}))
+
+
+def test_an_interval_over_seeds_is_that_of_one_where_there_is_one(tmp_path):
+    a, b = scored(tmp_path / "a", GOOD), scored(tmp_path / "b", BAD)
+    of_a, of_b = (
+        np.array([[(c.errors, c.words) for c in ScoredDecode.open(folder).per_speaker().values()]]) for folder in (a, b)
+    )
+    alone, paired = wer_interval(b), improvement(a, b)
+    assert mean_interval(of_b) == (alone.low, alone.high)
+    assert mean_interval(of_b, of_a) == (paired.low, paired.high)
+    # Seeds alone: two speakers that are alike, three seeds of 10, 20 and 60 %, drawn with replacement
+    seeds = np.array([[(wer, 100)] * 2 for wer in (10, 20, 60)])
+    every = sorted(sum(three) / 3 for three in itertools.product((10, 20, 60), repeat=3))
+    assert mean_interval(seeds) == pytest.approx((every[0], every[-1]))  # 1 in 27 each, more than 2.5 %

@@ -29,7 +29,7 @@ def test_what_is_not_known_may_be_left_out(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"workers": 0}, "cells[0]: cell 'a': 0 workers: expected at least 1"),
-        ({"status": "over"}, "cells[0].status: expected one of done, failed, missing, got 'over'"),
+        ({"status": "over"}, "cells[0].status: expected one of done, failed, diverged, missing, got 'over'"),
         ({"name": ""}, "cells[0]: a cell without a name"),
         ({"efficiency": 0}, "cells[0]: cell 'a': efficiency 0: expected above 0"),
         ({"speedup_loss": "2"}, "cells[0].speedup_loss: expected a finite number, got '2'"),

@@ -40,6 +40,12 @@ def test_a_point_for_each_group_with_its_speedup_and_wer() -> None:
     )
 
 
+def test_every_figure_names_what_diverged() -> None:
+    for plot in draw(made_up.comparison()):
+        assert "diverged: average, ng-sgd, K = 16" in plot.figure.get_suptitle().replace("\n", " ")
+        assert "diverged: average, ng-sgd, K = 16" in plot.caption
+
+
 def test_what_never_reached_the_loss_is_named() -> None:
     plot = wer_plot(GROUPS, CURVES, "speedup_loss", "eval", "us")
     # Not what has failed or was never run, as gradient with 16

@@ -1,13 +1,15 @@
 """Means over seeds, what is compared with what, and the frontier."""
 
+import math
 import statistics
 from dataclasses import replace
 
 import made_up
+import numpy as np
 import pytest
 
 from asr_parallel.report.comparison import Cell, Comparison, WordErrors
-from asr_parallel.report.frontier import Mean, baseline, curves, frontier, scorers, sets, summarise
+from asr_parallel.report.frontier import Group, Mean, baseline, curves, diverged, frontier, scorers, sets, summarise
 
 
 def point(name: str, workers: int, wer: float, speedup: float | None, seed: int = 1, **more: object) -> Cell:
@@ -34,7 +36,6 @@ def test_seeds_are_put_together() -> None:
     assert [cell.seed for cell in average.cells] == [1, 2, 3]
     wers = [cell.wer["eval"].wer for cell in average.cells]
     assert average.wer("eval") == Mean(statistics.fmean(wers), statistics.stdev(wers), 3)
-    assert average.interval("eval") == pytest.approx((0.88 * statistics.fmean(wers), 1.13 * statistics.fmean(wers)))
     assert "average, period 1, ng-sgd, K = 8" in of and "one worker, sgd" in of
     assert [group.name for group in groups if group.is_baseline] == ["one worker, ng-sgd", "one worker, sgd"]
 
@@ -75,7 +76,7 @@ def test_curves_begin_at_one_worker() -> None:
     groups = summarise(made_up.comparison())
     of = {curve.system: [group.workers for group in curve.groups] for curve in curves(groups)}
     assert of == {
-        "average, ng-sgd": [1, 2, 4, 8], "elastic, ng-sgd": [1, 2, 4, 8], "gradient, ng-sgd": [1, 2, 4, 8, 16],
+        "average, ng-sgd": [1, 2, 4, 8, 16], "elastic, ng-sgd": [1, 2, 4, 8], "gradient, ng-sgd": [1, 2, 4, 8, 16],
         "ensemble, ng-sgd": [1, 2, 4, 8], "average, sgd": [1, 4], "average, period 1, ng-sgd": [1, 8],
     }  # fmt: skip
     alone = curves(summarise(compare(point("n", 1, 10, None))))
@@ -98,9 +99,77 @@ def test_one_worker_has_a_speedup_of_one() -> None:
 
 
 def test_a_loss_that_only_some_seeds_reached_is_on_no_curve() -> None:
-    groups = summarise(compare(point("a", 2, 10.0, 1.5, 1), point("a", 2, 11.0, None, 2)))
-    assert groups[0].speedup("speedup_loss") == Mean(1.5, None, 1)
-    assert groups[0].point("speedup_loss", "eval") is None
+    """And never is infinite time: what got there is not all there is."""
+
+    def to_loss(*speedups: float | None) -> Group:
+        return summarise(compare(*(point("a", 2, 10.0, 1.5, n, speedup_loss=s) for n, s in enumerate(speedups))))[0]
+
+    for speedups, expected, reached in (
+        ((1.5, 0.0), None, (1, 2)), ((3.0, 0.0, 1.2), 1.2, (2, 3)), ((3.0, 0.0, 0.0), None, (1, 3)),
+        ((3.0, 1.0, 2.0, 0.0), 1.0, (3, 4)), ((3.0, 1.0, 2.0), 2.0, (3, 3)), ((3.0, None, 2.0), 2.0, (2, 2)),
+        ((0.0,), None, (0, 1)), ((None,), None, (0, 0)),
+    ):  # fmt: skip
+        group = to_loss(*speedups)
+        found = group.speedup("speedup_loss")
+        # The median of the times, of two in the middle the longer one
+        times = sorted(1 / s if s else math.inf for s in speedups if s is not None)
+        slow = times[len(times) // 2] if times else math.inf
+        assert (found.mean if found else None) == expected and group.reached == reached
+        assert expected == (1 / slow if slow < math.inf else None)
+        assert (group.point("speedup_loss", "eval") is not None) == (reached == (len(speedups),) * 2)
+
+
+def of_speakers(name: str, workers: int, seed: int, errors: list[int]) -> Cell:
+    """100 words a speaker."""
+    wer = WordErrors(
+        100 * len(errors), sum(errors) / len(errors), sum(errors), 0, 0, 1.0, 99.0,
+        per_speaker={f"s{n}": (count, 100) for n, count in enumerate(errors)},
+    )  # fmt: skip
+    return replace(point(name, workers, 0.0, 1.5, seed), wer={"eval": wer})
+
+
+def test_an_interval_over_seeds_has_the_spread_of_speakers_and_of_seeds() -> None:
+    """By plain formulas: the variances of a mean of S speakers and of one of n seeds add up."""
+    random = np.random.default_rng(1)
+    speakers, seeds = random.integers(5, 40, 30), np.array([0, 3, 6])
+    cells = [of_speakers("a", 2, n, [int(s + d) for s in speakers]) for n, d in enumerate(seeds)]
+    (group,) = summarise(compare(*cells))
+    low, high = group.interval("eval")
+    mean = speakers.mean() + seeds.mean()
+    deviation = math.sqrt(speakers.var() / len(speakers) + seeds.var() / len(seeds))
+    assert (low + high) / 2 == pytest.approx(mean, abs=0.3)
+    assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.05)
+    assert high - low > 1.1 * 2 * 1.96 * math.sqrt(speakers.var() / len(speakers))  # the mean of each seed's ends
+
+
+def test_a_difference_is_paired() -> None:
+    """Speakers and seeds that differ by as much in both groups do not count: only what is left makes the interval."""
+    random = np.random.default_rng(2)
+    speakers, seeds, better = random.integers(10, 60, 30), (0, 8, 4), random.integers(0, 5, 30)
+    own = [of_speakers("a", 2, n, [int(e) for e in speakers + d - better]) for n, d in enumerate(seeds)]
+    base = [of_speakers("n", 1, n, [int(e) for e in speakers + d]) for n, d in enumerate(seeds)]
+    first, second = summarise(compare(*base, *own))
+    mean, low, high = second.difference(first, "eval")
+    assert mean == pytest.approx(-better.mean())
+    deviation = better.std() / math.sqrt(len(better))
+    assert (low, high) == pytest.approx((mean - 1.96 * deviation, mean + 1.96 * deviation), abs=0.1)
+    assert first.difference(first, "eval") is None and second.difference(first, "dev") is None
+    # Of seeds that only one of them has, nothing
+    first, second = summarise(compare(*base[:2], *own[1:]))
+    assert second.difference(first, "eval")[0] == pytest.approx(-better.mean())
+    assert summarise(compare(*own[:1]))[0].interval("eval") == (1.0, 99.0)  # of one seed, its own
+
+
+def test_what_diverged_is_in_no_mean_and_nothing_is_compared_with_it() -> None:
+    lost = Cell("n 1 2", "none", 1, "sgd", 2, "diverged", error="training diverged")
+    base, own = summarise(
+        compare(point("n", 1, 10.0, None), lost, point("a", 2, 9.0, 2.0), point("a", 2, 30.0, 2.0, seed=2))
+    )
+    assert base.wer("eval") == Mean(10.0, None, 1) and base.lost == "1 of 2 diverged" and own.lost == ""
+    assert diverged([base, own]) == "one worker (1 of 2 diverged)" and diverged([own]) == ""
+    alone = summarise(compare(lost, point("a", 2, 9.0, 2.0)))
+    assert alone[0].lost == "diverged" and alone[0].speedup("speedup_frames") is None
+    assert alone[0].point("speedup_frames", "eval") is None and alone[1].difference(alone[0], "eval") is None
 
 
 def test_a_word_error_rate_of_other_frames_is_not_set_against_speedup_for_the_same() -> None:

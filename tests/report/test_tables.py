@@ -51,7 +51,9 @@ def test_means_over_seeds() -> None:
     assert rows[1]["seeds"] == "3 of 3" and rows[1]["compared_with"] == "one worker, ng-sgd"
     assert rows[0]["frontier"] == "same frames, same loss" and rows[6]["frontier"] == ""
     never = next(row for row in rows if row["system"] == "elastic, ng-sgd" and row["workers"] == "8")
-    assert never["modelled_speedup_loss_mean"] == "" and never["modelled_speedup_loss_seeds"] == "0"
+    assert never["modelled_speedup_loss_median"] == "" and never["loss_reached"] == "0 of 3"
+    difference = groups[1].difference(groups[0], "eval")
+    assert difference is not None and float(rows[1]["eval_difference_high"]) == difference[2]
 
 
 def test_no_two_columns_share_a_name_and_clocks_are_in_theirs() -> None:
@@ -90,6 +92,7 @@ def test_markdown_has_the_command_and_the_line_of_every_training() -> None:
     assert "    asr-parallel compare conf/compare.yaml --exp exp/swbd\n" in text
     assert "| ensemble\\_8\\_ng-sgd\\_s3 | failed | ValueError: worker 5: loss is not finite |" in text
     assert "| gradient\\_16\\_ng-sgd\\_s1 | missing |  |" in text
+    assert "All trainings: channel\\_tilt 0.3, mask\\_filters 15." in text
     published = text[text.index("## Published by others") : text.index("## Every training")]
     assert "| Su and Chen | arXiv 1507.01239, abstract | 16 | 9.3 | – |" in published and text.count("| 9.3 |") == 1
     assert "Scored by asr-parallel hub5. Clock model: network 10 GbE, alpha 3e-05 s" in text
@@ -106,14 +109,14 @@ def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
     assert len(rows) == len({group.system for group in groups})
     for group in groups:
         shown, wer = rows[group.system][heads.index(f"K = {group.workers}")], group.wer("eval")
-        assert shown.startswith(f"{wer.mean:.2f}") if wer is not None else shown in ("failed", "–")
+        assert shown.startswith(f"{wer.mean:.2f}") if wer is not None else shown in ("diverged", "missing")
     assert "## By number of workers" not in results_markdown(made_up.bare())
 
 
 def test_every_table_names_words_scorer_and_synthetic_speech() -> None:
     comparison = made_up.comparison()
     text = results_markdown(comparison)
-    for start, end in (("## By number of workers", "## Means over"), ("## Means over seeds", "## Failed")):
+    for start, end in (("## By number of workers", "## Means over"), ("## Means over seeds", "## Failed, diverged")):
         about = text[text.index(start) : text.index(end)].splitlines()[2]
         assert about.startswith("WER on eval of 3,058 words, ")
         assert "scored by asr-parallel hub5, synthetic speech" in about
@@ -152,3 +155,21 @@ def test_latex_rows_are_whole(make: Callable[[], Comparison]) -> None:
 def test_latex_is_escaped() -> None:
     assert latex("50% of $x_1 & {y}\\") == r"50\% of \$x\_1 \& \{y\}\textbackslash{}"
     assert latex("a\nb~c^d#") == r"a b\textasciitilde{}c\textasciicircum{}d\#"
+
+
+def test_what_diverged_is_said_to_have_wherever_figures_would_be() -> None:
+    comparison = made_up.comparison()
+    rows = {(row["system"], row["workers"]): row for row in read(summary_csv(comparison))}
+    row = rows["average, ng-sgd", "16"]
+    assert row["seeds"] == "0 of 1 (diverged)" and row["eval_wer_mean"] == row["modelled_speedup_frames_mean"] == ""
+    cell = next(row for row in read(cells_csv(comparison)) if row["cell"] == "average_16_ng-sgd_s1")
+    assert (cell["status"], cell["error"], cell["modelled_efficiency"]) == ("diverged", made_up.DIVERGED, "")
+    text = results_markdown(comparison)
+    assert "| average\\_16\\_ng-sgd\\_s1 | diverged | training diverged: held-out loss 4e+32" in text
+    assert "| average, ng-sgd, synthetic speech | 16 | 0 of 1 (diverged) | – | diverged | – |" in text
+    assert "average, ng-sgd & 16 & 0 & diverged & --" in latex_table(comparison)
+    # Some seeds: the mean of the others is not shown as if it were of all
+    lost = replace(comparison.cells[5], status="diverged", wer={}, error="training diverged")
+    cells = tuple(lost if cell.name == lost.name else cell for cell in comparison.cells)
+    assert ", 1 of 3 diverged |" in results_markdown(replace(comparison, cells=cells))
+    assert "2 (1 of 3 diverged)" in latex_table(replace(comparison, cells=cells))
