@@ -58,12 +58,12 @@ def draw(comparison: Comparison) -> list[Plot]:
         bytes_plot(systems),
         *time_plots(groups),
     ]
-    said = ["synthetic speech"] if comparison.synthetic else []
-    said += [f"diverged: {names}"] if (names := diverged(groups)) else []
-    return [_saying(plot, text) for plot in plots for text in ["; ".join(said)]] if said else plots
+    if names := diverged(groups):
+        plots = [_saying(plot, f"Diverged: {names}") for plot in plots]
+    return [_saying(plot, "Synthetic speech") for plot in plots] if comparison.synthetic else plots
 
 
 def _saying(plot: Plot, text: str) -> Plot:
     """The plot with these words in it and in its caption."""
-    say_above(plot.figure, text)
-    return replace(plot, caption=f"{plot.caption} {text[0].upper()}{text[1:]}.")
+    say_above(plot.figure, f"{text[0].lower()}{text[1:]}")
+    return replace(plot, caption=f"{plot.caption} {text}.")

@@ -43,7 +43,7 @@ def test_a_point_for_each_group_with_its_speedup_and_wer() -> None:
 def test_every_figure_names_what_diverged() -> None:
     for plot in draw(made_up.comparison()):
         assert "diverged: average, ng-sgd, K = 16" in plot.figure.get_suptitle().replace("\n", " ")
-        assert "diverged: average, ng-sgd, K = 16" in plot.caption
+        assert "Diverged: average, ng-sgd, K = 16." in plot.caption
 
 
 def test_what_never_reached_the_loss_is_named() -> None:
@@ -78,6 +78,7 @@ def test_figures_say_what_they_are_of_wherever_they_are_copied_to() -> None:
     for plot in draw(comparison):
         said = plot.figure.get_suptitle().splitlines()
         assert said.pop() == "synthetic speech" and b">synthetic speech</text>" in plot.svg
+        assert said.pop() == "diverged: average, ng-sgd, K = 16"
         assert said == (
             ["WER on eval of 3,058 words, scored by asr-parallel hub5"] if plot.name.startswith("wer") else []
         )
