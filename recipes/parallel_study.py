@@ -75,13 +75,13 @@ def table(exp: Path, of: list[Cell]) -> None:
     print("| workers | algorithm | optimiser | period | | held-out loss | frames right | WER dev | WER eval |")
     print("|--:|---|---|--:|---|--:|--:|--:|--:|")
     for cell in of:
+        row = f"| {cell.workers} | {cell.algorithm} | {cell.optimizer} | {cell.period or ''} | {cell.label} |"
         if not (exp / cell.name / "train.jsonl").is_file():
+            if (exp / f"{cell.name}.training").is_dir():
+                print(f"{row} diverged or stopped | | | |")
             continue
         found = find(exp, cell.name)
-        print(
-            f"| {cell.workers} | {cell.algorithm} | {cell.optimizer} | {cell.period or ''} | {cell.label} |"
-            f" {found.course[-1][1]:.3f} | {found.accuracy:.1f} % | {found.dev:.2f} | {found.eval:.2f} |"
-        )
+        print(f"{row} {found.course[-1][1]:.3f} | {found.accuracy:.1f} % | {found.dev:.2f} | {found.eval:.2f} |")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import Queue
 
 from asr_parallel.compare.collect import reached
+from asr_parallel.training.health import DIVERGED
 
 RECIPES = Path(__file__).resolve().parent
 
@@ -39,9 +40,12 @@ def study_parser(description: str | None, done: str) -> argparse.ArgumentParser:
 
 
 def run(recipe: str, exp: Path, core: int, *words: str) -> None:
-    """A stretch of the recipe on one core; SystemExit with its last words when it fails."""
+    """A stretch of the recipe on one core; SystemExit with its last words when it fails, but for one that diverged."""
     command = ["taskset", "-c", str(core), str(RECIPES / recipe / "run.sh"), "--exp", str(exp), "--jobs", "1", *words]
     done = subprocess.run(command, capture_output=True, text=True)
+    if DIVERGED in done.stderr:
+        print(done.stderr.splitlines()[-1], flush=True)
+        return
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: failed\n{done.stderr[-2000:]}")
     print(" ".join(words), flush=True)
@@ -65,7 +69,9 @@ def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
 
 
 def find(exp: Path, name: str) -> Found:
-    """What the network in EXP/NAME came to; NaN where it was not decoded."""
+    """What the network in EXP/NAME came to; NaN where it was not decoded. SystemExit where there is none."""
+    if not (exp / name / "train.jsonl").is_file():
+        raise SystemExit(f"{exp / name}: no trained network; it may have diverged")
     lines = [json.loads(line) for line in (exp / name / "train.jsonl").read_text().splitlines()]
     held_out = [line for line in lines if line["kind"] == "held-out"]
     scored = [exp / name / f"decode_{of}" / "best_wer" for of in ("dev", "eval")]

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     number(data, "held_out", "share held out, for free energies", float)
     choice(data, "held_out_by", ("utterance", "speaker"), "what is held out whole")
-    number(data, "seed", "of everything random")
+    number(data, "seed", "of everything random, but not of what is held out")
 
     machine = parser.add_argument_group("machine")
     choice(machine, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")

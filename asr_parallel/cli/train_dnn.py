@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(data, "channel_tilt", "random slope of the spectrum, deviation", float)
     number(data, "channel_ripple", "random change of each filter, deviation", float)
     number(data, "mask_filters", "widest random band set to zero, in filters")
-    number(data, "seed", "of everything random")
+    number(data, "seed", "of everything random, but not of what is held out")
 
     soft = parser.add_argument_group("soft labels: a second loss, of algorithm ensemble or against a teacher")
     soft.add_argument("--teacher", metavar="DIR", help="network or ensemble whose posteriors are learnt too")

@@ -4,11 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from asr_parallel.compare.run import Job, run_jobs
+from asr_parallel.training.health import DIVERGED
 
 SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--combine", "0", "--minibatch", "32", "--threads", "1"]
 
@@ -29,6 +31,19 @@ def test_one_that_fails_stops_no_other_and_says_why(tmp_path: Path, frames_folde
     assert good.failure is None  # any more
     assert (tmp_path / "good" / "net.safetensors").is_file()
     assert "train-dnn" in good.log.read_text()
+
+
+@pytest.mark.timeout(200)
+def test_one_that_diverges_with_a_finite_loss_says_so_and_leaves_no_network(
+    tmp_path: Path, frames_folder: Path
+) -> None:
+    good = job(tmp_path, "good", frames_folder)
+    wild = "--optimizer sgd --learning-rate 10 --max-change 0 --max-change-output 0 --max-param-change 0"
+    bad = replace(good, name="bad", verbs=((*good.verbs[0], "--out", str(tmp_path / "bad"), *wild.split()),))
+    bad = replace(bad, log=tmp_path / "bad.log", failed=tmp_path / "bad.failed.json")
+    assert run_jobs([bad, good], at_once=1) == ["bad"]
+    assert bad.failure is not None and f"{DIVERGED}: held-out loss" in bad.failure
+    assert (tmp_path / "good" / "net.safetensors").is_file() and not (tmp_path / "bad").exists()
 
 
 @pytest.mark.timeout(300)
