@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.compare.modelled import Machine
+    from asr_parallel.parallel.network import Network
 
 EVALUATIONS = 4  # an epoch, unless said
 
@@ -32,14 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.compare.collect import collect
-    from asr_parallel.compare.jobs import Experiment, job_of
+    from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
-    from asr_parallel.compare.modelled import MEASURED, measured_machine
-    from asr_parallel.compare.run import run_jobs
-    from asr_parallel.features.frames import FrameStore
     from asr_parallel.parallel.network import PRESETS
-    from asr_parallel.report.write_report import write_report
+    from asr_parallel.record.files import followed
+    from asr_parallel.record.lock import locked
 
     matrix, network = Matrix.read(args.matrix), PRESETS[args.network]
     if args.jobs < 1 or (args.evaluate_frames is not None and args.evaluate_frames < 1):
@@ -47,7 +45,19 @@ def run(args: argparse.Namespace) -> None:
     words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
-    args.out.mkdir(parents=True, exist_ok=True)
+    with locked(args.out):
+        followed(args.out).mkdir(parents=True, exist_ok=True)
+        _compare(args, matrix, network, experiment)
+
+
+def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Network", experiment: "Experiment") -> None:
+    from asr_parallel.compare.collect import collect
+    from asr_parallel.compare.jobs import job_of
+    from asr_parallel.compare.modelled import MEASURED, measured_machine
+    from asr_parallel.compare.run import run_jobs
+    from asr_parallel.features.frames import FrameStore
+    from asr_parallel.report.write_report import write_report
+
     store = FrameStore.open(experiment.frames)
     machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)
     evaluate_frames = args.evaluate_frames or max(1, machine.frames // EVALUATIONS)

@@ -13,13 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the data sets."""
+    from asr_parallel.corpus.datadir import sound_files
     from asr_parallel.corpus.split import leave_speaker_out
     from asr_parallel.record.stage import run_stage
 
+    inputs = {name: args.data / name for name in ("train", "dev")}
     run_stage(
         args.out,
         lambda folder: leave_speaker_out(args.data, args.speaker, folder),
         number=0,
-        inputs={"train": args.data / "train", "dev": args.data / "dev"},
+        inputs=inputs,
         options={"speaker": args.speaker},
+        places=[path for data in inputs.values() if data.is_dir() for path in sound_files(data).values()],
     )

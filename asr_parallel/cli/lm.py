@@ -83,6 +83,6 @@ def run(args: argparse.Namespace) -> None:
         )
 
     inputs = {"lang": args.lang, "arpa" if args.arpa else "data": args.arpa or args.data}
-    inputs |= {f"eval {data}": data for data in args.eval}
+    inputs |= {f"eval {number} {data.name}": data for number, data in enumerate(args.eval, start=1)}
     options = {} if args.arpa else {"order": order, "min_count": min_count}
     run_stage(args.out, build, number=1, inputs=inputs, options=options)

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
 
 from asr_parallel import __version__
+from asr_parallel.record.files import followed
 from asr_parallel.record.interrupt import Interrupted, raise_on_signals
 from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
@@ -78,15 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.words = words  # for verbs that start processes of their own kind
     set_up_logging(args.verbose)
     try:
+        _check_paths(args)
         args.run(args)
     except (ValueError, OSError) as error:
         logger.debug("", exc_info=True)
-        print(f"asr-parallel {args.verb}: error: {_one_line(error)}", file=sys.stderr)
+        print(f"asr-parallel {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except BrokenExecutor as error:
         print(
             f"asr-parallel {args.verb}: error: a worker process died, killed for lack of memory perhaps"
-            f" (fewer --jobs need less): {_one_line(error)}",
+            f" (fewer --jobs need less): {' '.join(str(error).split())}",
             file=sys.stderr,
         )
         return 1
@@ -111,11 +115,20 @@ def _run_in_utf8_mode() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno is None:  # how numpy and OpenFst tell of a full disk
-        return f"cannot write (is the disk full?): {text}"
-    return text
+def _check_paths(args: argparse.Namespace) -> None:
+    """Refuse an empty word where a path belongs, as a shell's unset variable gives, and the root as a place to write.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    paths = {name: value for name, value in vars(args).items() if isinstance(value, Path)}
+    for name, path in paths.items():
+        flag = f"--{name.replace('_', '-')}"
+        given_empty = any(pair == (flag, "") for pair in pairwise(args.words)) or f"{flag}=" in args.words
+        if given_empty:
+            raise ValueError(f"{flag}: an empty word; expected a path")
+        if name in ("out", "exp") and followed(path) == Path(path.anchor or "/"):
+            raise ValueError(f"{flag} {path}: the root of all folders; expected the name of a folder to make")
 
 
 if __name__ == "__main__":

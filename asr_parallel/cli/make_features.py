@@ -51,6 +51,7 @@ def _factors(text: str) -> tuple[float, ...]:
 
 
 def run(args: argparse.Namespace) -> None:
+    from asr_parallel.corpus.datadir import sound_files
     from asr_parallel.features.augment import perturbations
     from asr_parallel.features.compute import FeatureOptions, compute_features
     from asr_parallel.record.stage import run_stage
@@ -77,4 +78,5 @@ def run(args: argparse.Namespace) -> None:
             "warp_factors": args.warp_factors,
             "max_bad_share": args.max_bad_share,
         },
+        sounds=sound_files(args.data) if args.data.is_dir() else {},
     )

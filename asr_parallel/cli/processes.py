@@ -6,10 +6,11 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.log import logger
 
 if TYPE_CHECKING:
@@ -49,17 +50,25 @@ def launched(args: argparse.Namespace) -> bool:
             f" {seat.how_to_be_alone()}"
         )
     Seat(size=args.processes).check_workers(args.workers)
+    with _locked(args.out):  # a second run is refused by one line, and not by each of its processes
+        pass
     status = launch(args.words, args.processes, args.timeout, getattr(args, "survive", False))
     if status:
         sys.exit(status)
     return True
 
 
+def _locked(out: Path) -> AbstractContextManager[None]:
+    """Hold the lock of the unfinished result, of which rank 0 keeps the books."""
+    return locked(out.with_name(f"{folder_to_make(out).name}.training"))
+
+
 @contextmanager
 def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
-    """This process's transport, to be closed in the end.
+    """Return this process's transport, to be closed in the end; rank 0 holds the lock of the unfinished result.
 
     Raises:
+        ValueError: another run holds it.
         LostError: not all processes came.
     """
     import torch
@@ -75,8 +84,12 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     if seat.size > 1 and LAUNCH not in os.environ:  # else main follows already
         follow(os.getppid())  # torchrun, mpirun or srun's daemon here
     seat.check_workers(args.workers)  # before the others are waited for
-    try:
-        transport = join(meeting, args.device, args.interface, args.timeout)
+    with _locked(out) if seat.rank == 0 else nullcontext():
+        try:
+            transport = join(meeting, args.device, args.interface, args.timeout)
+        finally:  # all have come, or none will; processes of another run must not find it
+            if seat.rank == 0 and seat.size > 1:
+                meeting.unlink(missing_ok=True)
         try:
             rows = args.minibatch * math.ceil(args.workers / transport.size)
             threads = default_threads(transport, rows * args.hidden_dim**2)
@@ -84,6 +97,3 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
             yield transport
         finally:
             transport.close()
-    finally:
-        if seat.rank == 0 and seat.size > 1:
-            meeting.unlink(missing_ok=True)

@@ -66,14 +66,14 @@ def run(args: argparse.Namespace) -> None:
         build_dev,
         number=7,
         inputs={"data": args.data_dev, "decode": args.decode_dev, "lang": args.lang},
-        options={"lmwts": lmwts, "wips": wips, "label": str(args.decode_dev), **made},
+        options={"lmwts": lmwts, "wips": wips, **made},
     )
     run_stage(
         scoring_eval,
         build_eval,
         number=7,
         inputs={"data": args.data_eval, "decode": args.decode_eval, "lang": args.lang, "dev": scoring_dev},
-        options={"label": str(args.decode_eval), **made},
+        options=made,
     )
     for decode in (args.decode_dev, args.decode_eval):
         scoring = decode / "scoring"

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import TrainingOptions, decisive
+    from asr_parallel.training.options import PATHS, TrainingOptions, decisive
     from asr_parallel.training.run import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
-    for name in ("sites", "teacher", "start"):
+    for name in PATHS:
         if getattr(args, name) is not None:
             inputs[name] = Path(getattr(args, name))
     work = working_path(args.out)
@@ -122,7 +122,8 @@ def run(args: argparse.Namespace) -> None:
             )  # fmt: skip
 
         def stage(build: Callable[[Path], None]) -> None:
-            run_stage(args.out, build, number=6, inputs=inputs, options=decisive(options))
-            remove_work(work)  # only now is the result in its place
+            run_stage(
+                args.out, build, number=6, inputs=inputs, options=decisive(options), finish=lambda: remove_work(work)
+            )
 
         together(transport, stage, build)

@@ -1,6 +1,6 @@
 """A data folder: lhotse manifests of recordings and utterances, and Kaldi's plain files beside them for the eye.
 
-recordings.jsonl.gz   lhotse RecordingSet
+recordings.jsonl.gz   lhotse RecordingSet, with absolute paths; sound files that moved along with the folder are found
 supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
 text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
 ref.stm  glm          for an evaluation set scored with NIST's tools
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from asr_parallel.corpus.nist_files import same_channel
 from asr_parallel.record.files import read_lines, write_lines
+from asr_parallel.record.stage import made_as, moved_along
 
 if TYPE_CHECKING:
-    from lhotse import RecordingSet, SupervisionSet
+    from lhotse import Recording, RecordingSet, SupervisionSet
 
 CHANNELS_FILE = "reco2file_and_channel"
 
@@ -57,12 +58,12 @@ def read_utterances(folder: Path) -> list[Utterance]:
     Raises:
         ValueError: not a data folder, a damaged one, no utterance, or an utterance of an unknown recording.
     """
-    from lhotse import RecordingSet, SupervisionSet
+    from lhotse import SupervisionSet
 
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
-    recordings = read_manifest(RecordingSet, folder / "recordings.jsonl.gz")
+    recordings = read_recordings(folder)
     supervisions = read_manifest(SupervisionSet, folder / "supervisions.jsonl.gz")
     if not recordings or not supervisions:
         raise ValueError(f"{folder}: holds no utterance")
@@ -80,15 +81,36 @@ def read_utterances(folder: Path) -> list[Utterance]:
     return sorted(utterances, key=lambda u: u.id.encode())
 
 
+def read_recordings(folder: Path) -> "list[Recording]":
+    """Return the recordings of a data folder, with the paths that their sound files have now.
+
+    Raises:
+        ValueError: not a data folder, or a damaged one.
+    """
+    from lhotse import RecordingSet
+
+    path = folder / "recordings.jsonl.gz"
+    if not path.is_file():
+        raise ValueError(f"{folder}: no {path.name}; expected a data folder made by stage 0")
+    recordings, was = read_manifest(RecordingSet, path), made_as(folder)
+    for recording in recordings:
+        source = recording.sources[0]
+        source.source = str(moved_along(source.source, was, folder))
+    return recordings
+
+
+def sound_files(folder: Path) -> dict[str, Path]:
+    """Return the sound file of each recording of a data folder by the recording's id; ValueError as read_recordings."""
+    return {recording.id: Path(recording.sources[0].source) for recording in read_recordings(folder)}
+
+
 def read_sampling_rate(folder: Path) -> int:
     """Sampling rate of the first recording of a data folder, Hz.
 
     Raises:
         ValueError: not a data folder, or one without recordings.
     """
-    from lhotse import RecordingSet
-
-    recordings = read_manifest(RecordingSet, folder / "recordings.jsonl.gz")
+    recordings = read_recordings(folder)
     if not recordings:
         raise ValueError(f"{folder}: holds no recording")
     return int(recordings[0].sampling_rate)

@@ -160,10 +160,13 @@ def prepare_digits(
     )
     for set_name in LIST_OF_SET:
         corpus_set = out / "corpus" / set_name
+        sounds = {path.name: path for path in sorted(corpus_set.glob("*.wav"))}
         run_stage(
             out / "data" / set_name,
             lambda folder, corpus_set=corpus_set: write_data_folder(folder, corpus_set),  # type: ignore[misc]
             number=0,
             inputs={"corpus": out / "corpus"},
             options={"set": set_name},
+            sounds=sounds,
+            places=[corpus_set],
         )

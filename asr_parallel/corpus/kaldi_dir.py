@@ -72,6 +72,11 @@ def _sound_file(folder: Path, key: str, value: str) -> Path:
     return path if path.is_absolute() or path.exists() else folder / path
 
 
+def sound_files(source: Path) -> dict[str, Path]:
+    """Return the sound files that `source`/wav.scp names, by recording; ValueError where one is not a plain file."""
+    return {key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()}
+
+
 def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, float, float]:
     """Channel and times of a line of segments, without its ids; end -1 is the recording's, as in Kaldi."""
     if len(fields) not in (2, 3):
@@ -134,9 +139,7 @@ def import_kaldi_directory(
     """
     from lhotse import RecordingSet, SupervisionSet
 
-    sounds = {
-        key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()
-    }  # all of it before any is opened: a pipe is refused whatever else is wrong
+    sounds = sound_files(source)  # all of it before any is opened: a pipe is refused whatever else is wrong
     texts, speakers = without_sentence_marks(read_table(source / "text"), source), read_table(source / "utt2spk")
     segments = (
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
@@ -258,10 +261,15 @@ def import_kaldi(
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected a Kaldi data directory")
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
+    sounds = sound_files(source)
+    # Of wav.scp what its files hold counts, not their paths; of folders in there, such as Kaldi's split*, nothing
+    tables = [path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "."]
     run_stage(
         out,
         lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, like, keep),
         number=0,
-        inputs={"kaldi": source} | ({"like": like} if like else {}),
+        inputs={path.name: path for path in tables if path.name != "wav.scp"} | ({"like": like} if like else {}),
         options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share, "keep_empty": keep},
+        sounds=sounds,
+        places=sounds.values(),
     )

@@ -55,6 +55,7 @@ def prepare_swbd(
             number=0,
             inputs={"audio": audio, "transcripts": transcripts},
             options={"set": set_name, "dev_utterances": dev_utterances, "max_bad_share": max_bad_share},
+            places=[audio],
         )
     run_stage(
         out / "eval",
@@ -62,6 +63,7 @@ def prepare_swbd(
         number=0,
         inputs={"audio": eval_audio, "transcripts": eval_transcripts},
         options={"max_bad_share": max_bad_share},
+        places=[eval_audio],
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet
 
-from asr_parallel.corpus.datadir import read_manifest, write_data
+from asr_parallel.corpus.datadir import read_manifest, read_recordings, write_data
 from asr_parallel.corpus.swbd import Conversation
 from asr_parallel.record.log import logger
 
@@ -93,7 +93,7 @@ def leave_speaker_out(data: Path, speaker: str, out: Path) -> None:
         ValueError: train has no such speaker, or a set no other.
     """
     for source, parts in (("train", {"train": False, "eval": True}), ("dev", {"dev": False})):
-        recordings = {r.id: r for r in read_manifest(RecordingSet, data / source / "recordings.jsonl.gz")}
+        recordings = {r.id: r for r in read_recordings(data / source)}
         supervisions = read_manifest(SupervisionSet, data / source / "supervisions.jsonl.gz")
         for part, left_out in parts.items():
             kept = [s for s in supervisions if (s.speaker == speaker) is left_out]

@@ -139,7 +139,7 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a lost process is to be an error, not an abort
         place = torch.device("cuda", seat.local_rank)
         torch.cuda.set_device(place)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface or "lo")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface or loopback_interface())
     if interface:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
     try:
@@ -188,6 +188,12 @@ def _bound_to_loopback() -> str:
         "the processes are on several machines, but bound to loopback: give --interface"
         f" (here: {', '.join(here) or 'none but loopback'})"
     )
+
+
+def loopback_interface() -> str:
+    """Return the name of this machine's loopback interface: lo on Linux, lo0 on macOS and the BSDs."""
+    there = {name for _, name in socket.if_nameindex()}
+    return "lo0" if "lo0" in there and "lo" not in there else "lo"
 
 
 def _address(interface: str | None) -> str:

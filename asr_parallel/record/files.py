@@ -25,13 +25,45 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def followed(path: Path) -> Path:
+    """Return the absolute path of a file or folder with symbolic links followed, on the way and at its end.
+
+    It need not be there: what is written then comes to be where the link points, on that file system.
+    """
+    return Path(os.path.realpath(path))
+
+
+PROBE_BYTES = 1 << 16
+
+
+def _with_cause(error: OSError, folder: Path) -> OSError:
+    """Return an error with the system's own reason, where a library told no more than that it could not write.
+
+    numpy and OpenFst do so when the disk is full; writing to the same folder again shows whether it is, or a quota is
+    used up, or a limit on files' sizes reached.
+    """
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        try:
+            probe.write_bytes(bytes(PROBE_BYTES))
+            sync(probe)
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as cause:
+        return OSError(cause.errno, f"{cause.strerror} ({error})", str(folder))
+    return error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed.
 
+    Where `path` is a symbolic link, the file it points to is replaced.
+
     Raises:
         OSError: it cannot be written (a full disk, say); names `path` where the system's error names no file.
     """
+    path = followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -41,8 +73,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None:
             raise
-        text = error.strerror or f"{path}: {error}"  # numpy's own have a text alone
-        raise (OSError(text) if error.errno is None else OSError(error.errno, text, str(path))) from error
+        if error.errno is None:  # numpy's own have a text alone
+            raise _with_cause(OSError(f"{path}: {error}"), path.parent) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -117,8 +150,10 @@ def read_text_lines(path: Path) -> list[str]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a fresh folder beside `path`; on success it takes the place of `path`, else it is removed.
 
-    An older `path` stays untouched until the new one is complete.
+    An older `path` stays untouched until the new one is complete. Where `path` is a symbolic link, the folder it points
+    to is replaced, and the link stays. Two processes must not do this to one folder at a time (see record/lock.py).
     """
+    path = followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     old = path.with_name(f".{path.name}.old")
@@ -134,8 +169,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
             path.rename(old)
         aside.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
         if old.exists() and not path.exists():
             old.rename(path)
+        cause = _with_cause(error, aside) if isinstance(error, OSError) and error.errno is None else error
         shutil.rmtree(aside, ignore_errors=True)
+        if cause is not error:
+            raise cause from error
         raise

@@ -1,13 +1,14 @@
 """Cached stages: a folder is built once for given inputs and options, and is there whole or not at all.
 
 Every stage's folder holds `stage.json`: its options, its inputs' fingerprints, versions, machine and wall time.
-A stage runs again only when its options, its inputs or the package's version changed.
+A stage runs again only when its options, its inputs' contents or the package's version changed. Where an experiment
+lies, and when its files were written, does not matter: it may be moved and copied.
 """
 
-import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,47 +16,85 @@ from typing import Any
 from asr_parallel import __version__
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, whole_folder, write_json
+from asr_parallel.record.fingerprint import Digests, digest
+from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.log import logger
 
 RECORD = "stage.json"
-LARGE_FILE_BYTES = 64 << 20  # above this a file is known by size and time, below by content
+DIGESTS = ".digests.json"  # of the files a stage depends on, to be known again without being read
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+def _absolute(path: Path) -> str:
+    """Return an absolute path without "..", symbolic links not followed."""
+    return os.path.normpath(path.absolute())
 
 
-def fingerprint(path: Path) -> str:
-    """What identifies an input: a stage's own fingerprint, a file's content, or a folder's list of files.
+def fingerprint(path: Path, digests: Digests | None = None) -> str:
+    """Return what identifies an input: a stage's own fingerprint, a file's content, or a folder's names and contents.
+
+    In a folder that no stage has made, names that begin with a dot do not count.
 
     Raises:
         ValueError: the input does not exist (with its path).
     """
+    digests = digests or Digests()
     if (path / RECORD).is_file():
         return str(read_json(path / RECORD)["fingerprint"])
     if path.is_file():
-        stat = path.stat()
-        if stat.st_size > LARGE_FILE_BYTES:
-            return _digest([stat.st_size, stat.st_mtime_ns])
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return digests.of(path)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
-        return _digest([[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in found])
+        found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+        seen = {name: file for name, file in found.items() if not any(p.startswith(".") for p in name.split("/"))}
+        return digest({name: digests.of(file) for name, file in seen.items()})
     raise ValueError(f"{path}: does not exist; run the stage that makes it first")
+
+
+def made_as(folder: Path) -> str | None:
+    """Return the absolute path that a stage's folder, or one in it, had when it was made; None where no stage made it.
+
+    A folder that has another path now was moved or copied since.
+    """
+    for made, rest in ((folder, ""), (folder.parent, folder.name)):
+        if (made / RECORD).is_file():
+            was = read_json(made / RECORD).get("folder")
+            return None if was is None else os.path.normpath(Path(was) / rest)
+    return None
+
+
+def moved_along(path: str, was: str | None, folder: Path) -> Path:
+    """Return where a path that was written into a folder is now.
+
+    When the folder has been moved or copied together with what it names, as a whole experiment is, that is beside it as
+    before; what is not there is where it was.
+
+    Args:
+        path: as it was written.
+        was: path of the folder then, see `made_as`.
+        folder: path of the folder now.
+    """
+    now = _absolute(folder)
+    if was is None or was == now:
+        return Path(path)
+    along = Path(os.path.normpath(Path(now) / os.path.relpath(path, was)))
+    return along if along.exists() else Path(path)
 
 
 def check_inputs_unchanged(folder: Path) -> None:
     """Refuse a stage's folder whose inputs have been made anew, with another result, since it was built.
 
-    Inputs that are gone are no reason to refuse: a folder may be kept or moved without them.
+    Inputs that are gone are no reason to refuse: a folder may be kept or moved without them. Of a folder that was
+    moved or copied those count that came along, and not what it was made from elsewhere.
 
     Raises:
         ValueError: an input has changed (with both paths).
     """
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"inputs": {}}
+    was = made_as(folder)
+    moved = was not in (None, _absolute(folder))
     for name, made_from in record["inputs"].items():
-        path = Path(made_from["path"])
-        if path.exists() and fingerprint(path) != made_from["fingerprint"]:
+        path = moved_along(made_from["path"], was, folder)
+        left_behind = moved and path == Path(made_from["path"])
+        if not left_behind and path.exists() and fingerprint(path) != made_from["fingerprint"]:
             raise ValueError(f"{folder}: its {name}, {path}, have changed since; run stage {record['stage']} again")
 
 
@@ -66,8 +105,13 @@ def run_stage(
     number: int,
     inputs: Mapping[str, Path],
     options: Mapping[str, Any],
+    sounds: Mapping[str, Path] | None = None,
+    places: Iterable[Path] = (),
+    finish: Callable[[], None] | None = None,
 ) -> bool:
     """Build the folder `out` by `build(new_folder)`, unless it is there and nothing it depends on has changed.
+
+    Of several processes that are to build the same folder the first does; the others are refused.
 
     Args:
         out: the folder of the result.
@@ -75,40 +119,70 @@ def run_stage(
         number: the recipe's stage this belongs to (0 corpus ... 8 compare), for the table of times.
         inputs: name -> file or folder the result depends on; folders made by a stage are known by their record.
         options: JSON-like values the result depends on. Anything that cannot change the result (the number of
-            jobs, say) does not belong here.
+            jobs, a path) does not belong here.
+        sounds: name -> sound file that an input names; its content counts.
+        places: paths that the result holds. When they lie elsewhere it is built again, but what was made of it stays.
+        finish: called when the result is there, before another process may begin.
 
     Returns:
         True when the stage ran, False when its result was up to date.
 
     Raises:
-        ValueError: an input is missing, or something that no stage has made is in the way.
+        ValueError: an input is missing, something that no stage has made is in the way, or another process is at it.
     """
+    folder_to_make(out)
     if out.exists() and not (out / RECORD).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out}: is there already and holds no {RECORD}; not replaced, because no stage has made it")
-    input_prints = {name: fingerprint(path) for name, path in inputs.items()}
-    print_of_all = _digest([__version__, dict(options), input_prints])
-    if (out / RECORD).is_file() and read_json(out / RECORD)["fingerprint"] == print_of_all:
+    digests = Digests(out / DIGESTS)
+    prints = {name: fingerprint(path, digests) for name, path in inputs.items()}
+    of_sounds = {} if sounds is None else {"sounds": digests.of_sounds(sounds)}
+    wanted = {
+        "fingerprint": digest([__version__, dict(options), prints | of_sounds]),
+        "places": _places(out, places),
+    }
+    if finish is None and _up_to_date(out, wanted):  # to be read even where nothing can be written or locked
         logger.info("%s: up to date", out)
+        digests.keep()
         return False
-    logger.info("%s: building", out)
+    with locked(out):
+        ran = not _up_to_date(out, wanted)
+        if ran:
+            logger.info("%s: building", out)
+            record = {
+                "folder": _absolute(out),
+                "stage": number,
+                "options": json.loads(json.dumps(dict(options), default=str)),
+                "inputs": {
+                    name: {"path": _absolute(path), "fingerprint": prints[name]} for name, path in inputs.items()
+                },
+            }
+            _build(out, build, wanted | of_sounds | record, digests)
+        else:
+            logger.info("%s: up to date", out)
+        if finish is not None:
+            finish()
+    return ran
+
+
+def _build(out: Path, build: Callable[[Path], None], record: Mapping[str, Any], digests: Digests) -> None:
     started = datetime.now(UTC)
     start = time.monotonic()
     with whole_folder(out) as folder:
         build(folder)
         seconds = time.monotonic() - start
-        write_json(
-            folder / RECORD,
-            {
-                "fingerprint": print_of_all,
-                "stage": number,
-                "options": json.loads(json.dumps(dict(options), default=str)),
-                "inputs": {
-                    name: {"path": str(path), "fingerprint": input_prints[name]} for name, path in inputs.items()
-                },
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": round(seconds, 3),
-                "environment": environment(),
-            },
-        )
+        digests.keep(folder / DIGESTS)
+        made = {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
+        write_json(folder / RECORD, {**record, **made, "environment": environment()})
     logger.info("%s: done in %.1f s", out, seconds)
-    return True
+
+
+def _places(out: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Digests of where files are, from the root and from `out`: one of them stays when an experiment is moved."""
+    absolute = sorted({_absolute(path) for path in paths})
+    return {"absolute": digest(absolute), "relative": digest([os.path.relpath(path, out) for path in absolute])}
+
+
+def _up_to_date(out: Path, wanted: Mapping[str, Any]) -> bool:
+    record = read_json(out / RECORD) if (out / RECORD).is_file() else {}
+    same_place = any(record.get("places", {}).get(kind) == value for kind, value in wanted["places"].items())
+    return same_place and record["fingerprint"] == wanted["fingerprint"]

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from asr_parallel import __version__
 from asr_parallel.parallel.transport import Alone, LostError, Transport
-from asr_parallel.record.files import read_json, sync, write_json
+from asr_parallel.record.files import followed, read_json, sync, write_json
 from asr_parallel.record.log import logger
 
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
@@ -56,7 +56,7 @@ class Checkpoints:
         """
         if keep < 1:
             raise ValueError(f"{keep} checkpoints to keep: expected at least 1")
-        self.folder, self.keep, self.transport = folder, keep, transport or Alone()
+        self.folder, self.keep, self.transport = followed(folder), keep, transport or Alone()
 
     def save(
         self,

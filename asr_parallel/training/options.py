@@ -13,6 +13,7 @@ from asr_parallel.training.precision import PRECISIONS
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
+PATHS = ("sites", "teacher", "start")  # options that name a file or a folder
 PRIORS = ("counts", "posterior")
 PRETRAININGS = ("none", "rbm")
 PSEUDO_WEIGHT = 1.0  # Kaldi's ensemble training goes from 0.1 to 3 (nnet2/train-nnet-ensemble.cc, beta)
@@ -201,5 +202,9 @@ class TrainingOptions(TeamOptions):
 
 
 def decisive(options: TrainingOptions) -> dict[str, Any]:
-    """What a network depends on, by name: not what happens when a process is lost."""
-    return {name: value for name, value in asdict(options).items() if name != "survive"}
+    """Return the options that a network depends on, by name.
+
+    What happens when a process is lost is not among them, and of files and folders what they hold counts, not where
+    they are.
+    """
+    return {name: value for name, value in asdict(options).items() if name not in ("survive", *PATHS)}

@@ -20,7 +20,7 @@ from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.parallel.stage import agree, together
 from asr_parallel.parallel.transport import Alone, Transport
-from asr_parallel.record.files import write_json
+from asr_parallel.record.files import followed, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 from asr_parallel.report.filters import plot_filters
@@ -62,11 +62,11 @@ def pretrain(
     agree(transport, {"version": __version__, **asdict(options), **paths, **periods, "resume": resume})
     if transport.rank == 0:
         check_inputs_unchanged(frames)
-        out.mkdir(parents=True, exist_ok=True)
+        followed(out).mkdir(parents=True, exist_ok=True)
     store = FrameStore.open(frames)
     below: list[StackedRbm] = []
     for layer in range(options.layers):
-        folder, work = out / str(layer + 1), out / f"{layer + 1}.training"
+        folder, work = out / str(layer + 1), followed(out / f"{layer + 1}.training")
         inputs = {"frames": frames} | ({"below": out / str(layer)} if layer else {})
         identity = identity_of(options, layer)
 
@@ -90,8 +90,7 @@ def pretrain(
             build: Callable[[Path], None],
             folder: Path = folder, work: Path = work, inputs: dict[str, Path] = inputs, identity: Any = identity,
         ) -> None:  # fmt: skip
-            run_stage(folder, build, number=5, inputs=inputs, options=identity)
-            remove_work(work)
+            run_stage(folder, build, number=5, inputs=inputs, options=identity, finish=lambda: remove_work(work))
 
         together(transport, stage, build)
         below.append(_read(folder, options, gaussian=layer == 0))
@@ -114,7 +113,7 @@ def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]
             record_going_on(work, identity, checkpoint.frames, RATES)
     elif leads:
         remove_work(work)
-        work.mkdir()
+        work.mkdir(parents=True)
         write_json(work / IDENTITY, {"identity": identity})
 
 

@@ -14,7 +14,7 @@ from asr_parallel.parallel.stage import agree
 from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import START_SECONDS, Alone, LostError, Transport
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import read_lines, write_json
+from asr_parallel.record.files import followed, read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.report.curves import plot_curves
@@ -37,8 +37,11 @@ RATES = ("learning_rate", "final_learning_rate")  # options that a training may 
 
 
 def working_path(out: Path) -> Path:
-    """The folder of an unfinished training whose network will be `out`: checkpoints, snapshots, logs."""
-    return out.with_name(f"{out.name}.training")
+    """Return the folder of an unfinished training whose network will be `out`: checkpoints, snapshots, logs.
+
+    Where it is a symbolic link, the folder that points to, which need not be there.
+    """
+    return followed(out.with_name(f"{out.name}.training"))
 
 
 def train_into(

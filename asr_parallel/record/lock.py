@@ -1,0 +1,128 @@
+"""One process at a time makes a folder: a lock file beside it, which the system frees when its holder ends."""
+
+import errno
+import fcntl
+import json
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from asr_parallel.record.files import followed
+from asr_parallel.record.log import logger
+
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+HELD = (errno.EACCES, errno.EAGAIN)  # POSIX allows both
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network file systems
+WRITING_SECONDS = 0.5  # that a holder may need between taking the lock and having written who it is
+
+
+def folder_to_make(path: Path) -> Path:
+    """Return the folder that `path` names, symbolic links followed; it need not be there.
+
+    Raises:
+        ValueError: it is the current folder or one above it, which no result may take the place of.
+    """
+    folder, here = followed(path), Path.cwd()
+    if folder == here or folder in here.parents or folder == Path(folder.anchor):
+        raise ValueError(f"{path}: the current folder or one above it; expected the name of a folder to make")
+    return folder
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the lock `.NAME.lock` beside `out`; who holds it stands in that file, which is removed in the end.
+
+    The lock is a POSIX record lock: it ends with its process however that ends, processes forked by the holder do not
+    keep it, and it holds between machines that share a disk. Threads of one process are not kept apart. Nothing is
+    locked, and nothing said, where `out` cannot be written anyway.
+
+    Raises:
+        ValueError: another process holds it; names that process and its machine.
+    """
+    folder = folder_to_make(out)
+    path = folder.with_name(f".{folder.name}.lock")
+    handle = _acquire(out, path)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            path.unlink(missing_ok=True)  # while it is held: who waits for this file finds that it is another one
+            os.close(handle)
+
+
+def _acquire(out: Path, path: Path) -> int | None:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            logger.debug("%s: not locked: %s", out, error.strerror)
+            return None
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(handle) if error.errno in HELD else ""
+            os.close(handle)
+            if error.errno in HELD:
+                raise ValueError(f"{out}: {holder} is making it; wait for that to end, or stop it") from error
+            if error.errno not in NO_LOCKS:
+                raise
+            path.unlink(missing_ok=True)
+            _say_no_locks(path.parent)
+            return None
+        if _is_at(path, handle):
+            try:
+                _write_holder(handle)
+            except OSError:
+                path.unlink(missing_ok=True)
+                os.close(handle)
+                raise
+            return handle
+        os.close(handle)  # its last holder has just removed it
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_holder(handle: int) -> None:
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+    }
+    if os.fstat(handle).st_uid == os.geteuid():
+        os.fchmod(handle, 0o666)  # others who may write the folder must be able to lock it too
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(holder).encode() + b"\n", 0)
+
+
+def _holder(handle: int) -> str:
+    deadline = time.monotonic() + WRITING_SECONDS
+    while True:
+        try:
+            found = json.loads(os.pread(handle, 1 << 16, 0))
+            return f"process {found['pid']} on {found['host']}, started {found['since']},"
+        except (ValueError, KeyError, TypeError):
+            if time.monotonic() > deadline:
+                return "another process"
+        time.sleep(0.01)
+
+
+@cache
+def _say_no_locks(folder: Path) -> None:
+    """Warn once for each folder."""
+    logger.warning("%s: this file system has no locks; see to it that no two runs write the same folder", folder)
