@@ -263,12 +263,13 @@ def import_kaldi(
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
     sounds = sound_files(source)
     # Of wav.scp what its files hold counts, not their paths; of folders in there, such as Kaldi's split*, nothing
-    tables = [path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "."]
+    apart = {source / "wav.scp", *sounds.values()}
+    tables = [path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "." and path not in apart]
     run_stage(
         out,
         lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, like, keep),
         number=0,
-        inputs={path.name: path for path in tables if path.name != "wav.scp"} | ({"like": like} if like else {}),
+        inputs={path.name: path for path in tables} | ({"like": like} if like else {}),
         options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share, "keep_empty": keep},
         sounds=sounds,
         places=sounds.values(),

@@ -16,7 +16,7 @@ from asr_parallel.record.log import logger
 
 # A sound file is known by its size and so many blocks, spread evenly from its first to its last byte; others by all
 # they hold. Nothing but a change within a recording, shorter than the way between two blocks, escapes that.
-BLOCKS, BLOCK_BYTES = 16, 4096
+BLOCKS, BLOCK_BYTES = 8, 4096
 SOUND_SUFFIXES = {
     ".sph", ".wav", ".wv1", ".wv2", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".aifc", ".au",
     ".snd", ".w64", ".rf64", ".gsm", ".nist", ".caf", ".raw", ".m4a",
@@ -59,13 +59,13 @@ class Digests:
         self._used[key] = found
         return found
 
-    def of_sounds(self, sounds: Mapping[str, Path]) -> str:
-        """Return one digest of sound files by name; one that cannot be read counts as such."""
-        return digest({name: self._of_sound(path) for name, path in sounds.items()})
+    def of_all(self, files: Mapping[str, Path], are_sounds: bool | None = None) -> str:
+        """Return one digest of files by name; one that cannot be read counts as such."""
+        return digest({name: self._of_readable(path, are_sounds) for name, path in files.items()})
 
-    def _of_sound(self, path: Path) -> str | None:
+    def _of_readable(self, path: Path, is_sound: bool | None) -> str | None:
         try:
-            return self.of(path, is_sound=True)
+            return self.of(path, is_sound)
         except OSError:
             return None
 

@@ -45,7 +45,7 @@ def fingerprint(path: Path, digests: Digests | None = None) -> str:
     if path.is_dir():
         found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
         seen = {name: file for name, file in found.items() if not any(p.startswith(".") for p in name.split("/"))}
-        return digest({name: digests.of(file) for name, file in seen.items()})
+        return digests.of_all(seen)
     raise ValueError(f"{path}: does not exist; run the stage that makes it first")
 
 
@@ -135,7 +135,7 @@ def run_stage(
         raise ValueError(f"{out}: is there already and holds no {RECORD}; not replaced, because no stage has made it")
     digests = Digests(out / DIGESTS)
     prints = {name: fingerprint(path, digests) for name, path in inputs.items()}
-    of_sounds = {} if sounds is None else {"sounds": digests.of_sounds(sounds)}
+    of_sounds = {} if sounds is None else {"sounds": digests.of_all(sounds, are_sounds=True)}
     wanted = {
         "fingerprint": digest([__version__, dict(options), prints | of_sounds]),
         "places": _places(out, places),

@@ -1,0 +1,153 @@
+"""Two runs in one folder: the second is refused, and what a killed one has left is in nobody's way."""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from asr_parallel.record.lock import folder_to_make, locked
+from asr_parallel.record.stage import run_stage
+
+# Builds until a line comes; "fork" leaves a child that outlives it
+BUILDER = """
+import os, sys, time
+from pathlib import Path
+from asr_parallel.record.stage import run_stage
+
+def build(folder):
+    (folder / "of").write_text(str(os.getpid()))
+    if "fork" in sys.argv and not os.fork():
+        time.sleep(30)
+        os._exit(0)
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+run_stage(Path(sys.argv[1]), build, number=1, inputs={}, options={"seed": sys.argv[2]})
+"""
+
+
+@contextmanager
+def builder(out: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", BUILDER, str(out), *(more or ("1",))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def build(folder: Path) -> None:
+    (folder / "of").write_text("another")
+
+
+@pytest.mark.timeout(60)
+def test_a_second_run_is_refused_and_names_the_first(tmp_path: Path) -> None:
+    out = tmp_path / "exp" / "out"
+    with builder(out) as first:
+        for seed in ("1", "2"):
+            with pytest.raises(ValueError, match=f"out: process {first.pid} on {socket.gethostname()}, .* is making"):
+                run_stage(out, build, number=1, inputs={}, options={"seed": seed})
+        first.communicate("go on\n", timeout=30)
+        assert first.returncode == 0
+    assert (out / "of").read_text() == str(first.pid)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert not run_stage(out, build, number=1, inputs={}, options={"seed": "1"})
+    assert run_stage(out, build, number=1, inputs={}, options={"seed": "2"})
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("more", [(), ("1", "fork")], ids=["alone", "with a child that lives on"])
+def test_a_killed_run_is_in_nobodys_way(tmp_path: Path, more: tuple[str, ...]) -> None:
+    out = tmp_path / "out"
+    with builder(out, *more) as first:
+        first.send_signal(signal.SIGKILL)
+        first.wait(30)
+        assert json.loads((tmp_path / ".out.lock").read_text())["pid"] == first.pid
+        assert run_stage(out, build, number=1, inputs={}, options={"seed": "1"})
+    assert (out / "of").read_text() == "another"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.timeout(60)
+def test_two_names_of_one_folder_have_one_lock(tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "out").symlink_to("large/out")
+    with builder(tmp_path / "out"), pytest.raises(ValueError, match="is making it"):
+        run_stage(tmp_path / "large" / "out", build, number=1, inputs={}, options={})
+
+
+@pytest.mark.timeout(60)
+def test_many_that_come_at_once_never_are_inside_together(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from asr_parallel.record.lock import locked
+folder, inside = Path(sys.argv[1]), 0
+deadline = time.monotonic() + 2
+while time.monotonic() < deadline:
+    try:
+        with locked(folder / "out"):
+            (folder / "inside").touch(exist_ok=False)  # FileExistsError, where another is
+            (folder / "inside").unlink()
+            inside += 1
+    except ValueError:
+        pass
+print(inside)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    turns = [int(process.communicate(timeout=50)[0]) for process in running]
+    assert sum(turns) > 10 and all(process.returncode == 0 for process in running)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    monkeypatch.setattr("asr_parallel.record.log.logger.propagate", True)
+    for seed in (1, 2):
+        assert run_stage(tmp_path / "out", build, number=1, inputs={}, options={"seed": seed})
+    assert len([r for r in caplog.records if "has no locks" in r.message]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_finished_stage_is_read_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stage(tmp_path / "out", build, number=1, inputs={}, options={})
+
+    def read_only(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", read_only)
+    done: list[bool] = []
+    assert not run_stage(tmp_path / "out", build, number=1, inputs={}, options={})
+    assert not run_stage(
+        tmp_path / "out", build, number=1, inputs={}, options={}, finish=lambda: done.append(True)
+    )
+    assert done == [True]
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", ""])
+def test_the_current_folder_and_those_above_are_no_result(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="expected the name of a folder to make"):
+        folder_to_make(Path(name))
+    with pytest.raises(ValueError, match="expected the name of a folder to make"), locked(Path(name)):
+        pass
+    assert folder_to_make(Path("out")) == tmp_path.resolve() / "out"
