@@ -1,5 +1,6 @@
 """Stages run when something they depend on changed, and only then."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,63 @@ def test_a_folder_of_data_is_known_by_its_files(tmp_path: Path) -> None:
     before = fingerprint(tmp_path / "data")
     (tmp_path / "data" / "b").write_text("2")
     assert fingerprint(tmp_path / "data") != before
+
+
+def test_times_and_dot_files_do_not_count_and_contents_do(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "text").write_text("one word")
+    before = fingerprint(data)
+    (data / ".text.lock").write_text("")
+    os.utime(data / "text", (1, 1))
+    assert fingerprint(data) == before == fingerprint(shutil.copytree(data, tmp_path / "copy"))
+    (data / "text").write_text("two word")
+    os.utime(data / "text", (1, 1))
+    assert fingerprint(data) != before
+
+
+def test_a_moved_or_copied_experiment_is_up_to_date_and_unchanged(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "elsewhere" / "new"
+
+    def make(exp: Path, hours: int = 1) -> list[bool]:
+        first, second = exp / "feats" / "first", exp / "second"
+        return [
+            run_stage(first, build_counter([]), number=2, inputs={}, options={"hours": hours}),
+            run_stage(second, build_counter([]), number=4, inputs={"features": first}, options={}),
+        ]
+
+    assert make(old) == [True, True]
+    shutil.copytree(old, new, copy_function=shutil.copyfile)
+    assert make(new) == [False, False]
+    make(old, hours=2)  # whose stages do not concern the copy
+    check_inputs_unchanged(new / "second")
+    make(new, hours=3)
+    run_stage(new / "feats" / "first", build_counter([]), number=2, inputs={}, options={"hours": 4})
+    moved = new.rename(tmp_path / "moved")
+    with pytest.raises(ValueError, match=r"moved/second: its features, .*moved/feats/first, have changed since"):
+        check_inputs_unchanged(moved / "second")
+
+
+def test_what_holds_paths_is_made_again_elsewhere_and_what_was_made_of_it_stays(tmp_path: Path) -> None:
+    discs, data, feats = tmp_path / "discs", tmp_path / "exp" / "data", tmp_path / "exp" / "feats"
+    discs.mkdir()
+    (discs / "a.wav").write_bytes(b"sound")
+
+    def make(exp: Path, discs: Path) -> list[bool]:
+        data, feats = exp / "data", exp / "feats"
+        return [
+            run_stage(data, build_counter([]), number=0, inputs={"discs": discs}, options={}, places=[discs]),
+            run_stage(feats, build_counter([]), number=2, inputs={"data": data}, options={}),
+        ]
+
+    assert make(data.parent, discs) == [True, True]
+    mounted = discs.rename(tmp_path / "mounted elsewhere")
+    assert make(data.parent, mounted) == [True, False]
+    moved = (tmp_path / "exp").rename(tmp_path / "moved")
+    assert make(moved, mounted) == [False, False]
+    inside = mounted.rename(moved / "discs")
+    assert make(moved, inside) == [True, False]
+    assert make(moved.rename(feats.parent), feats.parent / "discs") == [False, False]
 
 
 def test_a_folder_that_no_stage_has_made_is_not_replaced(tmp_path: Path) -> None:
