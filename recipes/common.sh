@@ -83,7 +83,7 @@ parse_options() {
       *) die "unexpected argument '$1' (--help lists the options)" ;;
     esac
   done
-  [[ -n $exp && ! $exp =~ ^/[/.]*$ ]] || die "--exp '$exp': expected the name of a folder to make"
+  [[ ! ${exp-exp} =~ ^(/[/.]*)?$ ]] || die "--exp '$exp': expected the name of a folder to make"
   ((stage >= 0 && stop_stage >= stage)) || die "--stage $stage --stop-stage $stop_stage: expected 0 <= stage <= stop stage"
 }
 

@@ -127,7 +127,7 @@ def _check_paths(args: argparse.Namespace) -> None:
         given_empty = any(pair == (flag, "") for pair in pairwise(args.words)) or f"{flag}=" in args.words
         if given_empty:
             raise ValueError(f"{flag}: an empty word; expected a path")
-        if name in ("out", "exp") and followed(path) == Path(path.anchor or "/"):
+        if name in ("out", "exp") and len(followed(path).parts) == 1:
             raise ValueError(f"{flag} {path}: the root of all folders; expected the name of a folder to make")
 
 

@@ -39,6 +39,7 @@ def launched(args: argparse.Namespace) -> bool:
     """
     from asr_parallel.parallel.launch import LAUNCH, Seat, launch, seat_of
 
+    folder_to_make(args.out)  # refuses the current folder, and the like
     if args.processes < 1 or not 0 < args.timeout < math.inf:
         raise ValueError(f"--processes {args.processes}, --timeout {args.timeout:g}: expected numbers above 0")
     if args.processes == 1 or LAUNCH in os.environ:
@@ -60,7 +61,7 @@ def launched(args: argparse.Namespace) -> bool:
 
 def _locked(out: Path) -> AbstractContextManager[None]:
     """Hold the lock of the unfinished result, of which rank 0 keeps the books."""
-    return locked(out.with_name(f"{folder_to_make(out).name}.training"))
+    return locked(out.with_name(f"{out.name}.training"))
 
 
 @contextmanager

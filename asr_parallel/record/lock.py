@@ -30,7 +30,7 @@ def folder_to_make(path: Path) -> Path:
         ValueError: it is the current folder or one above it, which no result may take the place of.
     """
     folder, here = followed(path), Path.cwd()
-    if folder == here or folder in here.parents or folder == Path(folder.anchor):
+    if folder == here or folder in here.parents or len(folder.parts) == 1:
         raise ValueError(f"{path}: the current folder or one above it; expected the name of a folder to make")
     return folder
 

@@ -155,3 +155,54 @@ def test_a_worker_that_was_killed_is_one_line(
     monkeypatch.setattr("asr_parallel.cli.results.run", died)
     assert main(["results", "--exp", "nowhere"]) == 1
     assert "a worker process died" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_error_without_a_number_is_told_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged(_: object) -> None:
+        raise OSError("Not a gzipped file\n(b'xx')")
+
+    monkeypatch.setattr("asr_parallel.cli.results.run", damaged)
+    assert main(["results", "--exp", "nowhere"]) == 1
+    assert capsys.readouterr().err == "asr-parallel results: error: Not a gzipped file (b'xx')\n"
+
+
+OUT_OF_PLACE = {
+    "the lexicon's": ["lang", "--data", "d", "--lexicon", "digits", "--out"],
+    "the digits'": ["prepare-digits", "--corpus", "c", "--out"],
+    "the comparison's": ["compare", "--exp", "e", "--matrix", "m", "--out"],
+    "the network's": ["train-dnn", "--frames", "f", "--out"],
+    "the experiment's": ["compare", "--matrix", "m", "--out", "o", "--exp"],
+    "the data's": ["make-features", "--out", "o", "--data"],
+}
+
+
+@pytest.mark.parametrize("words", OUT_OF_PLACE.values(), ids=OUT_OF_PLACE)
+def test_an_empty_word_for_a_path_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for given in ([*words, ""], [*words[:-1], f"{words[-1]}="]):
+        assert main(given) == 1
+        assert f"error: {words[-1]}: an empty word; expected a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", list(OUT_OF_PLACE.values())[:5], ids=list(OUT_OF_PLACE)[:5])
+def test_the_root_is_no_place_for_a_result(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for root in ("/", "//", "/.", "/tmp/.."):
+        assert main([*words, root]) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"asr-parallel {words[0]}: error: {words[-1]} /") and "the root of all folders" in line
+
+
+@pytest.mark.parametrize("out", [".", "..", "deep/.."])
+def test_the_current_folder_is_no_result(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    frames = ["--frames", str(tmp_path)]
+    for words in (["synthesize"], ["train-dnn", *frames], ["train-dnn", *frames, "--processes", "2"],
+                  ["pretrain-rbm", *frames]):  # fmt: skip
+        assert main([*words, "--out", out]) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert "expected the name of a folder to make" in last and f"error: {Path(out)}: the current folder" in last
+    assert list((tmp_path / "here").iterdir()) == [tmp_path / "here" / "deep"]

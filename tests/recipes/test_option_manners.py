@@ -17,7 +17,8 @@ stop_stage=8
 use_noise=false
 corpus=
 hidden_dim=512
-options=(stage stop_stage use_noise corpus hidden_dim)
+exp=exp
+options=(stage stop_stage use_noise corpus hidden_dim exp)
 usage() {{ echo "Usage: toy/run.sh [options]"; echo " e.g.: toy/run.sh --stage 2"; }}
 stage_2() {{ echo "two with '$corpus' $use_noise $hidden_dim"; }}
 stage_4() {{ echo "four"; }}
@@ -70,6 +71,7 @@ def test_help_prints_usage_with_an_example(recipe: Path) -> None:
         (["--stage"], "--stage needs a value"),
         (["train"], "unexpected argument 'train'"),
         (["--stage", "5", "--stop-stage", "4"], "expected 0 <= stage <= stop stage"),
+        *((["--exp", word], f"--exp '{word}': expected the name of a folder") for word in ("", "/", "//", "/..")),
         (["--config", "nowhere.yaml"], "no configuration file 'nowhere.yaml'"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asr_parallel.record import files
 from asr_parallel.record.files import (
     read_json,
     read_lines,
@@ -114,6 +115,52 @@ def test_a_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
         (folder / "y").write_text("3")
     assert names(tmp_path) == ["out"]
     assert names(out) == ["y"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("linked", ["out", "exp"])
+def test_symbolic_links_are_followed_and_stay(tmp_path: Path, linked: str, there: bool) -> None:
+    """Of the result or of a folder above it, to a folder that is there or is not yet."""
+    exp, out, large = tmp_path / "exp", tmp_path / "exp" / "out", tmp_path / "large" / "disk"
+    link = exp if linked == "exp" else out
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(large)
+    if there:
+        large.mkdir(parents=True)
+    for turn in ("1", "2"):
+        with whole_folder(out) as folder:
+            assert folder.parent == (large if linked == "exp" else large.parent)  # on its file system
+            (folder / turn).write_text("")
+        assert link.is_symlink() and names(out) == [turn] and names(large.parent) == ["disk"]
+    with pytest.raises(RuntimeError), whole_folder(out):
+        raise RuntimeError("stop")
+    assert link.is_symlink() and names(out) == ["2"]
+
+
+def test_a_link_to_a_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to("large/a.txt")
+    for text in ("old", "new"):
+        write_text(tmp_path / "a.txt", text)
+        assert (tmp_path / "a.txt").is_symlink() and (tmp_path / "large" / "a.txt").read_text() == text
+    assert names(tmp_path / "large") == ["a.txt"]
+
+
+@pytest.mark.parametrize("cause", [None, OSError(28, "No space left on device"), OSError(122, "Disk quota exceeded")])
+def test_a_library_s_error_gets_the_system_s_reason(
+    tmp_path: Path, cause: OSError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numpy says how many numbers it wrote, and not why it did not write more: whether the disk is full is tried."""
+
+    def full(_: Path) -> None:
+        if cause is not None:
+            raise cause
+
+    monkeypatch.setattr(files, "sync", full)
+    for context in (whole_folder(tmp_path / "out"), whole_file(tmp_path / "out")):
+        with pytest.raises(OSError, match="5 requested and 1 written") as raised, context:
+            raise OSError("5 requested and 1 written")
+        assert raised.value.errno == (cause and cause.errno) and not names(tmp_path)
+        assert (cause.strerror if cause else "5 requested") in str(raised.value)
 
 
 SLEEPER = """

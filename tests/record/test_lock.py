@@ -135,9 +135,7 @@ def test_a_finished_stage_is_read_where_nothing_can_be_locked(tmp_path: Path, mo
     monkeypatch.setattr(os, "open", read_only)
     done: list[bool] = []
     assert not run_stage(tmp_path / "out", build, number=1, inputs={}, options={})
-    assert not run_stage(
-        tmp_path / "out", build, number=1, inputs={}, options={}, finish=lambda: done.append(True)
-    )
+    assert not run_stage(tmp_path / "out", build, number=1, inputs={}, options={}, finish=lambda: done.append(True))
     assert done == [True]
 
 
