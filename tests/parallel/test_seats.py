@@ -8,7 +8,7 @@ import pytest
 
 from asr_parallel.cli.main import main
 from asr_parallel.parallel import launch
-from asr_parallel.parallel.launch import Seat, join, seat_of
+from asr_parallel.parallel.launch import Seat, join, loopback_interface, seat_of
 from asr_parallel.parallel.transport import LostError
 from asr_parallel.record.files import write_json
 
@@ -36,6 +36,14 @@ from asr_parallel.record.files import write_json
 )  # fmt: skip
 def test_seats(environment: dict[str, str], seat: Seat) -> None:
     assert seat_of(environment) == seat
+
+
+@pytest.mark.parametrize(("there", "name"), [(["lo", "eth0"], "lo"), (["lo0", "en0"], "lo0"), ([], "lo")])
+def test_the_loopback_interface_is_called_as_the_system_calls_it(
+    there: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "if_nameindex", lambda: list(enumerate(there, start=1)))
+    assert loopback_interface() == name
 
 
 @pytest.mark.parametrize("rank", ["4", "-1", "one"])

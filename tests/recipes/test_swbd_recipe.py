@@ -98,6 +98,26 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")} == before
 
 
+@pytest.mark.timeout(300)
+def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(exp: Path, tree: Path, tmp_path: Path) -> None:
+    """Of an experiment and its discs, with other times; the discs' new place is all that is written anew."""
+    copy = shutil.copytree(exp, tmp_path / "moved" / "exp", copy_function=shutil.copyfile)
+    elsewhere = shutil.copytree(tree, tmp_path / "discs", copy_function=shutil.copyfile)
+    gone = {path: path.rename(path.with_name(f"{path.name} gone")) for path in (exp, tree)}
+    try:
+        done = run(*discs(elsewhere), "--exp", str(copy), "--stop-stage", "7")
+        graph, feats = copy / "tri" / "graph", copy / "feats" / "fbank" / "dev"
+        words = ["decode", "--graph", graph, "--model", copy / "dnn", "--feats", feats, "--out", copy / "again"]
+        assert main([*map(str, words), "--jobs", "1"]) == 0
+    finally:
+        for path, aside in gone.items():
+            aside.rename(path)
+    assert done.returncode == 0, done.stderr
+    built = [line.split()[-2].rstrip(":") for line in done.stderr.splitlines() if line.endswith(": building")]
+    assert built == [f"{copy}/data/{name}" for name in ("train", "dev", "eval")]
+    assert (copy / "again" / "1best.txt").read_bytes() == (exp / "dnn" / "decode_dev" / "1best.txt").read_bytes()
+
+
 def test_a_dry_run_lists_what_it_would_train(exp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--exp", str(exp), "--matrix", str(exp / "compare.yaml"), "--out", str(exp / "dry"), "--dry-run"]
     assert main(["compare", *words]) == 0

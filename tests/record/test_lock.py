@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from asr_parallel.cli.main import main
 from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.stage import run_stage
 
@@ -77,6 +80,46 @@ def test_a_killed_run_is_in_nobodys_way(tmp_path: Path, more: tuple[str, ...]) -
         assert run_stage(out, build, number=1, inputs={}, options={"seed": "1"})
     assert (out / "of").read_text() == "another"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+FEATURES = """
+import sys, time
+from asr_parallel.cli.main import main
+from asr_parallel.features import compute
+
+class Slow:
+    @staticmethod
+    def of(archive):
+        print("ready", flush=True)
+        time.sleep(60)
+
+compute.CmvnStats = Slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(60)
+def test_two_runs_of_make_features_do_not_take_each_other_s_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).integers(-999, 999, 8000).astype(np.int16), 8000)
+    for name, line in {"wav.scp": f"a {tmp_path / 'a.wav'}", "text": "a yes", "utt2spk": "a s"}.items():
+        (tmp_path / "kaldi" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "kaldi" / name).write_text(line + "\n")
+    assert main(["import-kaldi", "--from", str(tmp_path / "kaldi"), "--out", str(tmp_path / "data")]) == 0
+    words = ["make-features", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "feats")]
+    with subprocess.Popen([sys.executable, "-c", FEATURES, *words], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        (tmp_path / ".feats.partial" / "stranger").touch()
+        assert main(words) == 1
+        assert f"feats: process {first.pid} on " in capsys.readouterr().err.splitlines()[-1]
+        assert (tmp_path / ".feats.partial" / "feats.npy").is_file()
+        first.kill()
+    assert main(words) == 0
+    made = {"feats.npy", "utterances.json", "kind.json", "cmvn.npz", "skipped.txt", "stage.json"}
+    assert {path.name for path in (tmp_path / "feats").iterdir()} - {".digests.json"} == made
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.timeout(60)
