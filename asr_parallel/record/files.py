@@ -152,8 +152,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     An older `path` stays untouched until the new one is complete. Where `path` is a symbolic link, the folder it points
     to is replaced, and the link stays. Two processes must not do this to one folder at a time (see record/lock.py).
+
+    Raises:
+        ValueError: `path` is a mount point.
     """
     path = followed(path)
+    if path.is_mount():
+        raise ValueError(f"{path}: a mount point, which nothing can take the place of; expected a folder in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     old = path.with_name(f".{path.name}.old")

@@ -17,9 +17,9 @@ from pathlib import Path
 from asr_parallel.record.files import followed
 from asr_parallel.record.log import logger
 
-NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 HELD = (errno.EACCES, errno.EAGAIN)  # POSIX allows both
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # some network file systems
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # some network file systems
 WRITING_SECONDS = 0.5  # that a holder may need between taking the lock and having written who it is
 
 
@@ -82,10 +82,8 @@ def _acquire(out: Path, path: Path) -> int | None:
         if _is_at(path, handle):
             try:
                 _write_holder(handle)
-            except OSError:
-                path.unlink(missing_ok=True)
-                os.close(handle)
-                raise
+            except OSError as error:  # a full disk, say; then others are told of "another process"
+                logger.debug("%s: %s", path, error)
             return handle
         os.close(handle)  # its last holder has just removed it
 

@@ -137,6 +137,11 @@ def test_symbolic_links_are_followed_and_stay(tmp_path: Path, linked: str, there
     assert link.is_symlink() and names(out) == ["2"]
 
 
+def test_a_mount_point_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(ValueError, match="a mount point"), whole_folder(Path("/")):
+        raise AssertionError("built")
+
+
 def test_a_link_to_a_file_stays(tmp_path: Path) -> None:
     (tmp_path / "a.txt").symlink_to("large/a.txt")
     for text in ("old", "new"):
