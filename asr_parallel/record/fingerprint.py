@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.files import read_json
 from asr_parallel.record.log import logger
 
 # A sound file is known by its size and so many blocks, spread evenly from its first to its last byte; others by all
@@ -74,8 +74,10 @@ class Digests:
         path = path or self._path
         if path is None or self._used == (self._known if path == self._path else {}):
             return
-        try:
-            write_json(path, self._used)
+        aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:  # makes no folder: another process may be about to put a new one in its place
+            aside.write_text(json.dumps(self._used), encoding="utf-8")
+            aside.replace(path)
         except OSError as error:  # somebody else's folder, say; next time the files are read once more
             logger.debug("%s: not kept: %s", path, error)
 

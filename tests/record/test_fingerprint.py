@@ -84,3 +84,11 @@ def test_a_sound_that_is_missing_counts_as_such(tmp_path: Path) -> None:
     there = Digests().of_all({"a": tmp_path / "a.wav"}, are_sounds=True)
     (tmp_path / "a.wav").write_bytes(b"sound")
     assert Digests().of_all({"a": tmp_path / "a.wav"}, are_sounds=True) != there
+
+
+def test_a_folder_that_is_gone_is_not_made_to_keep_notes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = settled(tmp_path / "a.wav", b"sound", monkeypatch)
+    digests = Digests(tmp_path / "gone" / "kept.json")
+    digests.of(path)
+    digests.keep()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
