@@ -70,10 +70,11 @@ class Digests:
             return None
 
     def keep(self, path: Path | None = None) -> None:
-        """Write what was asked for, to another path when given, unless that is there already."""
-        path = path or self._path
-        if path is None or self._used == (self._known if path == self._path else {}):
+        """Write what was asked for to another path, or to its own unless that is there already."""
+        if path is None and (self._path is None or self._used == self._known):
             return
+        path = path or self._path
+        assert path is not None
         aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:  # makes no folder: another process may be about to put a new one in its place
             aside.write_text(json.dumps(self._used), encoding="utf-8")
