@@ -159,6 +159,7 @@ def run_stage(
             _build(out, build, wanted | of_sounds | record, digests)
         else:
             logger.info("%s: up to date", out)
+            digests.keep()
         if finish is not None:
             finish()
     return ran
