@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -48,6 +48,7 @@ def locked(out: Path) -> Iterator[None]:
     """
     folder = folder_to_make(out)
     path = folder.with_name(f".{folder.name}.lock")
+    missing = [parent for parent in path.parents if not parent.exists()]
     handle = _acquire(out, path)
     try:
         yield
@@ -55,14 +56,21 @@ def locked(out: Path) -> Iterator[None]:
         if handle is not None:
             path.unlink(missing_ok=True)  # while it is held: who waits for this file finds that it is another one
             os.close(handle)
+            with suppress(OSError):  # something was made in it
+                for parent in missing:
+                    parent.rmdir()
 
 
 def _acquire(out: Path, path: Path) -> int | None:
     while True:
+        made = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            made = True
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
+            if error.errno == errno.ENOENT and made and not path.parent.exists():
+                continue  # its last holder has just removed the folder that it had made
             if error.errno not in NOT_WRITABLE:
                 raise
             logger.debug("%s: not locked: %s", out, error.strerror)

@@ -62,8 +62,9 @@ def pretrain(
     agree(transport, {"version": __version__, **asdict(options), **paths, **periods, "resume": resume})
     if transport.rank == 0:
         check_inputs_unchanged(frames)
-        followed(out).mkdir(parents=True, exist_ok=True)
     store = FrameStore.open(frames)
+    if transport.rank == 0:
+        followed(out).mkdir(parents=True, exist_ok=True)
     below: list[StackedRbm] = []
     for layer in range(options.layers):
         folder, work = out / str(layer + 1), followed(out / f"{layer + 1}.training")

@@ -55,6 +55,23 @@ def build(folder: Path) -> None:
     (folder / "of").write_text("another")
 
 
+def test_folders_made_for_a_lock_go_with_it_unless_something_is_in_them(tmp_path: Path) -> None:
+    with locked(tmp_path / "a" / "b" / "out"):
+        assert (tmp_path / "a" / "b" / ".out.lock").is_file()
+    assert not list(tmp_path.iterdir())
+    with locked(tmp_path / "a" / "b" / "out"):
+        (tmp_path / "a" / "kept").mkdir()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc, where nothing can be made")
+def test_a_folder_that_cannot_be_made_is_an_error_at_once() -> None:
+    for parent in ("/proc", "/proc/none"):
+        with pytest.raises(OSError, match="No such file"), locked(Path(parent) / "out"):
+            pass
+
+
 @pytest.mark.timeout(60)
 def test_a_second_run_is_refused_and_names_the_first(tmp_path: Path) -> None:
     out = tmp_path / "exp" / "out"
