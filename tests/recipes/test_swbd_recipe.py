@@ -268,7 +268,7 @@ def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
 def dry_run(tmp_path: Path, *words: str) -> list[list[str]]:
     """The verbs that the recipe would call, with their options."""
     pretend = tmp_path / "pretend.sh"
-    pretend.write_text("asr-parallel() { (IFS='|'; echo \"$*\"); }\n")
+    pretend.write_text("asr-parallel() { (IFS='|'; echo \"$*\"); }\nexec() { \"$@\"; }\n")
     environment = os.environ | {"BASH_ENV": str(pretend)}
     command = [str(RECIPE), "--exp", str(tmp_path / "exp"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
