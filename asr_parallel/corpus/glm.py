@@ -73,7 +73,7 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
     """Read the rules that apply to an input of these kinds: ("stm", "ref") or ("ctm", "hyp").
 
     Raises:
-        ValueError: a line that is no rule, or one with braces that do not match.
+        ValueError: a line that is no rule, or one with braces that do not match or are inside others.
     """
     by_first: dict[str, list[Rule]] = defaultdict(list)
     applies = True
@@ -95,7 +95,7 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
         left, right = (_unwrap(context[side] or "") if context else "" for side in ("left", "right"))
         target = _unwrap(target[: context.start()] if context else target)
         try:
-            check_alternatives(target)
+            check_alternatives(target, nested=False)
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: {error}") from None
         source = _unwrap(source)

@@ -51,22 +51,30 @@ def repair_stm_text(text: str) -> str:
     return " ".join(re.sub(r"<[BE]_ASIDE>", "", text.replace("((", "("), flags=re.IGNORECASE).split())
 
 
-def check_alternatives(text: str) -> None:
+def check_alternatives(text: str, nested: bool = True) -> None:
     """Check the braces of a line of an STM, `{ we're / we are }`.
 
+    Args:
+        nested: alternatives may hold alternatives, as NIST's format has it.
+
     Raises:
-        ValueError: one without its other, or alternatives inside alternatives.
+        ValueError: a brace without its other, or alternatives inside alternatives.
     """
-    depth = 0
+    depth, deepest = 0, 0
     for brace in re.findall(r"[{}]", text):
         depth += 1 if brace == "{" else -1
-        if depth not in (0, 1):
+        deepest = max(deepest, depth)
+        if depth < 0:
             break
-    if depth:
-        problem = {1: "a { without its }", -1: "a } without its {"}.get(depth, "alternatives inside alternatives")
+    problem = "a { without its }" if depth > 0 else "a } without its {" if depth < 0 else ""
+    if not problem and deepest > 1 and not nested:
+        problem = "alternatives inside alternatives"
+    if problem:
         raise ValueError(f"{problem} in {text!r}; expected alternatives as '{{ one / another }}'")
 
 
 def plain_stm_text(text: str) -> str:
     """A line of an STM as plain words in lower case: the first of alternatives, optional words kept."""
-    return " ".join(STM_CHOICE.sub(r"\1", text).replace("(", " ").replace(")", " ").lower().split())
+    while (chosen := STM_CHOICE.sub(r"\1", text)) != text:  # the innermost first
+        text = chosen
+    return " ".join(text.replace("(", " ").replace(")", " ").lower().split())

@@ -77,7 +77,11 @@ def choose(reference: Reference, hypotheses: Mapping[Weighting, Hypothesis], uni
     best = equals[len(equals) // 2]
     lmwts = sorted({lmwt for lmwt, _ in tried})
     if len(lmwts) > 2 and best[0] in (lmwts[0], lmwts[-1]):
-        logger.warning("the best LM weight, %g, is the end of the range that was tried: widen --lmwt-range", best[0])
+        logger.warning(
+            "the best LM weight, %g, is the end of the range that was tried: widen it, --lmwt-range of the verb score "
+            "(recipes: --score-options '--lmwt-range FIRST:LAST')",
+            best[0],
+        )
     return Choice(best, tried)
 
 

@@ -2,7 +2,7 @@
 
     it's { we're / we are } (uh) ab-     alternatives in braces, @ for none; (optional) words; fragments with a hyphen
 
-This is the notation of NIST's sclite; its meaning in scoring is in edit_distance.py.
+Alternatives may hold alternatives. This is the notation of NIST's sclite; its meaning in scoring is in edit_distance.py.
 """
 
 import re
@@ -59,13 +59,10 @@ def parse_transcript(text: str) -> WordNetwork:
     """
     network = WordNetwork()
     tokens = iter(text.replace("{", " { ").replace("}", " } ").split())
-    for token in tokens:
-        if token == "{":
-            add_alternatives(network, _alternatives(tokens, text))
-        elif token == "}":
+    while end := _parse_words(network, tokens, text):
+        if end == "}":
             raise ValueError(f"unmatched }} in the transcript {text!r}")
-        else:
-            network.append(token)
+        network.append(end)  # a slash outside of braces is a word
     return network
 
 
@@ -80,22 +77,27 @@ def split_characters(word: str) -> list[str]:
 def in_units(network: WordNetwork, units: str) -> WordNetwork:
     """The network itself for units of "word"; for "char" one whose arcs are the characters of its words.
 
-    Spaces are no characters. All characters of a word that may be missing may be missing; fragments are literal.
+    Spaces are no characters. A word that may be missing is there with all its characters or not at all, and counts
+    only where it is there; fragments are literal.
     """
     if units == "word":
         return network
     result = WordNetwork()
-    last_of = [0]  # arc of `network` -> the arc of its last character
+    ends = [[0]]  # of each arc of `network`, the arcs that what comes next may follow
+
+    def after(arcs: list[int]) -> list[int]:
+        return sorted({end for arc in arcs for end in ends[arc]})
+
     for i, word in enumerate(network.words[1:], 1):
-        before = [last_of[arc] for arc in network.before[i]]
+        start = before = after(network.before[i])
         for character in split_characters(word) or [word]:
             result.words.append(character)
-            result.optional.append(network.optional[i])
+            result.optional.append(False)
             result.fragment.append(False)
             result.before.append(before)
             before = [len(result.words) - 1]
-        last_of.append(before[0])
-    result.last = [last_of[arc] for arc in network.last]
+        ends.append(start + before if network.optional[i] else before)
+    result.last = after(network.last)
     return result
 
 
@@ -111,16 +113,28 @@ def add_alternatives(network: WordNetwork, alternatives: Iterable[list[str]]) ->
     network.last = ends or start
 
 
-def _alternatives(tokens: Iterator[str], text: str) -> list[list[str]]:
-    """The word sequences up to the closing brace; empty ones are none (sclite's @ is a word)."""
-    found: list[list[str]] = [[]]
+def _parse_words(network: WordNetwork, tokens: Iterator[str], text: str) -> str:
+    """Append words up to a slash or a closing brace, and return that; "" at the end of the transcript."""
     for token in tokens:
-        if token == "}":
-            return [words for words in found if words]
+        if token in ("/", "}"):
+            return token
         if token == "{":
-            raise ValueError(f"alternatives inside alternatives in the transcript {text!r}")
-        if token == "/":
-            found.append([])
+            _parse_alternatives(network, tokens, text)
         else:
-            found[-1].append(token)
-    raise ValueError(f"unmatched {{ in the transcript {text!r}")
+            network.append(token)
+    return ""
+
+
+def _parse_alternatives(network: WordNetwork, tokens: Iterator[str], text: str) -> None:
+    """Append what stands between braces; alternatives without a word are none (sclite's @ is a word)."""
+    start: list[int] = network.last
+    ends: list[int] = []
+    end = "/"
+    while end == "/":
+        network.last = start
+        end = _parse_words(network, tokens, text)
+        if network.last is not start:
+            ends += network.last
+    if not end:
+        raise ValueError(f"unmatched {{ in the transcript {text!r}")
+    network.last = ends or start

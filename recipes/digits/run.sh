@@ -33,6 +33,7 @@ algorithm=average
 period=
 dnn_options=
 decode_options=
+score_options=
 score_units=word
 processes=1
 evaluate_frames=
@@ -44,7 +45,7 @@ network=10gbe
 options=(stage stop_stage exp jobs seed augment corpus lists arpa max_bad_share feature_backend dither mono_gauss tri_leaves
   tri_gauss hidden_layers hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
-  compare network score_units)
+  compare network score_options score_units)
 
 usage() {
   cat << END
@@ -83,6 +84,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
+  --score-options 'WORDS'        options of score: '--lmwt-range 5:25'
   --score-units word|char        char: characters' errors beside words', and by them the weights  ($score_units)
   --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
   --dnn NAME                     the network's folder, to keep several              ($dnn)
@@ -105,7 +107,7 @@ dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004
 read -ra decode_opts <<< "$decode_options"
-score_opts=()
+read -ra score_opts <<< "$score_options"
 [[ $score_units == word ]] || score_opts+=(--score-units "$score_units")
 
 stage_0() {

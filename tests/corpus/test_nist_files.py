@@ -80,7 +80,7 @@ def test_channels_1_and_2_are_a_and_b(tmp_path):
             "line 2: a { without its } in .*; expected alternatives",
         ),
         ("en_1 A spk 1 2 <o> we're } now\n", "line 1: a } without its {"),
-        ("en_1 A spk 1 2 { a / { b / c } }\n", "line 1: alternatives inside alternatives"),
+        ("en_1 A spk 1 2 { a / { b / c }\n", "line 1: a { without its }"),
         ("en_1 A spk 2.0 1.0 hi\n", "ends .1.0. before it starts"),
         (";; nothing\n", "holds no segment"),
     ],

@@ -40,3 +40,4 @@ def test_a_segment() -> None:
 def test_stm_text() -> None:
     assert repair_stm_text("((%HESITATION) OH <B_ASIDE> NOT NOW <E_ASIDE>") == "(%HESITATION) OH NOT NOW"
     assert plain_stm_text("(%HESITATION) {IT'S / IT IS} (GO-) GOING") == "%hesitation it's go- going"
+    assert plain_stm_text("{ A { B / C } / D } E") == "a b e"

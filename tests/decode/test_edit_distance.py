@@ -5,7 +5,7 @@ import random
 import pytest
 
 from asr_parallel.decode.edit_distance import Counts, align, total
-from asr_parallel.decode.word_network import literal_transcript, parse_transcript
+from asr_parallel.decode.word_network import in_units, literal_transcript, parse_transcript
 
 
 def count(reference, hypothesis):
@@ -55,6 +55,11 @@ def test_equal_costs_are_decided_as_sclite_does():
         ("{ we're / we are } here", "we're here", 0, 2),
         ("{ um / @ } yes", "yes", 0, 1),
         ("we are here", "{ we're / we are } here", 0, 3),
+        ("{ we { 're / are } / { they / @ } } here", "we are here", 0, 3),  # alternatives inside alternatives
+        ("{ we { 're / are } / { they / @ } } here", "we 're here", 0, 3),
+        ("{ we { 're / are } / { they / @ } } here", "here", 0, 1),
+        ("{ we { 're / are } / { they / @ } } here", "they are here", 1, 2),
+        ("{ { / } / { yes } } / no", "yes / no", 0, 3),
     ],
 )
 def test_notation(reference, hypothesis, errors, words):
@@ -62,12 +67,28 @@ def test_notation(reference, hypothesis, errors, words):
     assert (counts.errors, counts.words) == (errors, words)
 
 
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "errors", "characters"),
+    [
+        ("i (uh) see", "i see", 0, 4),  # a missing optional word does not count
+        ("i (uh) see", "i uh see", 0, 6),
+        ("i (uh) see", "i u see", 1, 4),
+        ("(%hesitation) (uh) { [noise] / yes }", "yes", 0, 3),  # cheaper than to look for y, e and s in the first word
+        ("{ (uh) / yes } (no)", "", 0, 0),
+        ("{ we're / we are } here", "we are here", 0, 9),
+    ],
+)
+def test_notation_in_characters(reference, hypothesis, errors, characters):
+    counts = align(*(in_units(parse_transcript(text), "char") for text in (reference, hypothesis)))
+    assert (counts.errors, counts.words) == (errors, characters)
+
+
 def test_literal_words_have_no_notation():
     counts = align(literal_transcript(["(uh)", "th-"]), literal_transcript(["the"]))
     assert counts == Counts(correct=0, sub=1, ins=0, dele=1)
 
 
-@pytest.mark.parametrize("text", ["a { b / c", "a } b", "{ a / { b / c } }"])
+@pytest.mark.parametrize("text", ["a { b / c", "a } b", "{ a / { b / c }", "{ a / b } }"])
 def test_bad_braces_are_refused(text):
     with pytest.raises(ValueError, match="transcript"):
         parse_transcript(text)

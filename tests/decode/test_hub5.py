@@ -69,3 +69,12 @@ def test_contractions_and_hyphens_of_the_hypothesis(tmp_path):
 def test_a_split_word_may_belong_to_two_segments():
     segments = [segment(0, 1, "well"), segment(1, 2, "known")]
     assert counts(segments, [word(0.8, "well-known", duration=0.4)]) == [Counts(1), Counts(1)]
+
+
+@pytest.mark.parametrize("said", ["we're", "we are", "they're"])
+def test_rules_with_alternatives_apply_inside_alternatives(tmp_path, said):
+    (tmp_path / "glm").write_text("[WE'RE] => [{WE'RE / WE ARE}] / [ ] __ [ ]\n")
+    rules = read_glm(tmp_path / "glm", ("stm", "ref")), MappingRules()
+    words = [word(float(n), text) for n, text in enumerate(said.split())]
+    (found,) = counts([segment(0, 9, "{ we're / they're }")], words, rules)
+    assert (found.errors, found.words) == (0, len(words))

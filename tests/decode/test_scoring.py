@@ -184,8 +184,8 @@ def test_characters_by_the_hub5_rules(tmp_path):
         (7, 0.0),
         units="char",
     )
-    # 他 们 好, and an h that may be missing; 很 stands for an optional u, 的 was said in silence
-    assert counts == Counts(correct=4, sub=1, ins=1)
+    # 他 们 好; uh, which may be missing, is, and 很 was said in its place, 的 in silence
+    assert counts == Counts(correct=3, ins=2)
     assert json.loads((tmp_path / "wer.json").read_text())["errors"] == 2
 
 
