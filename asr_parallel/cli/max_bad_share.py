@@ -9,7 +9,17 @@ def add_max_bad_share(parser: argparse.ArgumentParser) -> None:
     """How much of a corpus may be bad."""
     parser.add_argument(
         "--max-bad-share",
-        type=float,
+        type=_share,
         default=MAX_BAD_SHARE,
         help="share of recordings, sides or utterances that may be bad before it is an error (default: %(default)s)",
     )
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return share

@@ -2,7 +2,7 @@
 
     it's { we're / we are } (uh) ab-     alternatives in braces, @ for none; (optional) words; fragments with a hyphen
 
-Alternatives may hold alternatives. This is the notation of NIST's sclite; its meaning in scoring is in edit_distance.py.
+Alternatives may hold alternatives. This is the notation of NIST's sclite; edit_distance.py has its meaning in scoring.
 """
 
 import re

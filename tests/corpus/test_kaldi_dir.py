@@ -233,8 +233,9 @@ def test_another_sampling_rate_and_no_directory(source: Path, program: Program) 
     assert status == 1 and "sampled at 8000 Hz; expected 16000 Hz" in error
     status, error = program("import-kaldi", "--from", source / "none", "--out", source.parent / "E")
     assert status == 1 and "none: no such folder; expected a Kaldi data directory" in error
-    with pytest.raises(SystemExit):
-        program("import-kaldi", "--from", source, "--out", source.parent / "E", "--sampling-rate", "16k")
+    for option in (["--sampling-rate", "16k"], *(["--max-bad-share", x] for x in ("nan", "-1", "2", "5%"))):
+        with pytest.raises(SystemExit):
+            program("import-kaldi", "--from", source, "--out", source.parent / "E", *option)
 
 
 def _resample(path: Path, rate: int) -> None:

@@ -265,12 +265,12 @@ def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
     assert len(errors) == 1 and "eval: recordings at 8000 Hz, those of" in errors[0] and "at 16000 Hz" in errors[0]
 
 
-def dry_run(tmp_path: Path, *words: str) -> list[list[str]]:
+def dry_run(tmp_path: Path, *words: str, recipe: Path = RECIPE) -> list[list[str]]:
     """The verbs that the recipe would call, with their options."""
     pretend = tmp_path / "pretend.sh"
-    pretend.write_text("asr-parallel() { (IFS='|'; echo \"$*\"); }\nexec() { \"$@\"; }\n")
+    pretend.write_text("asr-parallel() { :; }\nexec() { shift; (IFS='|'; echo \"$*\"); }\n")  # how recipes call verbs
     environment = os.environ | {"BASH_ENV": str(pretend)}
-    command = [str(RECIPE), "--exp", str(tmp_path / "exp"), *words]
+    command = [str(recipe), "--exp", str(tmp_path / "exp"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
     return [line.split("|") for line in done.stdout.splitlines() if "|" in line]
@@ -296,3 +296,12 @@ def test_what_the_errors_advise_reaches_every_verb(tmp_path: Path) -> None:
         assert all(words[words.index(name) + 1] == options[name] for words in calls for name in names)
     called = dry_run(tmp_path, *discs(tmp_path), "--max-bad-share", "0.2", "--stop-stage", "0")
     assert called[0][0] == "prepare-swbd" and called[0][called[0].index("--max-bad-share") + 1] == "0.2"
+
+
+@pytest.mark.parametrize("recipe", ["swbd", "digits"])
+def test_options_of_score_reach_it(tmp_path: Path, recipe: str) -> None:
+    words = ["--score-options", "--lmwt-range 5:25", "--score-units", "char", "--stage", "7", "--stop-stage", "8"]
+    called = dry_run(tmp_path, *words, recipe=RECIPE.parents[1] / recipe / "run.sh")
+    given = ["--lmwt-range", "5:25", "--score-units", "char"]
+    assert [words[-4:] for words in called if words[0] == "score"] == [given] * 3
+    assert f"--score-options={' '.join(given)}" in called[-1]
