@@ -69,7 +69,7 @@ def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
     with_probability = all(len(fields) > 2 and NUMBER.fullmatch(fields[1]) for _, fields in rows)
     if not with_probability:
         _check_columns(name, rows, digits)
-    lexicon: Lexicon = {}
+    lexicon: dict[str, dict[tuple[str, ...], float]] = {}
     for n, (word, *rest) in rows:
         if ms_state:
             word = map_token(word)
@@ -89,10 +89,11 @@ def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
             raise ValueError(f"{name}: line {n}: {bad[0]!r} is reserved and cannot be a phone")
         if bad := [phone for phone in phones if LIKE_A_NUMBER.fullmatch(phone) and phone not in digits]:
             raise ValueError(f"{name}: line {n}: {bad[0]!r} of {word!r} is a number, not a phone; {EXPECTED}")
-        variants = lexicon.setdefault(word, [])
-        if phones not in (known for _, known in variants):  # dictionaries repeat lines
-            variants.append((probability, phones))
-    return lexicon
+        variants = lexicon.setdefault(word, {})
+        variants[phones] = max(probability, variants.get(phones, 0.0))  # dictionaries repeat lines
+    return {
+        word: [(probability, phones) for phones, probability in variants.items()] for word, variants in lexicon.items()
+    }
 
 
 def _digit_phones(pronunciations: list[list[str]]) -> set[str]:

@@ -41,9 +41,9 @@ def test_ms_state_words_are_mapped_as_the_transcripts_are(tmp_path):
 
 
 def test_probabilities_are_recognised_and_survive_a_round_trip(tmp_path):
-    path = written(tmp_path, "b 1.0 b iy\na 1.0 ey\na 0.25 ah\n!SIL 1 SIL\n")
+    path = written(tmp_path, "b 1.0 b iy\na 0.5 ey\na 1.0 ey\na 0.25 ah\na 0.1 ah\n!SIL 1 SIL\n")
     lexicon = read_lexicon(path)
-    assert lexicon["a"] == [(1.0, ("ey",)), (0.25, ("ah",))]
+    assert lexicon["a"] == [(1.0, ("ey",)), (0.25, ("ah",))]  # of a repeated line the likelier
     assert lexicon["!SIL"] == [(1.0, ("sil",))]  # silence phones in any case
     write_lexicon(tmp_path / "lexiconp.txt", lexicon)
     assert read_lexicon(tmp_path / "lexiconp.txt") == lexicon
