@@ -221,6 +221,11 @@ def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionS
     lines = read_stm_lines(path)
     if all(segment.ignored or not segment.text for _, segment in lines):
         raise ValueError(f"{path}: not one of {len(lines)} segments has words to score")
+    if odd := [n for n, segment in lines if segment.text.count("(") != segment.text.count(")")]:
+        logger.warning(
+            "%s: parentheses that do not match in %d segments, first in line %d: expected '(optional words)'",
+            *(path, len(odd), odd[0]),
+        )
     for n, segment in lines:
         channel = (segment.recording, segment.channel)
         told.add(channel)

@@ -10,9 +10,11 @@ import soundfile
 
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_sampling_rate, read_utterances
+from asr_parallel.corpus.kaldi_dir import import_kaldi_directory
 from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hypotheses import WordTime
 from asr_parallel.decode.reference import Reference
+from asr_parallel.record.log import logger
 
 Program = Callable[..., tuple[int, str]]
 
@@ -163,6 +165,17 @@ def test_recordings_have_the_names_of_reco2file_and_channel(source_with_stm: Pat
         ("call", "A", 0.1), ("call", "A", 0.6), ("r2", "B", 0.35)
     ]  # fmt: skip
     assert total(s.counts for s in reference.score(heard)) == Counts(correct=3, dele=1)
+
+
+def test_odd_parentheses_are_said(
+    source_with_stm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
+    for text, said in ((STM.replace("hello", "(hello)"), 0), (STM.replace("hello", "(hello"), 1)):
+        (source_with_stm / "stm").write_text(text, encoding="utf-8")
+        caplog.clear()
+        import_kaldi_directory(source_with_stm, tmp_path / f"data {said}")
+        assert sum("parentheses" in r.getMessage() and "line 1" in r.getMessage() for r in caplog.records) == said
 
 
 def test_segments_of_dropped_recordings_are_not_scored(source_with_stm: Path, program: Program) -> None:
