@@ -63,13 +63,15 @@ def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str
 
 def _sound_file(folder: Path, key: str, value: str) -> Path:
     """The plain file a line of wav.scp names: relative to the working directory, as in Kaldi, or to `folder`."""
-    if value.endswith("|") or value.startswith("|") or value in ("", "-"):
+    command = value.endswith("|") or value.startswith("|") or value in ("", "-")
+    path = Path("" if command else value)
+    path = path if path.is_absolute() or path.exists() else folder / path
+    if command or (path.exists() and not (path.is_file() or path.is_dir())):  # a named pipe, /dev/stdin
         raise ValueError(
             f"{folder / 'wav.scp'}: {key}: {value!r} is not a plain file; commands from data files are never run, so"
             " write the sound to a file first and name that"
         )
-    path = Path(value)
-    return path if path.is_absolute() or path.exists() else folder / path
+    return path
 
 
 def sound_files(source: Path) -> dict[str, Path]:
@@ -169,8 +171,9 @@ def import_kaldi_directory(
                 raise ValueError("no line in text")
             if not (texts[key] or keep_empty):
                 raise ValueError("empty transcript")
-            if not speakers.get(key):
-                raise ValueError("no speaker in utt2spk")
+            if len(speakers.get(key, "").split()) != 1:
+                said = speakers.get(key)
+                raise ValueError(f"utt2spk: {said!r} is not one word" if said else "no speaker in utt2spk")
         except ValueError as error:
             dropped.bad.append((key, str(error)))
             continue

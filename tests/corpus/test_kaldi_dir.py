@@ -1,5 +1,6 @@
 """Import of Kaldi data directories: plain files only, and every kind of bad line."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -81,8 +82,9 @@ def test_marks_of_sentences_are_no_words(source: Path, program: Program) -> None
     assert [u.text for u in utterances] == ["hello there", "yes", "no"]
 
 
-@pytest.mark.parametrize("value", ["touch pwned; cat one.wav |", "| tee pwned", "-", ""])
+@pytest.mark.parametrize("value", ["touch pwned; cat one.wav |", "| tee pwned", "-", "", "fifo", "/dev/zero"])
 def test_a_pipe_is_refused_and_never_run(source: Path, program: Program, value: str) -> None:
+    os.mkfifo(source / "fifo")
     (source / "wav.scp").write_text(f"r1 {source / 'one.wav'}\nr2 {value}\n")
     status, error = _import(program, source)
     assert status == 1 and "r2:" in error and "is not a plain file; commands from data files are never run" in error
@@ -107,6 +109,7 @@ BAD = {
     "no text": (_replace("text", "u1 hello  there\n", ""), "u1: no line in text"),
     "empty text": (_replace("text", "u1 hello  there", "u1 "), "u1: empty transcript"),
     "no speaker": (_replace("utt2spk", "u1 s1\n", ""), "u1: no speaker in utt2spk"),
+    "two speakers": (_replace("utt2spk", "u1 s1", "u1 s1 s2"), "u1: utt2spk: 's1 s2' is not one word"),
     "no file": (lambda folder: (folder / "two 2.flac").unlink(), "u3: "),
     "not sound": (lambda folder: (folder / "two 2.flac").write_text("la la"), "u3: "),
 }
