@@ -1,4 +1,4 @@
-"""Verb `lm`: n-gram language model of the training text, or one of one's own, and its perplexity (stage 1)."""
+"""Verb `lm`: n-gram language model of the training text, or one made elsewhere, and its perplexity (stage 1)."""
 
 import argparse
 from pathlib import Path
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.log import logger
 
     if args.arpa and (args.order, args.min_count) != (None, None):
-        raise ValueError("--order and --min-count go with --data; a model of one's own has both already")
+        raise ValueError("--order and --min-count go with --data; a model made elsewhere has both already")
     if args.arpa and not args.arpa.is_file():
         raise ValueError(f"{args.arpa}: no such language model; expected an ARPA file, plain or gzipped")
     order = 3 if args.order is None else args.order

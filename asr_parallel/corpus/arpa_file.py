@@ -1,4 +1,4 @@
-"""ARPA files of anybody's, read strictly and one n-gram at a time (the format of SRILM's ngram-format(5))."""
+"""ARPA files made elsewhere, read strictly and one n-gram at a time (the format of SRILM's ngram-format(5))."""
 
 import gzip
 import math

@@ -116,7 +116,7 @@ def read_stm(path: Path) -> list[StmSegment]:
 
 
 def read_stm_lines(path: Path) -> list[tuple[int, StmSegment]]:
-    """As read_stm, each segment with the number of its line."""
+    """Return the segments of read_stm, each with the number of its line."""
     segments = [(n, _stm_segment(fields, f"{path}: line {n}")) for n, fields in _data_lines(path)]
     if not segments:
         raise ValueError(f"{path}: holds no segment; expected an stm file")

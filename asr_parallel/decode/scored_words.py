@@ -1,4 +1,4 @@
-"""Which words count in scoring, and in what form they are compared: one rule for reference and hypothesis.
+"""The words that count in scoring, and the form in which they are compared: one rule for reference and hypothesis.
 
 Plain rules, as filter_text of Kaldi's egs/swbd/s5c/local/score_basic.sh: noises, `<unk>` and `%hesitation` are taken
 out of both. Hub-5 rules, as its local/score_sclite.sh: hesitations and fragments, too, are taken out of the hypothesis;
@@ -23,7 +23,7 @@ def comparable(word: str) -> str:
 
 
 def is_scored(word: str, hub5: bool = False) -> bool:
-    """Whether a word counts by the plain or the Hub-5 rules."""
+    """Tell if a word counts by the plain or the Hub-5 rules."""
     word = comparable(word)
     return word not in UNSCORED and not (hub5 and (word in HESITATIONS or word.endswith("-")))
 

@@ -57,7 +57,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What some utterances gave. bad: (id, reason) of those that cannot be read. silent: ids of nothing but zeros."""
+    """Features of some utterances. bad: (id, reason) of those that cannot be read. silent: ids of nothing but zeros."""
 
     computed: list[_Computed] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
