@@ -93,7 +93,8 @@ def decorated(word, rng):
     if chance < 0.15:
         return f"({word} {rng.choice(WORDS)})"
     if chance < 0.2:
-        return f"{{ {word} / {rng.choice(WORDS)} {rng.choice(WORDS)} }}"
+        inner = rng.choice([rng.choice(WORDS), f"{{ {rng.choice(WORDS)} / @ }}"])  # alternatives may hold alternatives
+        return f"{{ {word} / {rng.choice(WORDS)} {inner} }}"
     return "(%HESITATION)" if chance < 0.25 else word
 
 
