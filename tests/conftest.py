@@ -1,6 +1,7 @@
 """A small frame store that can be learnt; no more threads than cores on several of them, and long files first."""
 
 import os
+import signal
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -14,6 +15,10 @@ from asr_parallel.features.make_frames import make_frames
 from asr_parallel.record.files import write_json
 
 NUM_PDFS = 3
+
+# What runs the tests in the background may have both ignored, and so would all that they start
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files of several minutes, which start first so that no core is idle at the end (pytest runs a file on one core)
 LONG = ("test_swbd_recipe", "test_processes", "test_layouts", "test_gmm_systems", "test_survive", "test_resume")
