@@ -1,7 +1,7 @@
-"""Whether a training is still worth going on with, as all its processes see it."""
+"""Rules by which all processes of a training find that it has diverged."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -32,17 +32,18 @@ def highest_loss(untrained: float, num_pdfs: int) -> float:
     return DIVERGED_FACTOR * max(untrained, math.log(num_pdfs))
 
 
-def is_sane(trainer: "Trainer", loss_sum: float, frames: int) -> bool:
-    """Return whether the minibatch just trained is one to keep a checkpoint after. Called by all processes alike.
+def is_sane(trainer: "Trainer", loss_sums: Tensor, frames: Sequence[int]) -> bool:
+    """Return whether some worker's loss is one to go on from, so that a checkpoint is of use. Called by all alike.
 
     Args:
-        loss_sum: of this process's frames. One that is not finite is left to others: it is of one worker of several.
-        frames: of all workers.
+        loss_sums: (R,) of the minibatch just trained, of this process's models; NaN where a model overflows.
+        frames: of each of them; 0 where a worker's share has ended.
     """
-    (total,) = trainer.team.transport.total([loss_sum])
-    if not math.isfinite(total) or total <= frames * highest_loss(trainer.untrained_loss, trainer.store.num_pdfs):
+    own = [loss / n for loss, n in zip(loss_sums.tolist(), frames, strict=True) if n]
+    best = min(trainer.team.transport.gather(min(filter(math.isfinite, own), default=math.inf)))
+    if best <= highest_loss(trainer.untrained_loss, trainer.store.num_pdfs):
         return True
-    logger.warning("no checkpoint after %d frames: loss %.4g a frame", trainer.frames, total / frames)
+    logger.warning("no checkpoint after %d frames: loss %.4g a frame", trainer.frames, best)
     return False
 
 
@@ -52,6 +53,8 @@ def check_epoch(
     """DivergedError when an epoch has ended with a held-out loss far above the untrained network's.
 
     An epoch that newbob takes back is no reason: a lower rate is tried. But some epoch has to be better than none.
+    Neither is a bad mean of workers that have never met, as long as one of them is good: they may be of use as an
+    ensemble, or meet later.
 
     Args:
         score, of_each: of Judge.score.
@@ -67,11 +70,21 @@ def check_epoch(
             return
         if trainer.options.start is None:  # a trained network may be the best there is
             highest = untrained
-    if not loss <= highest:
-        raise DivergedError(
-            f"{DIVERGED}: held-out loss {loss:.4g} after {trainer.frames} frames, {untrained:.4g} before training,"
-            f" learning rate {rate:.3g} per frame"
-        )
+    if loss <= highest:
+        return
+    if _never_met(trainer) and (best := min(one.loss for one in trainer.judge.of_workers().workers)) <= highest:
+        logger.warning("workers have not met and have no mean of use: held-out loss %.4g, the best %.4g", loss, best)
+        return
+    raise DivergedError(
+        f"{DIVERGED}: held-out loss {loss:.4g} after {trainer.frames} frames, {untrained:.4g} before training,"
+        f" learning rate {rate:.3g} per frame"
+    )
+
+
+def _never_met(trainer: "Trainer") -> bool:
+    """Return whether there are several models that no meeting has brought together yet."""
+    several = trainer.team.num_workers > 1 and not trainer.algorithm.merged
+    return several and not (trainer.rounds.meet and trainer.rounds.meetings)
 
 
 def first_bad(transport: Transport, own: int, everywhere: bool) -> int | None:

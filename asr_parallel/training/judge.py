@@ -8,6 +8,7 @@ import numpy as np
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.meeting import DivergedError
 from asr_parallel.parallel.rounds import Rounds
 from asr_parallel.training.evaluation import Score, WorkersScore, evaluate, evaluate_workers
 from asr_parallel.training.health import DIVERGED
@@ -40,7 +41,7 @@ class Judge:
         return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
 
     def of_workers(self) -> WorkersScore:
-        """Of those whose model and whose loss are finite; ValueError when there are none."""
+        """Of those whose model and whose loss are finite; DivergedError when there are none."""
         sound = self._rounds.sound(self._network)
         while sound.any():
             score = evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._team)
@@ -48,7 +49,7 @@ class Judge:
             if (finite == sound).all():
                 return score
             sound = finite  # finite parameters, but products that overflow: no part of all together either
-        raise ValueError(f"{DIVERGED}: no worker's model and held-out loss are finite; try a lower learning rate")
+        raise DivergedError(f"{DIVERGED}: no worker's model and held-out loss are finite")
 
     def _of_model(self) -> Score:
         if self._judged is not self._network:

@@ -108,8 +108,8 @@ def train_into(
     else:
         if transport.rank == 0:
             _begin(work, identity, trainer)
-        if options.survive:
-            trainer.marks.append(mark(trainer))
+    if options.survive and not trainer.frames:
+        trainer.marks.append(mark(trainer))
     with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
         while True:
             try:

@@ -16,19 +16,21 @@ SAVE = 1  # below any signal's number plus SAVE
 class StopPoints:
     """Decides, for all processes alike, after which minibatches a checkpoint is due and whether it is the last.
 
-    The processes agree where they wait for each other anyway, which costs a sum of one number, and every
-    AGREE_MINIBATCHES minibatches if they seldom do. The network does not depend on it.
+    The processes agree about every AGREE_MINIBATCHES minibatches, at a meeting if they meet as often, where they wait
+    for each other anyway. It costs the largest of one number. With overlap they agree just before, when the mean that
+    is under way has to come anyway. The network does not depend on it.
     """
 
     def __init__(self, request: StopRequest, transport: Transport, rounds: Rounds, device: torch.device) -> None:
         self._request, self._transport, self._device = request, transport, device
+        self._rounds = rounds
         period = rounds.algorithm.period
-        self._with_meetings = rounds.meet and period is not None and period <= AGREE_MINIBATCHES
+        self._period = period if rounds.meet and period is not None and period <= AGREE_MINIBATCHES else None
         self._saved = time.monotonic()
         self._number = 0
 
     def due(self, minibatch: int, met: bool) -> bool:
-        """Whether to write a checkpoint now. Called by all processes alike, after every minibatch.
+        """Return whether to write a checkpoint now. Called by all processes alike, after every minibatch.
 
         Args:
             minibatch: how many each worker has had.
@@ -38,7 +40,7 @@ class StopPoints:
         if not code and self._transport.rank == 0 and time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             code = SAVE
         if self._transport.size > 1:
-            if not (met if self._with_meetings else minibatch % AGREE_MINIBATCHES == 0):
+            if not self._agree_after(minibatch, met):
                 return False
             largest = torch.tensor([code], dtype=torch.int32, device=self._device)
             self._transport.largest(largest)
@@ -47,6 +49,12 @@ class StopPoints:
             self._saved = time.monotonic()
         self._number = max(0, code - SAVE)
         return code > 0
+
+    def _agree_after(self, minibatch: int, met: bool) -> bool:
+        if self._period is None:
+            return minibatch % AGREE_MINIBATCHES == 0
+        here = self._rounds.meets_next if self._rounds.algorithm.overlap else met
+        return here and minibatch % AGREE_MINIBATCHES < self._period
 
     def stop(self) -> None:
         """Raise Interrupted when the checkpoint that was due is the last."""

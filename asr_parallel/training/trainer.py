@@ -247,9 +247,11 @@ class Trainer:
                 with self._aside():
                     score, of_each = self.judge.score()
                 watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
-            if checkpoint and is_sane(self, float(loss_sum), count):
-                with self._aside():
-                    save(self, watch)
+            if checkpoint:
+                frames_of_each = [spliced.shape[1]] if self.algorithm.merged else trained[list(self.team.own)].tolist()
+                if is_sane(self, counting, frames_of_each):
+                    with self._aside():
+                        save(self, watch)
             self._points.stop()
         self._stop_if_diverged(bad)
 

@@ -7,13 +7,14 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.files import read_json
-from asr_parallel.record.interrupt import Interrupted
+from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.training import normalised, stop
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.pretrain import LayerTrainer, Stack
@@ -268,6 +269,25 @@ def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
         assert again.done == last
         again.run()
         assert torch.equal(again.network.parameters, whole.network.parameters), last
+
+
+@pytest.mark.parametrize(
+    ("period", "overlap"), [(1, False), (3, False), (16, False), (1, True), (5, True), (None, False)]
+)
+def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: bool) -> None:
+    """With overlap before a meeting, when the mean of the last one has to come anyway."""
+    request, agreed = StopRequest(), []
+    transport = SimpleNamespace(rank=0, size=2, largest=lambda _: agreed.append(minibatch))
+    algorithm = SimpleNamespace(period=period, overlap=overlap)
+    rounds = SimpleNamespace(meet=period is not None, algorithm=algorithm, meets_next=False)
+    points = stop.StopPoints(request, transport, rounds, torch.device("cpu"))
+    for minibatch in range(1, 321):
+        met = period is not None and minibatch % period == 0
+        rounds.meets_next = period is not None and (minibatch + 1) % period == 0
+        points.due(minibatch, met)
+    assert 19 <= len(agreed) <= 20
+    if period is not None:
+        assert all((minibatch + overlap) % period == 0 for minibatch in agreed)
 
 
 def test_the_first_checkpoint_is_of_the_beginning(frames_folder: Path, tmp_path: Path) -> None:
