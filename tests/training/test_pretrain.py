@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.meeting import DivergedError
 from asr_parallel.parallel.transport import Alone
 from asr_parallel.training import pretrain_options
 from asr_parallel.training.normalised import check_normalised
@@ -152,6 +153,15 @@ def test_collapsed_and_diverged_layers_stop(store: FrameStore, tmp_path: Path) -
     lost.rbm.parameters[0, 0] = torch.inf
     with pytest.raises(ValueError, match="layer 1 diverged"):
         lost.run(100, 10**9)
+
+
+@pytest.mark.parametrize("report_frames", [100, 10**9])
+def test_a_finite_error_far_above_that_of_no_reconstruction_is_no_result(
+    store: FrameStore, tmp_path: Path, report_frames: int
+) -> None:
+    wild = options(rate_gaussian=1e5, workers=4, epochs=3)
+    with pytest.raises(DivergedError, match=r"layer 1 diverged: reconstruction error \S+ at the end"):
+        LayerTrainer(store, wild, Stack([]), tmp_path).run(report_frames, 10**9)
 
 
 @pytest.mark.parametrize(
