@@ -213,6 +213,19 @@ def test_an_ensemble_and_its_best(tmp_path: Path) -> None:
     assert drawn == {"ensemble": [1, 2, 4], "ensemble (all together)": [1, 2, 4]}
 
 
+def test_workers_that_never_meet_may_be_of_use_together_where_their_mean_is_not(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: {none: {keep_workers: true}}}")
+    trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.0])
+    own = tmp_path / "none_2_ng-sgd_s1"
+    trained(own, [2.5, 1.5])
+    lines = [json.loads(line) | {"loss": 9000.0} for line in (own / "train.jsonl").read_text().splitlines()]
+    (own / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = cells(of, tmp_path)
+    mean, together = found[own.name], found[own.name + "_ensemble"]
+    assert (mean.status, mean.speedup_frames) == ("diverged", None)
+    assert (together.status, together.course[-1].loss) == ("done", 1.4) and together.speedup_loss is not None
+
+
 def made_of(of: Matrix, found: dict[str, Cell]) -> Comparison:
     return Comparison(of.title, "", "", tuple(found.values()))
 
