@@ -235,11 +235,12 @@ def test_natural_gradient_preconditions_both_sides_of_every_layer() -> None:
         torch.testing.assert_close(before - after, want.flat, atol=2e-5, rtol=2e-3)
 
 
+@pytest.mark.parametrize("rate", [100.0, 1e38])  # the second's lengths are no float32
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_layer_nor_the_whole_moves_further_than_it_may(name: str) -> None:
+def test_no_layer_nor_the_whole_moves_further_than_it_may(name: str, rate: float) -> None:
     of = make(name, 2, MaxChange(hidden=0.03, output=0.2, whole=0.05))
     before = of.network.parameters.clone()
-    of.step(of.network.backward(*minibatch(0, 2)), 100.0)
+    of.step(of.network.backward(*minibatch(0, 2)), rate)
     of.settle(ahead=False)
     change = of.network.parameters - before
     lengths = torch.stack([change[:, p.start : p.end].norm(dim=1) for p in layout(SPEC)])
