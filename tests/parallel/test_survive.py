@@ -198,6 +198,23 @@ def test_whoever_stays_goes_on_as_it_was_at_the_meeting(
     assert torch.equal(again.network.parameters, of.network.parameters) and again.frames == of.frames
 
 
+def test_the_beginning_is_one_to_go_back_to_also_from_its_checkpoint(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = trainer(frames_folder, tmp_path, survive=True).options
+    marks = []
+
+    def stopped(of: Trainer, *_: object) -> None:
+        marks.append([mark.frames for mark in of.marks])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_epoch", stopped)
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            train_into(None, tmp_path / "work", frames_folder, options, resume, 500, 500)
+    assert marks == [[0], [0]]
+
+
 @pytest.mark.parametrize("algorithm", ["gradient", "average"])
 def test_steps_left_out_are_counted_once_whatever_the_processes(
     frames_folder: Path, tmp_path: Path, algorithm: str
