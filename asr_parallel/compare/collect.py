@@ -29,7 +29,7 @@ from asr_parallel.report.comparison import (
     WordErrors,
 )
 from asr_parallel.report.published import PUBLISHED
-from asr_parallel.training.health import DIVERGED, highest_loss
+from asr_parallel.training.health import DIVERGED, has_diverged, highest_loss
 from asr_parallel.training.meetings import MEETINGS
 from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
@@ -147,12 +147,14 @@ def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, ma
     if not (folder / LINES).is_file():
         return "missing", ""
     judged, of_newbob = _judged(training, of), training.training_options.course == "newbob"
-    counted = [line for line in read_json_lines(folder / LINES) if line["kind"] == HELD_OUT]
+    lines = read_json_lines(folder / LINES)
+    counted = [line for line in lines if line["kind"] == HELD_OUT]
+    train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
     # Newbob takes epochs back
     counted = [line for line in counted if line["accepted"] or not of_newbob] or counted
     loss = judged(counted[-1])[0] if counted else 0.0
     highest = highest_loss(read_json(folder / IDENTITY).get(UNTRAINED, 0.0), machine.shape[-1])
-    if loss is None or not loss <= highest:
+    if loss is None or has_diverged(loss, train_losses[-1] if train_losses else None, highest):
         shown = "not finite" if loss is None else f"{loss:.4g}"
         return "diverged", f"{DIVERGED}: held-out loss {shown} at the end, above {highest:.4g}"
     return "done", ""

@@ -16,20 +16,34 @@ if TYPE_CHECKING:
     from asr_parallel.training.trainer import Trainer
 
 DIVERGED = "training diverged"  # what errors that say so begin with; a comparison marks its cells by it
-# A held-out loss this many times the untrained network's is one of a training that diverged. An untrained network gives
-# all pdfs about the same probability, and one that learns at all is better. Single-speaker networks on other speakers
-# have come to 0.8 times that loss (digits); trainings that diverged with a finite loss were at 180 times and more
-DIVERGED_FACTOR = 2.0
+# Held-out losses in units of the untrained network's, which gives all pdfs about the same probability. Trainings that
+# diverged ended at 180 times and more, with limits on their steps at less
+DIVERGED_FACTOR = (
+    2.0  # at the end, unless it learns its training data: one that learns them too well comes to 2.6 (10 pdfs)
+)
+HOPELESS_FACTOR = 10.0  # at any time: SGD on 3,000 frames an epoch was at 3.5 after its first epoch and learnt even so
 
 
 def highest_loss(untrained: float, num_pdfs: int) -> float:
-    """Return the held-out loss (nats a frame) above which a training has diverged.
+    """Return the loss (nats a frame) above which a training may have diverged.
 
     Args:
         untrained: held-out loss before the first minibatch. Where a training starts from a trained network, that of
             equal probabilities for all pdfs counts, which is above it.
     """
     return DIVERGED_FACTOR * max(untrained, math.log(num_pdfs))
+
+
+def has_diverged(loss: float, train_loss: float | None, highest: float) -> bool:
+    """Return whether a training that ends so has diverged.
+
+    Args:
+        loss: on held-out data, nats a frame.
+        train_loss: of the last minibatches; None: not finite, or not known.
+        highest: of highest_loss.
+    """
+    learns = train_loss is not None and train_loss <= highest / DIVERGED_FACTOR
+    return not loss <= (HOPELESS_FACTOR / DIVERGED_FACTOR * highest if learns else highest)
 
 
 def is_sane(trainer: "Trainer", loss_sums: Tensor, frames: Sequence[int]) -> bool:
@@ -48,29 +62,36 @@ def is_sane(trainer: "Trainer", loss_sums: Tensor, frames: Sequence[int]) -> boo
 
 
 def check_epoch(
-    trainer: "Trainer", score: "Score", of_each: Mapping[str, Any] | None, accepted: bool, rate: float
+    trainer: "Trainer",
+    score: "Score",
+    of_each: Mapping[str, Any] | None,
+    accepted: bool,
+    rate: float,
+    train_loss: float | None,
 ) -> None:
     """DivergedError when an epoch has ended with a held-out loss far above the untrained network's.
 
-    An epoch that newbob takes back is no reason: a lower rate is tried. But some epoch has to be better than none.
-    Neither is a bad mean of workers that have never met, as long as one of them is good: they may be of use as an
-    ensemble, or meet later.
+    Before the last epoch it takes a hopeless loss, as training may come back from a lower one. An epoch that newbob
+    takes back is no reason: a lower rate is tried, but some epoch has to be better than none. Nor is a bad mean of
+    workers that have never met while one of them is good: they may be of use as an ensemble, or meet later.
 
     Args:
         score, of_each: of Judge.score.
         accepted: by the schedule.
         rate: learning rate per frame, for the message.
+        train_loss: of the last minibatches.
     """
     loss, untrained = score.loss, trainer.untrained_loss
     if of_each is not None and trainer.algorithm.ensemble:  # whose best worker is delivered
         loss = min(of_one for of_one in of_each["workers_loss"] if of_one is not None)
     highest = highest_loss(untrained, trainer.store.num_pdfs)
+    bad = has_diverged(loss, train_loss if trainer.schedule.finished else 0.0, highest)
     if isinstance(trainer.schedule, Newbob) and not accepted:
         if not trainer.schedule.finished or trainer.schedule.best_loss < untrained:
             return
         if trainer.options.start is None:  # a trained network may be the best there is
-            highest = untrained
-    if loss <= highest:
+            bad, highest = not loss <= untrained, untrained
+    if not bad:
         return
     if _never_met(trainer) and (best := min(one.loss for one in trainer.judge.of_workers().workers)) <= highest:
         logger.warning("workers have not met and have no mean of use: held-out loss %.4g, the best %.4g", loss, best)

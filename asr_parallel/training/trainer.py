@@ -28,7 +28,7 @@ from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoint
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
 from asr_parallel.training.deliver import deliver
-from asr_parallel.training.health import DIVERGED, check_epoch, first_bad, is_sane
+from asr_parallel.training.health import DIVERGED, check_epoch, first_bad, highest_loss, is_sane
 from asr_parallel.training.judge import Judge
 from asr_parallel.training.meetings import tell_of_meetings
 from asr_parallel.training.members import ENSEMBLE, keep_members
@@ -313,12 +313,13 @@ class Trainer:
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
         watch.held_out(self.frames, score.loss, score.accuracy, accepted, of_each)
-        check_epoch(self, score, of_each, accepted, rate)
+        check_epoch(self, score, of_each, accepted, rate, watch.train_loss)
         if self.best is not None:
             if accepted:
                 self.best.copy_(self.network.parameters)
             else:
                 self.network.parameters.copy_(self.best)
                 self.network.parameters_changed()
-        with self._aside():
-            save(self, watch)
+        if self.best is not None or score.loss <= highest_loss(self.untrained_loss, self.store.num_pdfs):
+            with self._aside():
+                save(self, watch)

@@ -87,6 +87,7 @@ class Watch:
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
         self._bar: tqdm | None = None
+        self.train_loss: float | None = state.get("train_loss")  # nats a frame, of the last report; in every process
 
     def __enter__(self) -> Self:
         start = self._start_frames
@@ -195,6 +196,7 @@ class Watch:
             "applied": applied,
             "learning_rate": self._learning_rate,
             "skipped": int(skipped),
+            "train_loss": _finite(self.train_loss),
         }
 
     def _totals(self) -> list[float]:
@@ -215,6 +217,7 @@ class Watch:
             return
         loss_sum, correct, kept, applied, skipped = self._totals()
         loss, accuracy = loss_sum / self._unreported, correct / self._unreported
+        self.train_loss = loss
         scale = kept / applied if applied else math.nan
         ended = time.monotonic() if ended is None else ended  # not before the GPU is done
         seconds = max(ended - self._began, 1e-9)

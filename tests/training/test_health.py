@@ -13,7 +13,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.meeting import DivergedError
 from asr_parallel.parallel.transport import Alone
 from asr_parallel.training.evaluation import Score
-from asr_parallel.training.health import check_common, first_bad, highest_loss, is_sane
+from asr_parallel.training.health import check_common, first_bad, has_diverged, highest_loss, is_sane
 from asr_parallel.training.options import TrainingOptions, decisive
 from asr_parallel.training.trainer import Trainer
 
@@ -76,6 +76,34 @@ def ruinous(**changes: Any) -> TrainingOptions:
 def test_twice_the_untrained_loss_is_too_much() -> None:
     assert highest_loss(6.5, 643) == 13.0 and highest_loss(6.4, 643) == pytest.approx(2 * math.log(643))
     assert highest_loss(1.5, 643) == pytest.approx(12.93, abs=0.01)  # of a training that starts from a trained network
+
+
+@pytest.mark.parametrize(
+    ("loss", "train_loss", "diverged"),
+    [
+        (9000.0, 8000.0, True), (9000.0, 1.0, True), (math.nan, math.nan, True), (math.inf, None, True),
+        (13.1, 6.6, True), (13.1, None, True), (13.1, math.nan, True), (13.1, 6.4, False),  # learnt too well
+        (65.1, 0.1, True), (12.9, 9.0, False), (2.0, 1.9, False),
+    ],
+)  # fmt: skip
+def test_a_network_that_learns_its_training_data_too_well_has_not_diverged(
+    loss: float, train_loss: float | None, diverged: bool
+) -> None:
+    assert has_diverged(loss, train_loss, highest_loss(6.5, 643)) == diverged
+
+
+@pytest.mark.parametrize(("losses", "goes_on"), [((5.0, 1.0), True), ((5.0, 5.0), False), ((20.0, 1.0), False)])
+def test_a_training_may_come_back_from_a_bad_first_epoch(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: tuple[float, ...], goes_on: bool
+) -> None:
+    """Five times an untrained network's loss is not hopeless before the end."""
+    options = ruinous(optimizer="sgd", learning_rate=10.0)  # so that the training data are not learnt either
+    trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
+    left = iter(losses)
+    monkeypatch.setattr(trainer.judge, "score", lambda: (Score(math.log(3) * next(left), 0.0), None))
+    with nullcontext() if goes_on else pytest.raises(DivergedError, match="held-out loss"):
+        assert trainer.run() is not None
+    assert trainer.checkpoints.last_frames == (trainer.frames if goes_on else 0)  # none after a bad epoch
 
 
 @pytest.mark.parametrize(
