@@ -12,7 +12,8 @@ from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training.work_folder import find_unfinished
 
 NETWORK = "--hidden-layers 1 --hidden-dim 8 --minibatch 32 --precision float32 --threads 1 --combine 0 --epochs 1"
-RUINOUS = "--optimizer sgd --nonlinearity relu --learning-rate 1e25"
+UNLIMITED = "--max-change 0 --max-change-output 0 --max-param-change 0"
+RUINOUS = f"--optimizer sgd --nonlinearity relu {UNLIMITED} --learning-rate 1e25"
 RBM = "--hidden-dim 12 --minibatch 32 --precision float32 --threads 1 --report-frames 500"
 
 
