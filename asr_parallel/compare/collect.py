@@ -136,7 +136,7 @@ def _cell(
 
 
 def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, machine: Machine) -> tuple[Status, str]:
-    """What has become of a cell, and the last line of its log where it failed or diverged.
+    """Return the status of a cell, and the last line of its log where it failed or diverged.
 
     Where a job has failed, what lies there is of an earlier one: of other options perhaps, and not looked at. One that
     came to its end may be of a version that did not know that it diverged.

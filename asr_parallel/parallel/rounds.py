@@ -160,7 +160,7 @@ class Rounds:
         self.moved_seconds += time.monotonic() - came
 
     def _meeting(self, replicas: Replicas) -> Meeting:
-        """What workers bring to a meeting now."""
+        """Return the meeting as it would be now."""
         losses, sound = self._exchange(replicas)
         loss = np.divide(losses, self._frames, out=np.full(len(losses), np.nan), where=self._frames > 0)
         kept = keep(self._frames, loss, sound, self.drop_worse)

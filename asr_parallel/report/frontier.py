@@ -71,7 +71,7 @@ class Group:
 
     @property
     def lost(self) -> str:
-        """Of the cells that are not done, what became of them: "diverged", "1 of 3 diverged"; "" where all are done."""
+        """Return the status of the cells that are not done: "diverged", "1 of 3 diverged"; "" where all are done."""
         counts = Counter(cell.status for cell in self.cells if cell.status != "done")
         every = len(self.cells)
         return ", ".join(status if n == every else f"{n} of {every} {status}" for status, n in counts.items())
@@ -128,7 +128,7 @@ class Group:
 
     @property
     def reached(self) -> tuple[int, int]:
-        """How many seeds came to the one worker's held-out loss, and of how many it is known."""
+        """Return how many seeds came to the one worker's held-out loss, and of how many it is known."""
         known = [cell.speedup_loss for cell in self.done if cell.speedup_loss is not None]
         return sum(value > 0 for value in known), len(known)
 

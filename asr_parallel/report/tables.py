@@ -180,12 +180,12 @@ def options_text(options: Mapping[str, Value]) -> str:
 
 
 def seeds_text(group: Group) -> str:
-    """How many seeds are done, and what became of the others."""
+    """Return how many seeds are done, and what became of the others."""
     return f"{len(group.done)} of {len(group.cells)}" + (f" ({group.lost})" if group.lost else "")
 
 
 def reached_text(group: Group) -> str | None:
-    """How many seeds came to the one worker's held-out loss; None where that is not known of any."""
+    """Return how many seeds came to the one worker's held-out loss; None where that is not known of any."""
     count, of = group.reached
     return f"{count} of {of}" if of else None
 

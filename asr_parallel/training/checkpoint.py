@@ -143,7 +143,7 @@ class Checkpoints:
 
     @property
     def last_frames(self) -> int | None:
-        """Of the newest checkpoint, as its name says, None when there is none. Not collective."""
+        """Frames of the newest checkpoint, as its name says; None when there is none. Not collective."""
         return max((int(path.name) for path in self._folders()), default=None)
 
     def _folders(self) -> list[Path]:

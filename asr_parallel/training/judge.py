@@ -41,7 +41,7 @@ class Judge:
         return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
 
     def of_workers(self) -> WorkersScore:
-        """Of those whose model and whose loss are finite; DivergedError when there are none."""
+        """Return the scores of those whose model and whose loss are finite; DivergedError when there are none."""
         sound = self._rounds.sound(self._network)
         while sound.any():
             score = evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._team)

@@ -172,7 +172,7 @@ class TrainingOptions(TeamOptions):
         return self.schedule or ("cyclical" if self.algorithm == "colearn" else "exponential")
 
     def limits(self) -> MaxChange | None:
-        """How far a minibatch may move the parameters, whatever the optimiser; None: as far as it will."""
+        """Return the limits on how far a minibatch may move the parameters, by any optimiser; None: no limits."""
         given = (self.max_change, self.max_change_output, self.max_param_change)
         return MaxChange(*given) if any(given) else None
 

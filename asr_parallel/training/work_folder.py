@@ -21,7 +21,7 @@ KEPT = ".kept-"  # after the name of a folder that is kept aside: and a number
 
 
 def find_unfinished(work: Path, identity: Mapping[str, Any], resume: bool | None, rates: Collection[str] = ()) -> bool:
-    """Whether `work` holds what this training goes on from; that of another one is kept aside.
+    """Return whether `work` holds what this training goes on from; keep that of another one aside.
 
     Args:
         work: folder with IDENTITY, there or not.
@@ -104,7 +104,7 @@ def _identity(work: Path) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """What is different, by name of the option or input, in words."""
+    """Return what is different, by name of the option or input, in words."""
     changes = {}
     for group, flag in ((("options",), _flag), ((), str), (("inputs",), str)):
         was, new = before, now
