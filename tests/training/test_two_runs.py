@@ -27,14 +27,14 @@ def words(frames: Path, out: Path, more: str) -> list[str]:
 
 @contextmanager
 def training(frames: Path, out: Path, more: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A training that goes on and on, from its first checkpoint, or the first of its own."""
+    """A training that goes on and on, after a checkpoint of something trained, or one more."""
     command = [sys.executable, "-m", "asr_parallel.cli.main", *words(frames, out, f"{LONG} {more}")]
     checkpoints = out.with_name(f"{out.name}.training") / "checkpoints"
-    before = set(checkpoints.glob("0*"))
+    before = set(checkpoints.glob("0*[1-9]*"))
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
         try:
             deadline = time.monotonic() + 90
-            while not set(checkpoints.glob("0*")) - before:
+            while not set(checkpoints.glob("0*[1-9]*")) - before:
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.05)
             yield process
