@@ -80,7 +80,7 @@ def test_a_killed_training_is_gone_on_with_where_it_was_moved(
             again.wait(60)
         assert "went_on_after_frames" in json.loads((exp / "dnn.training" / "training.json").read_text())
     assert main(words(moved / "frames", moved / "dnn", f"{LONG} --seed 3 --resume")) == 1
-    assert "no checkpoint of a training with these options" in capsys.readouterr().err
+    assert "is of a training with --seed" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(120)
