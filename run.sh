@@ -11,15 +11,20 @@ die() { echo "run.sh: error: $*" >&2; exit 1; }
 set_up() {  # an environment of its own with pinned versions, installed again only when what it is made from changed
   local extras=$1 venv=$root/.venv python=${PYTHON:-python3} made_from
   made_from=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
-  [[ -x $venv/bin/asr-parallel && $(cat "$venv/installed-$extras" 2>/dev/null) == "$made_from" ]] && return
+  is_set_up() { [[ -x $venv/bin/asr-parallel && $(cat "$venv/installed-$extras" 2>/dev/null) == "$made_from" ]]; }
+  is_set_up && return
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     die "$python is not Python 3.11 or later; name one: PYTHON=/path/to/python3.11 ./run.sh"
   echo "run.sh: setting up $venv (one to three minutes)" >&2
+  exec 9< "$root"  # locked until it is closed, so that of several runs (srun -n 4 ./run.sh) one installs
+  "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 2> /dev/null || true  # a file system may have no locks
+  is_set_up && { exec 9<&-; return; }
   [[ -x $venv/bin/pip ]] || "$python" -m venv "$venv" ||
     die "cannot make a virtual environment; on Debian and Ubuntu the package python3-venv brings what is missing"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint "$root/constraints.txt" --editable "$root[$extras]" || die "installation failed"
   echo "$made_from" > "$venv/installed-$extras"
+  exec 9<&-
 }
 
 if [[ ${1:-} == test ]]; then
