@@ -22,7 +22,7 @@ was_given() { [[ " $options_given " == *" $1 "* ]]; }  # was_given SOME_NAME : s
 
 default_jobs() {  # nproc, and of a container no more than its quota of cores
   local python=$root/.venv/bin/python cores
-  cores=$(nproc 2> /dev/null || echo 1024)
+  cores=$(nproc 2> /dev/null || getconf _NPROCESSORS_ONLN 2> /dev/null || echo 1)  # macOS has no nproc
   [[ -x $python ]] || python=python3
   "$python" -c 'if True:
     import sys

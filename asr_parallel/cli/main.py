@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 from asr_parallel import __version__
 from asr_parallel.record.files import followed
@@ -116,19 +115,21 @@ def _run_in_utf8_mode() -> None:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    """Refuse an empty word where a path belongs, as a shell's unset variable gives, and the root as a place to write.
+    """Refuse an empty word for a value, as a shell's unset variable gives, and the root as a place to write.
+
+    Only words for other verbs (--train-options and the like) may be none.
 
     Raises:
         ValueError: naming the option.
     """
-    paths = {name: value for name, value in vars(args).items() if isinstance(value, Path)}
-    for name, path in paths.items():
-        flag = f"--{name.replace('_', '-')}"
-        given_empty = any(pair == (flag, "") for pair in pairwise(args.words)) or f"{flag}=" in args.words
-        if given_empty:
-            raise ValueError(f"{flag}: an empty word; expected a path")
-        if name in ("out", "exp") and len(followed(path).parts) == 1:
-            raise ValueError(f"{flag} {path}: the root of all folders; expected the name of a folder to make")
+    joined = (word.partition("=")[::2] for word in args.words if "=" in word)
+    for flag, value in (*pairwise(args.words), *joined):
+        if flag.startswith("--") and not flag.endswith("-options") and not value:
+            raise ValueError(f"{flag}: an empty word; expected a value")
+    for name in ("out", "exp"):
+        path = getattr(args, name, None)
+        if path is not None and len(followed(path).parts) == 1:
+            raise ValueError(f"--{name} {path}: the root of all folders; expected the name of a folder to make")
 
 
 if __name__ == "__main__":

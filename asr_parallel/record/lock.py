@@ -27,9 +27,11 @@ def folder_to_make(path: Path) -> Path:
     """Return the folder that `path` names, symbolic links followed; it need not be there.
 
     Raises:
-        ValueError: it is the current folder or one above it, which no result may take the place of.
+        ValueError: it is the current folder or one above it, which no result may take the place of, or links in a ring.
     """
     folder, here = followed(path), Path.cwd()
+    if folder.is_symlink():
+        raise ValueError(f"{path}: symbolic links that lead to each other; expected the name of a folder to make")
     if folder == here or folder in here.parents or len(folder.parts) == 1:
         raise ValueError(f"{path}: the current folder or one above it; expected the name of a folder to make")
     return folder

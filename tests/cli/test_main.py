@@ -175,14 +175,18 @@ OUT_OF_PLACE = {
     "the network's": ["train-dnn", "--frames", "f", "--out"],
     "the experiment's": ["compare", "--matrix", "m", "--out", "o", "--exp"],
     "the data's": ["make-features", "--out", "o", "--data"],
+    "Kaldi's": ["import-kaldi", "--out", "o", "--from"],
+    "the text's": ["lm", "--data", "d", "--lang", "l", "--out", "o", "--eval"],
+    "the teacher's": ["train-dnn", "--frames", "f", "--out", "o", "--teacher"],
+    "the speaker's": ["leave-speaker-out", "--data", "d", "--out", "o", "--speaker"],
 }
 
 
 @pytest.mark.parametrize("words", OUT_OF_PLACE.values(), ids=OUT_OF_PLACE)
-def test_an_empty_word_for_a_path_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_word_for_a_value_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for given in ([*words, ""], [*words[:-1], f"{words[-1]}="]):
         assert main(given) == 1
-        assert f"error: {words[-1]}: an empty word; expected a path" in capsys.readouterr().err
+        assert f"error: {words[-1]}: an empty word; expected a value" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", list(OUT_OF_PLACE.values())[:5], ids=list(OUT_OF_PLACE)[:5])

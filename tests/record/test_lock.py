@@ -209,3 +209,10 @@ def test_the_current_folder_and_those_above_are_no_result(
     with pytest.raises(ValueError, match="expected the name of a folder to make"), locked(Path(name)):
         pass
     assert folder_to_make(Path("out")) == tmp_path.resolve() / "out"
+
+
+def test_links_in_a_ring_are_refused_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ValueError, match="a: symbolic links that lead to each other"):
+        run_stage(tmp_path / "a", build, number=1, inputs={}, options={})
