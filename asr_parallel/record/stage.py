@@ -29,6 +29,20 @@ def _absolute(path: Path) -> str:
     return os.path.normpath(path.absolute())
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """Return what a stage has written into its folder; nothing where none has made it.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    if not (folder / RECORD).is_file():
+        return {}
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or not isinstance(record.get("fingerprint"), str):
+        raise ValueError(f"{folder / RECORD}: is not what a stage has written; remove {folder} to make it again")
+    return record
+
+
 def fingerprint(path: Path, digests: Digests | None = None) -> str:
     """Return what identifies an input: a stage's own fingerprint, a file's content, or a folder's names and contents.
 
@@ -38,8 +52,8 @@ def fingerprint(path: Path, digests: Digests | None = None) -> str:
         ValueError: the input does not exist (with its path).
     """
     digests = digests or Digests()
-    if (path / RECORD).is_file():
-        return str(read_json(path / RECORD)["fingerprint"])
+    if record := _record(path):
+        return str(record["fingerprint"])
     if path.is_file():
         return digests.of(path)
     if path.is_dir():
@@ -55,8 +69,8 @@ def made_as(folder: Path) -> str | None:
     A folder that has another path now was moved or copied since.
     """
     for made, rest in ((folder, ""), (folder.parent, folder.name)):
-        if (made / RECORD).is_file():
-            was = read_json(made / RECORD).get("folder")
+        if record := _record(made):
+            was = record.get("folder")
             return None if was is None else os.path.normpath(Path(was) / rest)
     return None
 
@@ -88,10 +102,10 @@ def check_inputs_unchanged(folder: Path) -> None:
     Raises:
         ValueError: an input has changed (with both paths).
     """
-    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {"inputs": {}}
+    record = _record(folder)
     was = made_as(folder)
     moved = was not in (None, _absolute(folder))
-    for name, made_from in record["inputs"].items():
+    for name, made_from in record.get("inputs", {}).items():
         path = moved_along(made_from["path"], was, folder)
         left_behind = moved and path == Path(made_from["path"])
         if not left_behind and path.exists() and fingerprint(path) != made_from["fingerprint"]:
@@ -184,6 +198,6 @@ def _places(out: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _up_to_date(out: Path, wanted: Mapping[str, Any]) -> bool:
-    record = read_json(out / RECORD) if (out / RECORD).is_file() else {}
+    record = _record(out)
     same_place = any(record.get("places", {}).get(kind) == value for kind, value in wanted["places"].items())
-    return same_place and record["fingerprint"] == wanted["fingerprint"]
+    return same_place and bool(record["fingerprint"] == wanted["fingerprint"])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import read_json
-from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
+from asr_parallel.record.files import read_json, write_json
+from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, made_as, run_stage
 
 
 def build_counter(calls: list[Path]) -> Any:
@@ -163,6 +163,39 @@ def test_a_folder_that_no_stage_has_made_is_not_replaced(tmp_path: Path) -> None
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="no stage has made it"):
         run_stage(tmp_path / "file", build_counter([]), number=0, inputs={}, options={})
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", "1", '{"fingerprint": null}', '{"fingerprint": '])
+def test_a_damaged_record_is_named(tmp_path: Path, record: str) -> None:
+    run_stage(tmp_path / "out", build_counter([]), number=1, inputs={}, options={})
+    (tmp_path / "out" / "stage.json").write_text(record)
+    for read in (
+        lambda: run_stage(tmp_path / "out", build_counter([]), number=1, inputs={}, options={}),
+        lambda: run_stage(tmp_path / "next", build_counter([]), number=2, inputs={"out": tmp_path / "out"}, options={}),
+        lambda: check_inputs_unchanged(tmp_path / "out"),
+    ):
+        with pytest.raises(ValueError, match=r"out/stage\.json: "):
+            read()
+    assert (tmp_path / "out" / "result").is_file()
+
+
+def test_folders_of_the_version_before_are_made_again(tmp_path: Path) -> None:
+    """Their record had the path of each input as it was given, and neither places nor the folder's own path."""
+    feats, frames = tmp_path / "feats", tmp_path / "frames"
+    feats.mkdir()
+    (feats / "result").write_text("1")
+    before = {"stage": 2, "options": {}, "seconds": 1.0, "environment": {}}
+    write_json(feats / "stage.json", {**before, "fingerprint": "0" * 64, "inputs": {}})
+    frames.mkdir()
+    inputs = {"features": {"path": str(feats), "fingerprint": "0" * 64}}
+    write_json(frames / "stage.json", {**before, "fingerprint": "1" * 64, "inputs": inputs})
+    check_inputs_unchanged(frames)
+    assert made_as(frames) is None
+    assert run_stage(feats, build_counter([]), number=2, inputs={}, options={})
+    with pytest.raises(ValueError, match=r"its features, .*feats, have changed since"):
+        check_inputs_unchanged(frames)
+    assert run_stage(frames, build_counter([]), number=4, inputs={"features": feats}, options={})
+    check_inputs_unchanged(frames)
 
 
 def test_a_machine_without_git_has_a_record_too(monkeypatch: pytest.MonkeyPatch) -> None:
