@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,11 @@ def _locked(out: Path) -> AbstractContextManager[None]:
     return locked(out.with_name(f"{out.name}.training"))
 
 
+def _remove(path: Path) -> None:
+    if path.exists():  # else a read-only file system would refuse
+        path.unlink()
+
+
 @contextmanager
 def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     """Return this process's transport, to be closed in the end; rank 0 holds the lock of the unfinished result.
@@ -75,7 +80,7 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     import torch
 
     from asr_parallel.parallel.cores import default_threads
-    from asr_parallel.parallel.launch import LAUNCH, join, seat_of
+    from asr_parallel.parallel.launch import LAUNCH, call_off, join, seat_of
     from asr_parallel.record.workers import follow
 
     meeting = out.with_name(f"{out.name}.meeting")
@@ -85,7 +90,14 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     if seat.size > 1 and LAUNCH not in os.environ:  # else main follows already
         follow(os.getppid())  # torchrun, mpirun or srun's daemon here
     seat.check_workers(args.workers)  # before the others are waited for
-    with _locked(out) if seat.rank == 0 else nullcontext():
+    with ExitStack() as held:
+        if seat.rank == 0:
+            try:
+                held.enter_context(_locked(out))
+            except ValueError as error:
+                call_off(meeting, seat, str(error))
+                raise
+            held.callback(_remove, meeting)  # what another launch has called off
         try:
             transport = join(meeting, args.device, args.interface, args.timeout)
         finally:  # all have come, or none will; processes of another run must not find it

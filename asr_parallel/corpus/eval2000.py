@@ -23,7 +23,7 @@ from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.swbd import CHANNEL_OF_SIDE, SAMPLING_RATE, find_files
 from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, plain_stm_text, repair_stm_text
 from asr_parallel.corpus.validate import Dropped, fit_times, write_dropped
-from asr_parallel.record.files import read_lines, write_lines
+from asr_parallel.record.files import files_below, read_lines, write_lines
 from asr_parallel.record.log import logger
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _find_reference(folder: Path, name: str, suffix: str) -> Path:
     """The file by its released name (two copies: the one in 2000_hub5_eng_eval_tr), else the only one of its kind."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {name} below it")
-    named = sorted(folder.rglob(name)) or sorted(folder.rglob("*" + suffix))
+    there = files_below(folder)
+    named = [path for path in there if path.name == name] or [path for path in there if path.name.endswith(suffix)]
     if not named:
         raise ValueError(f"{folder}: wrong tree: expected {name} below it, found none")
     return named[0]

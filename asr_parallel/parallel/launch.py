@@ -223,12 +223,23 @@ def _open(meeting: Path, seat: Seat, address: str, timeout: float) -> dist.Store
     return store
 
 
+def call_off(meeting: Path, seat: Seat, reason: str) -> None:
+    """Tell the other processes, which look for rank 0's address in the meeting file, that it does not come.
+
+    They could not know a launch without a name from another. A file that is there belongs to a run that is beginning.
+    """
+    if seat.size > 1 and seat.launch and not meeting.exists():
+        write_json(meeting, {"launch": seat.launch, "size": seat.size, "called_off": reason})
+
+
 def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
     began, warned, nobody = time.monotonic(), False, f"rank 0 wrote no {meeting}"
     while time.monotonic() < began + START_SECONDS:
         if meeting.is_file():
             found = read_json(meeting)
             if found["launch"] == seat.launch and found["size"] == seat.size:
+                if "called_off" in found:
+                    raise ValueError(f"rank {seat.rank}: {found['called_off']}")
                 nobody = f"nobody answers at {found['address']}:{found['port']}, as {meeting} says"
                 if found["address"] == LOOPBACK and found.get("machine", socket.gethostname()) != socket.gethostname():
                     nobody = f"rank 0 is on {found['machine']}; {_bound_to_loopback()}"

@@ -33,6 +33,20 @@ def followed(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return all files in a folder and those in it, sorted by path; symbolic links are followed, each folder once."""
+    found, been = list[Path](), set[tuple[int, int]]()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        stat = Path(where).stat()
+        if (stat.st_dev, stat.st_ino) in been:
+            folders.clear()
+            continue
+        been.add((stat.st_dev, stat.st_ino))
+        folders.sort()
+        found += [path for path in map(Path(where).joinpath, names) if path.is_file()]
+    return sorted(found)
+
+
 PROBE_BYTES = 1 << 16
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from asr_parallel import __version__
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import read_json, whole_folder, write_json
+from asr_parallel.record.files import files_below, read_json, whole_folder, write_json
 from asr_parallel.record.fingerprint import Digests, digest
 from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.log import logger
@@ -57,7 +57,7 @@ def fingerprint(path: Path, digests: Digests | None = None) -> str:
     if path.is_file():
         return digests.of(path)
     if path.is_dir():
-        found = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+        found = {file.relative_to(path).as_posix(): file for file in files_below(path)}
         seen = {name: file for name, file in found.items() if not any(p.startswith(".") for p in name.split("/"))}
         return digests.of_all(seen)
     raise ValueError(f"{path}: does not exist; run the stage that makes it first")

@@ -49,6 +49,18 @@ def _data(tree: Path, name: str) -> Path:
     return tree.parent / "E" / "data" / name
 
 
+def test_discs_may_be_links(tree: Path, prepare: Program) -> None:
+    assert prepare() == (0, "")
+    segments = {name: (_data(tree, name) / "text").read_bytes() for name in ("train", "dev", "eval")}
+    for name in TREES.values():
+        below = next(path for path in (tree / name).iterdir() if path.is_dir())
+        below.rename(tree.parent / f"mounted {name}")
+        below.symlink_to(tree.parent / f"mounted {name}")
+    shutil.rmtree(_data(tree, "train").parent)
+    assert prepare() == (0, "")
+    assert {name: (_data(tree, name) / "text").read_bytes() for name in segments} == segments
+
+
 def test_every_segment_is_there_or_accounted_for(tree: Path, prepare: Program) -> None:
     assert prepare() == (0, "")
     expected, silent = {}, set()

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,37 @@ def test_when_the_others_do_not_come_the_error_says_how_to_be_alone(
     rank, size = list(environment)[:2]
     assert said.startswith("asr-parallel train-dnn: error: ") and f"env -u {rank} -u {size} asr-parallel" in said
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.meeting").exists()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from asr_parallel.record.lock import locked
+
+with locked(Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.timeout(60)
+def test_when_another_run_has_the_folder_no_rank_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "out.training")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "ready\n"
+        for rank in ("0", "1", "3"):
+            for name, value in (SLURM | {"SLURM_PROCID": rank}).items():
+                monkeypatch.setenv(name, value)
+            assert main(words(tmp_path, "--workers", "4")) == 1
+            assert f"process {holder.pid} on" in capsys.readouterr().err.splitlines()[-1]
+        holder.stdin.close()
+    for name in SLURM:
+        monkeypatch.delenv(name)
+    assert main(words(tmp_path)) == 1  # no frames
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_waits_for_rank_0_says_so(

@@ -9,6 +9,7 @@ import pytest
 
 from asr_parallel.record import files
 from asr_parallel.record.files import (
+    files_below,
     read_json,
     read_lines,
     read_text_lines,
@@ -140,6 +141,20 @@ def test_symbolic_links_are_followed_and_stay(tmp_path: Path, linked: str, there
 def test_a_mount_point_is_refused_before_anything_is_built() -> None:
     with pytest.raises(ValueError, match="a mount point"), whole_folder(Path("/")):
         raise AssertionError("built")
+
+
+def test_files_below_a_folder_are_found_through_links_and_once(tmp_path: Path) -> None:
+    for name in ("tree/b", "tree/sub/a", "elsewhere/deep/c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "tree" / "link").symlink_to("../elsewhere")
+    (tmp_path / "tree" / "same").symlink_to("../elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to("../tree")
+    (tmp_path / "tree" / "gone").symlink_to("nowhere")
+    (tmp_path / "tree" / "file").symlink_to("../elsewhere/deep/c")
+    found = [path.relative_to(tmp_path / "tree").as_posix() for path in files_below(tmp_path / "tree")]
+    assert found == ["b", "file", "link/deep/c", "sub/a"]
+    assert files_below(tmp_path / "nowhere") == []
 
 
 def test_a_link_to_a_file_stays(tmp_path: Path) -> None:

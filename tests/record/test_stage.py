@@ -95,6 +95,18 @@ def test_a_folder_of_data_is_known_by_its_files(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "data") != before
 
 
+def test_files_in_linked_folders_count(tmp_path: Path) -> None:
+    discs = tmp_path / "discs"
+    for folder in (discs, tmp_path / "mnt"):
+        folder.mkdir()
+    (discs / "disc 1").symlink_to("../mnt")
+    (tmp_path / "mnt" / "ring").symlink_to("..")
+    (tmp_path / "mnt" / "a.wav").write_bytes(b"sound")
+    before = fingerprint(discs)
+    (tmp_path / "mnt" / "a.wav").write_bytes(b"noise")
+    assert fingerprint(discs) != before
+
+
 def test_times_and_dot_files_do_not_count_and_contents_do(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

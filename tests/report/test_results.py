@@ -31,6 +31,8 @@ def test_systems_come_in_the_order_of_training(exp):
 
 def test_seconds_are_summed_by_stage(exp):
     write_json(exp / ".lm.old" / "stage.json", {"stage": 1, "seconds": 9.0})  # of a run that was killed
+    (exp / "lm").rename(exp.parent / "on a larger disk")
+    (exp / "lm").symlink_to("../on a larger disk")
     assert stage_seconds(exp) == {1: 3.5, 7: 3.0}
 
 
