@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class Digests:
             aside.replace(path)
         except OSError as error:  # somebody else's folder, say; next time the files are read once more
             logger.debug("%s: not kept: %s", path, error)
+            with suppress(OSError):  # half written on a full disk
+                aside.unlink()
 
 
 def _key(stat: os.stat_result, is_sound: bool) -> str:

@@ -1,5 +1,6 @@
 """Files are known by size and content, and are not read again while nobody has touched them."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -90,5 +91,18 @@ def test_a_folder_that_is_gone_is_not_made_to_keep_notes_in(tmp_path: Path, monk
     path = settled(tmp_path / "a.wav", b"sound", monkeypatch)
     digests = Digests(tmp_path / "gone" / "kept.json")
     digests.of(path)
+    digests.keep()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_notes_that_a_full_disk_cuts_off_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = Digests(tmp_path / "kept.json")
+    digests.of(settled(tmp_path / "a.wav", b"sound", monkeypatch))
+
+    def half(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text[:5].encode(encoding))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", half)
     digests.keep()
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
