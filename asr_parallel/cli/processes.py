@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def launched(args: argparse.Namespace) -> bool:
-    """Whether the verb is done, because the --processes asked for have been started and have ended.
+    """Tell whether the verb is done, because the --processes asked for have been started and have ended.
 
     Raises:
         ValueError: options out of range.

@@ -1,4 +1,4 @@
-"""How many threads each process of a run computes with."""
+"""The number of threads that each process of a run computes with."""
 
 import math
 import os

@@ -143,7 +143,7 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
     if interface:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
     try:
-        if LAUNCH not in os.environ and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        if _has_a_store(os.environ):
             wait = timedelta(seconds=timeout)
             store, _, _ = next(iter(dist.rendezvous("env://", seat.rank, seat.size, timeout=wait)))
             store = _of_this_attempt(store, seat, timeout)
@@ -156,6 +156,11 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
         if LAUNCH in os.environ:
             raise
         raise LostError(f"{' '.join(str(error).split())} ({seat.how_to_be_alone()})") from error
+
+
+def _has_a_store(environment: Mapping[str, str]) -> bool:
+    """Tell whether the launcher keeps a store for its processes, as torchrun does: they need no meeting file."""
+    return LAUNCH not in environment and {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys()
 
 
 def _of_this_attempt(store: dist.Store, seat: Seat, timeout: float) -> dist.Store:
@@ -228,7 +233,7 @@ def call_off(meeting: Path, seat: Seat, reason: str) -> None:
 
     They could not know a launch without a name from another. A file that is there belongs to a run that is beginning.
     """
-    if seat.size > 1 and seat.launch and not meeting.exists():
+    if seat.size > 1 and seat.launch and not _has_a_store(os.environ) and not meeting.exists():
         write_json(meeting, {"launch": seat.launch, "size": seat.size, "called_off": reason})
 
 

@@ -1,4 +1,4 @@
-"""What identifies files: names, sizes and contents; neither times nor where they lie.
+"""Identify files by names, sizes and contents; neither by times nor by where they lie.
 
 So a copied or moved folder is known again, and other content under an old name and time is noticed.
 """
@@ -91,7 +91,7 @@ def _key(stat: os.stat_result, is_sound: bool) -> str:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What `keep` wrote; nothing where that is damaged."""
+    """Return what `keep` wrote; nothing where that is damaged."""
     try:
         found = read_json(path) if path.is_file() else {}
     except ValueError:

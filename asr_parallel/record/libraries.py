@@ -1,4 +1,4 @@
-"""What libraries read from the environment when they are imported; to be set before."""
+"""Environment variables that libraries read when they are imported; to be set before."""
 
 import atexit
 import os

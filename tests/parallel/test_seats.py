@@ -161,6 +161,12 @@ def test_when_another_run_has_the_folder_no_rank_waits(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdin is not None
         assert holder.stdout.readline() == "ready\n"
+        at_torchrun = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9", "TORCHELASTIC_RUN_ID": "none"}
+        with monkeypatch.context() as torchrun:
+            for name, value in (TORCHRUN | at_torchrun | {"RANK": "0"}).items():
+                torchrun.setenv(name, value)
+            assert main(words(tmp_path, "--workers", "4")) == 1  # and torchrun ends the others
+            assert not (tmp_path / "out.meeting").exists()
         for rank in ("0", "1", "3"):
             for name, value in (SLURM | {"SLURM_PROCID": rank}).items():
                 monkeypatch.setenv(name, value)

@@ -96,6 +96,19 @@ def test_what_the_user_has_set_stays(tmp_path: Path) -> None:
     assert environment == {"HOME": str(tmp_path / "to" / "be" / "made"), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
+def test_the_program_sets_variables_before_any_library_is_there() -> None:
+    script = """
+import os, sys
+from asr_parallel.cli import main
+assert not {"torch", "numpy", "numba", "matplotlib"} & sys.modules.keys()
+main._check_paths = lambda args: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+main.main(["results", "--exp", "nowhere"])
+"""
+    left = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", script], env=left, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "PASSIVE False\n", done.stderr
+
+
 def test_the_temporary_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     usual = tmp_path / f"asr-parallel-{os.geteuid()}"
