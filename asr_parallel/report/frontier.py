@@ -19,7 +19,7 @@ LEFT_OVER = 0.05  # of the frames, at most, for want of a whole minibatch
 
 @dataclass(frozen=True)
 class Mean:
-    """Of n values; deviation: of a sample (divided by n - 1), None of a single value and of a median."""
+    """Mean or median of n values. deviation: of a sample (divided by n - 1); None of a single value and of a median."""
 
     mean: float
     deviation: float | None

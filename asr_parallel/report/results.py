@@ -25,7 +25,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class SystemResult:
-    """What scoring left of one system: the contents of wer.json and cer.json, None where they were not scored."""
+    """The scores of one system: contents of wer.json and cer.json, None where they were not scored."""
 
     name: str
     dev: dict[str, Any] | None

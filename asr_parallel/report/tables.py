@@ -110,7 +110,7 @@ def origin_columns() -> list[Column]:
 
 
 def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Column]:
-    """Of groups: means and deviations over seeds; of speedups to the same loss the median, and how many came to it."""
+    """Return the columns of groups: means and deviations over seeds, and the median speedup to the same loss."""
     found = sets(comparison)
     columns = [
         Column("system", "system", lambda g: g.system),
