@@ -22,10 +22,12 @@ from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.watch import LINES, Watch
 
@@ -144,6 +146,7 @@ def repeated(trainer: Trainer, replicas: int, minibatches: list[tuple[Tensor, Te
 
     trainer._stream = stream  # type: ignore[method-assign]
     never = 10**9
+    trainer._points = StopPoints(StopRequest(), trainer.team.transport, trainer.rounds, trainer.network.device)
     with Watch(trainer.work, total_frames=None, report_frames=never, frames_per_epoch=never) as watch:
         trainer._epoch(watch, never, never, None)
     trainer.optimizer.settle(ahead=False)  # as at the end of a training
