@@ -11,7 +11,7 @@ from asr_parallel.parallel.transport import Transport
 from asr_parallel.record.environment import cpu_quota, own_cores
 
 # Multiply-adds of a hidden layer's product up to which a minibatch is not shared among threads. benchmarks/threads.py:
-# a second one makes 64 frames of 128, 256 and 512 units 1.2, 1.3 and 1.4 times as fast, 256 frames of 512 units 1.7
+# a second one that sleeps when it waits slows 64 frames of 512 units, and makes 256 frames of them 1.3 times as fast
 SMALL = 1 << 25
 
 
