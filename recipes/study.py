@@ -69,7 +69,7 @@ def all_at_once(jobs: Sequence[Sequence[str]], recipe: str, exp: Path) -> None:
 
 
 def find(exp: Path, name: str) -> Found:
-    """What the network in EXP/NAME came to; NaN where it was not decoded. SystemExit where there is none."""
+    """Return the figures of the network in EXP/NAME; NaN where it was not decoded. SystemExit where there is none."""
     if not (exp / name / "train.jsonl").is_file():
         raise SystemExit(f"{exp / name}: no trained network; it may have diverged")
     lines = [json.loads(line) for line in (exp / name / "train.jsonl").read_text().splitlines()]

@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a process in a locale whose encoding is not UTF-8 (ASCII without localedef), which Python accepts as it is."""
+    """Return the environment of a process in a locale that is not UTF-8 (ASCII without localedef)."""
     locale = tmp_path / "locales" / "en_US.ISO-8859-1"
     locale.parent.mkdir(exist_ok=True)
     command = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(locale)]

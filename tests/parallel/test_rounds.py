@@ -77,7 +77,7 @@ def test_what_was_learnt_since_the_last_meeting_is_in_the_final_model() -> None:
 @pytest.mark.parametrize("weights", ["frames", "equal"])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_between_meetings_the_model_is_what_a_meeting_would_make(weights: str, processes: int) -> None:
-    """Of five workers one has no frames, one is not finite and one is far worse than the others."""
+    """Five workers: one has no frames, one is not finite and one is far worse than the others."""
     frames, losses = np.array([30, 10, 0, 10, 10]), torch.tensor([1.0, 1.5, 0.0, 1.0, 9.0])
     values = torch.tensor([[1.0], [2.0], [4.0], [NAN], [16.0]])
     counts = frames[:2] if weights == "frames" else np.ones(2)

@@ -100,7 +100,7 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(exp: Path, tree: Path, tmp_path: Path) -> None:
-    """Of an experiment and its discs, with other times; the discs' new place is all that is written anew."""
+    """A copy of an experiment and its discs, with other times: only the discs' new place is written anew."""
     copy = shutil.copytree(exp, tmp_path / "moved" / "exp", copy_function=shutil.copyfile)
     elsewhere = shutil.copytree(tree, tmp_path / "discs", copy_function=shutil.copyfile)
     gone = {path: path.rename(path.with_name(f"{path.name} gone")) for path in (exp, tree)}

@@ -121,7 +121,7 @@ def test_a_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("linked", ["out", "exp"])
 def test_symbolic_links_are_followed_and_stay(tmp_path: Path, linked: str, there: bool) -> None:
-    """Of the result or of a folder above it, to a folder that is there or is not yet."""
+    """Links of the result or of a folder above it, to a folder that is there or is not yet."""
     exp, out, large = tmp_path / "exp", tmp_path / "exp" / "out", tmp_path / "large" / "disk"
     link = exp if linked == "exp" else out
     link.parent.mkdir(exist_ok=True)

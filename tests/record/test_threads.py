@@ -28,7 +28,7 @@ print(torch.get_num_threads(), openmp.omp_get_max_threads() if openmp else 3)
 
 @pytest.mark.timeout(60)
 def test_threads_of_a_pool_compute_alone_and_the_main_one_as_before() -> None:
-    """What OpenMP will take is asked for before torch has computed anything in the thread."""
+    """Ask for the threads that OpenMP will take before torch has computed anything in the thread."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=os.environ | {"OMP_NUM_THREADS": "3"}, capture_output=True, text=True,
         timeout=50, check=True,

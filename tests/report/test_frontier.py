@@ -129,7 +129,7 @@ def of_speakers(name: str, workers: int, seed: int, errors: list[int]) -> Cell:
 
 
 def test_an_interval_over_seeds_has_the_spread_of_speakers_and_of_seeds() -> None:
-    """By plain formulas: the variances of a mean of S speakers and of one of n seeds add up."""
+    """Plain formulas: the variances of a mean of S speakers and of one of n seeds add up."""
     random = np.random.default_rng(1)
     speakers, seeds = random.integers(5, 40, 30), np.array([0, 3, 6])
     cells = [of_speakers("a", 2, n, [int(s + d) for s in speakers]) for n, d in enumerate(seeds)]

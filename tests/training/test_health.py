@@ -1,4 +1,4 @@
-"""What stops a training: one bad loss, a bad one everywhere, or a held-out loss far above the untrained network's."""
+"""Reasons to stop a training: a bad loss, a bad one everywhere, a held-out loss far above the untrained network's."""
 
 import logging
 import math
