@@ -72,7 +72,7 @@ def alive(pid: int) -> bool:
 
 
 def ended(pids: list[int], seconds: float = 30.0) -> bool:
-    """Whether processes end before a deadline; those left are killed."""
+    """Return whether processes end before a deadline; kill those left."""
     give_up = time.monotonic() + seconds
     while any(map(alive, pids)) and time.monotonic() < give_up:
         time.sleep(0.05)

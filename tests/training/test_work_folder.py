@@ -1,4 +1,4 @@
-"""What becomes of an unfinished training when the command is another one, and where a diverged one may go on."""
+"""The fate of an unfinished training when the command is another one, and where a diverged one may go on."""
 
 import json
 from pathlib import Path
