@@ -26,23 +26,23 @@ from parallel import WARM_UP, Training, show, together
 from torch import Tensor
 from training import LARGE, RATE, SMALL, forever, make_store, shares
 
+from asr_parallel.clock.interconnect import Interconnect
+from asr_parallel.clock.modelled_clock import ModelledClock
+from asr_parallel.clock.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
+from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.clock import Clock
 from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
 from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.network import Network
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.stragglers import Stragglers
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.compression import Compression
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.precision import products_dtype
-from asr_parallel.training.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
 
 SIZES = {"small": (SMALL, 256, 6), "large": (LARGE, 512, 1)}  # network, minibatch, how many times as many of them
 ROWS = 100_000
@@ -53,18 +53,20 @@ CPU = torch.device("cpu")
 class InRounds(Training):
     """A process's part in an ensemble of two."""
 
-    def __init__(self, spec: NetworkSpec, store: FrameStore, minibatch: int, team: Team, options: TeamOptions) -> None:
-        own, dtype = list(team.own), products_dtype("auto", CPU)
-        parts = shares(store, team.num_workers)
+    def __init__(
+        self, spec: NetworkSpec, store: FrameStore, minibatch: int, group: WorkerGroup, options: WorkerOptions
+    ) -> None:
+        own, dtype = list(group.local_workers), choose_dtype("auto", CPU)
+        parts = shares(store, group.num_workers)
         mine, of_all = [parts[k] for k in own], [len(part) for part in parts]
         batches = Minibatches(store, mine, own, minibatch, 0, None, dtype, CPU, frames=of_all)
-        super().__init__(spec, store, minibatch, dtype, team, options, epoch=batches.minibatches_per_epoch)
+        super().__init__(spec, store, minibatch, dtype, group, options, epoch=batches.minibatches_per_epoch)
         assert isinstance(self.algorithm, Ensemble)
         common = None
         if options.exchange == "posteriors":
             everybody = [np.sort(np.concatenate(parts))]
-            common = Minibatches(store, everybody, [team.num_workers], minibatch, 0, None, dtype, CPU)
-        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, team, batches, common, 1000)
+            common = Minibatches(store, everybody, [group.num_workers], minibatch, 0, None, dtype, CPU)
+        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, group, batches, common, 1000)
         self._stream, self._done = self._forever(), 0
 
     def _forever(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
@@ -72,7 +74,7 @@ class InRounds(Training):
             yield from self.compression.stream(epoch, 0)
 
     def steps(self, count: int) -> float:
-        frames = np.full(self.team.num_workers, self.minibatch)
+        frames = np.full(self.group.num_workers, self.minibatch)
         began = time.perf_counter()
         for _ in range(count):
             minibatch = self.network.backward(*next(self._stream))
@@ -83,7 +85,7 @@ class InRounds(Training):
         return time.perf_counter() - began
 
 
-def loopback(transport: Transport) -> tuple[Network, float]:
+def loopback(transport: Transport) -> tuple[Interconnect, float]:
     """Fitted to what sums of two processes take, seconds = 2 alpha + bytes / beta, relative errors weighing alike; and
     the greatest of them.
     """
@@ -94,7 +96,7 @@ def loopback(transport: Transport) -> tuple[Network, float]:
         def sums(tensor: Tensor = tensor, count: int = count) -> float:
             began = time.perf_counter()
             for _ in range(count):
-                transport.sum(tensor)
+                transport.all_reduce(tensor)
             return (time.perf_counter() - began) / count
 
         sums()
@@ -103,7 +105,7 @@ def loopback(transport: Transport) -> tuple[Network, float]:
     design = np.stack([np.full(len(MESSAGES), 2.0), np.array(MESSAGES, dtype=float)], axis=1)
     (alpha, inverse), *_ = np.linalg.lstsq(design * weights[:, None], np.ones(len(found)), rcond=None)
     error = float(np.abs(design @ [alpha, inverse] * weights - 1).max())
-    return Network("loopback", max(0.0, float(alpha)), 1 / float(inverse), "fitted in this run"), error
+    return Interconnect("loopback", max(0.0, float(alpha)), 1 / float(inverse), "fitted in this run"), error
 
 
 @dataclass
@@ -111,7 +113,7 @@ class Row:
     """One training and what became of it. count: minibatches that are timed, whole periods of them."""
 
     name: str
-    options: TeamOptions
+    options: WorkerOptions
     optimiser: str
     training: Training
     count: int
@@ -119,7 +121,7 @@ class Row:
 
 
 def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, times: int, transport: Transport) -> list[Row]:
-    team, dtype, rows = Team(2, transport), products_dtype("auto", CPU), []
+    group, dtype, rows = WorkerGroup(2, transport), choose_dtype("auto", CPU), []
     for name, period, optimiser, count in (
         ("average", 1, "ng-sgd", 32),
         ("average", 16, "ng-sgd", 32),
@@ -129,51 +131,51 @@ def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, times: int, tr
         ("gradient", None, "ng-sgd", 32),
         ("gradient", None, "sgd", 32),
     ):
-        options = TeamOptions(2, name, period)
-        training = Training(spec, store, minibatch, dtype, team, options, optimiser)
+        options = WorkerOptions(2, name, period)
+        training = Training(spec, store, minibatch, dtype, group, options, optimiser)
         rows.append(Row(name, options, optimiser, training, times * count))
     epoch = ROWS // 2 // minibatch
     for exchange in EXCHANGES:
-        options = TeamOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10, exchange=exchange)
-        training = InRounds(spec, store, minibatch, team, options)
+        options = WorkerOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10, exchange=exchange)
+        training = InRounds(spec, store, minibatch, group, options)
         training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
         rows.append(Row(f"ensemble, {exchange}", options, "ng-sgd", training, 2 * times * (epoch // 4)))
     return rows
 
 
-def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, network: Network) -> float:
-    """Seconds of the row's minibatches."""
+def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, network: Interconnect) -> float:
+    """TimeBreakdown of the row's minibatches."""
     epoch = ROWS // 2 // minibatch
     work = work_of(spec, minibatch, row.optimiser, step, row.meeting)
-    clock = Clock(row.options, work, network, epoch * 2 * minibatch, Stragglers(step.jitter), "ring")
+    clock = ModelledClock(row.options, work, network, epoch * 2 * minibatch, Stragglers(step.jitter), "ring")
     return clock.epoch().total * row.count / epoch
 
 
 def size(transport: Transport, store: FrameStore, name: str, rounds: int, only: str | None) -> None:
     spec, minibatch, times = SIZES[name]
     network, error = loopback(transport)
-    network = replace(network, **transport.share({"alpha": network.alpha, "beta": network.beta}))
+    network = replace(network, **transport.broadcast_object({"alpha": network.alpha, "beta": network.beta}))
     show(
         transport,
         f"\n{name}: alpha {1e6 * network.alpha:.0f} us, beta {network.beta / 1e9:.2f} GB/s (off by {100 * error:.0f} %"
         " at most)\n",
     )
     rows = [row for row in rows_of(spec, store, minibatch, times, transport) if only in (None, row.name)]
-    part, dtype = shares(store, 2)[transport.rank], products_dtype("auto", CPU)
+    part, dtype = shares(store, 2)[transport.rank], choose_dtype("auto", CPU)
     data = forever(Minibatches(store, [part], [0], minibatch, 0, None, dtype, CPU))
     for row in rows:
         row.training.steps(WARM_UP)
         if row.name in ("average", "elastic", "block-momentum"):
-            transport.wait()
+            transport.barrier()
             own = measure_meeting(spec, algorithm(row.options), minibatch, row.optimiser, "auto", "cpu")
-            row.meeting = statistics.mean(transport.gather(own))
+            row.meeting = statistics.mean(transport.all_gather_object(own))
     found: dict[int, list[tuple[float, float]]] = {n: [] for n in range(len(rows))}
     steps: dict[str, list[StepTime]] = {"ng-sgd": [], "sgd": []}
     for _ in range(rounds):
         for n, row in enumerate(rows):
-            transport.wait()
+            transport.barrier()
             own = measure_step(spec, minibatch, row.optimiser, "auto", "cpu", blocks=times * BLOCKS, data=data)
-            both = transport.gather(list(astuple(own)))
+            both = transport.all_gather_object(list(astuple(own)))
             step = StepTime(*(statistics.mean(of_two) for of_two in zip(*both, strict=True)))
             steps[row.optimiser].append(step)
             seconds = together(transport, lambda row=row: row.training.steps(row.count))

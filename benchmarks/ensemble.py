@@ -28,14 +28,14 @@ import torch
 from training import PRECISIONS, SMALL, forever, make_store, shares
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.ensemble import EnsembleNetwork
+from asr_parallel.nnet.ensemble_network import EnsembleNetwork
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone, Transport
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.compression import (
     BLOCK_FRAMES,
     COMPRESS,
@@ -61,7 +61,9 @@ def a_round(folder: Path, transport: Transport, rounds: int) -> None:
                 workers=4, algorithm="ensemble", hidden_layers=3, hidden_dim=512, nonlinearity="relu", epochs=2,
                 minibatch=MINIBATCH, learning_rate=1e-6, precision=precision, device="cpu", drop_worse=1e9,
             )  # fmt: skip
-            trainer = Trainer(store, options, folder / f"{precision}{turn}{transport.size}", team=Team(4, transport))
+            trainer = Trainer(
+                store, options, folder / f"{precision}{turn}{transport.size}", group=WorkerGroup(4, transport)
+            )
             trainer.run()
             assert trainer.compression is not None
             found.append(trainer.compression.phases.total)
@@ -71,13 +73,13 @@ def a_round(folder: Path, transport: Transport, rounds: int) -> None:
             print(f"| {transport.size} | {precision} | {shown} | {100 * sum(parts.values()):.1f} % |", flush=True)
 
 
-def compression(store: FrameStore, workers: int, team: Team, precision: torch.dtype, top: int = 16) -> tuple:
+def compression(store: FrameStore, workers: int, group: WorkerGroup, precision: torch.dtype, top: int = 16) -> tuple:
     """A compression of a quarter of an epoch's meetings, and the network it is of."""
     parts = shares(store, workers)
     batches = Minibatches(
         store,
-        [parts[k] for k in team.own],
-        team.own,
+        [parts[k] for k in group.local_workers],
+        group.local_workers,
         MINIBATCH,
         0,
         None,
@@ -85,17 +87,17 @@ def compression(store: FrameStore, workers: int, team: Team, precision: torch.dt
         CPU,
         frames=[len(p) for p in parts],
     )
-    network = StackedNetwork(SMALL, len(team.own), CPU, precision).initialise(1)
+    network = StackedNetwork(SMALL, len(group.local_workers), CPU, precision).initialise(1)
     algorithm = Ensemble(top=top)
-    algorithm.start(network, team, batches.minibatches_per_epoch)
-    return Compression(algorithm, Outputs(), 1.0, network, team, batches, None, 1000), network, algorithm
+    algorithm.start(network, group, batches.minibatches_per_epoch)
+    return Compression(algorithm, Outputs(), 1.0, network, group, batches, None, 1000), network, algorithm
 
 
 def label(folder: Path, transport: Transport, rounds: int) -> None:
     """In one process."""
     store = FrameStore.open(folder / "store")
     for name, precision in PRECISIONS.items():
-        made, network, algorithm = compression(store, 4, Team(4, Alone()), precision)
+        made, network, algorithm = compression(store, 4, WorkerGroup(4, SingleProcess()), precision)
         parts = shares(store, 4)
         batches = Minibatches(store, parts, range(4), MINIBATCH, 0, None, precision, CPU)
         data, frames = forever(batches), 4 * algorithm.relabelled * MINIBATCH
@@ -128,15 +130,15 @@ def memory(folder: Path, transport: Transport, rounds: int) -> None:
     """Of rank 0 of two processes. Libraries take memory of their own at first, hence a round that does not count."""
     store = FrameStore.open(folder / "store")
     for workers in (2, 4, 8, 16):
-        team = Team(workers, transport)
-        made, network, algorithm = compression(store, workers, team, torch.float32)
+        group = WorkerGroup(workers, transport)
+        made, network, algorithm = compression(store, workers, group, torch.float32)
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory of the last turn is not to be used again unseen
         Path("/proc/self/clear_refs").write_text("5")
         before = high_water()
         made.met(algorithm.period)
         size = network.parameters[0].nbytes
-        rows = len(team.own) * algorithm.relabelled * MINIBATCH
+        rows = len(group.local_workers) * algorithm.relabelled * MINIBATCH
         held = rows * (4 * SMALL.num_pdfs + 4 * SMALL.input_dim)
         if transport.rank == 0 and workers > 2:
             block = 4 * BLOCK_FRAMES * (2 * SMALL.hidden_dim + 2 * SMALL.num_pdfs)  # two layers, logits and posteriors
@@ -177,7 +179,7 @@ def work(rank: int, folder: Path, part: str, size: int, rounds: int) -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     torch.set_num_threads(1)
     if size == 1:
-        PARTS[part][0](folder, Alone(), rounds)
+        PARTS[part][0](folder, SingleProcess(), rounds)
         return
     seat = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
     os.environ |= {**seat, "ASR_PARALLEL_LAUNCH": str(folder)}

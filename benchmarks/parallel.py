@@ -4,7 +4,7 @@
 
 speed   both against one of them alone, at 440-1024x4-2000, natural gradient, minibatches of 512, averages every 16
 share   synchronization's part of the wall time, by algorithm and period
-sums    a mean of models against nothing but dist.all_reduce of as many bytes, in every wire
+sums    a mean of models against nothing but dist.all_reduce of as many bytes, in every comm_dtype
 bytes   sent by a worker, as counted and as the loopback device counted them, against the formula
 
 Contestants take turns; what is compared is the median of the ratios within a turn.
@@ -28,18 +28,18 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
 from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.mean import BLOCK, WIRES, Mean
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone, Transport
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.weighted_mean import BLOCK, COMM_DTYPES, WeightedMean
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.precision import products_dtype
 
 SENT = Path("/sys/class/net/lo/statistics/tx_bytes")
 WARM_UP = 16  # minibatches: the preconditioners' first are dearer; and a meeting at the usual period
@@ -55,22 +55,22 @@ class Training:
         store: FrameStore,
         minibatch: int,
         precision: torch.dtype,
-        team: Team,
-        options: TeamOptions,
+        group: WorkerGroup,
+        options: WorkerOptions,
         optimiser: str = "ng-sgd",
         epoch: int = 16,
     ) -> None:
         """epoch: minibatches, for algorithms that count in epochs."""
-        own, cpu = list(team.own), torch.device("cpu")
-        self.team, self.minibatch = team, minibatch
+        own, cpu = list(group.local_workers), torch.device("cpu")
+        self.group, self.minibatch = group, minibatch
         self.algorithm = algorithm(options, epochs=1000)
         self.network = StackedNetwork(spec, len(own), cpu, precision).initialise(1)
         add = self._timed(self.algorithm.add) if isinstance(self.algorithm, Gradient) else None
         self.optimizer = optimizer(optimiser, self.network, MaxChange(), 0.9, add)
-        parts = shares(store, team.num_workers)
+        parts = shares(store, group.num_workers)
         self._data = forever(Minibatches(store, [parts[k] for k in own], own, minibatch, 0, None, precision, cpu))
-        self.algorithm.start(self.network, team, epoch)
-        self.rounds = Rounds(self.algorithm, team, self.network, FAR, self.optimizer)
+        self.algorithm.start(self.network, group, epoch)
+        self.rounds = SyncScheduler(self.algorithm, group, self.network, FAR, self.optimizer)
         self.in_sums = 0.0
 
     def _timed(self, add: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
@@ -83,7 +83,7 @@ class Training:
 
     def steps(self, count: int) -> float:
         """Train on so many minibatches; seconds it took."""
-        frames = np.full(self.team.num_workers, self.minibatch)
+        frames = np.full(self.group.num_workers, self.minibatch)
         began = time.perf_counter()
         for _ in range(count):
             spliced, labels = next(self._data)
@@ -95,8 +95,8 @@ class Training:
 
 def together(transport: Transport, work: Callable[[], float]) -> float:
     """Seconds of the slowest, all begun at once."""
-    transport.wait()
-    return max(transport.gather(work()))
+    transport.barrier()
+    return max(transport.all_gather_object(work()))
 
 
 def speed(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: int, rounds: int) -> None:
@@ -105,12 +105,12 @@ def speed(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
     show(transport, "| precision | one process | two apart | x one | two, averages every 16 | x one |")
     show(transport, "|---|--:|--:|--:|--:|--:|")
     for name, precision in PRECISIONS.items():
-        pair = Team(2, transport)
+        pair = WorkerGroup(2, transport)
         of_two = {
-            kind: Training(spec, store, minibatch, precision, pair, TeamOptions(2, kind, period))
+            kind: Training(spec, store, minibatch, precision, pair, WorkerOptions(2, kind, period))
             for kind, period in (("none", None), ("average", 16))
         }
-        alone = Training(spec, store, minibatch, precision, Team(1, Alone()), TeamOptions(1))
+        alone = Training(spec, store, minibatch, precision, WorkerGroup(1, SingleProcess()), WorkerOptions(1))
         for training in (alone, *of_two.values()):
             together(transport, lambda training=training: training.steps(WARM_UP))
         found: dict[str, list[float]] = {"one": [], "none": [], "average": []}
@@ -132,7 +132,7 @@ def speed(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
 
 def share(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: int, rounds: int) -> None:
     """Waited until the other has come; moved: on means, and on what the algorithm does with them (gradient: both)."""
-    precision = products_dtype("auto", torch.device("cpu"))
+    precision = choose_dtype("auto", torch.device("cpu"))
     show(transport, "| algorithm | period | overlap | frames/s | waited | moved | both |")
     show(transport, "|---|--:|---|--:|--:|--:|--:|")
     rows = [("none", None, False)]
@@ -145,8 +145,10 @@ def share(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
     rows += [("gradient, sgd", None, False), ("gradient", None, False)]
     for name, period, overlap in rows:
         kind, _, optimiser = name.partition(", ")
-        options = TeamOptions(2, kind, period, overlap=overlap)
-        training = Training(spec, store, minibatch, precision, Team(2, transport), options, optimiser or "ng-sgd")
+        options = WorkerOptions(2, kind, period, overlap=overlap)
+        training = Training(
+            spec, store, minibatch, precision, WorkerGroup(2, transport), options, optimiser or "ng-sgd"
+        )
         training.steps(WARM_UP)
         if period == 256:  # the measured part has a meeting in its midst
             training.steps(period // 2 - WARM_UP)
@@ -155,7 +157,9 @@ def share(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
         count = max(48, period or 0)
         seconds = together(transport, lambda training=training, count=count: training.steps(count))
         spent = [watched.waited_seconds - waited, watched.moved_seconds - moved + training.in_sums - in_sums]
-        waited, moved = (statistics.mean(of_ranks) / seconds for of_ranks in zip(*transport.gather(spent), strict=True))
+        waited, moved = (
+            statistics.mean(of_ranks) / seconds for of_ranks in zip(*transport.all_gather_object(spent), strict=True)
+        )
         apart = "in sums" if kind == "gradient" else f"{100 * waited:.2f} %"
         show(
             transport,
@@ -166,16 +170,16 @@ def share(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
 
 
 def sums(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: int, rounds: int) -> None:
-    """Means of a network's parameters. MB: of what a process gives to one, in that wire's numbers."""
+    """Means of a network's parameters. MB: of what a process gives to one, in that comm_dtype's numbers."""
     cpu, weights = torch.device("cpu"), np.ones(2)
     parameters = StackedNetwork(spec, 1, cpu, torch.float32).initialise(1).parameters
     around = torch.zeros_like(parameters[0])
     show(transport, f"{parameters.numel():,} parameters\n")
-    show(transport, "| wire | MB | all_reduce MB/s | mean MB/s | of all_reduce | means/s |")
+    show(transport, "| comm_dtype | MB | all_reduce MB/s | mean MB/s | of all_reduce | means/s |")
     show(transport, "|---|--:|--:|--:|--:|--:|")
-    for wire in WIRES:
-        mean = Mean(Team(2, transport), wire, parameters)
-        kind = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}[wire]
+    for comm_dtype in COMM_DTYPES:
+        mean = WeightedMean(WorkerGroup(2, transport), comm_dtype, parameters)
+        kind = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}[comm_dtype]
         buffer = torch.ones(parameters.numel(), dtype=kind)
 
         def bare(buffer: Tensor = buffer, count: int = 8) -> float:
@@ -185,7 +189,7 @@ def sums(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: 
                 dist.all_reduce(buffer)
             return (time.perf_counter() - began) / count
 
-        def ours(mean: Mean = mean, count: int = 8) -> float:
+        def ours(mean: WeightedMean = mean, count: int = 8) -> float:
             began = time.perf_counter()
             for _ in range(count):
                 mean.of(parameters, weights, around)
@@ -200,43 +204,48 @@ def sums(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: 
         ratio = statistics.median((given / b) / (size / a) for a, b in both)
         show(
             transport,
-            f"| {wire} | {given / 1e6:.2f} | {size / alone / 1e6:,.0f} | {given / own / 1e6:,.0f} | {ratio:.2f}"
+            f"| {comm_dtype} | {given / 1e6:.2f} | {size / alone / 1e6:,.0f} | {given / own / 1e6:,.0f} | {ratio:.2f}"
             f" | {1 / own:.1f} |",
         )
 
 
 def bytes_sent(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch: int, rounds: int) -> None:
     """Megabytes a million frames of a worker's own. A ring of P sends 2 (P - 1) / P times what is given: of 2, once."""
-    precision = products_dtype("auto", torch.device("cpu"))
+    precision = choose_dtype("auto", torch.device("cpu"))
     count = 48
-    show(transport, "| algorithm | period | wire | formula | counted | of formula | on loopback | of formula |")
+    show(transport, "| algorithm | period | comm_dtype | formula | counted | of formula | on loopback | of formula |")
     show(transport, "|---|--:|---|--:|--:|--:|--:|--:|")
     rows = [(kind, 16, "float32") for kind in ("average", "block-momentum", "elastic")]
     rows += [("average", 1, "float32"), ("average", 16, "float16"), ("average", 16, "int8")]
     rows += [(kind, None, "float32") for kind in ("colearn", "gradient, sgd", "gradient", "none")]
-    for name, period, wire in rows:
+    for name, period, comm_dtype in rows:
         kind, _, optimiser = name.partition(", ")
-        options = TeamOptions(2, kind, period, wire=wire, colearn_threshold=0.0 if kind == "colearn" else 0.1)
-        training = Training(spec, store, minibatch, precision, Team(2, transport), options, optimiser or "ng-sgd")
+        options = WorkerOptions(
+            2, kind, period, comm_dtype=comm_dtype, colearn_threshold=0.0 if kind == "colearn" else 0.1
+        )
+        training = Training(
+            spec, store, minibatch, precision, WorkerGroup(2, transport), options, optimiser or "ng-sgd"
+        )
         training.steps(WARM_UP)
-        transport.wait()
+        transport.barrier()
         sent, counted = int(SENT.read_text()), training.algorithm.bytes_per_worker
-        transport.wait()
+        transport.barrier()
         training.steps(count)
-        transport.wait()
+        transport.barrier()
         sent, counted = int(SENT.read_text()) - sent, training.algorithm.bytes_per_worker - counted
         scale = 1 / (count * minibatch)  # bytes a frame are megabytes a million frames
-        expected = formula(training, spec, kind, optimiser or "ng-sgd", period or 16, wire) / minibatch
+        expected = formula(training, spec, kind, optimiser or "ng-sgd", period or 16, comm_dtype) / minibatch
         ring = [counted * scale, sent / 2 * scale]  # 2 (P - 1) / P = 1; both processes of the device
         of = [f"{value / expected:.3f}" if expected else "-" for value in ring]
         show(
             transport,
-            f"| {name} | {'-' if kind == 'none' else period or (1 if kind == 'gradient' else '16 = an epoch')} | {wire}"
+            f"| {name} | {'-' if kind == 'none' else period or (1 if kind == 'gradient' else '16 = an epoch')}"
+            f" | {comm_dtype}"
             f" | {expected:,.1f} | {ring[0]:,.1f} | {of[0]} | {ring[1]:,.1f} | {of[1]} |",
         )
 
 
-def formula(training: Training, spec: NetworkSpec, kind: str, optimiser: str, period: int, wire: str) -> float:
+def formula(training: Training, spec: NetworkSpec, kind: str, optimiser: str, period: int, comm_dtype: str) -> float:
     """Bytes a minibatch that a worker gives to sums."""
     parameters = training.network.parameters.shape[1]
     if kind == "none":
@@ -247,7 +256,7 @@ def formula(training: Training, spec: NetworkSpec, kind: str, optimiser: str, pe
         ranks += [(min(RANK_OUT, (place.out + 1) // 2), place.out) for place in places]
         estimates = sum(rank * dim for rank, dim in ranks) / UPDATE_PERIOD if optimiser == "ng-sgd" else 0
         return 4.0 * (parameters + estimates)
-    each = {"float32": 4.0, "float16": 2 + 4 / BLOCK, "int8": 1 + 4 / BLOCK}[wire]  # a float32 scale to a block
+    each = {"float32": 4.0, "float16": 2 + 4 / BLOCK, "int8": 1 + 4 / BLOCK}[comm_dtype]  # a float32 scale to a block
     return each * parameters / period
 
 

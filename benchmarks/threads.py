@@ -22,8 +22,8 @@ def measure(threads: int, sizes: list[tuple[int, int]]) -> None:
     """Print the milliseconds of a minibatch of each size."""
     import torch
 
+    from asr_parallel.clock.step_time import measure_step
     from asr_parallel.nnet.spec import NetworkSpec
-    from asr_parallel.training.step_time import measure_step
 
     torch.set_num_threads(threads)
     found = []

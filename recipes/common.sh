@@ -117,7 +117,7 @@ run_stages() {
   done
 }
 
-check_team() {  # options of the workers, after parse_options: sets the arrays team and more_dnn_opts
+check_workers() {  # options of the workers, after parse_options: sets the arrays team and more_dnn_opts
   [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
   [[ -z $arpa || -f $arpa ]] || die "--arpa: no file '$arpa'"
   [[ $score_units =~ ^(word|char)$ ]] || die "--score-units must be word or char, not '$score_units'"

@@ -21,7 +21,7 @@ def draw(exp: Path, cells: Iterable[Cell], out: Path) -> None:
         lines = map(json.loads, (exp / cell.name / "train.jsonl").read_text().splitlines())
         course = [line for line in lines if line["kind"] == "held-out"]
         frames = [line["frames"] for line in course]
-        # Rounds cost what they cost all along, so modelled time grows with the frames
+        # SyncScheduler cost what they cost all along, so modelled time grows with the frames
         seconds = modelled_seconds(exp, cell)
         single = [mean(line["workers_loss"]) for line in course]
         together = [line["loss"] if cell.method == "average" else line["ensemble_loss"] for line in course]

@@ -22,8 +22,8 @@ from typing import Any
 
 from study import all_at_once, find, study_parser
 
+from asr_parallel.clock.interconnect import PRESETS, all_reduce, broadcast
 from asr_parallel.compare.collect import with_seconds
-from asr_parallel.parallel.network import PRESETS, all_reduce, broadcast
 
 METHODS = {"average": "MA-DNN", "ensemble": "EC-DNN", "none": "E-DNN"}
 WORKERS = (2, 4, 8)
@@ -138,7 +138,7 @@ def modelled_seconds(exp: Path, cell: Cell) -> float:
     """Of K machines, each like this core: training, labelling (as part of the training it took in this very run), and
     messages as the modelled network takes them, which nothing hides.
     """
-    told = json.loads((exp / cell.name / "meetings.json").read_text())
+    told = json.loads((exp / cell.name / "sync_stats.json").read_text())
     parameters = (exp / cell.name / "net.safetensors").stat().st_size
     frames = json.loads((exp / cell.name / "train.jsonl").read_text().splitlines()[-1])["frames"]
     work = seconds_a_frame(exp, cell.nonlinearity) * frames / cell.workers

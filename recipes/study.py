@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Queue
 
 from asr_parallel.compare.collect import reached
-from asr_parallel.training.health import DIVERGED
+from asr_parallel.training.divergence import DIVERGED
 
 RECIPES = Path(__file__).resolve().parent
 

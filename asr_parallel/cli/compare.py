@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from asr_parallel.record.environment import cpu_count
 
 if TYPE_CHECKING:
+    from asr_parallel.clock.interconnect import Interconnect
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.compare.modelled import Machine
-    from asr_parallel.parallel.network import Network
 
 EVALUATIONS = 4  # an epoch, unless said
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.parallel.network import PRESETS
+    from asr_parallel.clock.interconnect import PRESETS
 
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder whose stages 0 to 4 are done")
     parser.add_argument("--matrix", type=Path, required=True, help="YAML file of what is compared (docs/compare.md)")
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
-    from asr_parallel.parallel.network import PRESETS
     from asr_parallel.record.files import followed
     from asr_parallel.record.lock import locked
 
@@ -50,11 +50,11 @@ def run(args: argparse.Namespace) -> None:
         _compare(args, matrix, network, experiment)
 
 
-def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Network", experiment: "Experiment") -> None:
+def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Interconnect", experiment: "Experiment") -> None:
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
-    from asr_parallel.compare.run import run_jobs
+    from asr_parallel.compare.run_jobs import run_jobs
     from asr_parallel.features.frames import FrameStore
     from asr_parallel.report.write_report import write_report
 

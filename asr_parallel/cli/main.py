@@ -12,11 +12,11 @@ from contextlib import suppress
 from itertools import pairwise
 
 from asr_parallel import __version__
+from asr_parallel.record.child_processes import PARENT, follow
 from asr_parallel.record.files import followed
 from asr_parallel.record.interrupt import Interrupted, raise_on_signals
 from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
-from asr_parallel.record.workers import PARENT, follow
 
 # verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
 VERBS: dict[str, tuple[str, str]] = {

@@ -9,22 +9,22 @@ from asr_parallel.cli.options import add_choice, add_number
 from asr_parallel.cli.train_mono import check_positive
 
 if TYPE_CHECKING:
+    from asr_parallel.clock.modelled_clock import StepCost
     from asr_parallel.nnet.spec import NetworkSpec
-    from asr_parallel.parallel.clock import Work
-    from asr_parallel.parallel.options import TeamOptions
+    from asr_parallel.parallel.options import WorkerOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
 INPUT_DIM, PDFS = 440, 2000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
     from asr_parallel.nnet.optimizers import OPTIMIZERS
+    from asr_parallel.nnet.precision import PRECISIONS
     from asr_parallel.nnet.spec import NONLINEARITIES
     from asr_parallel.parallel.ensemble import EXCHANGES
-    from asr_parallel.parallel.network import COLLECTIVES, PRESETS
     from asr_parallel.parallel.options import ALGORITHMS
     from asr_parallel.training.options import TrainingOptions
-    from asr_parallel.training.precision import PRECISIONS
 
     default = TrainingOptions()
     number, choice = partial(add_number, default), partial(add_choice, default)
@@ -70,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from asr_parallel.clock.interconnect import PRESETS
+    from asr_parallel.clock.modelled_clock import ModelledClock
+    from asr_parallel.clock.stragglers import Stragglers
     from asr_parallel.nnet.spec import NetworkSpec
-    from asr_parallel.parallel.clock import Clock
-    from asr_parallel.parallel.network import PRESETS
     from asr_parallel.parallel.options import ALGORITHMS
-    from asr_parallel.parallel.stragglers import Stragglers
     from asr_parallel.report.prediction import prediction_markdown
 
     check_positive(args, "minibatch", "frames", "threads")
@@ -89,20 +89,20 @@ def run(args: argparse.Namespace) -> None:
             beta=network.beta if args.beta is None else args.beta,
             source=f"given; the rest as {args.network}",
         )
-    teams = [_team(args, name) for name in names]
+    options_of_each = [_team(args, name) for name in names]
     spec = NetworkSpec(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
-    works, jitter, measured = _works(args, spec, teams)
+    works, jitter, measured = _works(args, spec, options_of_each)
     stragglers = Stragglers(jitter if args.jitter is None else args.jitter)
     clocks = [
-        Clock(team, work, network, args.frames, stragglers, args.collective)
-        for team, work in zip(teams, works, strict=True)
+        ModelledClock(options, work, network, args.frames, stragglers, args.collective)
+        for options, work in zip(options_of_each, works, strict=True)
     ]
     print(prediction_markdown(clocks, workers, measured), end="")
 
 
-def _team(args: argparse.Namespace, name: str) -> "TeamOptions":
+def _team(args: argparse.Namespace, name: str) -> "WorkerOptions":
     """What workers do under an algorithm; of options that all are asked about, those it has a use for."""
-    from asr_parallel.parallel.options import TeamOptions
+    from asr_parallel.parallel.options import WorkerOptions
 
     users = {
         "period": ("average", "block-momentum", "elastic", "ensemble"),
@@ -110,42 +110,46 @@ def _team(args: argparse.Namespace, name: str) -> "TeamOptions":
         "relabel_fraction": ("ensemble",),
         "exchange": ("ensemble",),
     }
-    team = TeamOptions(
+    options = WorkerOptions(
         algorithm=name, **{option: getattr(args, option) for option in users if args.algorithm or name in users[option]}
     )
-    team.check_team()
-    if not 0 < team.relabel_fraction <= 1:
-        raise ValueError(f"--relabel-fraction {team.relabel_fraction}: expected above 0 and at most 1")
-    return team
+    options.check_workers()
+    if not 0 < options.relabel_fraction <= 1:
+        raise ValueError(f"--relabel-fraction {options.relabel_fraction}: expected above 0 and at most 1")
+    return options
 
 
 def _works(
-    args: argparse.Namespace, spec: "NetworkSpec", teams: list["TeamOptions"]
-) -> tuple[list["Work"], float, str]:
+    args: argparse.Namespace, spec: "NetworkSpec", options_of_each: list["WorkerOptions"]
+) -> tuple[list["StepCost"], float, str]:
     """What a worker has to do under each algorithm, the jitter of its minibatches, and how that is known."""
-    from asr_parallel.training.step_time import measure_meeting, measure_step, work_of
+    from asr_parallel.clock.step_time import measure_meeting, measure_step, work_of
 
     if args.step_seconds is not None:
         work = work_of(spec, args.minibatch, args.optimizer, args.step_seconds)
-        return [work] * len(teams), 0.0, "given; a third of it to label one, nothing for a worker's part of a meeting"
+        return (
+            [work] * len(options_of_each),
+            0.0,
+            "given; a third of it to label one, nothing for a worker's part of a meeting",
+        )
     import torch
 
+    from asr_parallel.clock.modelled_clock import AVERAGING
+    from asr_parallel.nnet.precision import choose_device, choose_dtype
     from asr_parallel.parallel.algorithms import algorithm
-    from asr_parallel.parallel.clock import AVERAGING
-    from asr_parallel.training.precision import choose_device, products_dtype
 
     torch.set_num_threads(args.threads)
     place = choose_device(args.device)
     step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
     works = []
-    for team in teams:
+    for options in options_of_each:
         meeting = 0.0
-        if team.algorithm in AVERAGING:
+        if options.algorithm in AVERAGING:
             meeting = measure_meeting(
-                spec, algorithm(team), args.minibatch, args.optimizer, args.precision, args.device
+                spec, algorithm(options), args.minibatch, args.optimizer, args.precision, args.device
             )
         works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
-    kind = str(products_dtype(args.precision, place)).removeprefix("torch.")
+    kind = str(choose_dtype(args.precision, place)).removeprefix("torch.")
     threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"
     return works, step.jitter, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
 

@@ -5,17 +5,17 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from asr_parallel.cli.distributed import add_arguments as add_process_arguments
+from asr_parallel.cli.distributed import joined, launched
 from asr_parallel.cli.options import add_choice, add_number
-from asr_parallel.cli.processes import add_arguments as add_process_arguments
-from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
 
 REPORT_FRAMES, CHECKPOINT_FRAMES = 50_000, 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.training.precision import PRECISIONS
-    from asr_parallel.training.pretrain_options import ALGORITHMS, PretrainOptions
+    from asr_parallel.nnet.precision import PRECISIONS
+    from asr_parallel.pretraining.rbm_options import ALGORITHMS, PretrainOptions
 
     default = PretrainOptions()
     number, choice = partial(add_number, default), partial(add_choice, default)
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.training.pretrain_options import PretrainOptions
-    from asr_parallel.training.pretrain_run import pretrain
+    from asr_parallel.pretraining.rbm_options import PretrainOptions
+    from asr_parallel.pretraining.run_pretraining import pretrain
 
     check_positive(args, "report_frames", "checkpoint_frames")
     if args.threads is not None:

@@ -6,9 +6,9 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+from asr_parallel.cli.distributed import add_arguments as add_process_arguments
+from asr_parallel.cli.distributed import joined, launched
 from asr_parallel.cli.options import add_choice, add_number
-from asr_parallel.cli.processes import add_arguments as add_process_arguments
-from asr_parallel.cli.processes import joined, launched
 from asr_parallel.cli.train_mono import check_positive
 from asr_parallel.cli.workers import add_arguments as add_worker_arguments
 
@@ -16,9 +16,9 @@ from asr_parallel.cli.workers import add_arguments as add_worker_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.outputs import AVERAGES
+    from asr_parallel.nnet.precision import PRECISIONS
     from asr_parallel.nnet.spec import NONLINEARITIES
     from asr_parallel.training.options import INITIALS, PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
-    from asr_parallel.training.precision import PRECISIONS
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
     default = TrainingOptions()
@@ -46,15 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(how, "max_change_output", "the same of the output layer", float)
     number(how, "max_param_change", "the same of all layers together", float)
 
-    course = parser.add_argument_group("schedule")
-    course.add_argument(
+    resolved_schedule = parser.add_argument_group("schedule")
+    resolved_schedule.add_argument(
         "--schedule", choices=SCHEDULES, help="of the learning rate (default: exponential; colearn: cyclical)"
     )
-    number(course, "learning_rate", "at first, effective (default: by optimizer and nonlinearity)", float)
-    number(course, "final_learning_rate", "exponential, cyclical (default: a tenth of the first)", float)
-    number(course, "epochs", "passes over the data; newbob: at most")
-    number(course, "halve_from", "newbob: halve from this epoch on at the latest")
-    number(course, "cycle_frames", "cyclical: frames of a cycle (default: an epoch; colearn: a round)")
+    number(resolved_schedule, "learning_rate", "at first, effective (default: by optimizer and nonlinearity)", float)
+    number(resolved_schedule, "final_learning_rate", "exponential, cyclical (default: a tenth of the first)", float)
+    number(resolved_schedule, "epochs", "passes over the data; newbob: at most")
+    number(resolved_schedule, "halve_from", "newbob: halve from this epoch on at the latest")
+    number(resolved_schedule, "cycle_frames", "cyclical: frames of a cycle (default: an epoch; colearn: a round)")
 
     add_worker_arguments(parser, default)
 
@@ -94,11 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.parallel.stage import together
+    from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import PATHS, TrainingOptions, decisive
-    from asr_parallel.training.run import train_into, working_path
+    from asr_parallel.training.options import PATHS, TrainingOptions, config_identity
+    from asr_parallel.training.run_training import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
     check_positive(args, *(name for name in ("threads", "evaluate_frames") if getattr(args, name) is not None))
@@ -123,7 +123,12 @@ def run(args: argparse.Namespace) -> None:
 
         def stage(build: Callable[[Path], None]) -> None:
             run_stage(
-                args.out, build, number=6, inputs=inputs, options=decisive(options), finish=lambda: remove_work(work)
+                args.out,
+                build,
+                number=6,
+                inputs=inputs,
+                options=config_identity(options),
+                finish=lambda: remove_work(work),
             )
 
         together(transport, stage, build)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from asr_parallel.cli.options import add_choice, add_number
 
 if TYPE_CHECKING:
-    from asr_parallel.parallel.options import TeamOptions
+    from asr_parallel.parallel.options import WorkerOptions
 
 
-def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> None:
-    """One of each of TeamOptions."""
+def add_arguments(parser: argparse.ArgumentParser, default: "WorkerOptions") -> None:
+    """One of each of WorkerOptions."""
     from asr_parallel.parallel.block_momentum import PRESETS
     from asr_parallel.parallel.ensemble import EXCHANGES
-    from asr_parallel.parallel.mean import WIRES
-    from asr_parallel.parallel.meeting import WEIGHTS
     from asr_parallel.parallel.options import ALGORITHMS, OPTIMIZER_STATES, SHARES
+    from asr_parallel.parallel.sync_info import WEIGHTS
+    from asr_parallel.parallel.weighted_mean import COMM_DTYPES
 
     number, choice = partial(add_number, default), partial(add_choice, default)
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> No
     choice(workers, "share_by", SHARES, "what a worker gets whole (default: utterance; colearn: speaker)")
     sites = "lines 'SPEAKER SITE': every worker is a site and gets what its speakers said"
     workers.add_argument("--sites", metavar="FILE", help=sites)
-    number(workers, "rate_factor", "workers' learning rate over the effective one (default: the algorithm's)", float)
+    number(
+        workers, "worker_lr_scale", "workers' learning rate over the effective one (default: the algorithm's)", float
+    )
 
     meetings = parser.add_argument_group("meetings of workers")
     choice(meetings, "weights", WEIGHTS, "by which workers count in a mean")
@@ -35,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser, default: "TeamOptions") -> No
     number(meetings, "drop_worse", "nats a frame: a worker so much worse than the best is left out", float)
     kept = "momentum and Fisher estimates at a meeting (default: keep; momentum is reset by block-momentum, colearn)"
     choice(meetings, "optimizer_state", OPTIMIZER_STATES, kept)
-    choice(meetings, "wire", WIRES, "what models travel as; integers carry over what rounding left")
+    choice(meetings, "comm_dtype", COMM_DTYPES, "what models travel as; integers carry over what rounding left")
     flag = argparse.BooleanOptionalAction
     meetings.add_argument("--overlap", action=flag, default=False, help="train on meanwhile; means come one round late")
     number(meetings, "ema", "final model: moving average that keeps this part of itself at a meeting; 0: none", float)
-    survive = "go on without a lost process; its workers move to the others"
-    meetings.add_argument("--survive", action=flag, default=False, help=survive)
+    fault_tolerant = "go on without a lost process; its workers move to the others"
+    meetings.add_argument("--fault-tolerant", action=flag, default=False, help=fault_tolerant)
 
     constants = parser.add_argument_group("constants of algorithms")
     choice(constants, "outer", tuple(PRESETS), "block-momentum: its outer optimiser")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from asr_parallel.decode.acoustic import DNN_OPTIONS
 from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.precision import choose_device
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.precision import choose_device
 
 # In which a training and the single worker it is compared with have to agree: the network, what it begins as and learns
 # from, the data, the arithmetic. Not how it is trained: minibatches and learning rates may have to differ with K
@@ -80,8 +80,10 @@ def check_training(options: TrainingOptions) -> None:
     network = StackedNetwork(SMALLEST, options.workers)
     optimizer(options.optimizer, network, options.limits(), options.momentum)
     together = algorithm(options, options.epochs)
-    together.start(network, Team(options.workers), LONG_EPOCH)
-    options.make_schedule(LONG_EPOCH, options.rate_factor or together.rate_factor(options.workers), untrained_loss=1.0)
+    together.start(network, WorkerGroup(options.workers), LONG_EPOCH)
+    options.make_schedule(
+        LONG_EPOCH, options.worker_lr_scale or together.worker_lr_scale(options.workers), untrained_loss=1.0
+    )
     choose_device(options.device)
     if options.pretrain == "rbm" and options.nonlinearity != "sigmoid":
         raise ValueError(f"nonlinearity {options.nonlinearity}: RBMs begin a network of sigmoids")

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from asr_parallel.clock.modelled_clock import PERIODS, ModelledClock
 from asr_parallel.compare.jobs import TOGETHER, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
-from asr_parallel.compare.run import Job
+from asr_parallel.compare.run_jobs import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
-from asr_parallel.parallel.clock import PERIODS
-from asr_parallel.parallel.clock import Clock as Modelled
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
@@ -29,9 +28,9 @@ from asr_parallel.report.comparison import (
     WordErrors,
 )
 from asr_parallel.report.published import PUBLISHED
-from asr_parallel.training.health import DIVERGED, has_diverged, highest_loss
-from asr_parallel.training.meetings import MEETINGS
-from asr_parallel.training.watch import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.divergence import DIVERGED, has_diverged, highest_loss
+from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
 
 Line = dict[str, Any]
@@ -108,7 +107,7 @@ def _cell(
     faster = alone.work.one_worker(1.0).total / clock.work.one_worker(1.0).total
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
-    course = _course(lines, _judged(training, of), clock)
+    learning_curve = _learning_curve(lines, _judged(training, of), clock)
     scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
     single, compared = training.workers == 1, _outcome(base, "", jobs, out, machine)[0] == "done"
     wer = {
@@ -118,11 +117,11 @@ def _cell(
     whole = WENT_ON not in read_json(folder / IDENTITY)
     same_loss = 1.0 if single else None
     if not single and compared:
-        same_loss = _speedup_to_loss(course, out / base.name, alone)
+        same_loss = _speedup_to_loss(learning_curve, out / base.name, alone)
     return Cell(
         status="done",
         frames=frames,
-        course=tuple(course),
+        learning_curve=tuple(learning_curve),
         wer={name: errors for name, errors in wer.items() if errors is not None},
         measured=_measured(folder, lines) if whole else None,
         modelled=_modelled(clock, frames),
@@ -130,7 +129,7 @@ def _cell(
         efficiency=faster * clock.efficiency(),
         peak_speedup=faster * clock.peak(),
         speedup_loss=same_loss,
-        bytes_per_worker=None if single or not whole else int(read_json(folder / MEETINGS)["bytes_per_worker"]),
+        bytes_per_worker=None if single or not whole else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
         **common,
     )
 
@@ -146,7 +145,7 @@ def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, ma
         return "diverged" if DIVERGED in failure else "failed", failure
     if not (folder / LINES).is_file():
         return "missing", ""
-    judged, of_newbob = _judged(training, of), training.training_options.course == "newbob"
+    judged, of_newbob = _judged(training, of), training.training_options.resolved_schedule == "newbob"
     lines = read_json_lines(folder / LINES)
     counted = [line for line in lines if line["kind"] == HELD_OUT]
     train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
@@ -198,15 +197,15 @@ def _judged(training: Training, of: str) -> Judged:
     return _of_best if training.algorithm == "ensemble" else _of_model
 
 
-def _course(lines: list[Line], judged: Judged, clock: Modelled) -> list[Evaluation]:
+def _learning_curve(lines: list[Line], judged: Judged, clock: ModelledClock) -> list[Evaluation]:
     """Evaluations, but those after which a training went back (newbob); seconds are those of training alone."""
-    course = []
+    learning_curve = []
     a_frame = clock.epoch().total / clock.frames
     for line, seconds in with_seconds(lines):
         if line["kind"] == HELD_OUT and line["accepted"]:
             loss, accuracy = judged(line)
-            course.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
-    return course
+            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
+    return learning_curve
 
 
 def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
@@ -246,8 +245,8 @@ def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
     *_, (_, seconds) = with_seconds(lines)
     total = float(read_json(folder / "stage.json")["seconds"])
     wait = exchange = label = 0.0
-    if (folder / MEETINGS).is_file():
-        own = read_json(folder / MEETINGS)["ranks"][0]
+    if (folder / SYNC_STATS).is_file():
+        own = read_json(folder / SYNC_STATS)["ranks"][0]
         phases = own.get("phases", {})
         wait, label = own["waited_seconds"], phases.get("label", 0.0)
         # An ensemble's exchange is all of its meetings, with who waited there
@@ -256,32 +255,32 @@ def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
     return MeasuredTime(total, compute, wait, exchange, label, max(0.0, total - compute - wait - exchange - label))
 
 
-def _modelled(clock: Modelled, frames: int) -> ModelledTime:
+def _modelled(clock: ModelledClock, frames: int) -> ModelledTime:
     parts = clock.epoch().times(frames / clock.frames)
     return ModelledTime(parts.total, parts.compute, parts.wait, parts.exchange, parts.label)
 
 
-def _speedup_to_loss(course: list[Evaluation], base: Path, alone: Modelled) -> float | None:
+def _speedup_to_loss(learning_curve: list[Evaluation], base: Path, alone: ModelledClock) -> float | None:
     """Modelled time in which a single worker comes to its last held-out loss over that in which this training does; 0
     where it never does.
     """
     if not (base / LINES).is_file():
         return None
-    of_base = _course(read_json_lines(base / LINES), _of_model, alone)
+    of_base = _learning_curve(read_json_lines(base / LINES), _of_model, alone)
     wanted = of_base[-1].loss if of_base else None
     if wanted is None:
         return None
-    one, this = (reached([(at.modelled_seconds, at.loss) for at in of], wanted) for of in (of_base, course))
+    one, this = (reached([(at.modelled_seconds, at.loss) for at in of], wanted) for of in (of_base, learning_curve))
     return (one / this if this else 0.0) if one else None
 
 
-def reached(course: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:
+def reached(learning_curve: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:
     """Where a course of (seconds or frames, loss) first is as low; between two of them on a straight line. None: never.
 
     Points of which either is not known, or the loss is not a finite number, are left out.
     """
     before: tuple[float, float] | None = None
-    for where, now in course:
+    for where, now in learning_curve:
         if where is None or now is None or not math.isfinite(now):
             continue
         if now <= loss:

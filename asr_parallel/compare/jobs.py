@@ -14,10 +14,10 @@ from asr_parallel.compare.checks import (
     option,
 )
 from asr_parallel.compare.matrix import OF_TEAMS, OWN, Matrix, Training
-from asr_parallel.compare.run import Job
+from asr_parallel.compare.run_jobs import Job
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
-from asr_parallel.training.options import TrainingOptions, decisive, default_rate
+from asr_parallel.training.options import TrainingOptions, config_identity, default_rate
 
 SAID_BY_MATRIX = {
     *OWN, *OF_TEAMS, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
@@ -126,7 +126,9 @@ def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dic
     found: dict[str, dict[str, Plain]] = {}
     for name, job in jobs.items():
         args = check_words(*job.verbs[0])
-        own = decisive(TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)}))
+        own = config_identity(
+            TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
+        )
         own["learning_rate"] = own["learning_rate"] or default_rate(own["optimizer"], own["nonlinearity"])
         found[name] = {option: value for option, value in own.items() if option not in OWN and value is not None}
     first = next(iter(found.values()))

@@ -34,7 +34,7 @@ from asr_parallel.compare.checks import (
     check_verb,
     check_words,
 )
-from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
+from asr_parallel.parallel.options import ALGORITHMS, WorkerOptions
 from asr_parallel.training.options import TrainingOptions
 
 ONE = "none"  # what a single worker's algorithm is called
@@ -42,7 +42,7 @@ KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "dec
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
 OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
 KNOWN = {field.name for field in fields(TrainingOptions)} - set(OWN)
-OF_TEAMS = {field.name for field in fields(TeamOptions)}  # of no use to a single worker
+OF_TEAMS = {field.name for field in fields(WorkerOptions)}  # of no use to a single worker
 DEFAULT_OPTIMIZER = "ng-sgd"
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # which YAML takes for words unless it has a point and a sign
 

@@ -5,21 +5,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from asr_parallel.clock.interconnect import Interconnect
+from asr_parallel.clock.modelled_clock import AVERAGING, ModelledClock
+from asr_parallel.clock.step_time import StepTime, measure_meeting, measure_step, work_of
+from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.clock import AVERAGING, Clock
 from asr_parallel.parallel.elastic import BETA
-from asr_parallel.parallel.network import Network
-from asr_parallel.parallel.stragglers import Stragglers
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.threads import one_thread
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.precision import choose_device, products_dtype
 from asr_parallel.training.shares import frames_of, parts_of
-from asr_parallel.training.step_time import StepTime, measure_meeting, measure_step, work_of
 
 MEASURED = "step_times.json"
 TURNS = 3
@@ -37,24 +37,24 @@ class Machine:
     longest: by training, the largest worker's share over the mean of all.
     """
 
-    network: Network
+    network: Interconnect
     frames: int
     shape: tuple[int, int, int]
     steps: Mapping[str, StepTime]
     meetings: Mapping[str, float]
     longest: Mapping[str, float]
 
-    def clock(self, training: Training) -> Clock:
+    def clock(self, training: Training) -> ModelledClock:
         """Of a training on K such machines."""
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
         meeting = self.meetings.get(meeting_name(options, self.shape), 0.0)
         work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step, meeting)
         stragglers = Stragglers(step.jitter)
-        return Clock(options, work, self.network, self.frames, stragglers, longest=self.longest[training.name])
+        return ModelledClock(options, work, self.network, self.frames, stragglers, longest=self.longest[training.name])
 
     def here(self, training: Training) -> float:
-        """Seconds of a training whose workers are all in one process of this machine, evaluations left out.
+        """TimeBreakdown of a training whose workers are all in one process of this machine, evaluations left out.
 
         Told posteriors are added up once there, not by each worker for itself.
         """
@@ -62,7 +62,7 @@ class Machine:
         own = self.frames / options.minibatch * clock.work.step_seconds
         label = training.workers * clock.epoch().label
         if options.exchange == "posteriors":
-            once = replace(clock, work=replace(clock.work, keep_seconds=0.0, hear_seconds=0.0)).epoch().label
+            once = replace(clock, work=replace(clock.work, topk_seconds=0.0, aggregate_seconds=0.0)).epoch().label
             label = training.workers * once + (clock.epoch().label - once)
         return options.epochs * (own + label)
 
@@ -87,7 +87,7 @@ def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     dim, context, pdfs = shape
     device = choose_device(options.device)
     groups = f" of {options.pnorm_group}" if options.nonlinearity == "pnorm" else ""
-    dtype = str(products_dtype(options.precision, device)).removeprefix("torch.")
+    dtype = str(choose_dtype(options.precision, device)).removeprefix("torch.")
     size = f"{dim * (2 * context + 1)}-{options.hidden_dim}x{options.hidden_layers}-{pdfs}"
     return f"{size} {options.nonlinearity}{groups}, {dtype} on {device}"
 
@@ -99,10 +99,10 @@ def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
 
 def meeting_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """What the time of a meeting depends on, messages left out."""
-    return f"{step_name(options, shape)}, {options.algorithm}, {options.wire}"
+    return f"{step_name(options, shape)}, {options.algorithm}, {options.comm_dtype}"
 
 
-def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Network) -> Machine:
+def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Interconnect) -> Machine:
     """Measure minibatches and meetings of all trainings, or read what was measured before, so that a comparison has one
     clock.
 

@@ -20,7 +20,7 @@ from asr_parallel.corpus.digit_lists import LIST_OF_SET, DigitUtterance, generat
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.validate import DROPPED_FILE, MAX_BAD_SHARE, Dropped, write_dropped
 from asr_parallel.record.files import read_lines, write_lines
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.stage import run_stage
 
 SAMPLING_RATE = 8000

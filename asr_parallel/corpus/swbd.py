@@ -20,7 +20,7 @@ from asr_parallel.corpus.transcripts import normalise
 from asr_parallel.corpus.validate import Dropped, fit_times
 from asr_parallel.record.files import files_below, read_lines, read_text_lines
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment

@@ -73,7 +73,7 @@ def open_acoustic_model(model: Path) -> AcousticModel:
         trained_on = read_kind(model) if (model / KIND_FILE).is_file() else None
         return GmmAcousticModel(DiagGmmSet.open(model), trained_on)
     if _holds_network(model):
-        from asr_parallel.nnet.acoustic import DnnAcousticModel
+        from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 
         return DnnAcousticModel.open(model)
     networks = " nor ".join(DNN_FILES)

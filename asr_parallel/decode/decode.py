@@ -32,11 +32,11 @@ from asr_parallel.hmm.fst_arrays import fst_bytes
 from asr_parallel.hmm.lang import read_symbols
 from asr_parallel.hmm.search_graph import SearchGraph
 from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.record.child_processes import follow_the_parent
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import one_thread
-from asr_parallel.record.workers import follow_the_parent
 
 ONE_BEST = "1best.txt"
 SUMMARY = "decode.json"

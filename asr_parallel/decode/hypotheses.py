@@ -13,7 +13,7 @@ from asr_parallel.hmm.lang import Lang, check_phones
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.word_times import Times, WordTimes
 from asr_parallel.record.files import read_lines
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 Weighting = tuple[float, float]  # LMWT and word insertion penalty, see decode/lattice.py
 

@@ -30,7 +30,7 @@ from asr_parallel.decode.scored_words import scored_words
 from asr_parallel.decode.word_network import split_characters
 from asr_parallel.record.files import write_json, write_lines, write_text
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 SCORER = "asr-parallel"
 RATES = {"word": "wer", "char": "cer"}  # units -> their error rate, as Kaldi's scoring_kaldi/best_{wer,cer} name it

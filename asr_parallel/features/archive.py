@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from asr_parallel.record.files import read_json, write_json
-from asr_parallel.record.matrix import matrix_file
+from asr_parallel.record.matrix_file import matrix_file
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from asr_parallel.features.augment import Perturbation, change_speed
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
 from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECONDS, KINDS, open_extractor
+from asr_parallel.record.child_processes import follow_the_parent
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import one_thread
-from asr_parallel.record.workers import follow_the_parent
 
 BATCH_SECONDS = 60.0  # of audio in one call: long enough to forget call costs, short enough to stay in the cache
 PROCESSES_FROM_SECONDS = 1200.0  # less audio than this is done sooner than processes have started

@@ -12,8 +12,8 @@ from asr_parallel.features.frames import CONTEXT
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import read_json, write_json, write_lines
 from asr_parallel.record.log import logger
-from asr_parallel.record.matrix import matrix_file
-from asr_parallel.record.progress import progress
+from asr_parallel.record.matrix_file import matrix_file
+from asr_parallel.record.progress_bar import progress
 
 Labels = dict[str, np.ndarray]
 """Utterance id -> (frames,) pdf ids."""

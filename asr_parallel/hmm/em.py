@@ -17,7 +17,7 @@ from asr_parallel.hmm.gmm_update import GmmStats
 from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.viterbi import best_path
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import single_threads
 
 # steps/train_mono.sh and train_deltas.sh: --transition-scale=1.0 --acoustic-scale=0.1 --self-loop-scale=0.1

@@ -10,7 +10,7 @@ from asr_parallel.hmm.gmm_update import split_gmm, update_gmm
 from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.training_set import TrainingSet, check_failures
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.word_times import WordTimes
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 
 def count_pronunciations(

@@ -14,7 +14,7 @@ from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.em import Aligned
 from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 # A few utterances always fail (wrong transcripts, clipped audio); when this many do, the input itself is wrong.
 MAX_FAILED_SHARE = 0.2

@@ -130,8 +130,12 @@ class Optimizer(ABC):
         for tensor in self._tensors().values():
             tensor.zero_()
 
-    def settle(self, ahead: bool) -> None:
-        """Move parameters that are held where the next gradient is taken to where the model is, or (ahead) back."""
+    def leave_lookahead(self) -> None:
+        """Move parameters that are held where the next gradient is taken to where the model is."""
+        return
+
+    def enter_lookahead(self) -> None:
+        """Undo leave_lookahead."""
         return
 
     @abstractmethod

@@ -52,7 +52,8 @@ class Nesterov(Momentum):
     """Nesterov's momentum, v = m v + g with g taken where the velocity will lead (EAMSGD's: Zhang, Choromanska & LeCun,
     arXiv 1412.6651, section 2.2).
 
-    Table: momentum = delta; velocity, times -rate (1 - delta), = v^i; parameters = x^i + delta v^i. `settle` gives x^i.
+    Table: momentum = delta; velocity, times -rate (1 - delta), = v^i; parameters = x^i + delta v^i.
+    `leave_lookahead` gives x^i.
 
     As in Momentum the rate is scaled by 1 - momentum: the paper's eta is rate (1 - delta). Limits hold for v^i, the
     change of x^i, and with it for how far is looked ahead.
@@ -72,8 +73,12 @@ class Nesterov(Momentum):
         self._last.copy_(torch.where(finite[:, None], factors, self._last))
         self._go(self._velocity, -self.momentum * self._last * finite[:, None])
 
-    def settle(self, ahead: bool) -> None:
-        self._go(self._velocity, (-1 if ahead else 1) * self.momentum * self._last)
+    def leave_lookahead(self) -> None:
+        self._go(self._velocity, self.momentum * self._last)
+        self.network.parameters_changed()
+
+    def enter_lookahead(self) -> None:
+        self._go(self._velocity, -self.momentum * self._last)
         self.network.parameters_changed()
 
     def _tensors(self) -> State:

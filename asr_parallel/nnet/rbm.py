@@ -24,7 +24,7 @@ SMALLEST_MEAN = 1e-4  # activations are kept this far from 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
-class Phases:
+class RbmPhases:
     """Both phases of a minibatch, visible (R, 2B, V) and hidden (R, 2B, H), of the products' dtype.
 
     The first B rows are the data and its hidden probabilities, the others the reconstruction and its hidden
@@ -36,10 +36,10 @@ class Phases:
 
 
 class StackedRbm:
-    """R replicas of an RBM; `parameters` and `velocity` (R, P) float32 and `rate_factor` (R,) are all there is to them.
+    """R replicas of an RBM; `parameters` and `velocity` (R, P) float32 and `lr_scale` (R,) are all there is to them.
 
     dtype is that of units and products: float32, or bfloat16 with a copy of the parameters made once a step.
-    rate_factor is what the variance guard has left of the learning rate.
+    lr_scale is what the variance guard has left of the learning rate.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class StackedRbm:
         self.spec, self.dtype = spec, dtype
         self.parts = Parts.of(spec, torch.zeros(replicas, spec.size, device=device))
         self.moves = Parts.of(spec, torch.zeros(replicas, spec.size, device=device))
-        self.rate_factor = torch.ones(replicas, dtype=torch.float64, device=device)
+        self.lr_scale = torch.ones(replicas, dtype=torch.float64, device=device)
         low = dtype != torch.float32
         self._working = Parts.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.parts
-        self._model = Model(self.parts, self.moves, self._working if low else None, self.rate_factor, spec.gaussian)
+        self._model = Model(self.parts, self.moves, self._working if low else None, self.lr_scale, spec.gaussian)
         self._rooms: dict[str, Tensor] = {}
 
     @property
@@ -114,7 +114,7 @@ class StackedRbm:
             room = self._rooms[name] = torch.empty(shape, dtype=self.dtype, device=self.parameters.device)
         return room
 
-    def contrast(self, data: Tensor, seeds: Sequence[int]) -> Phases:
+    def contrast(self, data: Tensor, seeds: Sequence[int]) -> RbmPhases:
         """Both phases of CD-1 for data (R, B, V) of the RBM's dtype; the next call writes into the same memory.
 
         Args:
@@ -129,10 +129,10 @@ class StackedRbm:
         draw_binary(positive, seeds, out=sample)
         reconstruction = self.reconstruct(sample, out=visible[:, rows:])
         self.hidden(reconstruction, out=hidden[:, rows:]).neg_()
-        return Phases(visible, hidden)
+        return RbmPhases(visible, hidden)
 
     def update(
-        self, phases: Phases, rate: float, momentum: float, l2: float = WEIGHT_L2, active: Tensor | None = None
+        self, phases: RbmPhases, rate: float, momentum: float, l2: float = WEIGHT_L2, active: Tensor | None = None
     ) -> Step:
         """Take a step along the likelihood's estimated gradient, or where the variance guard strikes shrink instead.
 
@@ -155,7 +155,7 @@ class StackedRbm:
 
     def restore_rate(self) -> None:
         """Undo what the variance guard did to the learning rate: the momentum has taken its next step."""
-        self.rate_factor.fill_(1)
+        self.lr_scale.fill_(1)
 
     def free_energy(self, visible: Tensor) -> Tensor:
         """(R, B) float32, nats: minus the log of the unnormalised probability of visible units (R, B, V)."""

@@ -21,12 +21,12 @@ RATE_AFTER_GUARD = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a step changes: parameters, velocity, their copy of the products' dtype (or None) and rate_factor (R,)."""
+    """What a step changes: parameters, velocity, their copy of the products' dtype (or None) and lr_scale (R,)."""
 
     parts: Parts
     moves: Parts
     working: Parts | None
-    rate_factor: Tensor
+    lr_scale: Tensor
     guarded: bool
 
 
@@ -76,12 +76,12 @@ def step_on_cpu(
             struck[r] = True
             parameters[r] *= np.float32(data / reconstruction)
             velocity[r] = 0
-            model.rate_factor[r] *= RATE_AFTER_GUARD
+            model.lr_scale[r] *= RATE_AFTER_GUARD
             if model.working is not None:
                 model.working.flat[r].copy_(model.parts.flat[r])
             continue
         _add_rows(probabilities[r], shift, biases[: hidden.shape[2]])
-        rate = rates.rate * float(model.rate_factor[r])
+        rate = rates.rate * float(model.lr_scale[r])
         each, decay = np.float32(rate / rows), np.float32(rate * rates.l2)
         if copy is None:
             move = model.moves.weight[r]
@@ -111,7 +111,7 @@ def step_elsewhere(
         struck = (theirs > LARGEST_RATIO * ours) & taken
         scale = torch.where(struck, ours / theirs, scale)
     taken = taken & ~struck
-    rate = (rates.rate * model.rate_factor).float().masked_fill_(~taken, 0)
+    rate = (rates.rate * model.lr_scale).float().masked_fill_(~taken, 0)
     keep = torch.where(taken, rates.momentum, 1.0).masked_fill_(struck, 0)
     moves.flat.mul_(keep.unsqueeze(1))
     each, idle = (rate / rows)[:, None], ~taken[:, None]
@@ -121,7 +121,7 @@ def step_elsewhere(
     moves.hidden_bias.add_(hidden.sum(dim=1, dtype=torch.float32).masked_fill_(idle, 0) * each)
     moves.visible_bias.add_((data.sum(dim=1) - reconstruction.sum(dim=1)).masked_fill_(idle, 0) * each)
     parts.flat.mul_(scale.unsqueeze(1)).add_(moves.flat.masked_fill(idle, 0))
-    model.rate_factor.mul_(torch.where(struck, RATE_AFTER_GUARD, 1.0))
+    model.lr_scale.mul_(torch.where(struck, RATE_AFTER_GUARD, 1.0))
     if model.working is not None:
         model.working.flat.copy_(parts.flat)
     return Step(struck, error_sum)

@@ -13,39 +13,39 @@ from asr_parallel.parallel.elastic import Elastic
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.isolated import Isolated
-from asr_parallel.parallel.meeting import Weighing
-from asr_parallel.parallel.options import ALGORITHMS, TeamOptions
+from asr_parallel.parallel.options import ALGORITHMS, WorkerOptions
+from asr_parallel.parallel.sync_info import WorkerWeights
 
 
-def algorithm(options: TeamOptions, epochs: int = 1, exact: bool = False) -> Algorithm:
+def algorithm(options: WorkerOptions, epochs: int = 1, exact: bool = False) -> Algorithm:
     """The algorithm that the options name, ValueError for another or for constants out of range.
 
     Args:
         epochs: of the whole training.
-        exact: whether means are formed in fixed point, see parallel/mean.py.
+        exact: whether means are formed in fixed point, see parallel/weighted_mean.py.
     """
-    name, wire = options.algorithm, "exact" if exact else options.wire
-    weighing = Weighing(options.weights, options.best_first)
+    name, comm_dtype = options.algorithm, "exact" if exact else options.comm_dtype
+    weighing = WorkerWeights(options.weights, options.best_first)
     if name == "average":
-        return Average(options.period or AVERAGING_PERIOD, weighing, wire, options.overlap)
+        return Average(options.period or AVERAGING_PERIOD, weighing, comm_dtype, options.overlap)
     if name == "block-momentum":
         outer = PRESETS[options.outer]
         if options.outer_rate is not None:
             outer = replace(outer, rate=options.outer_rate)
         if options.outer_momentum is not None:
             outer = replace(outer, momentum=options.outer_momentum)
-        return BlockMomentum(outer, options.period or BLOCK_PERIOD, weighing, wire, options.overlap)
+        return BlockMomentum(outer, options.period or BLOCK_PERIOD, weighing, comm_dtype, options.overlap)
     if name == "elastic":
-        return Elastic(options.elastic_beta, options.period or ELASTIC_PERIOD, wire, options.overlap)
+        return Elastic(options.elastic_beta, options.period or ELASTIC_PERIOD, comm_dtype, options.overlap)
     if name == "gradient":
         return Gradient()
     if name == "colearn":
-        return CoLearning(epochs, options.local_epochs, options.colearn_threshold, weighing, wire)
+        return CoLearning(epochs, options.local_epochs, options.colearn_threshold, weighing, comm_dtype)
     if name == "ensemble":
         return Ensemble(
             options.period, options.relabel_fraction, options.compress_minibatches, options.exchange, options.top,
             options.overlap,
         )  # fmt: skip
     if name == "none":
-        return Isolated(wire)
+        return Isolated(comm_dtype)
     raise ValueError(f"unknown algorithm {name!r}; expected one of {', '.join(ALGORITHMS)}")

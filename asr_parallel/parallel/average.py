@@ -22,5 +22,5 @@ class Average(Algorithm):
     bears depends on the rate, the limits and the optimiser together.
     """
 
-    def rate_factor(self, num_workers: int) -> float:
+    def worker_lr_scale(self, num_workers: int) -> float:
         return float(num_workers)

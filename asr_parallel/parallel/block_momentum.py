@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.meeting import Meeting, Weighing
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_info import SyncInfo, WorkerWeights
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 PERIOD = 16  # minibatches; CNTK's 120,000 frames a worker ask for far more data; see recipes/swbd/RESULTS.md
 
@@ -53,33 +53,33 @@ class BlockMomentum(Algorithm):
     remembers falls with it.
     """
 
-    apart = True
+    has_separate_global_model = True
 
     def __init__(
         self,
         outer: Outer,
         period: int = PERIOD,
-        weighing: Weighing | None = None,
-        wire: str = "float32",
+        weighing: WorkerWeights | None = None,
+        comm_dtype: str = "float32",
         overlap: bool = False,
     ) -> None:
         """ValueError: constants out of range."""
-        super().__init__(period, weighing, wire, overlap)
+        super().__init__(period, weighing, comm_dtype, overlap)
         if not outer.rate > 0 or (outer.momentum is not None and not 0 <= outer.momentum < 1):
             raise ValueError(
                 f"block rate {outer.rate}, block momentum {outer.momentum}: expected above 0, and at least 0 below 1"
             )
         self.outer = outer
 
-    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
-        super().start(replicas, team, minibatches_per_epoch)
-        self.momentum = 1 - 1 / team.num_workers if self.outer.momentum is None else self.outer.momentum
+    def start(self, replicas: Replicas, group: WorkerGroup, minibatches_per_epoch: int = 1) -> None:
+        super().start(replicas, group, minibatches_per_epoch)
+        self.momentum = 1 - 1 / group.num_workers if self.outer.momentum is None else self.outer.momentum
         self._model = replicas.parameters[0].clone()
         self._velocity = torch.zeros_like(self._model)
         self._dispatched = self._model.clone()
         self._rate = torch.zeros((), dtype=torch.float64)  # the workers', at the last meeting
 
-    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
+    def merge(self, mean: Tensor, local_params: Tensor, meeting: SyncInfo) -> Tensor:
         eta = self.momentum
         kept = eta
         if self.outer.follows_rate and self._rate > 0:
@@ -92,7 +92,7 @@ class BlockMomentum(Algorithm):
             self._dispatched.add_(self._velocity, alpha=eta)
         return self._dispatched
 
-    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
+    def global_model(self, replicas: Replicas, meeting: SyncInfo) -> Tensor:
         return self._model
 
     def shared_state(self) -> Mapping[str, Tensor]:

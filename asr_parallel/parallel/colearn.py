@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.meeting import Meeting, Weighing
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_info import SyncInfo, WorkerWeights
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.log import logger
 
 LOCAL_EPOCHS = 1  # the paper's first number could not be found
@@ -33,8 +33,8 @@ class CoLearning(Algorithm):
         epochs: int,
         local_epochs: int = LOCAL_EPOCHS,
         threshold: float = THRESHOLD,
-        weighing: Weighing | None = None,
-        wire: str = "float32",
+        weighing: WorkerWeights | None = None,
+        comm_dtype: str = "float32",
     ) -> None:
         """Args:
             epochs: of the whole training.
@@ -47,15 +47,15 @@ class CoLearning(Algorithm):
                 f"local epochs {local_epochs}, threshold {threshold}: expected 1 to the {epochs} of the training, and"
                 " at least 0"
             )
-        super().__init__(1, weighing, wire)
+        super().__init__(1, weighing, comm_dtype)
         self.epochs, self.local_epochs, self.threshold = epochs, local_epochs, threshold
 
-    def rate_factor(self, num_workers: int) -> float:
+    def worker_lr_scale(self, num_workers: int) -> float:
         """As for other averages; the paper's could not be found."""
         return float(num_workers)
 
-    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
-        super().start(replicas, team, minibatches_per_epoch)
+    def start(self, replicas: Replicas, group: WorkerGroup, minibatches_per_epoch: int = 1) -> None:
+        super().start(replicas, group, minibatches_per_epoch)
         self._per_epoch = minibatches_per_epoch
         self._previous = replicas.parameters[0].clone()
         self._progress = torch.tensor([self.local_epochs, self.epochs])  # T_i as doubled; epochs left, round i's too
@@ -69,7 +69,7 @@ class CoLearning(Algorithm):
     def period(self) -> int | None:
         return self.round_epochs * self._per_epoch
 
-    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
+    def merge(self, mean: Tensor, local_params: Tensor, meeting: SyncInfo) -> Tensor:
         change = float((mean - self._previous).norm() / self._previous.norm())
         self._previous.copy_(mean)
         done = self.round_epochs

@@ -25,7 +25,7 @@ def default_threads(transport: Transport, products: int, environment: Mapping[st
         products: multiply-adds of a hidden layer's product, over all replicas of the process.
     """
     mine = {"machine": socket.gethostname(), "cores": own_cores(), "quota": min(cpu_quota(), len(own_cores()))}
-    told = transport.gather(mine)
+    told = transport.all_gather_object(mine)
     given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has those of nested regions
     if given.isdecimal() and int(given) > 0:
         return int(given)

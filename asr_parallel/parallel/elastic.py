@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.meeting import Meeting
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_info import SyncInfo
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 BETA = 0.9  # Zhang, Choromanska & LeCun, section 5; alpha is then 0.9 / K
 PERIOD = 16  # minibatches; the paper has 1 to 64; see recipes/swbd/RESULTS.md
@@ -43,53 +43,55 @@ class Elastic(Algorithm):
     times the effective one; what limits leave of that: see average.py.
     """
 
-    apart = True
+    has_separate_global_model = True
 
-    def __init__(self, beta: float = BETA, period: int = PERIOD, wire: str = "float32", overlap: bool = False) -> None:
-        super().__init__(period, None, wire, overlap)
+    def __init__(
+        self, beta: float = BETA, period: int = PERIOD, comm_dtype: str = "float32", overlap: bool = False
+    ) -> None:
+        super().__init__(period, None, comm_dtype, overlap)
         self.beta = beta
 
-    def rate_factor(self, num_workers: int) -> float:
+    def worker_lr_scale(self, num_workers: int) -> float:
         return float(num_workers)
 
-    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
+    def start(self, replicas: Replicas, group: WorkerGroup, minibatches_per_epoch: int = 1) -> None:
         """ValueError: an unstable beta. The exchange alone multiplies the distance of the workers' mean from the
         centre by 1 - beta (1 + 1/K), which must not grow; so 0 < beta <= 2 / (1 + 1/K). Steps between exchanges that
         are stable by themselves do not tighten this. Where a step and the exchange are taken at once, from the same
         x^i, alpha <= (4 - 2 eta h) / (4 - eta h) in a direction of curvature h (section 3.1, round robin).
         """
-        most = 2 / (1 + 1 / team.num_workers)
+        most = 2 / (1 + 1 / group.num_workers)
         if not 0 < self.beta <= most:
             raise ValueError(
-                f"elastic beta {self.beta} with {team.num_workers} workers: expected above 0 and at most {most:.4g},"
+                f"elastic beta {self.beta} with {group.num_workers} workers: expected above 0 and at most {most:.4g},"
                 " from where the centre swings ever further"
             )
-        super().start(replicas, team, minibatches_per_epoch)
+        super().start(replicas, group, minibatches_per_epoch)
         self._centre = replicas.parameters[0].clone()
         self._room = torch.empty_like(replicas.parameters)  # once: to be given new pages each time is dear
 
-    def weights(self, meeting: Meeting) -> np.ndarray:
+    def weights(self, meeting: SyncInfo) -> np.ndarray:
         return meeting.present.astype(float)
 
-    def merge(self, mean: Tensor, offered: Tensor, meeting: Meeting) -> Tensor:
-        alpha = self.beta / self.team.num_workers
-        own = list(self.team.own)
+    def merge(self, mean: Tensor, local_params: Tensor, meeting: SyncInfo) -> Tensor:
+        alpha = self.beta / self.group.num_workers
+        own = list(self.group.local_workers)
         here, kept = (
-            torch.tensor(flags[own], device=offered.device)[:, None] for flags in (meeting.present, meeting.kept)
+            torch.tensor(flags[own], device=local_params.device)[:, None] for flags in (meeting.present, meeting.kept)
         )
-        onward = torch.lerp(offered, self._centre, alpha, out=self._room)
+        new_params = torch.lerp(local_params, self._centre, alpha, out=self._room)
         if not meeting.present[own].all():
-            onward = torch.where(here, onward, offered)
+            new_params = torch.where(here, new_params, local_params)
         self._centre.lerp_(mean, alpha * int(meeting.present.sum()))
-        return onward if meeting.kept[own].all() else torch.where(kept, onward, self._centre)
+        return new_params if meeting.kept[own].all() else torch.where(kept, new_params, self._centre)
 
-    def known(self, onward: Tensor) -> Tensor:
+    def known(self, new_params: Tensor) -> Tensor:
         return self._centre
 
-    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
+    def global_model(self, replicas: Replicas, meeting: SyncInfo) -> Tensor:
         return self._centre
 
-    def newcomer(self, parameters: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
+    def init_reassigned_worker(self, parameters: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
         return shared["centre"]
 
     def shared_state(self) -> Mapping[str, Tensor]:

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.meeting import Meeting
 from asr_parallel.parallel.soft_labels import TOP
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_info import SyncInfo
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 # The paper's constants are not known here; these are this project's own
 ROUNDS_PER_EPOCH = 4  # a re-implementation says that the paper's tau is 4000 minibatches on CIFAR-10
@@ -68,12 +68,12 @@ class Ensemble(Algorithm):
         self.shared: dict[str, Tensor] = {}  # state of those who label, for checkpoints
         self.own: dict[str, Tensor] = {}
 
-    def start(self, replicas: Replicas, team: Team, minibatches_per_epoch: int = 1) -> None:
-        super().start(replicas, team, minibatches_per_epoch)
+    def start(self, replicas: Replicas, group: WorkerGroup, minibatches_per_epoch: int = 1) -> None:
+        super().start(replicas, group, minibatches_per_epoch)
         if self._period is None:
             self._period = max(1, minibatches_per_epoch // ROUNDS_PER_EPOCH)
         self.relabelled = int(self.relabel_fraction * minibatches_per_epoch + 1e-9)  # minibatches
-        if not self.relabelled and team.num_workers > 1:  # one alone has nobody to learn from
+        if not self.relabelled and group.num_workers > 1:  # one alone has nobody to learn from
             raise ValueError(
                 f"relabel_fraction {self.relabel_fraction}: none of the {minibatches_per_epoch} minibatches of an"
                 f" epoch; expected at least {1 / minibatches_per_epoch:.3g} and at most 1"
@@ -84,7 +84,7 @@ class Ensemble(Algorithm):
             raise ValueError(
                 f"compress_minibatches {self.length}: expected at most the period, {self._period} minibatches"
             )
-        self.kept = torch.ones(team.num_workers)
+        self.kept = torch.ones(group.num_workers)
         self.shared["kept"] = self.kept
 
     @property
@@ -92,7 +92,7 @@ class Ensemble(Algorithm):
         """Workers whose models the last ensemble was made of."""
         return torch.nonzero(self.kept).flatten().tolist()
 
-    def synchronize(self, replicas: Replicas, meeting: Meeting) -> None:
+    def synchronize(self, replicas: Replicas, meeting: SyncInfo) -> None:
         self.kept.copy_(torch.from_numpy(meeting.kept))
         if meeting.kept.all():
             return
@@ -100,19 +100,19 @@ class Ensemble(Algorithm):
         best = int(np.argmin(loss)) if np.isfinite(loss).any() else self.members[0]
         model = self._model_of(best, replicas)
         self.sent += model.nbytes
-        lost = [r for r, worker in enumerate(self.team.own) if not meeting.kept[worker]]
+        lost = [r for r, worker in enumerate(self.group.local_workers) if not meeting.kept[worker]]
         replicas.parameters[lost] = model
         replicas.parameters_changed()
 
-    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
+    def global_model(self, replicas: Replicas, meeting: SyncInfo) -> Tensor:
         """The first worker of use, its's model: there is no mean of them."""
         return self._model_of(int(np.argmax(meeting.kept)), replicas)
 
     def _model_of(self, worker: int, replicas: Replicas) -> Tensor:
-        source = self.team.rank_of(worker)
-        own = self.team.own.index(worker) if source == self.team.transport.rank else 0
+        source = self.group.rank_of(worker)
+        own = self.group.local_workers.index(worker) if source == self.group.transport.rank else 0
         model = replicas.parameters[own].clone()
-        self.team.transport.start_broadcast(model, source)()
+        self.group.transport.start_broadcast(model, source)()
         return model
 
     @property

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 
-def every_model(team: Team, parameters: Tensor, workers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+def every_model(group: WorkerGroup, parameters: Tensor, workers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
     """(worker, (P,) model) of these workers of all processes, in their order; called by all processes alike.
 
     While one is looked at the next is already on its way. However many they are, a process holds two models beside its
@@ -18,15 +18,15 @@ def every_model(team: Team, parameters: Tensor, workers: Sequence[int]) -> Itera
         parameters: (R, P) float32 of this process's workers, not to be changed before the last model was yielded.
         workers: one at least.
     """
-    own, rank = list(team.own), team.transport.rank
+    own, rank = list(group.local_workers), group.transport.rank
     rooms: list[Tensor] = []
-    if any(team.rank_of(worker) != rank for worker in workers):
+    if any(group.rank_of(worker) != rank for worker in workers):
         rooms = [torch.empty_like(parameters[0]) for _ in range(2)]
 
     def begin(n: int) -> tuple[Tensor, Callable[[], None]]:
-        source = team.rank_of(workers[n])
+        source = group.rank_of(workers[n])
         model = parameters[own.index(workers[n])] if source == rank else rooms[n % 2]
-        return model, team.transport.start_broadcast(model, source)
+        return model, group.transport.start_broadcast(model, source)
 
     coming = begin(0)
     try:

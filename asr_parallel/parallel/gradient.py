@@ -5,7 +5,7 @@ import time
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.sync_info import SyncInfo
 
 
 class Gradient(Algorithm):
@@ -22,7 +22,7 @@ class Gradient(Algorithm):
     """
 
     meets = False
-    merged = True
+    shared_replica = True
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -30,7 +30,7 @@ class Gradient(Algorithm):
     def add(self, tensor: Tensor) -> None:
         """Replace what a process has summed over its frames by the sum over all processes'."""
         began = time.monotonic()
-        self.team.transport.sum(tensor)
+        self.group.transport.all_reduce(tensor)
         self.sum_seconds += time.monotonic() - began
         self._bytes += tensor.numel() * tensor.element_size()
 
@@ -40,5 +40,5 @@ class Gradient(Algorithm):
     def bytes_per_worker(self) -> int:
         return self._bytes
 
-    def consensus(self, replicas: Replicas, meeting: Meeting) -> Tensor:
+    def global_model(self, replicas: Replicas, meeting: SyncInfo) -> Tensor:
         return replicas.parameters[0]

@@ -9,5 +9,5 @@ class Isolated(Algorithm):
     The final model is the mean of theirs, which shows why they should have met.
     """
 
-    def __init__(self, wire: str = "float32") -> None:
-        super().__init__(None, wire=wire)
+    def __init__(self, comm_dtype: str = "float32") -> None:
+        super().__init__(None, comm_dtype=comm_dtype)

@@ -28,11 +28,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from asr_parallel.parallel.transport import START_SECONDS, Alone, Distributed, LostError, Transport
+from asr_parallel.parallel.transport import START_SECONDS, Distributed, LostError, SingleProcess, Transport
+from asr_parallel.record.child_processes import PARENT, STOP_SECONDS
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import Interrupted, signals_ignored
 from asr_parallel.record.log import logger
-from asr_parallel.record.workers import PARENT, STOP_SECONDS
 
 LAUNCH = "ASR_PARALLEL_LAUNCH"  # environment variable: the name of a launch by `launch`
 LOOPBACK = "127.0.0.1"
@@ -126,7 +126,7 @@ def join(meeting: Path, device: str, interface: str | None, timeout: float) -> T
     """
     seat = seat_of(os.environ)
     if seat.size == 1:
-        return Alone()
+        return SingleProcess()
     if seat.spread and not interface and "GLOO_SOCKET_IFNAME" not in os.environ:
         raise ValueError(f"rank {seat.rank}: {_bound_to_loopback()}")
     place = torch.device("cpu")
@@ -268,7 +268,7 @@ def _find(meeting: Path, seat: Seat, timeout: float) -> dist.Store:
     raise LostError(f"rank {seat.rank}: {nobody} within {START_SECONDS:g} s")
 
 
-def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bool = False) -> int:
+def launch(arguments: Sequence[str], processes: int, timeout: float, fault_tolerant: bool = False) -> int:
     """Run `asr-parallel ARGUMENTS` in several processes of this machine and wait for all.
 
     When one fails, the others have `timeout` seconds and a little more to find out by themselves; if they are to
@@ -297,7 +297,7 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, survive: bo
                 if process.poll() is None:
                     continue
                 del running[rank]
-                if process.returncode and not status and (rank == 0 or not survive):
+                if process.returncode and not status and (rank == 0 or not fault_tolerant):
                     status, deadline = process.returncode, time.monotonic() + timeout + 10
             if time.monotonic() > deadline:
                 break

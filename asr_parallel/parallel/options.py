@@ -7,9 +7,9 @@ from asr_parallel.parallel.block_momentum import PRESETS
 from asr_parallel.parallel.colearn import LOCAL_EPOCHS, THRESHOLD
 from asr_parallel.parallel.elastic import BETA
 from asr_parallel.parallel.ensemble import EXCHANGES, RELABEL_FRACTION
-from asr_parallel.parallel.mean import WIRES
-from asr_parallel.parallel.meeting import DROP_WORSE, WEIGHTS
 from asr_parallel.parallel.soft_labels import TOP
+from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
+from asr_parallel.parallel.weighted_mean import COMM_DTYPES
 
 ALGORITHMS = ("average", "block-momentum", "elastic", "gradient", "colearn", "ensemble", "none")
 SHARES = ("utterance", "speaker")
@@ -18,7 +18,7 @@ ANY = frozenset({"average", "block-momentum", "elastic"})  # whose workers meet 
 
 
 @dataclass(frozen=True, slots=True)
-class TeamOptions:
+class WorkerOptions:
     """What K workers do together. An option that the algorithm has no use for is refused unless it is left alone."""
 
     workers: int = 1  # K
@@ -29,7 +29,9 @@ class TeamOptions:
     weights: str = "frames"  # how much each counts in a mean
     best_first: int = 0  # meetings at first in which the best worker's model is taken, and no mean
     drop_worse: float = DROP_WORSE  # nats a frame above the best worker from which one is left out
-    rate_factor: float | None = None  # a worker's learning rate over the effective one; the algorithm's when not given
+    worker_lr_scale: float | None = (
+        None  # a worker's learning rate over the effective one; the algorithm's when not given
+    )
     optimizer_state: str | None = None  # at a meeting; reset for block-momentum, colearn with momentum, else keep
     outer: str = "bmuf-nesterov"  # constants of block-momentum
     outer_rate: float | None = None
@@ -41,14 +43,14 @@ class TeamOptions:
     compress_minibatches: int | None = None
     exchange: str = "models"
     top: int = TOP
-    wire: str = "float32"
+    comm_dtype: str = "float32"
     overlap: bool = False
     ema: float = 0.0  # of the synchronized model, as the final one; 0: none
-    survive: bool = False  # go on without a lost process
+    fault_tolerant: bool = False  # go on without a lost process
 
-    def check_team(self) -> None:
+    def check_workers(self) -> None:
         """ValueError naming an option out of range or of no use; an algorithm's constants check themselves."""
-        known = {"algorithm": ALGORITHMS, "weights": WEIGHTS, "outer": tuple(PRESETS), "wire": WIRES}
+        known = {"algorithm": ALGORITHMS, "weights": WEIGHTS, "outer": tuple(PRESETS), "wire": COMM_DTYPES}
         known["exchange"] = EXCHANGES
         for name, values in known.items():
             if getattr(self, name) not in values:
@@ -64,16 +66,16 @@ class TeamOptions:
             raise ValueError(f"period {self.period}: expected a whole number of at least 1")
         if not self.drop_worse > 0 or not 0 <= self.ema < 1:
             raise ValueError(f"drop_worse {self.drop_worse}, ema {self.ema}: expected above 0, and at least 0 below 1")
-        for name in ("rate_factor", "outer_rate"):
+        for name in ("worker_lr_scale", "outer_rate"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} {value}: expected a number above 0")
-        if self.overlap and self.survive:
+        if self.overlap and self.fault_tolerant:
             raise ValueError("survive goes on from finished meetings, overlap does not wait for them: give one")
         self._check_use()
 
     def _check_use(self) -> None:
-        default = TeamOptions()
+        default = WorkerOptions()
         users = {
             "period": ANY | {"ensemble"},
             "weights": {"average", "block-momentum", "colearn"},
@@ -107,7 +109,7 @@ class TeamOptions:
         """What a worker gets whole, also when nothing was asked for."""
         return self.share_by or ("speaker" if self.algorithm == "colearn" else "utterance")
 
-    def state_at_meetings(self, optimizer: str) -> str:
+    def optimizer_state_at_sync(self, optimizer: str) -> str:
         """What happens to the optimiser's state at a meeting.
 
         Velocities are forgotten where CNTK's block momentum, SlowMo and co-learning start a round anew; elsewhere, and

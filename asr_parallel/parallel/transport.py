@@ -36,46 +36,49 @@ class Transport(ABC):
     """The processes of a run.
 
     rank, size: this process's number from 0, and how many there are.
-    bytes_given: what this process has given to sums and the like; a ring sends 2 (size - 1) / size times as many.
+    bytes_sent: what this process has given to sums and the like; a ring sends 2 (size - 1) / size times as many.
     """
 
     rank: int = 0
     size: int = 1
-    bytes_given: int = 0
+    bytes_sent: int = 0
 
-    def sum(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Replace a contiguous tensor by its sum over all processes, the same bits in each."""
-        self.start_sum(tensor)()
+        self.start_all_reduce(tensor)()
 
     @abstractmethod
-    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
-        """Begin what `sum` does. Returns what waits for its end, to be called once, before the tensor is looked at."""
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin what `all_reduce` does; return a function that waits for its end.
+
+        Call that once, before the tensor is read.
+        """
 
     @abstractmethod
-    def largest(self, tensor: Tensor) -> None:
+    def all_reduce_max(self, tensor: Tensor) -> None:
         """Replace a contiguous tensor by the largest, element by element, of all processes'."""
 
     @abstractmethod
     def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
-        """Begin to replace a contiguous tensor by that of a rank. Returns what waits for its end, as start_sum does."""
+        """Begin to replace a contiguous tensor by that of a rank; return a function that waits for its end."""
 
     @abstractmethod
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         """The JSON values of all processes, by rank."""
 
     @abstractmethod
-    def share(self, value: Any, seconds: float | None = None) -> Any:
+    def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
         """Rank 0's JSON value, in every process. seconds: how long the others wait; the run's timeout unless given."""
 
-    def total(self, numbers: Sequence[float]) -> list[float]:
+    def all_reduce_scalars(self, numbers: Sequence[float]) -> list[float]:
         """The sums, number by number, over all processes, the same bits in each. For a few, now and then."""
-        return [sum(of_all) for of_all in zip(*self.gather(list(numbers)), strict=True)]
+        return [sum(of_all) for of_all in zip(*self.all_gather_object(list(numbers)), strict=True)]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all processes have come here."""
-        self.gather(None)
+        self.all_gather_object(None)
 
-    def drop_lost(self) -> list[int]:
+    def shrink_group(self) -> list[int]:
         """Go on without processes that are lost; returns the former ranks of those that are left."""
         raise LostError(f"rank {self.rank}: nobody to go on with")
 
@@ -84,22 +87,22 @@ class Transport(ABC):
         """Part from the others. Not collective."""
 
 
-class Alone(Transport):
+class SingleProcess(Transport):
     """No other process."""
 
-    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], None]:
         return _nothing
 
-    def largest(self, tensor: Tensor) -> None:
+    def all_reduce_max(self, tensor: Tensor) -> None:
         pass
 
     def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
         return _nothing
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         return [value]
 
-    def share(self, value: Any, seconds: float | None = None) -> Any:
+    def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
         return value
 
     def close(self) -> None:
@@ -124,9 +127,9 @@ class Distributed(Transport):
         self._store, self._device, self._timeout = store, device, timeout
         self._turn = 0
         self._read: list[str] = []  # own keys in the store, oldest first
-        self._group()
+        self._join_group()
 
-    def _group(self) -> None:
+    def _join_group(self) -> None:
         on_gpu = self._device.type == "cuda"
         try:
             dist.init_process_group(
@@ -139,21 +142,21 @@ class Distributed(Transport):
                 f"rank {self.rank}: not all of {self.size} processes came within {self._timeout:g} s: {error}"
             ) from error
 
-    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], None]:
         return self._reduce(tensor, dist.ReduceOp.SUM)
 
-    def largest(self, tensor: Tensor) -> None:
+    def all_reduce_max(self, tensor: Tensor) -> None:
         self._reduce(tensor, dist.ReduceOp.MAX)()
 
     def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> Callable[[], None]:
         assert tensor.is_contiguous()
-        self.bytes_given += tensor.numel() * tensor.element_size()
+        self.bytes_sent += tensor.numel() * tensor.element_size()
         return self._started(lambda: dist.all_reduce(tensor, operation, async_op=True))
 
     def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
         assert tensor.is_contiguous()
         if rank == self.rank:
-            self.bytes_given += tensor.numel() * tensor.element_size()
+            self.bytes_sent += tensor.numel() * tensor.element_size()
         octets = tensor.view(torch.uint8)  # neither gloo nor NCCL knows int16
         return self._started(lambda: dist.broadcast(octets, rank, async_op=True))
 
@@ -172,7 +175,7 @@ class Distributed(Transport):
 
         return wait
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         self._turn += 1
         self._put(f"gather/{self._turn}/{self.rank}", value)
         values = [self._get(f"gather/{self._turn}/{rank}", self._timeout) for rank in range(self.size)]
@@ -181,7 +184,7 @@ class Distributed(Transport):
         self._read = self._read[-1:]
         return values
 
-    def share(self, value: Any, seconds: float | None = None) -> Any:
+    def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
         self._turn += 1
         key = f"share/{self._turn}"
         if self.rank == 0:
@@ -189,7 +192,7 @@ class Distributed(Transport):
             return json.loads(json.dumps(value))
         return self._get(key, seconds or self._timeout)
 
-    def drop_lost(self) -> list[int]:
+    def shrink_group(self) -> list[int]:
         """Go on without those that are lost, under new ranks. To be called by all that are left, after a LostError.
 
         Rank 0 waits for `timeout` seconds at most: others may be busy, and find out only when they want to meet.
@@ -217,7 +220,7 @@ class Distributed(Transport):
             raise LostError(f"rank {self.rank}: the others counted this process as lost and have gone on without it")
         self.rank, self.size, self._turn, self._read = left.index(self.rank), len(left), 0, []
         self._store = dist.PrefixStore("without", self._store)
-        self._group()
+        self._join_group()
         return left
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ class Cell:
     command: str = ""
     folder: str = ""
     frames: int | None = None
-    course: tuple[Evaluation, ...] = ()
+    learning_curve: tuple[Evaluation, ...] = ()
     wer: dict[str, WordErrors] = field(default_factory=dict)
     measured: MeasuredTime | None = None
     modelled: ModelledTime | None = None
@@ -164,8 +164,8 @@ class Cell:
             never = what == "speedup_loss" and value == 0
             if value is not None and not never and not value > 0:
                 raise ValueError(f"cell {self.name!r}: {what} {value}: expected above 0")
-        if any(after.frames < before.frames for before, after in pairwise(self.course)):
-            raise ValueError(f"cell {self.name!r}: expected a course in the order of frames")
+        if any(after.frames < before.frames for before, after in pairwise(self.learning_curve)):
+            raise ValueError(f"cell {self.name!r}: expected a learning_curve in the order of frames")
 
 
 @dataclass(frozen=True)

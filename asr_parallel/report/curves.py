@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from asr_parallel.record.files import whole_file
 from asr_parallel.record.json_lines import read_json_lines
-from asr_parallel.training.watch import HELD_OUT, ROUND, TRAIN
+from asr_parallel.training.metrics_logger import HELD_OUT, ROUND, TRAIN
 
 # Two of Okabe and Ito's colours, which can be told apart with any kind of colour vision ("Color Universal Design")
 BLUE, VERMILION = "#0072B2", "#D55E00"
@@ -24,7 +24,7 @@ def plot_curves(jsonl: Path, out_png: Path) -> None:
     """Draw loss, frame accuracy and learning rate against the frames trained on.
 
     Args:
-        jsonl: written by training/watch.py, of a training that is over or still going on.
+        jsonl: written by training/metrics_logger.py, of a training that is over or still going on.
         out_png: the picture, 1600 x 1400 pixels.
 
     Raises:

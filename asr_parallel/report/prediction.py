@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from asr_parallel.parallel.clock import MOST, PAYS, Clock, pays_up_to, smallest_period
+from asr_parallel.clock.modelled_clock import MOST, PAYS, ModelledClock, pays_up_to, smallest_period
 from asr_parallel.report.published import published_markdown
 
 EFFICIENCY = 0.9  # that a period is looked for
 
 
-def prediction_markdown(clocks: Sequence[Clock], workers: Sequence[int], measured: str) -> str:
+def prediction_markdown(clocks: Sequence[ModelledClock], workers: Sequence[int], measured: str) -> str:
     """Tables of speedup and of where the time goes, limits, and published speedups.
 
     Args:
@@ -41,7 +41,7 @@ def prediction_markdown(clocks: Sequence[Clock], workers: Sequence[int], measure
     return "\n".join([*lines, "", *published_markdown(), ""])
 
 
-def _row(clock: Clock, workers: int) -> str:
+def _row(clock: ModelledClock, workers: int) -> str:
     clock = clock.with_(workers=workers)
     begin = f"| {clock.options.algorithm} | {workers} |"
     try:
@@ -56,14 +56,14 @@ def _row(clock: Clock, workers: int) -> str:
     )
 
 
-def _limits(clock: Clock, workers: Sequence[int]) -> str:
+def _limits(clock: ModelledClock, workers: Sequence[int]) -> str:
     most = pays_up_to(clock)
     end = 2 * most > MOST or 2 * most * clock.work.minibatch > clock.frames
     shown = "none" if most == 1 else f"{most:,}" + (" (then data end)" if end else "")
     return f"| {clock.options.algorithm} | {shown} | " + " | ".join(_period(clock, count) for count in workers) + " |"
 
 
-def _period(clock: Clock, workers: int) -> str:
+def _period(clock: ModelledClock, workers: int) -> str:
     try:
         clock = clock.with_(workers=workers)
         period, epoch = smallest_period(clock, EFFICIENCY), clock.minibatches

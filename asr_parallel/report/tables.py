@@ -163,7 +163,7 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
 
 
 def cells_csv(comparison: Comparison) -> str:
-    """A line for each cell, with all that is known of it but its course."""
+    """A line for each cell, with all that is known of it but its learning_curve."""
     columns = [*identity_columns(), *result_columns(comparison), *time_columns(), *origin_columns()]
     return _csv([*columns, _speech(comparison)], comparison.cells)
 
@@ -192,7 +192,7 @@ def reached_text(group: Group) -> str | None:
 
 def held_out_loss(cell: Cell) -> float | None:
     """At the end of the training."""
-    return cell.course[-1].loss if cell.course else None
+    return cell.learning_curve[-1].loss if cell.learning_curve else None
 
 
 _WHICH: dict[Any, str] = {"speedup_frames": "same frames", "speedup_loss": "same loss"}
@@ -213,7 +213,7 @@ def _speech(comparison: Comparison) -> Column:
 
 
 def _accuracy(cell: Cell) -> float | None:
-    accuracy = cell.course[-1].accuracy if cell.course else None
+    accuracy = cell.learning_curve[-1].accuracy if cell.learning_curve else None
     return None if accuracy is None else 100 * accuracy
 
 

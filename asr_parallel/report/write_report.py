@@ -5,9 +5,9 @@ from pathlib import Path
 
 from asr_parallel.record.files import write_text
 from asr_parallel.report.comparison import Comparison
-from asr_parallel.report.course_figures import course_plots
 from asr_parallel.report.figures import Plot, house_style, save, say_above
 from asr_parallel.report.frontier import curves, diverged, scored, sets, summarise
+from asr_parallel.report.learning_curve_figures import course_plots
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot

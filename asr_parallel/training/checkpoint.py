@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from asr_parallel import __version__
-from asr_parallel.parallel.transport import Alone, LostError, Transport
+from asr_parallel.parallel.transport import LostError, SingleProcess, Transport
 from asr_parallel.record.files import followed, read_json, sync, write_json
 from asr_parallel.record.log import logger
 
@@ -56,7 +56,7 @@ class Checkpoints:
         """
         if keep < 1:
             raise ValueError(f"{keep} checkpoints to keep: expected at least 1")
-        self.folder, self.keep, self.transport = followed(folder), keep, transport or Alone()
+        self.folder, self.keep, self.transport = followed(folder), keep, transport or SingleProcess()
 
     def save(
         self,
@@ -83,11 +83,11 @@ class Checkpoints:
                 self._recover()
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()
-            self.transport.wait()
+            self.transport.barrier()
             files = {_worker_file(worker): own for worker, own in (workers or {}).items()}
             if leads:
                 files[TENSORS] = tensors
-            digests = self.transport.gather({name: _write(aside / name, own) for name, own in files.items()})
+            digests = self.transport.all_gather_object({name: _write(aside / name, own) for name, own in files.items()})
             if leads:
                 versions = {"asr_parallel": __version__, "torch": torch.__version__}
                 files_digests = {name: digest for of_rank in digests for name, digest in of_rank.items()}
@@ -126,14 +126,14 @@ class Checkpoints:
             self._recover()
             for left_over in self.folder.glob(".*"):
                 shutil.rmtree(left_over, ignore_errors=True)
-        names = self.transport.share([path.name for path in self._folders()])
+        names = self.transport.broadcast_object([path.name for path in self._folders()])
         for name in reversed(names):
             found, wrong = None, None
             try:
                 found = _read(self.folder / name, workers)
             except (ValueError, OSError) as error:
                 wrong = str(error)
-            wrongs = [text for text in self.transport.gather(wrong) if text is not None]
+            wrongs = [text for text in self.transport.all_gather_object(wrong) if text is not None]
             if not wrongs:
                 return found
             logger.warning("checkpoint left out: %s", wrongs[0])

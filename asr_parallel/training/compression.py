@@ -17,11 +17,11 @@ from asr_parallel.nnet.stacked import Soft, StackedNetwork
 from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.parallel.team import Team
-from asr_parallel.training.channel import Variation
+from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches, Place
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.phases import Phases
+from asr_parallel.training.timer import Timer
 
 BLOCK_FRAMES = 2048  # labelled by a model at once
 
@@ -46,7 +46,7 @@ class Compression:
         outputs: Outputs,
         weight: float,
         network: StackedNetwork,
-        team: Team,
+        group: WorkerGroup,
         batches: Minibatches,
         in_common: Minibatches | None,
         epochs: int,
@@ -63,7 +63,7 @@ class Compression:
         Raises:
             ValueError: with overlap, a round is too short for the models to come by.
         """
-        self._algorithm, self._outputs, self._network, self._team = algorithm, outputs, network, team
+        self._algorithm, self._outputs, self._network, self._group = algorithm, outputs, network, group
         self._weight = weight
         self._batches, self._in_common = batches, in_common
         self._epoch, self._total = batches.minibatches_per_epoch, epochs * batches.minibatches_per_epoch
@@ -71,14 +71,14 @@ class Compression:
         self._period, self._length, self._relabelled = algorithm.period, algorithm.length, algorithm.relabelled
         self._teacher = StackedNetwork(network.spec, 1, network.device, network.dtype)
         spec, rows = network.spec, batches.minibatch
-        replicas = 1 if in_common is not None else len(team.own)
+        replicas = 1 if in_common is not None else len(group.local_workers)
         each = rows * 4 * (spec.num_pdfs + spec.input_dim)
         # In how many turns models come by must not differ between processes: as if products were float32, and workers
         # as many as in the process with most. With overlap it decides when there are labels, which must not depend on
         # the number of processes: as if all workers were in one
-        together = team.num_workers if algorithm.lagging else -(-team.num_workers // team.transport.size)
+        together = group.num_workers if algorithm.lagging else -(-group.num_workers // group.transport.size)
         self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else together)))
-        turns = -(-self._relabelled // self._at_once) * team.num_workers
+        turns = -(-self._relabelled // self._at_once) * group.num_workers
         self._lag = turns if algorithm.lagging else 0  # minibatches until all models have come by, one at a time
         if self._lag + self._length > self._period:
             raise ValueError(
@@ -91,11 +91,11 @@ class Compression:
             algorithm.shared |= {name: tensor[0] for name, tensor in state.items()}
         else:
             algorithm.own |= state
-        self._offered = network.parameters
+        self._local_params = network.parameters
         if algorithm.lagging:
-            self._offered = algorithm.own["offered"] = network.parameters.clone()
+            self._local_params = algorithm.own["offered"] = network.parameters.clone()
         self._labelling: Generator[None] = (None for _ in ())
-        self.phases = Phases(network.device, LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER)
+        self.phases = Timer(network.device, LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER)
 
     def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
         """The minibatches of an epoch, from `first` on, and what is to be learnt of each beside its labels."""
@@ -126,7 +126,7 @@ class Compression:
         """
         self.close()
         if self._algorithm.lagging:
-            self._offered.copy_(self._network.parameters)
+            self._local_params.copy_(self._network.parameters)
         self._labelling = self._label(done)
         if not self._algorithm.lagging:
             for _ in self._labelling:
@@ -175,7 +175,7 @@ class Compression:
 
     def _for_all(self, spliced: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """A minibatch in common for each worker that has not run out of data of its own."""
-        replicas = len(self._team.own)
+        replicas = len(self._group.local_workers)
         spliced, labels = spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1)
         active = self._batches.active(k)
         if active is not None:
@@ -203,7 +203,7 @@ class Compression:
         """Labels of minibatches of every worker's own, by all models."""
         members = self._algorithm.members
         totals = [self._room(spliced) for spliced, _ in frames]
-        models = every_model(self._team, self._offered, members)
+        models = every_model(self._group, self._local_params, members)
         for worker in members:
             with self.phases.during(EXCHANGE):
                 _, model = next(models)
@@ -224,16 +224,20 @@ class Compression:
 
     def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
-        members, outputs, transport = self._algorithm.members, self._outputs, self._team.transport
+        members, outputs, transport = self._algorithm.members, self._outputs, self._group.transport
         totals = [self._room(spliced) for spliced, _ in frames]
         shape = (len(frames), frames[0][0].shape[1])
         room = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
         with self.phases.during(LABEL):  # by all processes at the same time, before any of them tells
-            own = {worker: self._told_by(row, frames) for row, worker in enumerate(self._team.own) if worker in members}
+            own = {
+                worker: self._told_by(row, frames)
+                for row, worker in enumerate(self._group.local_workers)
+                if worker in members
+            }
         for worker in members:
             told = own.pop(worker, room)
             with self.phases.during(EXCHANGE):
-                source = self._team.rank_of(worker)
+                source = self._group.rank_of(worker)
                 waits = [transport.start_broadcast(part, source) for part in (told.indices, told.probabilities)]
                 for wait in waits:
                     wait()
@@ -251,7 +255,7 @@ class Compression:
         """What the model of this process's worker in this row says of minibatches in common."""
         shape = (len(frames), frames[0][0].shape[1])
         told = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
-        self._teacher.take(self._offered[row])
+        self._teacher.take(self._local_params[row])
         for n, (spliced, _) in enumerate(frames):
             logits = self._teacher.logits(spliced)[0]
             told.part(n).put(self._outputs.posterior(self._outputs.of_one(logits)))
@@ -265,19 +269,19 @@ class Compression:
 def compression(
     algorithm: Ensemble,
     network: StackedNetwork,
-    team: Team,
+    group: WorkerGroup,
     batches: Minibatches,
     options: TrainingOptions,
     store: FrameStore,
     utterances: np.ndarray,
-    variation: Variation,
+    variation: Augmentation,
 ) -> Compression:
     """What the options ask for. utterances: trained on."""
     in_common = None
     if options.exchange == "posteriors":  # one worker more, who has all frames
         in_common = Minibatches(
-            store, [store.rows_of(utterances)], [team.num_workers], options.minibatch, options.seed, variation,
+            store, [store.rows_of(utterances)], [group.num_workers], options.minibatch, options.seed, variation,
             network.dtype, network.device, loader=batches.loader,
         )  # fmt: skip
     outputs = Outputs(options.ensemble_average, options.temperature)
-    return Compression(algorithm, outputs, options.pseudo_weight, network, team, batches, in_common, options.epochs)
+    return Compression(algorithm, outputs, options.pseudo_weight, network, group, batches, in_common, options.epochs)

@@ -13,8 +13,8 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.exchange import every_model
-from asr_parallel.parallel.team import Team
-from asr_parallel.parallel.transport import Alone, Transport
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 BLOCK_FRAMES = 4096  # forwarded at once
 MEAN_BYTES = 256 << 20  # of posteriors that wait for the next model
@@ -30,14 +30,14 @@ class Score:
 
 def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
     """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
-    transport = transport or Alone()
+    transport = transport or SingleProcess()
     own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
     sums = torch.zeros(2, dtype=torch.float64, device=network.device)
     for first, logits in _logits(network, store, own):
         log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
         sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
     frames = max(1, len(rows))
-    total_loss, total_correct = transport.total(sums.tolist())
+    total_loss, total_correct = transport.all_reduce_scalars(sums.tolist())
     return Score(total_loss / frames, total_correct / frames)
 
 
@@ -64,7 +64,12 @@ class WorkersScore:
 
 
 def evaluate_workers(
-    network: StackedNetwork, sound: np.ndarray, outputs: Outputs, store: FrameStore, rows: np.ndarray, team: Team
+    network: StackedNetwork,
+    sound: np.ndarray,
+    outputs: Outputs,
+    store: FrameStore,
+    rows: np.ndarray,
+    group: WorkerGroup,
 ) -> WorkersScore:
     """Loss and accuracy of every worker and of their ensemble on some rows of a store. Called by all processes alike.
 
@@ -74,15 +79,17 @@ def evaluate_workers(
         network: (R) models of this process's workers.
         sound: (K,) bool: whose model is finite, one at least.
     """
-    rank, size = team.transport.rank, team.transport.size
+    rank, size = group.transport.rank, group.transport.size
     own = rows[len(rows) * rank // size : len(rows) * (rank + 1) // size]
     workers, teacher = np.flatnonzero(sound).tolist(), StackedNetwork(network.spec, 1, network.device, network.dtype)
-    sums = torch.zeros(2, team.num_workers + 1, dtype=torch.float64, device=network.device)  # the last: of all together
+    sums = torch.zeros(
+        2, group.num_workers + 1, dtype=torch.float64, device=network.device
+    )  # the last: of all together
     at_once = max(1, MEAN_BYTES // (4 * network.spec.num_pdfs))
     for start in range(0, -(-len(rows) // size), at_once):
         part = own[start : start + at_once]
         total = torch.zeros(len(part), network.spec.num_pdfs, device=network.device)
-        for worker, model in every_model(team, network.parameters, workers):
+        for worker, model in every_model(group, network.parameters, workers):
             teacher.take(model)
             for first, logits in _logits(teacher, store, part):
                 piece = slice(first, first + len(logits))
@@ -92,7 +99,7 @@ def evaluate_workers(
         for first, mean in enumerate(total.split(BLOCK_FRAMES)):
             piece = slice(first * BLOCK_FRAMES, first * BLOCK_FRAMES + len(mean))
             sums[:, -1] += _counted(outputs.log_posterior(mean), _labels(store, part[piece], network.device))
-    team.transport.sum(sums)
+    group.transport.all_reduce(sums)
     losses, correct = (sums / max(1, len(rows))).cpu().numpy()
     scores = [Score(float(loss), float(right)) for loss, right in zip(losses, correct, strict=True)]
     lost = Score(np.inf, 0.0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.training.channel import DrawnVariation
+from asr_parallel.training.augmentation import DrawnAugmentation
 
 RESIDENT_SHARE = 0.5  # of the free memory that the store may take; the rest is for the network and its minibatches
 UPLOAD_ROWS = 1 << 20
@@ -25,7 +25,7 @@ class Loader(Protocol):
     def upload(self, order: np.ndarray) -> Any:
         """An epoch's (R, N) rows in the form that `prepare` wants, an array or tensor."""
 
-    def prepare(self, rows: Any, drawn: DrawnVariation) -> Any:
+    def prepare(self, rows: Any, drawn: DrawnAugmentation) -> Any:
         """All that can be done ahead. `drawn` is for R * B examples."""
 
     def finish(self, prepared: Any) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def _labels(store: FrameStore, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(store.labels[rows].astype(np.int64))
 
 
-def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnVariation, out: Tensor) -> None:
+def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnAugmentation, out: Tensor) -> None:
     """Spliced frames of (R, B) rows into out (R, B, spliced_dim), varied and converted, in pieces that fit a cache.
 
     Frames are varied as float32. On its way to bfloat16 a CPU is also faster over float32.
@@ -65,9 +65,9 @@ def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnVariation, out: Ten
             out[start:stop] = piece
 
 
-def _varied(halves: Tensor, drawn: DrawnVariation, dtype: torch.dtype) -> Tensor:
+def _varied(halves: Tensor, drawn: DrawnAugmentation, dtype: torch.dtype) -> Tensor:
     """Spliced frames (R, B, spliced_dim) float16 on the device, varied as float32 and converted."""
-    if drawn == DrawnVariation(None, None):
+    if drawn == DrawnAugmentation(None, None):
         return halves.to(dtype)
     spliced = halves.float()
     drawn.to(spliced.device).apply(spliced.flatten(0, 1))
@@ -83,7 +83,7 @@ class MappedLoader:
     def upload(self, order: np.ndarray) -> np.ndarray:
         return order
 
-    def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor]:
+    def prepare(self, rows: np.ndarray, drawn: DrawnAugmentation) -> tuple[Tensor, Tensor]:
         spliced = torch.empty((*rows.shape, self._store.spliced_dim), dtype=self._dtype)
         _gather(self._store, rows, drawn, spliced)
         return spliced, _labels(self._store, rows)
@@ -102,7 +102,7 @@ class PinnedLoader:
     def upload(self, order: np.ndarray) -> np.ndarray:
         return order
 
-    def prepare(self, rows: np.ndarray, drawn: DrawnVariation) -> tuple[Tensor, Tensor, torch.cuda.Event]:
+    def prepare(self, rows: np.ndarray, drawn: DrawnAugmentation) -> tuple[Tensor, Tensor, torch.cuda.Event]:
         halves = torch.empty((*rows.shape, self._store.spliced_dim), dtype=torch.float16, pin_memory=True)
         halves.copy_(torch.from_numpy(self._store.gather(rows)))
         labels = _labels(self._store, rows).pin_memory()
@@ -131,10 +131,10 @@ class ResidentLoader:
     def upload(self, order: np.ndarray) -> Tensor:
         return torch.from_numpy(order).to(self._device)
 
-    def prepare(self, rows: Tensor, drawn: DrawnVariation) -> tuple[Tensor, DrawnVariation]:
+    def prepare(self, rows: Tensor, drawn: DrawnAugmentation) -> tuple[Tensor, DrawnAugmentation]:
         return rows, drawn.pinned() if self._device.type == "cuda" else drawn
 
-    def finish(self, prepared: tuple[Tensor, DrawnVariation]) -> tuple[Tensor, Tensor]:
+    def finish(self, prepared: tuple[Tensor, DrawnAugmentation]) -> tuple[Tensor, Tensor]:
         rows, drawn = prepared[0].long(), prepared[1]
         spliced = _varied(self._frames[rows.unsqueeze(-1) + self._window].flatten(-2), drawn, self._dtype)
         return spliced, self._labels[rows].long()

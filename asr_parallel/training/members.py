@@ -6,14 +6,14 @@ import numpy as np
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.ensemble import save_ensemble
+from asr_parallel.nnet.ensemble_network import save_ensemble
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.exchange import every_model
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import write_json
 from asr_parallel.record.log import logger
-from asr_parallel.training.deliver import deliver
 from asr_parallel.training.evaluation import WorkersScore
+from asr_parallel.training.export_model import export_model
 from asr_parallel.training.options import TrainingOptions
 
 ENSEMBLE = "ensemble"  # folder in that of a network, or of an unfinished training
@@ -24,7 +24,7 @@ def keep_members(
     folder: Path,
     network: StackedNetwork,
     score: WorkersScore,
-    team: Team,
+    group: WorkerGroup,
     store: FrameStore,
     options: TrainingOptions,
     train_part: np.ndarray,
@@ -35,26 +35,26 @@ def keep_members(
     The models come by one after the other. Not a model of an average, and none without a finite loss.
 
     Args:
-        score: of Judge.of_workers.
+        score: of Evaluator.of_workers.
 
     Returns:
         (P,) of the best worker.
     """
     workers = [worker for worker, of_one in enumerate(score.workers) if np.isfinite(of_one.loss)]
     best, priors = network.parameters[0], []
-    for worker, model in every_model(team, network.parameters, workers):
+    for worker, model in every_model(group, network.parameters, workers):
         if worker == score.best:
             best = model.clone()
-        if team.leads:
-            member = deliver(model, network, [], store, options, train_part, held_out_rows)
+        if group.is_main:
+            member = export_model(model, network, [], store, options, train_part, held_out_rows)
             (folder / str(worker)).mkdir(parents=True, exist_ok=True)
             member.save(folder / str(worker))
             priors.append(member.log_prior)
-    if team.leads:
+    if group.is_main:
         save_ensemble(folder, workers, options.ensemble_average, priors)
         numbers = {str(worker): score.workers[worker] for worker in workers} | {"all": score.ensemble}
         write_json(folder / HELD_OUT, {n: {"loss": s.loss, "accuracy": s.accuracy} for n, s in numbers.items()})
-        left_out = [str(worker) for worker in range(team.num_workers) if worker not in workers]
+        left_out = [str(worker) for worker in range(group.num_workers) if worker not in workers]
         if left_out:
             logger.warning(
                 "no part of the ensemble, as model or held-out loss is not finite: worker %s", ", ".join(left_out)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.threads import single_threads
-from asr_parallel.training.channel import DrawnVariation, Variation, stacked
+from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
 from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
 
@@ -43,7 +43,7 @@ class Minibatches:
         workers: Sequence[int],
         minibatch: int,
         seed: int,
-        variation: Variation | None,
+        variation: Augmentation | None,
         dtype: torch.dtype,
         device: torch.device,
         resident: bool | None = None,
@@ -79,7 +79,7 @@ class Minibatches:
         self.waited_seconds = 0.0
         self._shares, self._workers = list(shares), list(workers)
         self.minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
-        self._variation = variation or Variation()
+        self._variation = variation or Augmentation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
         self.loader = loader or make_loader(store, dtype, torch.device(device), resident)
         self._device = torch.device(device)
@@ -154,10 +154,10 @@ class Minibatches:
             own[whole:] = share[0]
         return order
 
-    def _draw(self, epoch: int, k: int) -> DrawnVariation:
+    def _draw(self, epoch: int, k: int) -> DrawnAugmentation:
         """The variation of minibatch k, for R * B examples."""
-        if self._variation == Variation():
-            return DrawnVariation(None, None)
+        if self._variation == Augmentation():
+            return DrawnAugmentation(None, None)
         generator = torch.Generator()
         each = []
         for worker in self._workers:

@@ -7,9 +7,9 @@ from typing import Any
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
+from asr_parallel.nnet.precision import PRECISIONS
 from asr_parallel.nnet.spec import NONLINEARITIES, NetworkSpec
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.training.precision import PRECISIONS
+from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
@@ -40,7 +40,7 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingOptions(TeamOptions):
+class TrainingOptions(WorkerOptions):
     """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
 
     hidden_layers: int = 3
@@ -61,7 +61,7 @@ class TrainingOptions(TeamOptions):
     minibatch: int = 512  # Kaldi steps/nnet3/train_dnn.py
     held_out: float = 0.1  # Kaldi nnet1's 90/10 split
     held_out_by: str = "utterance"
-    channel_tilt: float = 0.0  # see training/channel.py
+    channel_tilt: float = 0.0  # see training/augmentation.py
     channel_ripple: float = 0.0
     mask_filters: int = 0
     initial: str = "shared"  # own: every worker starts from random numbers of its own
@@ -80,7 +80,7 @@ class TrainingOptions(TeamOptions):
 
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
-        self.check_team()
+        self.check_workers()
         Outputs(self.ensemble_average, self.temperature)
         named = {
             "initial": INITIALS,
@@ -116,7 +116,7 @@ class TrainingOptions(TeamOptions):
     def _check_together(self) -> None:
         """Options that do not go with each other."""
         taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
-        if self.course == "newbob" and not taken_back:
+        if self.resolved_schedule == "newbob" and not taken_back:
             raise ValueError(
                 "newbob takes epochs back: expected algorithm average, gradient or none, no overlap and no ema"
             )
@@ -131,10 +131,13 @@ class TrainingOptions(TeamOptions):
             raise ValueError("algorithm ensemble has its own teacher: expected no other one")
         if self.start is not None and (self.pretrain != "none" or self.initial != "shared"):
             raise ValueError("start: expected no pretraining and initial shared")
-        apart = self.algorithm in ("average", "ensemble", "none") and self.wire == "float32" and not self.overlap
-        if self.initial == "own" and (not apart or self.pretrain != "none"):
+        own_models = (
+            self.algorithm in ("average", "ensemble", "none") and self.comm_dtype == "float32" and not self.overlap
+        )
+        if self.initial == "own" and (not own_models or self.pretrain != "none"):
             raise ValueError(
-                "initial own: expected algorithm average, ensemble or none, wire float32, no overlap and no pretraining"
+                "initial own: expected algorithm average, ensemble or none, comm_dtype float32, no overlap and no"
+                " pretraining"
             )
         if self.keep_workers and self.algorithm == "gradient":
             raise ValueError("keep_workers: the workers of gradient have one model in common")
@@ -167,7 +170,7 @@ class TrainingOptions(TeamOptions):
         return wanted and self.workers > 1
 
     @property
-    def course(self) -> str:
+    def resolved_schedule(self) -> str:
         """The schedule, also when none was asked for."""
         return self.schedule or ("cyclical" if self.algorithm == "colearn" else "exponential")
 
@@ -187,13 +190,13 @@ class TrainingOptions(TeamOptions):
         first = self.learning_rate or default_rate(self.optimizer, self.nonlinearity)
         last = self.final_learning_rate or FINAL_SHARE * first
         total = self.epochs * frames_per_epoch
-        if self.course == "exponential":
+        if self.resolved_schedule == "exponential":
             return Exponential(
                 total_frames=total, num_jobs=num_jobs, initial_effective_rate=first, final_effective_rate=last
             )
-        if self.course == "constant":
+        if self.resolved_schedule == "constant":
             return Constant(total_frames=total, rate=num_jobs * first)
-        if self.course == "cyclical":
+        if self.resolved_schedule == "cyclical":
             cycle = self.cycle_frames or (None if self.algorithm == "colearn" else frames_per_epoch)
             return Cyclical(total_frames=total, top=num_jobs * first, bottom=num_jobs * last, cycle_frames=cycle)
         return Newbob(
@@ -201,10 +204,10 @@ class TrainingOptions(TeamOptions):
         )
 
 
-def decisive(options: TrainingOptions) -> dict[str, Any]:
+def config_identity(options: TrainingOptions) -> dict[str, Any]:
     """Return the options that a network depends on, by name.
 
     What happens when a process is lost is not among them, and of files and folders what they hold counts, not where
     they are.
     """
-    return {name: value for name, value in asdict(options).items() if name not in ("survive", *PATHS)}
+    return {name: value for name, value in asdict(options).items() if name not in ("fault_tolerant", *PATHS)}

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
-from asr_parallel.training.channel import Variation
+from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.randomness import SHARES, counted_seed
 
@@ -89,16 +89,16 @@ def frames_of(store: FrameStore, parts: list[np.ndarray]) -> list[int]:
     return [int(lengths[part].sum()) for part in parts]
 
 
-def team_minibatches(
+def group_minibatches(
     store: FrameStore,
     utterances: np.ndarray,
-    team: Team,
+    group: WorkerGroup,
     by: str,
     sites: Path | None,
     seed: int,
     order_seed: int,
     minibatch: int,
-    variation: Variation | None,
+    variation: Augmentation | None,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Minibatches:
@@ -110,8 +110,9 @@ def team_minibatches(
     Raises:
         ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
     """
-    parts = parts_of(store, utterances, team.num_workers, by, sites, seed)
+    parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
     return Minibatches(
-        store, [store.rows_of(parts[k]) for k in team.own], team.own, minibatch, order_seed, variation, dtype, device,
+        store, [store.rows_of(parts[k]) for k in group.local_workers], group.local_workers,
+        minibatch, order_seed, variation, dtype, device,
         frames=frames_of(store, parts),
     )  # fmt: skip

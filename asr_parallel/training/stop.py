@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from asr_parallel.parallel.rounds import Rounds
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 
@@ -21,7 +21,7 @@ class StopPoints:
     is under way has to come anyway. The network does not depend on it.
     """
 
-    def __init__(self, request: StopRequest, transport: Transport, rounds: Rounds, device: torch.device) -> None:
+    def __init__(self, request: StopRequest, transport: Transport, rounds: SyncScheduler, device: torch.device) -> None:
         self._request, self._transport, self._device = request, transport, device
         self._rounds = rounds
         period = rounds.algorithm.period
@@ -43,7 +43,7 @@ class StopPoints:
             if not self._agree_after(minibatch, met):
                 return False
             largest = torch.tensor([code], dtype=torch.int32, device=self._device)
-            self._transport.largest(largest)
+            self._transport.all_reduce_max(largest)
             code = int(largest)
         if code:
             self._saved = time.monotonic()
@@ -53,7 +53,7 @@ class StopPoints:
     def _agree_after(self, minibatch: int, met: bool) -> bool:
         if self._period is None:
             return minibatch % AGREE_MINIBATCHES == 0
-        here = self._rounds.meets_next if self._rounds.algorithm.overlap else met
+        here = self._rounds.sync_due if self._rounds.algorithm.overlap else met
         return here and minibatch % AGREE_MINIBATCHES < self._period
 
     def stop(self) -> None:

@@ -12,35 +12,35 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
-from asr_parallel.parallel.meeting import DivergedError
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_info import DivergedError
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import LostError
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.record.log import logger
-from asr_parallel.training.beginning import begin
-from asr_parallel.training.channel import Variation
+from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
 from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
-from asr_parallel.training.deliver import deliver
-from asr_parallel.training.health import DIVERGED, check_epoch, first_bad, highest_loss, is_sane
-from asr_parallel.training.judge import Judge
-from asr_parallel.training.meetings import tell_of_meetings
+from asr_parallel.training.divergence import DIVERGED, check_epoch, first_bad, highest_loss, is_sane
+from asr_parallel.training.evaluator import Evaluator
+from asr_parallel.training.export_model import export_model
+from asr_parallel.training.init_model import begin
 from asr_parallel.training.members import ENSEMBLE, keep_members
+from asr_parallel.training.metrics_logger import MetricsLogger
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.precision import choose_device, products_dtype
-from asr_parallel.training.progress import restore, save
-from asr_parallel.training.shares import team_minibatches
+from asr_parallel.training.recovery import Snapshot, mark
+from asr_parallel.training.shares import group_minibatches
 from asr_parallel.training.stop import StopPoints
-from asr_parallel.training.survive import Mark, mark
+from asr_parallel.training.sync_stats import sync_stats
 from asr_parallel.training.teacher import Teacher
-from asr_parallel.training.watch import Watch
+from asr_parallel.training.training_state import restore, save
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -59,7 +59,7 @@ class Trainer:
         options: TrainingOptions,
         work: Path,
         stack: Path | None = None,
-        team: Team | None = None,
+        group: WorkerGroup | None = None,
     ) -> None:
         """Set up; nothing is trained yet.
 
@@ -73,13 +73,13 @@ class Trainer:
             ValueError: options out of range, or too little data.
         """
         self.store, self.options, self.work = store, options, work
-        self.team = team = team or Team(options.workers)
+        self.group = group = group or WorkerGroup(options.workers)
         self.algorithm = algorithm(options, options.epochs)
         device = choose_device(options.device)
-        dtype = products_dtype(options.precision, device)
+        dtype = choose_dtype(options.precision, device)
         self.train_part, held_out_part = store.split(options.held_out, options.held_out_by)
         self.held_out_rows = store.rows_of(held_out_part)
-        workers = team.own[:1] if self.algorithm.merged else team.own
+        workers = group.local_workers[:1] if self.algorithm.shared_replica else group.local_workers
         self.network = begin(options, store, workers, stack, device, dtype)
         self.teacher = None
         if options.teacher is not None:
@@ -89,35 +89,35 @@ class Trainer:
         sites = None if options.sites is None else Path(options.sites)
         add = self.algorithm.add if isinstance(self.algorithm, Gradient) else None
         self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum, add)
-        variation = Variation(options.channel_tilt, options.channel_ripple, options.mask_filters)
-        self.batches = team_minibatches(
-            store, self.train_part, team, options.shares, sites, options.seed, options.seed, options.minibatch,
+        variation = Augmentation(options.channel_tilt, options.channel_ripple, options.mask_filters)
+        self.batches = group_minibatches(
+            store, self.train_part, group, options.shares, sites, options.seed, options.seed, options.minibatch,
             variation, dtype, device,
         )  # fmt: skip
-        self.algorithm.start(self.network, team, self.batches.minibatches_per_epoch)
-        self.rounds = Rounds(
-            self.algorithm, team, self.network, options.drop_worse, self.optimizer,
-            options.state_at_meetings(options.optimizer), options.ema,
+        self.algorithm.start(self.network, group, self.batches.minibatches_per_epoch)
+        self.rounds = SyncScheduler(
+            self.algorithm, group, self.network, options.drop_worse, self.optimizer,
+            options.optimizer_state_at_sync(options.optimizer), options.ema,
         )  # fmt: skip
         self.compression: Compression | None = None
         if isinstance(self.algorithm, Ensemble) and self.rounds.meet:
             self.compression = compression(
-                self.algorithm, self.network, team, self.batches, options, store, self.train_part, variation
+                self.algorithm, self.network, group, self.batches, options, store, self.train_part, variation
             )
-        self.judge = Judge(store, self.held_out_rows, self.network, self.rounds, options)
-        untrained, _ = self.judge.score()
+        self.evaluator = Evaluator(store, self.held_out_rows, self.network, self.rounds, options)
+        untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
         frames_per_epoch = self.batches.frames_per_epoch
-        factor = options.rate_factor or self.algorithm.rate_factor(team.num_workers)
+        factor = options.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
         if self.algorithm.round_epochs is not None:
             self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
         # The best model so far, where a worse epoch may be taken back.
         self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
-        self.marks: deque[Mark] = deque(maxlen=2)  # others are at most one meeting behind
+        self.marks: deque[Snapshot] = deque(maxlen=2)  # others are at most one meeting behind
         self.watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
-        self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=team.transport)
+        self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=group.transport)
         total = self.schedule.total_frames
         self.snapshots = (
             snapshot_frames(total, frames_per_epoch, options.combined) if total and options.combined else []
@@ -127,10 +127,10 @@ class Trainer:
             frames_per_epoch, len(self.held_out_rows), len(held_out_part),
             "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
         )  # fmt: skip
-        if team.num_workers > 1:
+        if group.num_workers > 1:
             logger.info(
                 "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
-                team.num_workers, team.transport.size, options.algorithm, self.algorithm.period, factor,
+                group.num_workers, group.transport.size, options.algorithm, self.algorithm.period, factor,
             )  # fmt: skip
 
     @property
@@ -164,18 +164,18 @@ class Trainer:
         """
         with (
             StopRequest() as request,
-            Watch(
+            MetricsLogger(
                 self.work,
                 total_frames=self.schedule.total_frames,
                 report_frames=report_frames,
                 frames_per_epoch=self.batches.frames_per_epoch,
                 start_frames=self.frames,
                 state=self.watched,
-                transport=self.team.transport,
+                transport=self.group.transport,
             ) as watch,
         ):
-            watch.skipped(self.optimizer.skipped if self.team.leads or not self.algorithm.merged else 0)
-            self._points = StopPoints(request, self.team.transport, self.rounds, self.network.device)
+            watch.skipped(self.optimizer.skipped if self.group.is_main or not self.algorithm.shared_replica else 0)
+            self._points = StopPoints(request, self.group.transport, self.rounds, self.network.device)
             try:
                 if not self.frames:  # a lower learning rate may begin here, too
                     save(self, watch)
@@ -189,15 +189,19 @@ class Trainer:
         if self.compression is not None:
             self.compression.close()
         best = self._keep_members() if self.options.keeps_workers else None
-        last, self.meetings = self.rounds.finish(self.network), tell_of_meetings(self.rounds, self.compression)
+        last, self.meetings = self.rounds.finish(self.network), sync_stats(self.rounds, self.compression)
         if best is not None and self.algorithm.ensemble:
             last = best
-        if not self.team.leads:
+        if not self.group.is_main:
             return None
         newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
-        return deliver(last, self.network, newest_first, self.store, self.options, self.train_part, self.held_out_rows)
+        return export_model(
+            last, self.network, newest_first, self.store, self.options, self.train_part, self.held_out_rows
+        )
 
-    def _epoch(self, watch: Watch, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None) -> None:
+    def _epoch(
+        self, watch: MetricsLogger, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None
+    ) -> None:
         """What is left of the current epoch."""
         # Frames before the first loss that is not finite; below 0: all were
         bad = torch.full((), -1, dtype=torch.int64, device=self.network.device)
@@ -205,7 +209,7 @@ class Trainer:
             rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
             trained = self.batches.frames(self.minibatch, self.minibatch + 1)
             before, count = self.frames, int(trained.sum())
-            if self.algorithm.merged:
+            if self.algorithm.shared_replica:
                 spliced, labels, active = *merged(spliced, labels, active), None
             if self.teacher is not None:
                 soft = self.teacher.soft(spliced)
@@ -216,13 +220,13 @@ class Trainer:
             wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~counting.isfinite().any()
             bad = torch.where((bad < 0) & wrong, self.frames, bad)
             self.optimizer.step(minibatch, rate, active, count)
-            with self._aside(EXCHANGE) if self.rounds.meets_next else nullcontext():
+            with self._aside(EXCHANGE) if self.rounds.sync_due else nullcontext():
                 met = self.rounds.trained(self.network, trained, losses, rate)
             self.frames += count
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
-            if met and self.options.survive:
+            if met and self.options.fault_tolerant:
                 self.marks.append(mark(self))
             if self.compression is not None:
                 self._compress(met)
@@ -241,14 +245,18 @@ class Trainer:
                 self._stop_if_diverged(bad)
             for moment in snapshots:
                 model = self.rounds.model(self.network)
-                if self.team.leads:
+                if self.group.is_main:
                     write_model(self._snapshot(moment), model)
             if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
                 with self._aside():
-                    score, of_each = self.judge.score()
+                    score, of_each = self.evaluator.score()
                 watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
             if checkpoint:
-                frames_of_each = [spliced.shape[1]] if self.algorithm.merged else trained[list(self.team.own)].tolist()
+                frames_of_each = (
+                    [spliced.shape[1]]
+                    if self.algorithm.shared_replica
+                    else trained[list(self.group.local_workers)].tolist()
+                )
                 if is_sane(self, counting, frames_of_each):
                     with self._aside():
                         save(self, watch)
@@ -270,12 +278,12 @@ class Trainer:
 
     def _keep_members(self) -> Tensor:
         """The best worker's model; what workers have become since they met last is not yet averaged."""
-        self.optimizer.settle(ahead=False)
+        self.optimizer.leave_lookahead()
         best = keep_members(
-            self.work / ENSEMBLE, self.network, self.judge.of_workers(), self.team, self.store, self.options,
+            self.work / ENSEMBLE, self.network, self.evaluator.of_workers(), self.group, self.store, self.options,
             self.train_part, self.held_out_rows,
         )  # fmt: skip
-        self.optimizer.settle(ahead=True)
+        self.optimizer.enter_lookahead()
         return best
 
     def _crossed(self, before: int, moments: list[int]) -> list[int]:
@@ -295,20 +303,20 @@ class Trainer:
 
         Workers that meet need not stop for one whose loss is not: it is left out and goes on from what others have.
         """
-        if self.rounds.meet and self.team.num_workers > 1:
+        if self.rounds.meet and self.group.num_workers > 1:
             return
-        frames = first_bad(self.team.transport, int(bad), everywhere=self.algorithm.period is None)
+        frames = first_bad(self.group.transport, int(bad), everywhere=self.algorithm.period is None)
         if frames is not None:
-            step = frames // (self.options.minibatch * self.team.num_workers) + 1
+            step = frames // (self.options.minibatch * self.group.num_workers) + 1
             rate = self.schedule.learning_rate(frames)
             raise DivergedError(
                 f"{DIVERGED}: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
                 f" {rate:.3g} per frame"
             )
 
-    def _end_epoch(self, watch: Watch) -> None:
+    def _end_epoch(self, watch: MetricsLogger) -> None:
         with self._aside():
-            score, of_each = self.judge.score()
+            score, of_each = self.evaluator.score()
         rate = self.schedule.learning_rate(0)  # what it began with, or newbob's of this epoch
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.parallel.meeting import DivergedError
+from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.transport import LostError
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import Interrupted

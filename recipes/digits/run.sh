@@ -80,7 +80,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm NAME               average, block-momentum, elastic, gradient, colearn, ensemble or none  ($algorithm)
   --period N                     minibatches between two meetings of workers        (train-dnn's)
-  --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
+  --dnn-options 'WORDS'          more options of train-dnn: '--comm-dtype int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
@@ -94,7 +94,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
 END
 }
 parse_options "$@"
-check_team
+check_workers
 
 # What generalises to unseen speakers when four train, found by leaving each of those four out in turn (RESULTS.md): copies
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.

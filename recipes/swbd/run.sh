@@ -102,7 +102,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm NAME               average, block-momentum, elastic, gradient, colearn, ensemble or none  ($algorithm)
   --period N                     minibatches between two meetings of workers        (train-dnn's)
-  --dnn-options 'WORDS'          more options of train-dnn: '--wire int8 --ema 0.99'
+  --dnn-options 'WORDS'          more options of train-dnn: '--comm-dtype int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)
   --decode-options 'WORDS'       options of decode: '--beam 10 --max-active 3000'
@@ -116,7 +116,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
 END
 }
 parse_options "$@"
-check_team
+check_workers
 
 discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
 case $corpus_format in

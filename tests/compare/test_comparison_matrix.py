@@ -139,10 +139,13 @@ def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
             "colearn_2_ng-sgd_s1: local epochs 99, .* expected 1 to the 8",
         ),
         (
-            "{workers: [2], algorithms: {average: {wire: int8, overlap: true}}}",
-            "average_2_ng-sgd_s1: overlap goes with wire float32, not int8",
+            "{workers: [2], algorithms: {average: {comm_dtype: int8, overlap: true}}}",
+            "average_2_ng-sgd_s1: overlap goes with comm_dtype float32, not int8",
         ),
-        ("{workers: [128], algorithms: {average: {wire: int8}}}", "average_128_ng-sgd_s1: wire int8: 128 workers"),
+        (
+            "{workers: [128], algorithms: {average: {comm_dtype: int8}}}",
+            "average_128_ng-sgd_s1: comm_dtype int8: 128 workers",
+        ),
         (
             "{workers: [2], algorithms: [average], optimizers: {momentum: {momentum: 1.5}}}",
             "none_1_momentum_s1: momentum 1.5: expected at least 0",

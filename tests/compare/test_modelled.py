@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from asr_parallel.clock.interconnect import PRESETS
+from asr_parallel.clock.step_time import StepTime
 from asr_parallel.compare import modelled
 from asr_parallel.compare.matrix import Matrix, Training
 from asr_parallel.compare.modelled import Machine, measured_machine, step_name
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.network import PRESETS
-from asr_parallel.training.step_time import StepTime
 
 SMALL = "{hidden_layers: 1, hidden_dim: 8, minibatch: 16, precision: float32, epochs: 2, device: cpu}"
 
@@ -77,7 +77,7 @@ def test_hours_of_trainings_in_one_process(tmp_path: Path) -> None:
         tmp_path,
         f"{{workers: [4], algorithms: {{ensemble: {{period: 25, exchange: posteriors}}}}, options: {SMALL}}}",
     )["ensemble_4_ng-sgd_s1"]
-    heard = {name: StepTime(0.01, 0.0, 0.004, hear_seconds=0.001) for name in steps}
+    heard = {name: StepTime(0.01, 0.0, 0.004, aggregate_seconds=0.001) for name in steps}
     relabelled = 2 * 400 / 4 / 25 * 0.1 * 400 / 4  # labelled by four models, and added up four times, here for all
     in_one = replace(machine, steps=heard, longest={told.name: 1.0}).here(told)
     assert in_one == pytest.approx(training + 4 * relabelled * (0.004 + 0.001))

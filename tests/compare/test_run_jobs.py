@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from asr_parallel.compare.run import Job, run_jobs
-from asr_parallel.training.health import DIVERGED
+from asr_parallel.compare.run_jobs import Job, run_jobs
+from asr_parallel.training.divergence import DIVERGED
 
 SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--combine", "0", "--minibatch", "32", "--threads", "1"]
 

@@ -24,7 +24,7 @@ from asr_parallel.hmm.lang import Lang, build_lang
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import monophone_tree
-from asr_parallel.nnet.ensemble import save_ensemble
+from asr_parallel.nnet.ensemble_network import save_ensemble
 from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork

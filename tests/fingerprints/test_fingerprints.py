@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Bit-identical networks before and after a change of structure, for every algorithm, optimiser and schedule.
 
 The digests in digests.json hold for one kind of processor and one version of PyTorch, which are the keys. Record those
@@ -49,9 +50,9 @@ CASES = {
     "overlap": f"{FOUR} --algorithm average --overlap",
     "overlap elastic": f"{FOUR} --algorithm elastic --overlap",
     "overlap block-momentum": f"{FOUR} --algorithm block-momentum --overlap",
-    "float16": f"{FOUR} --algorithm average --wire float16",
-    "int8": f"{FOUR} --algorithm elastic --wire int8",
-    "int8 block-momentum": f"{FOUR} --algorithm block-momentum --wire int8",
+    "float16": f"{FOUR} --algorithm average --comm-dtype float16",
+    "int8": f"{FOUR} --algorithm elastic --comm-dtype int8",
+    "int8 block-momentum": f"{FOUR} --algorithm block-momentum --comm-dtype int8",
     "ema": f"{FOUR} --algorithm average --ema 0.9",
     "ema elastic": f"{FOUR} --algorithm elastic --ema 0.9",
     "ema one worker": "--ema 0.9",

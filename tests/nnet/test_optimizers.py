@@ -93,21 +93,21 @@ def test_nesterovs_momentum_takes_gradients_where_the_velocity_leads() -> None:
         x = x + v
         train(of, range(step, step + 1))
         torch.testing.assert_close(of.network.parameters, x + delta * v, atol=1e-6, rtol=1e-4)
-        of.settle(ahead=False)
+        of.leave_lookahead()
         torch.testing.assert_close(of.network.parameters, x, atol=1e-6, rtol=1e-4)
-        of.settle(ahead=True)
+        of.enter_lookahead()
         torch.testing.assert_close(of.network.parameters, x + delta * v, atol=1e-6, rtol=1e-4)
 
 
 def test_a_nesterov_model_that_does_not_train_stays_where_it_is() -> None:
     of = make("nesterov")
     train(of, range(3))
-    of.settle(ahead=False)
+    of.leave_lookahead()
     before = of.network.parameters.clone()
-    of.settle(ahead=True)
+    of.enter_lookahead()
     x, y = minibatch(3)
     of.step(of.network.backward(x * torch.nan, y), RATE / 10)
-    of.settle(ahead=False)
+    of.leave_lookahead()
     torch.testing.assert_close(of.network.parameters, before)
 
 
@@ -126,10 +126,10 @@ def test_nesterovs_momentum_is_that_of_torch() -> None:
 def test_one_that_has_forgotten_is_a_new_one(name: str) -> None:
     of, anew = make(name), make(name)
     train(of, range(3))
-    of.settle(ahead=False)
+    of.leave_lookahead()
     anew.network.parameters.copy_(of.network.parameters)
     of.forget()
-    of.settle(ahead=True)
+    of.enter_lookahead()
     assert torch.equal(train(of, range(3, 16)), train(anew, range(3, 16)))
 
 
@@ -241,7 +241,7 @@ def test_no_layer_nor_the_whole_moves_further_than_it_may(name: str, rate: float
     of = make(name, 2, MaxChange(hidden=0.03, output=0.2, whole=0.05))
     before = of.network.parameters.clone()
     of.step(of.network.backward(*minibatch(0, 2)), rate)
-    of.settle(ahead=False)
+    of.leave_lookahead()
     change = of.network.parameters - before
     lengths = torch.stack([change[:, p.start : p.end].norm(dim=1) for p in layout(SPEC)])
     # the layers are brought to 0.03, 0.03 and 0.2, and then together to 0.05

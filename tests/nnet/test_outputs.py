@@ -20,7 +20,7 @@ from asr_parallel.features.make_frames import make_frames
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import write_json
 from asr_parallel.training.evaluation import evaluate_workers
 
@@ -154,12 +154,12 @@ def test_on_real_speech(tmp_path: Path, average: str) -> None:
     for scale in (1.0, 3.0, 30.0):
         network = StackedNetwork(spec, 4).initialise(1, 2, 3, 4)
         network.layers.weights[-1].normal_(0, scale, generator=torch.Generator().manual_seed(0))
-        score = evaluate_workers(network, np.ones(4, dtype=bool), Outputs(average), store, rows, Team(4))
+        score = evaluate_workers(network, np.ones(4, dtype=bool), Outputs(average), store, rows, WorkerGroup(4))
         alone = np.mean([of_one.loss for of_one in score.workers])
         assert np.isfinite(alone) and score.ensemble.loss < alone - 0.05 * min(1, scale)
         assert score.best == int(np.argmin([of_one.loss for of_one in score.workers]))
         sound = np.array([True, False, True, False])
-        some = evaluate_workers(network, sound, Outputs(average), store, rows, Team(4))
+        some = evaluate_workers(network, sound, Outputs(average), store, rows, WorkerGroup(4))
         assert [of_one.loss for of_one in some.workers] == [
             of_one.loss if good else np.inf for of_one, good in zip(score.workers, sound, strict=True)
         ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.rbm import WEIGHT_STDDEV, Phases, StackedRbm
+from asr_parallel.nnet.rbm import WEIGHT_STDDEV, RbmPhases, StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.rbm_step import RATE_AFTER_GUARD, Rates, Step, step_elsewhere, step_on_cpu
 
@@ -72,7 +72,7 @@ def estimate(rbm: StackedRbm, data: Tensor, steps: int) -> list[Tensor]:
     both = torch.cat([data[None], visible], dim=1)
     hidden = rbm.hidden(both)
     hidden[:, data.shape[0] :].neg_()
-    rbm.update(Phases(both, hidden), rate=1, momentum=0, l2=0)
+    rbm.update(RbmPhases(both, hidden), rate=1, momentum=0, l2=0)
     return [rbm.moves.weight[0], rbm.moves.hidden_bias[0], rbm.moves.visible_bias[0]]
 
 
@@ -150,16 +150,16 @@ def test_variance_guard_shrinks_only_the_replica_that_needs_it() -> None:
     assert 0 < ratio < 0.5
     torch.testing.assert_close(rbm.parameters[0], before[0] * ratio)
     assert not rbm.velocity[0].any() and rbm.velocity[1].any()
-    assert rbm.rate_factor.tolist() == [RATE_AFTER_GUARD, 1]
+    assert rbm.lr_scale.tolist() == [RATE_AFTER_GUARD, 1]
     rbm.restore_rate()
-    assert rbm.rate_factor.tolist() == [1, 1]
+    assert rbm.lr_scale.tolist() == [1, 1]
 
 
 def test_variance_guard_is_not_fooled_by_means() -> None:
     """Reconstructions far from one another in their dimensions' means vary no more over frames."""
     rbm = StackedRbm(RbmSpec(VISIBLE, HIDDEN, True)).initialise(0)
     both = torch.cat([toy(True), toy(True) + 100 * torch.arange(VISIBLE)])[None]
-    assert not rbm.update(Phases(both, torch.zeros(1, 400, HIDDEN)), rate=1e-9, momentum=0).struck
+    assert not rbm.update(RbmPhases(both, torch.zeros(1, 400, HIDDEN)), rate=1e-9, momentum=0).struck
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -182,7 +182,7 @@ def test_compiled_step_is_torchs(gaussian: bool, dtype: torch.dtype) -> None:
     (ours, step), (theirs, other) = outcomes
     assert step.struck.tolist() == other.struck.tolist() == [False, gaussian, False]
     torch.testing.assert_close(step.error_sum, other.error_sum)
-    for name in ("parameters", "velocity", "rate_factor"):
+    for name in ("parameters", "velocity", "lr_scale"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
     copy = ours._working.flat
     assert torch.equal(copy, ours.parameters.to(dtype))

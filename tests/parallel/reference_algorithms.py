@@ -146,11 +146,11 @@ def run_overlapped(
     has been learnt since.
     """
     x = np.tile(start, (frames.shape[1], 1))
-    offered = None
+    local_params = None
     for t in range(len(frames)):
         w = train(x, t)
-        x = w if offered is None else rule.meet(offered, frames[t - 1], rates[t - 1]) + (w - offered)
-        offered = x
+        x = w if local_params is None else rule.meet(local_params, frames[t - 1], rates[t - 1]) + (w - local_params)
+        local_params = x
         yield x, rule.delivered
 
 

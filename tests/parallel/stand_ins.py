@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.meeting import Meeting
+from asr_parallel.parallel.sync_info import SyncInfo
 from asr_parallel.parallel.transport import Transport
 
 T = TypeVar("T")
@@ -33,31 +33,35 @@ class Threaded(Transport):
         self.rank, self.size = rank, size
         self._table, self._barrier = table, barrier
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather_object(self, value: Any) -> list[Any]:
         self._table[self.rank] = value
         self._barrier.wait(SECONDS)
         values = [self._table[rank] for rank in range(self.size)]
         self._barrier.wait(SECONDS)
         return values
 
-    def share(self, value: Any, seconds: float | None = None) -> Any:
-        return self.gather(value)[0]
+    def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
+        return self.all_gather_object(value)[0]
 
-    def start_sum(self, tensor: Tensor) -> Callable[[], None]:
+    def start_all_reduce(self, tensor: Tensor) -> Callable[[], None]:
         """The tensor holds its sum only once that was waited for."""
-        total = torch.stack(self.gather(tensor.clone())).sum(dim=0, dtype=tensor.dtype)
+        total = torch.stack(self.all_gather_object(tensor.clone())).sum(dim=0, dtype=tensor.dtype)
 
         def wait() -> None:
             tensor.copy_(total)
 
         return wait
 
-    def largest(self, tensor: Tensor) -> None:
-        tensor.copy_(torch.stack(self.gather(tensor.clone())).amax(dim=0))
+    def all_reduce_max(self, tensor: Tensor) -> None:
+        tensor.copy_(torch.stack(self.all_gather_object(tensor.clone())).amax(dim=0))
 
     def start_broadcast(self, tensor: Tensor, rank: int) -> Callable[[], None]:
         """The tensor holds the rank's values only once that was waited for."""
-        (values,) = [value for value in self.gather(tensor.clone() if rank == self.rank else None) if value is not None]
+        (values,) = [
+            value
+            for value in self.all_gather_object(tensor.clone() if rank == self.rank else None)
+            if value is not None
+        ]
 
         def wait() -> None:
             if rank != self.rank:
@@ -84,11 +88,11 @@ def together(size: int, job: Callable[[Transport], T]) -> list[T]:
         return list(pool.map(one, range(size)))
 
 
-def meeting(frames: list[int], number: int = 0, rate: float = 0.1, **other: Any) -> Meeting:
+def meeting(frames: list[int], number: int = 0, rate: float = 0.1, **other: Any) -> SyncInfo:
     """A meeting of workers that are all kept, with losses of 0, unless said otherwise."""
     kept = np.array(other.get("kept", [True] * len(frames)))
     loss = np.array(other.get("loss", [0.0] * len(frames)))
-    return Meeting(np.array(frames), loss, kept, rate, number)
+    return SyncInfo(np.array(frames), loss, kept, rate, number)
 
 
 def random_models(num_workers: int, size: int, seed: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.block_momentum import PRESETS, BlockMomentum, Outer
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.options import TrainingOptions
 
 FEW = settings(deadline=None, max_examples=20)
@@ -22,9 +22,9 @@ constants = st.floats(0.1, 1.5), st.floats(0.0, 0.95)
 
 
 def make(models: Models, num_workers: int, **options: Any) -> BlockMomentum:
-    of = algorithm(TeamOptions(workers=num_workers, algorithm="block-momentum", **options))
+    of = algorithm(WorkerOptions(workers=num_workers, algorithm="block-momentum", **options))
     assert isinstance(of, BlockMomentum)
-    of.start(models, Team(num_workers))
+    of.start(models, WorkerGroup(num_workers))
     return of
 
 
@@ -34,7 +34,7 @@ def blocks(num_workers: int, rounds: int, seed: int) -> list[Tensor]:
 
 
 def delivered(of: BlockMomentum, models: Models) -> Tensor:
-    return of.consensus(models, meeting([1] * len(models.parameters)))
+    return of.global_model(models, meeting([1] * len(models.parameters)))
 
 
 def test_published_constants() -> None:
@@ -54,8 +54,8 @@ def test_without_momentum_it_is_averaging(num_workers: int, seed: int, preset: s
     """And so DiLoCo's outer gradient has the right sign: a wrong one would go the other way."""
     models, others = (Models(random_models(1, 5, seed).repeat(num_workers, 1)) for _ in range(2))
     of = make(models, num_workers, outer=preset, outer_rate=1.0, outer_momentum=0.0)
-    average = algorithm(TeamOptions(workers=num_workers))
-    average.start(others, Team(num_workers))
+    average = algorithm(WorkerOptions(workers=num_workers))
+    average.start(others, WorkerGroup(num_workers))
     for t, moved in enumerate(blocks(num_workers, 4, seed)):
         for own, algo in ((models, of), (others, average)):
             own.parameters += moved

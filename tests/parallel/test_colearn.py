@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from stand_ins import Models
 
 from asr_parallel.parallel.colearn import CoLearning
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.schedules import Cyclical
 
 PER_EPOCH = 3  # minibatches
 
 
-def begin(epochs: int, local_epochs: int, threshold: float) -> tuple[Models, CoLearning, Rounds]:
-    models, team = Models(torch.ones(2, 4)), Team(2)
+def begin(epochs: int, local_epochs: int, threshold: float) -> tuple[Models, CoLearning, SyncScheduler]:
+    models, group = Models(torch.ones(2, 4)), WorkerGroup(2)
     of = CoLearning(epochs, local_epochs, threshold)
-    of.start(models, team, PER_EPOCH)
-    return models, of, Rounds(of, team, models)
+    of.start(models, group, PER_EPOCH)
+    return models, of, SyncScheduler(of, group, models)
 
 
 def lengths(epochs: int, local_epochs: int, threshold: float, moves: list[float]) -> list[int]:
@@ -76,10 +76,10 @@ def test_sites_count_by_their_frames() -> None:
 
 def test_a_site_alone_has_rounds_too() -> None:
     """Their rates start anew and their optimiser's state is forgotten."""
-    models, team = Models(torch.ones(1, 4)), Team(1)
+    models, group = Models(torch.ones(1, 4)), WorkerGroup(1)
     of = CoLearning(3, 1, 0.0)
-    of.start(models, team, PER_EPOCH)
-    rounds = Rounds(of, team, models)
+    of.start(models, group, PER_EPOCH)
+    rounds = SyncScheduler(of, group, models)
     assert [rounds.trained(models, np.array([9])) for _ in range(2 * PER_EPOCH)] == [False, False, True] * 2
 
 
@@ -117,7 +117,7 @@ def test_a_training_of_sites_has_such_rates_unless_told_otherwise() -> None:
     assert isinstance(schedule, Cyclical) and schedule.cycle_frames is None and schedule.top == 0.1
     other = TrainingOptions(workers=2, algorithm="colearn", schedule="exponential")
     assert not isinstance(other.make_schedule(100, 1.0, 3.0), Cyclical)
-    assert TeamOptions(algorithm="colearn").shares == "speaker"
+    assert WorkerOptions(algorithm="colearn").shares == "speaker"
 
 
 @pytest.mark.parametrize(("local_epochs", "threshold"), [(0, 0.1), (5, 0.1), (1, -0.1), (1, float("nan"))])

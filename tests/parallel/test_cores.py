@@ -7,10 +7,10 @@ import pytest
 
 from asr_parallel.parallel import cores
 from asr_parallel.parallel.cores import SMALL, default_threads, share_of_cores
-from asr_parallel.parallel.transport import Alone
+from asr_parallel.parallel.transport import SingleProcess
 
 
-class Beside(Alone):
+class Beside(SingleProcess):
     """A process beside others of which we know what they tell."""
 
     def __init__(self, told: list[dict[str, Any]], rank: int = 0) -> None:
@@ -66,8 +66,10 @@ def test_the_environment_decides_before_the_cores(environment: dict[str, str], p
 def test_this_process_tells_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "own_cores", lambda: [1, 5, 7])
     monkeypatch.setattr(cores, "cpu_quota", lambda: float("inf"))
-    assert default_threads(Alone(), SMALL, {}) == 3
+    assert default_threads(SingleProcess(), SMALL, {}) == 3
     monkeypatch.setattr(cores, "cpu_quota", lambda: 2.0)
-    assert default_threads(Alone(), SMALL, {}) == 2
-    assert default_threads(Alone(), 512 * 512**2, os.environ | {"OMP_NUM_THREADS": ""}) == 2  # the default network
-    assert default_threads(Alone(), 64 * 512**2, {}) == 1
+    assert default_threads(SingleProcess(), SMALL, {}) == 2
+    assert (
+        default_threads(SingleProcess(), 512 * 512**2, os.environ | {"OMP_NUM_THREADS": ""}) == 2
+    )  # the default network
+    assert default_threads(SingleProcess(), 64 * 512**2, {}) == 1

@@ -14,15 +14,15 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.elastic import BETA, Elastic
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 FEW = settings(deadline=None, max_examples=25)
 
 
 def begin(models: Models, beta: float = BETA) -> Elastic:
     elastic = Elastic(beta, 1)
-    elastic.start(models, Team(len(models.parameters)))
+    elastic.start(models, WorkerGroup(len(models.parameters)))
     return elastic
 
 
@@ -83,9 +83,9 @@ def test_a_worker_of_no_use_starts_again_from_the_centre() -> None:
 
 
 def test_the_centre_is_the_model() -> None:
-    models, team = Models(torch.zeros(2, 1)), Team(2)
+    models, group = Models(torch.zeros(2, 1)), WorkerGroup(2)
     elastic = begin(models)
-    rounds = Rounds(elastic, team, models)
+    rounds = SyncScheduler(elastic, group, models)
     models.parameters += torch.tensor([[1.0], [3.0]])
     rounds.trained(models, np.array([1, 1]))
     torch.testing.assert_close(rounds.finish(models), torch.tensor([0.9 * 2]))
@@ -161,10 +161,10 @@ def test_with_nesterovs_momentum_in_the_workers_it_is_eamsgd() -> None:
     """v = delta v - eta g(x + delta v); x = x + v; and every tau steps x = x - alpha (x - centre)."""
     delta, rate, tau, num_workers = 0.9, 0.05, 3, 2
     ours, theirs = StackedNetwork(SPEC, num_workers).initialise(0), StackedNetwork(SPEC, num_workers).initialise(0)
-    of, team = optimizer("nesterov", ours, None, delta), Team(num_workers)
+    of, group = optimizer("nesterov", ours, None, delta), WorkerGroup(num_workers)
     elastic = Elastic(0.8, tau)
-    elastic.start(ours, team)
-    rounds = Rounds(elastic, team, ours, optimizer=of)
+    elastic.start(ours, group)
+    rounds = SyncScheduler(elastic, group, ours, optimizer=of)
     x, v, centre = ours.parameters.clone(), torch.zeros_like(ours.parameters), ours.parameters[0].clone()
     draw = torch.Generator().manual_seed(1)
     for t in range(12):

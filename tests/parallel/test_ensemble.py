@@ -10,10 +10,10 @@ from stand_ins import Models, meeting, random_models, together
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import Ensemble
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
@@ -22,9 +22,9 @@ NAN = float("nan")
 
 def begin(models: Models, minibatches: int = 100, transport: Transport | None = None, **options: Any) -> Ensemble:
     num_workers = options.pop("workers", len(models.parameters))
-    of = algorithm(TeamOptions(workers=num_workers, algorithm="ensemble", **options))
+    of = algorithm(WorkerOptions(workers=num_workers, algorithm="ensemble", **options))
     assert isinstance(of, Ensemble)
-    of.start(models, Team(num_workers, transport) if transport else Team(num_workers), minibatches)
+    of.start(models, WorkerGroup(num_workers, transport) if transport else WorkerGroup(num_workers), minibatches)
     return of
 
 
@@ -49,9 +49,9 @@ def begin(models: Models, minibatches: int = 100, transport: Transport | None = 
         ({"combine": 5}, "combine 5: the workers of an ensemble are never averaged; expected 0"),
         ({"overlap": True, "period": 8, "compress_minibatches": 6},
          "overlap: 3 minibatches until all models have come, 6 of compression: expected a period of at least 9, not 8"),
-        ({"wire": "int8"}, "wire 'int8' is of no use to algorithm ensemble"),
+        ({"comm_dtype": "int8"}, "comm_dtype 'int8' is of no use to algorithm ensemble"),
         ({"ema": 0.9}, "ema 0.9 is of no use to algorithm ensemble"),
-        ({"survive": True}, "survive True is of no use to algorithm ensemble"),
+        ({"fault_tolerant": True}, "survive True is of no use to algorithm ensemble"),
     ],
 )  # fmt: skip
 def test_out_of_range(frames_folder: Any, tmp_path: Any, changes: dict[str, Any], message: str) -> None:
@@ -66,7 +66,7 @@ def test_out_of_range(frames_folder: Any, tmp_path: Any, changes: dict[str, Any]
 def test_its_constants_are_of_no_use_to_others(name: str) -> None:
     value = {"relabel_fraction": 0.2, "compress_minibatches": 3, "exchange": "posteriors", "top": 2}[name]
     with pytest.raises(ValueError, match=f"{name} .* is of no use to algorithm average, only to ensemble"):
-        TeamOptions(workers=2, **{name: value}).check_team()
+        WorkerOptions(workers=2, **{name: value}).check_workers()
 
 
 def test_an_average_of_outputs_needs_workers_that_are_kept() -> None:
@@ -96,15 +96,15 @@ def test_models_never_meet_in_a_mean() -> None:
         of.synchronize(models, meeting([8, 9, 0], number, loss=[3.0, 2.0, NAN]))
         assert torch.equal(models.parameters, before) and of.members == [0, 1, 2]
     for kept, first in (([True, True, True], 0), ([False, True, True], 1), ([False, False, True], 2)):
-        assert torch.equal(of.consensus(models, meeting([8, 9, 0], kept=kept)), before[first])
-    of.settle(models)
+        assert torch.equal(of.global_model(models, meeting([8, 9, 0], kept=kept)), before[first])
+    of.flush(models)
     assert torch.equal(models.parameters, before)
 
 
 def test_at_its_end_a_training_has_the_workers_own_models() -> None:
     models = Models(random_models(3, 5, 0))
     before = models.parameters.clone()
-    rounds = Rounds(begin(models, period=10), Team(3), models)
+    rounds = SyncScheduler(begin(models, period=10), WorkerGroup(3), models)
     rounds.trained(models, np.array([8, 8, 8]), torch.tensor([1.0, 1.0, 1.0]))
     assert torch.equal(rounds.finish(models), before[0])
     assert torch.equal(models.parameters, before) and rounds.meetings == 1
@@ -126,11 +126,11 @@ def test_who_is_left_out_goes_on_from_the_best(processes: int, kept: list[bool],
     every[~torch.tensor(kept)] = torch.nan
 
     def job(transport: Transport) -> None:
-        team = Team(4, transport)
-        models = Models(every[list(team.own)].clone())
+        group = WorkerGroup(4, transport)
+        models = Models(every[list(group.local_workers)].clone())
         of = begin(models, transport=transport, workers=4)
         of.synchronize(models, meeting([8] * 4, loss=loss, kept=kept))
-        for row, worker in zip(models.parameters, team.own, strict=True):
+        for row, worker in zip(models.parameters, group.local_workers, strict=True):
             assert torch.equal(row, every[worker if kept[worker] else best])
         assert models.changes == 1
         assert of.members == np.flatnonzero(kept).tolist()

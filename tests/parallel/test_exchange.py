@@ -7,8 +7,8 @@ from torch import Tensor
 
 from asr_parallel.parallel import exchange
 from asr_parallel.parallel.exchange import every_model
-from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 SIZE = 11
 
@@ -20,8 +20,8 @@ def models(num_workers: int) -> Tensor:
     return every
 
 
-def own(team: Team, every: Tensor) -> Tensor:
-    return every[list(team.own)].clone()
+def own(group: WorkerGroup, every: Tensor) -> Tensor:
+    return every[list(group.local_workers)].clone()
 
 
 @pytest.mark.timeout(60)
@@ -32,13 +32,13 @@ def test_every_process_sees_all_models_in_order(processes: int, workers: list[in
     every = models(6)
 
     def job(transport: Transport) -> None:
-        team = Team(6, transport)
-        parameters = own(team, every)
-        seen = [(worker, model.clone()) for worker, model in every_model(team, parameters, workers)]
+        group = WorkerGroup(6, transport)
+        parameters = own(group, every)
+        seen = [(worker, model.clone()) for worker, model in every_model(group, parameters, workers)]
         assert [worker for worker, _ in seen] == workers
         for worker, model in seen:
             assert torch.equal(model.view(torch.int32), every[worker].view(torch.int32))
-        assert torch.equal(parameters.view(torch.int32), own(team, every).view(torch.int32))
+        assert torch.equal(parameters.view(torch.int32), own(group, every).view(torch.int32))
 
     together(processes, job)
 
@@ -49,12 +49,12 @@ def test_no_more_than_two_models_of_others_are_held(processes: int) -> None:
     every = models(8)
 
     def job(transport: Transport) -> set[int]:
-        team = Team(8, transport)
-        parameters = own(team, every)
+        group = WorkerGroup(8, transport)
+        parameters = own(group, every)
         mine = {row.data_ptr() for row in parameters}
         others = set()
-        for worker, model in every_model(team, parameters, range(8)):
-            assert (model.data_ptr() in mine) == (worker in team.own)  # one's own are not copied
+        for worker, model in every_model(group, parameters, range(8)):
+            assert (model.data_ptr() in mine) == (worker in group.local_workers)  # one's own are not copied
             others |= {model.data_ptr()} - mine
         return others
 
@@ -67,8 +67,8 @@ def test_room_for_two_is_made_and_only_where_it_is_needed(monkeypatch: pytest.Mo
     every, made = models(4), []
 
     def job(transport: Transport) -> None:
-        team = Team(4, transport)
-        for _ in every_model(team, own(team, every), [0, 1] if transport.size == 2 else range(4)):
+        group = WorkerGroup(4, transport)
+        for _ in every_model(group, own(group, every), [0, 1] if transport.size == 2 else range(4)):
             pass
 
     make = torch.empty_like
@@ -96,7 +96,7 @@ def test_a_reader_that_leaves_early_leaves_nothing_under_way(processes: int, aft
     every = models(6)
 
     def job(transport: Transport) -> None:
-        team = Team(6, transport)
+        group = WorkerGroup(6, transport)
         waited, started, begin = [], [], transport.start_broadcast
 
         def counted(tensor: Tensor, rank: int) -> object:
@@ -110,14 +110,14 @@ def test_a_reader_that_leaves_early_leaves_nothing_under_way(processes: int, aft
             return told
 
         transport.start_broadcast = counted
-        coming = every_model(team, own(team, every), range(6))
+        coming = every_model(group, own(group, every), range(6))
         for n in range(after):
             worker, model = next(coming)
             assert worker == n and torch.equal(model.view(torch.int32), every[n].view(torch.int32))
         coming.close()
-        assert started == waited == [team.rank_of(n) for n in range(min(after + 1, 6) if after else 0)]
+        assert started == waited == [group.rank_of(n) for n in range(min(after + 1, 6) if after else 0)]
         total = torch.ones(3)
-        transport.sum(total)
+        transport.all_reduce(total)
         assert total.tolist() == [processes] * 3
 
     together(processes, job)

@@ -1,4 +1,4 @@
-"""Twelve rounds of three workers on a quadratic: every algorithm, preset, wire and overlap against plain formulas."""
+"""Twelve rounds of three workers on a quadratic: every algorithm and option against plain formulas."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from stand_ins import Models, together
 from torch import Tensor
 
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.options import TeamOptions
-from asr_parallel.parallel.rounds import Rounds
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 K, P, ROUNDS, PERIOD = 3, 7, 12, 4
 RANDOM = np.random.default_rng(3)
@@ -36,13 +36,13 @@ def block(w: np.ndarray, t: int) -> np.ndarray:
     return w
 
 
-def in_one_process(transport: Transport, options: TeamOptions) -> list[tuple[Tensor, Tensor]]:
-    team = Team(K, transport)
-    own = list(team.own)
+def in_one_process(transport: Transport, options: WorkerOptions) -> list[tuple[Tensor, Tensor]]:
+    group = WorkerGroup(K, transport)
+    own = list(group.local_workers)
     models = Models(torch.from_numpy(START).float().repeat(len(own), 1))
     of = algorithm(options)
-    of.start(models, team)
-    rounds, seen = Rounds(of, team, models), []
+    of.start(models, group)
+    rounds, seen = SyncScheduler(of, group, models), []
     curves, optima = torch.from_numpy(CURVES[own]).float(), torch.from_numpy(OPTIMA[own]).float()
     for t in range(ROUNDS):
         trains = torch.from_numpy(FRAMES[t, own, None] > 0)
@@ -60,9 +60,9 @@ CASES: dict[str, tuple[dict[str, Any], Make]] = {
     "average": ({}, lambda: reference.Averaging(START)),
     "average-equal": ({"weights": "equal"}, lambda: reference.Averaging(START, equal=True)),
     "average-float16": (
-        {"wire": "float16"}, lambda: reference.Averaging(START, mean=reference.Quantised(FLOAT16, K)),
+        {"comm_dtype": "float16"}, lambda: reference.Averaging(START, mean=reference.Quantised(FLOAT16, K)),
     ),
-    "average-int8": ({"wire": "int8"}, lambda: reference.Averaging(START, mean=reference.Quantised(INT8, K))),
+    "average-int8": ({"comm_dtype": "int8"}, lambda: reference.Averaging(START, mean=reference.Quantised(INT8, K))),
     "bmuf-nesterov": (
         {"algorithm": "block-momentum"}, lambda: reference.Bmuf(START, 1 - 1 / K, 1.0, True),
     ),
@@ -72,14 +72,15 @@ CASES: dict[str, tuple[dict[str, Any], Make]] = {
         lambda: reference.Bmuf(START, 0.3, 0.8, True),
     ),
     "bmuf-int8": (
-        {"algorithm": "block-momentum", "wire": "int8"},
+        {"algorithm": "block-momentum", "comm_dtype": "int8"},
         lambda: reference.Bmuf(START, 1 - 1 / K, 1.0, True, reference.Quantised(INT8, K)),
     ),
     "slowmo": ({"algorithm": "block-momentum", "outer": "slowmo"}, lambda: reference.SlowMo(START, 1.0, 0.5)),
     "diloco": ({"algorithm": "block-momentum", "outer": "diloco"}, lambda: reference.DiLoCo(START, 0.7, 0.9)),
     "elastic": ({"algorithm": "elastic"}, lambda: reference.Easgd(START, 0.9)),
     "elastic-int8": (
-        {"algorithm": "elastic", "wire": "int8"}, lambda: reference.Easgd(START, 0.9, reference.Quantised(INT8, K)),
+        {"algorithm": "elastic", "comm_dtype": "int8"},
+        lambda: reference.Easgd(START, 0.9, reference.Quantised(INT8, K)),
     ),
 }  # fmt: skip
 OVERLAPPED = (
@@ -94,7 +95,7 @@ OVERLAPPED = (
 )
 
 
-def compare(options: TeamOptions, wanted: list[tuple[np.ndarray, np.ndarray]], processes: int) -> None:
+def compare(options: WorkerOptions, wanted: list[tuple[np.ndarray, np.ndarray]], processes: int) -> None:
     seats = together(processes, lambda transport: in_one_process(transport, options))
     for t, (workers, delivered) in enumerate(wanted):
         found = torch.cat([seat[t][0] for seat in seats])
@@ -109,7 +110,7 @@ def compare(options: TeamOptions, wanted: list[tuple[np.ndarray, np.ndarray]], p
 @pytest.mark.parametrize("case", CASES)
 def test_trajectories(case: str, processes: int) -> None:
     given, make = CASES[case]
-    options = TeamOptions(workers=K, period=PERIOD, **given)
+    options = WorkerOptions(workers=K, period=PERIOD, **given)
     wanted = list(reference.run(make(), START, block, FRAMES, RATES))
     compare(options, wanted, processes)
 
@@ -119,7 +120,7 @@ def test_trajectories(case: str, processes: int) -> None:
 @pytest.mark.parametrize("case", OVERLAPPED)
 def test_overlapped_trajectories(case: str, processes: int) -> None:
     given, make = CASES[case]
-    options = TeamOptions(workers=K, period=PERIOD, overlap=True, **given)
+    options = WorkerOptions(workers=K, period=PERIOD, overlap=True, **given)
     wanted = list(reference.run_overlapped(make(), START, block, FRAMES, RATES))
     if options.algorithm == "average":  # until the mean is in, the workers stand for it
         weights = FRAMES if options.weights == "frames" else FRAMES > 0
@@ -143,13 +144,13 @@ def test_colearning(processes: int) -> None:
     assert len(set(lengths)) == 4 and lengths[-1] < 2 * lengths[-2]  # it doubles, and is cut short at the end
 
     def train(transport: Transport) -> list[tuple[Tensor, int]]:
-        team = Team(K, transport)
-        own = list(team.own)
+        group = WorkerGroup(K, transport)
+        own = list(group.local_workers)
         models = Models(torch.from_numpy(START).float().repeat(len(own), 1))
-        options = TeamOptions(workers=K, algorithm="colearn", colearn_threshold=eps)
+        options = WorkerOptions(workers=K, algorithm="colearn", colearn_threshold=eps)
         of = algorithm(options, epochs)
-        of.start(models, team, per_epoch)
-        rounds, seen, last = Rounds(of, team, models), [], 0
+        of.start(models, group, per_epoch)
+        rounds, seen, last = SyncScheduler(of, group, models), [], 0
         curves, optima = torch.from_numpy(CURVES[own]).float(), torch.from_numpy(OPTIMA[own]).float()
         for minibatch in range(epochs * per_epoch):
             models.parameters.copy_(step(models.parameters, curves, optima, True, rate))

@@ -10,8 +10,8 @@ from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.gradient import Gradient
-from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 SPEC = NetworkSpec(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
 STEPS, RATE = 12, 0.01
@@ -38,7 +38,7 @@ def train(
     """
     network = StackedNetwork(SPEC).initialise(3)
     gradient = Gradient()
-    gradient.start(network, Team(len(parts), transport))
+    gradient.start(network, WorkerGroup(len(parts), transport))
     of = optimizer(name, network, limit, 0.9, gradient.add if transport.size > 1 else None)
     start = sum(parts[: transport.rank])
     end = start + parts[transport.rank] if transport.size > 1 else 40
@@ -58,10 +58,10 @@ def train(
 def test_parts_of_a_minibatch_are_the_whole(name: str, parts: list[int], limit: MaxChange | None) -> None:
     [(whole, _, nothing)] = together(1, lambda transport: train(transport, name, parts, limit))
     seats = together(len(parts), lambda transport: train(transport, name, parts, limit))
-    for parameters, skipped, bytes_given in seats:
+    for parameters, skipped, bytes_sent in seats:
         torch.testing.assert_close(parameters, whole, rtol=1e-4, atol=2e-5)
         assert torch.equal(parameters, seats[0][0]) and not skipped.any()
-        assert bytes_given >= STEPS * 4 * whole.numel()
+        assert bytes_sent >= STEPS * 4 * whole.numel()
     assert nothing == 0
 
 
@@ -81,4 +81,4 @@ def test_bytes_of_plain_sgd_are_those_of_the_gradient() -> None:
 
 def test_it_needs_no_meetings_and_no_other_rate() -> None:
     gradient = Gradient()
-    assert gradient.merged and not gradient.meets and gradient.rate_factor(8) == 1
+    assert gradient.shared_replica and not gradient.meets and gradient.worker_lr_scale(8) == 1

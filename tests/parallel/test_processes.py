@@ -156,7 +156,7 @@ def test_an_ensemble_leaves_all_its_workers(frames_folder: Path, tmp_path: Path,
     last = [line for line in lines if line["kind"] == "held-out"][-1]
     assert last["loss"] == last["ensemble_loss"] == pytest.approx(held_out["all"]["loss"], rel=1e-6)
     assert last["workers_loss"] == pytest.approx(losses, rel=1e-6) and len(last["workers_accuracy"]) == 3
-    meetings = json.loads((out / "meetings.json").read_text())
+    meetings = json.loads((out / "sync_stats.json").read_text())
     assert [rank["phases"].keys() for rank in meetings["ranks"]] == [phases, phases]
     assert [rank["workers"] for rank in meetings["ranks"]] == [[0], [1, 2]]
     assert meetings["meetings"] == 7 and meetings["left_out"] == [0, 0, 0]

@@ -20,16 +20,16 @@ from asr_parallel.nnet.ng_sgd import NgSgd
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
-from asr_parallel.parallel.team import Team
 from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
+from asr_parallel.training.metrics_logger import LINES, MetricsLogger
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.trainer import Trainer
-from asr_parallel.training.watch import LINES, Watch
 
 B = 16  # frames of a worker's minibatch
 HISTORY, LIMIT = 2000.0, 0.9  # Kaldi's num-samples-history, and the most that an update forgets
@@ -98,7 +98,7 @@ def test_fisher_estimates_forget_by_the_frames_that_are_theirs(
 ) -> None:
     def train(transport: Transport) -> list[int]:
         trainer = Trainer(
-            store, options(workers=workers, algorithm=algorithm), tmp_path, None, Team(workers, transport)
+            store, options(workers=workers, algorithm=algorithm), tmp_path, None, WorkerGroup(workers, transport)
         )
         trainer.run()
         ends = trainer.batches.frames(0, trainer.batches.minibatches_per_epoch)
@@ -146,10 +146,10 @@ def repeated(trainer: Trainer, replicas: int, minibatches: list[tuple[Tensor, Te
 
     trainer._stream = stream  # type: ignore[method-assign]
     never = 10**9
-    trainer._points = StopPoints(StopRequest(), trainer.team.transport, trainer.rounds, trainer.network.device)
-    with Watch(trainer.work, total_frames=None, report_frames=never, frames_per_epoch=never) as watch:
+    trainer._points = StopPoints(StopRequest(), trainer.group.transport, trainer.rounds, trainer.network.device)
+    with MetricsLogger(trainer.work, total_frames=None, report_frames=never, frames_per_epoch=never) as watch:
         trainer._epoch(watch, never, never, None)
-    trainer.optimizer.settle(ahead=False)  # as at the end of a training
+    trainer.optimizer.leave_lookahead()  # as at the end of a training
     return trainer.network.parameters
 
 
@@ -190,7 +190,7 @@ def test_the_share_of_steps_that_limits_keep_is_recorded(store: FrameStore, tmp_
     def train(transport: Transport) -> list[tuple[int, float]]:
         """(frames of all after it, plain share) of this process's steps."""
         rated = options(optimizer="sgd", workers=4, minibatch=32, learning_rate=0.03, nonlinearity="relu")
-        trainer = Trainer(store, rated, tmp_path, None, Team(4, transport))
+        trainer = Trainer(store, rated, tmp_path, None, WorkerGroup(4, transport))
         kept: list[tuple[int, float]] = []
         step, places = trainer.optimizer.step, layout(trainer.network.spec)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.team import Team
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
@@ -33,7 +33,7 @@ ENSEMBLE = {"algorithm": "ensemble", "relabel_fraction": 0.01}
 RUNS = {
     "average": OFTEN,
     "average, overlap": OFTEN | {"overlap": True},
-    "average, int8, ema": OFTEN | {"wire": "int8", "ema": 0.9},
+    "average, int8, ema": OFTEN | {"comm_dtype": "int8", "ema": 0.9},
     "average, best first, Adam's state averaged": OFTEN | {
         "best_first": 3, "weights": "equal", "optimizer": "adam", "learning_rate": 1e-3, "optimizer_state": "average",
     },
@@ -42,7 +42,7 @@ RUNS = {
         "algorithm": "block-momentum", "outer": "slowmo", "optimizer": "momentum", "learning_rate": 0.001,
     },
     "elastic": OFTEN | {"algorithm": "elastic"},
-    "elastic, Nesterov, float16": OFTEN | {"algorithm": "elastic", "optimizer": "nesterov", "wire": "float16"},
+    "elastic, Nesterov, float16": OFTEN | {"algorithm": "elastic", "optimizer": "nesterov", "comm_dtype": "float16"},
     "gradient": {"algorithm": "gradient", "epochs": 2},
     "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd", "epochs": 2},
     "colearn": {"algorithm": "colearn", "share_by": "utterance", "epochs": 3},
@@ -62,7 +62,11 @@ def main() -> None:
     try:
         for name, more in RUNS.items():
             trainer = Trainer(
-                FrameStore.open(frames), TrainingOptions(**{**COMMON, **more}), out / name, None, Team(4, transport)
+                FrameStore.open(frames),
+                TrainingOptions(**{**COMMON, **more}),
+                out / name,
+                None,
+                WorkerGroup(4, transport),
             )
             network = trainer.run()
             if network is not None:

@@ -55,7 +55,7 @@ def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = 
     measured = MeasuredTime(520.0 + relabel, 480.0, 0.0, 12.0 + 0.1 * workers, relabel, 20.0)
     assert modelled.seconds is not None and measured.seconds is not None
     shares = [step / 12 for step in range(13)]
-    course = tuple(
+    learning_curve = tuple(
         Evaluation(
             round(frames * s), loss + 2.5 * math.exp(-5 * s) - 2.5 * math.exp(-5), 0.6 - 0.55 * math.exp(-5 * s),
             measured.seconds * s, modelled.seconds * s,
@@ -66,7 +66,7 @@ def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = 
     wer = {name_: word_errors(name_, base * loss / 1.5, p_value) for name_, base in (("dev", 7.0), ("eval", 16.0))}
     speedup = 400 / modelled.seconds
     known: dict = {
-        "frames": frames, "course": course, "wer": wer, "measured": measured, "modelled": modelled,
+        "frames": frames, "learning_curve": learning_curve, "wer": wer, "measured": measured, "modelled": modelled,
         "speedup_frames": speedup, "speedup_loss": 1.0 if workers == 1 else speedup * 0.7 if loss < 1.62 else 0.0,
         "efficiency": speedup / workers, "peak_speedup": speedup * 1.1,
         "bytes_per_worker": 0 if workers == 1 else round(5e6 * (2000 if algorithm == "gradient" else 160)),

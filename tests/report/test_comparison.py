@@ -35,7 +35,10 @@ def test_what_is_not_known_may_be_left_out(tmp_path: Path) -> None:
         ({"speedup_loss": "2"}, "cells[0].speedup_loss: expected a finite number, got '2'"),
         ({"colour": 1}, "cells[0]: unknown key 'colour'"),
         ({"measured": {"compute": 1, "computing": 2}}, "cells[0].measured: unknown key 'computing'"),
-        ({"course": [{"frames": 2}, {"frames": 1}]}, "cells[0]: cell 'a': expected a course in the order of frames"),
+        (
+            {"learning_curve": [{"frames": 2}, {"frames": 1}]},
+            "cells[0]: cell 'a': expected a learning_curve in the order of frames",
+        ),
         ({"wer": {"eval": {"words": 0}}}, "cells[0].wer.eval: expected a key 'wer'"),
     ],
 )
@@ -65,7 +68,7 @@ def test_values_that_contradict_themselves() -> None:
 
 def test_values_of_another_kind_are_not_written(tmp_path: Path) -> None:
     bare = made_up.bare()
-    wrong = replace(bare.cells[0], course=(Evaluation(np.int64(3)),))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"cells\[0\]\.course\[0\]\.frames: expected a whole number"):
+    wrong = replace(bare.cells[0], learning_curve=(Evaluation(np.int64(3)),))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"cells\[0\]\.learning_curve\[0\]\.frames: expected a whole number"):
         replace(bare, cells=(wrong,)).save(tmp_path / "comparison.json")
     assert not list(tmp_path.iterdir())

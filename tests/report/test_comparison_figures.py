@@ -8,9 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from asr_parallel.report.comparison import WordErrors
-from asr_parallel.report.course_figures import course_plots
 from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable, systems_style
 from asr_parallel.report.frontier import Curve, curves, summarise
+from asr_parallel.report.learning_curve_figures import course_plots
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
 from asr_parallel.report.time_figures import CLOCKS, time_plots
 from asr_parallel.report.write_report import draw

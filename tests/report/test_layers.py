@@ -1,4 +1,4 @@
-"""The picture of a stack's course."""
+"""The picture of a stack's learning_curve."""
 
 from pathlib import Path
 

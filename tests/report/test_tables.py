@@ -31,7 +31,7 @@ def test_a_line_for_each_cell() -> None:
         "eval_wer_low": cell.wer["eval"].low, "eval_deletions": cell.wer["eval"].deletions,
         "measured_seconds": cell.measured.seconds, "modelled_seconds": cell.modelled.seconds,
         "measured_exchange": cell.measured.exchange, "modelled_exchange": cell.modelled.exchange,
-        "modelled_speedup_frames": cell.speedup_frames, "held_out_loss": cell.course[-1].loss,
+        "modelled_speedup_frames": cell.speedup_frames, "held_out_loss": cell.learning_curve[-1].loss,
         "bytes_per_worker": cell.bytes_per_worker,
     }.items():  # fmt: skip
         assert float(row[name]) == value, name

@@ -21,7 +21,7 @@ _context.set_forkserver_preload(
     [
         "asr_parallel.cli.main",
         "asr_parallel.cli.train_dnn",
-        "asr_parallel.training.run",
+        "asr_parallel.training.run_training",
         "asr_parallel.record.stage",
         "matplotlib.font_manager",
     ]

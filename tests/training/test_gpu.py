@@ -75,8 +75,8 @@ def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Pat
 TOGETHER = [
     {"period": 4},
     {"period": 4, "overlap": True, "ema": 0.5},
-    {"period": 4, "wire": "int8", "survive": True},
-    {"period": 4, "algorithm": "block-momentum", "wire": "float16"},
+    {"period": 4, "comm_dtype": "int8", "fault_tolerant": True},
+    {"period": 4, "algorithm": "block-momentum", "comm_dtype": "float16"},
     {"period": 4, "algorithm": "elastic", "optimizer": "nesterov", "learning_rate": 0.02},
     {"algorithm": "gradient"},
     {"algorithm": "colearn", "share_by": "utterance"},
@@ -92,9 +92,9 @@ def test_workers_meet_on_a_gpu(frames_folder: Path, tmp_path: Path, more: dict) 
     known = {"workers": 3, "hidden_layers": 1, "hidden_dim": 32, "minibatch": 16, "epochs": 6, "learning_rate": 0.004}
     trainer = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
     trainer.run(checkpoint_frames=1000)
-    assert trainer.judge.score()[0].accuracy > 0.6
+    assert trainer.evaluator.score()[0].accuracy > 0.6
     again = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
-    checkpoint = trainer.checkpoints.newest([] if trainer.algorithm.merged else range(3))
+    checkpoint = trainer.checkpoints.newest([] if trainer.algorithm.shared_replica else range(3))
     assert checkpoint is not None
     again.resume(checkpoint)
 

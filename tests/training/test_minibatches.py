@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
-from asr_parallel.training.channel import Variation
+from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.shares import cut_shares
 
@@ -43,13 +43,13 @@ def make_store(lengths: list[int], speakers: int = 3, copies: int = 0) -> FrameS
 
 STORE = make_store([31, 17, 40, 5, 28, 33, 12, 26])
 SHARES = [STORE.rows_of(share) for share in cut_shares(STORE, np.arange(len(STORE.ids)), 3)]
-VARIATION = Variation(0.3, 0.2, 2)
+VARIATION = Augmentation(0.3, 0.2, 2)
 
 
 def minibatches(
     workers: tuple[int, ...] = (0, 1, 2),
     minibatch: int = 8,
-    variation: Variation | None = VARIATION,
+    variation: Augmentation | None = VARIATION,
     dtype: torch.dtype = torch.float32,
     resident: bool | None = None,
     store: FrameStore = STORE,
@@ -109,9 +109,9 @@ def test_the_shuffle_goes_over_the_whole_share_and_differs_by_epoch_worker_and_s
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("variation", [None, VARIATION, Variation(tilt=0.2), Variation(widest_mask=2)])
+@pytest.mark.parametrize("variation", [None, VARIATION, Augmentation(tilt=0.2), Augmentation(widest_mask=2)])
 def test_a_resident_store_gives_the_minibatches_of_the_mapped_one(
-    dtype: torch.dtype, variation: Variation | None
+    dtype: torch.dtype, variation: Augmentation | None
 ) -> None:
     mapped = list(minibatches(variation=variation, dtype=dtype, resident=False).epoch(1))
     resident = list(minibatches(variation=variation, dtype=dtype, resident=True).epoch(1))

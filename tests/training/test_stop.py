@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.pretraining import check_features as normalised
+from asr_parallel.pretraining.rbm_options import PretrainOptions
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
 from asr_parallel.record.files import read_json
 from asr_parallel.record.interrupt import Interrupted, StopRequest
-from asr_parallel.training import normalised, stop
+from asr_parallel.training import stop
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.pretrain import LayerTrainer, Stack
-from asr_parallel.training.pretrain_options import PretrainOptions
 from asr_parallel.training.trainer import Trainer
 
 SECONDS = 120
@@ -235,7 +236,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
 
 
 OF_ALGORITHMS = [
-    {}, {"overlap": True}, {"algorithm": "block-momentum", "wire": "int8"}, {"algorithm": "elastic", "ema": 0.9},
+    {}, {"overlap": True}, {"algorithm": "block-momentum", "comm_dtype": "int8"}, {"algorithm": "elastic", "ema": 0.9},
     {"algorithm": "gradient", "period": None}, {"algorithm": "colearn", "period": None},
     {"algorithm": "none", "period": None}, {"optimizer": "adam", "schedule": "newbob", "learning_rate": 1e-3},
 ]  # fmt: skip
@@ -263,7 +264,7 @@ def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
             stop_after(context, last)
             cut.run()
         again = trainer(frames_folder, tmp_path / str(last), **more)
-        checkpoint = again.checkpoints.newest([] if again.algorithm.merged else range(2))
+        checkpoint = again.checkpoints.newest([] if again.algorithm.shared_replica else range(2))
         assert checkpoint is not None and checkpoint.frames == cut.frames > 0
         again.resume(checkpoint)
         assert again.done == last
@@ -279,11 +280,11 @@ def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: boo
     request, agreed = StopRequest(), []
     transport = SimpleNamespace(rank=0, size=2, largest=lambda _: agreed.append(minibatch))
     algorithm = SimpleNamespace(period=period, overlap=overlap)
-    rounds = SimpleNamespace(meet=period is not None, algorithm=algorithm, meets_next=False)
+    rounds = SimpleNamespace(meet=period is not None, algorithm=algorithm, sync_due=False)
     points = stop.StopPoints(request, transport, rounds, torch.device("cpu"))
     for minibatch in range(1, 321):
         met = period is not None and minibatch % period == 0
-        rounds.meets_next = period is not None and (minibatch + 1) % period == 0
+        rounds.sync_due = period is not None and (minibatch + 1) % period == 0
         points.due(minibatch, met)
     assert 19 <= len(agreed) <= 20
     if period is not None:

@@ -9,7 +9,7 @@ import torch
 from ensembles import WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.ensemble import EnsembleNetwork
+from asr_parallel.nnet.ensemble_network import EnsembleNetwork
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.teacher import Teacher
 from asr_parallel.training.trainer import Trainer

@@ -129,7 +129,7 @@ def test_without_resume_another_rate_is_another_training(
 
 @pytest.fixture
 def rbm_frames(frames_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from asr_parallel.training import normalised
+    from asr_parallel.pretraining import check_features as normalised
 
     monkeypatch.setattr(normalised, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
     return frames_folder

@@ -29,7 +29,7 @@ from asr_parallel.corpus.synthetic.tokens import Token
 from asr_parallel.corpus.synthetic.tones import ToneEngine, spell
 from asr_parallel.corpus.synthetic.voices import draw_speaker
 from asr_parallel.record.log import logger
-from asr_parallel.record.progress import progress
+from asr_parallel.record.progress_bar import progress
 
 SpeechKind = Literal["espeak", "tones"]
 

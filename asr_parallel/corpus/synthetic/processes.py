@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from asr_parallel.record.workers import follow_the_parent
+from asr_parallel.record.child_processes import follow_the_parent
 
 
 def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: str) -> Generator[Any, None, None]:

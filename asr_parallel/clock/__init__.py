@@ -1,0 +1,1 @@
+"""The modelled clock: what a step, a message and a wait cost."""

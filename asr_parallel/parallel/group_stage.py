@@ -1,0 +1,50 @@
+"""A stage that several processes do together, of which one keeps the books."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from asr_parallel.parallel.transport import START_SECONDS, WORK_SECONDS, Transport
+
+
+def together(
+    transport: Transport, run_stage: Callable[[Callable[[Path], Any]], Any], work: Callable[[Path | None], Any]
+) -> None:
+    """Rank 0 runs the stage; whenever that builds, all processes work, and all come back when the result is there.
+
+    Args:
+        run_stage: given what builds the folder, builds it or finds it up to date.
+        work: done by all; the folder to fill, None in processes other than rank 0.
+    """
+    if transport.rank:
+        if transport.broadcast_object(None, START_SECONDS):
+            work(None)
+        transport.broadcast_object(None, WORK_SECONDS)
+        return
+    told = False
+
+    def build(folder: Path) -> None:
+        nonlocal told
+        told = True
+        transport.broadcast_object(True)
+        work(folder)
+
+    run_stage(build)
+    if not told:
+        transport.broadcast_object(False)
+    transport.broadcast_object(None)
+
+
+def agree(transport: Transport, settings: dict[str, Any]) -> None:
+    """Make sure that all processes were given the same.
+
+    Raises:
+        ValueError: another value here than in rank 0, with both.
+    """
+    of_first = transport.broadcast_object(settings)
+    for name, value in settings.items():
+        if of_first.get(name) != value:
+            raise ValueError(
+                f"rank {transport.rank}: {name} {value!r}, but rank 0 has {of_first.get(name)!r}; start all processes"
+                " alike"
+            )

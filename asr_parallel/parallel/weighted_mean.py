@@ -1,0 +1,162 @@
+"""Weighted means over all workers of a team, in as many bytes as wanted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.worker_group import WorkerGroup
+
+FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
+BLOCK = 1024  # parameters with a scale in common
+AT_ONCE = 64 * BLOCK  # parameters that a CPU turns into integers and back: what is between fits its cache
+
+# Greatest sum that its numbers hold without rounding, and their type. bfloat16 is not among them: its integers
+# are exact up to 256 only, at twice the bytes of int8
+SUMS = {"float16": (2048, torch.float16), "int8": (127, torch.int8)}
+COMM_DTYPES = ("float32", *SUMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sum under way. total: of all processes once `wait` has returned; scale: of each block, float32: None."""
+
+    total: Tensor
+    wait: Callable[[], None]
+    scale: Tensor | None = None
+
+
+class WeightedMean:
+    """Forms means of workers' models; the result has the same bits in every process.
+
+    comm_dtype  bytes a parameter  what is sent
+    float32   4       the sum of a process's weighted models
+    exact     8       the same in fixed point, twice the bytes: the same mean, bit for bit, in any number of processes.
+                      For models with sampling in them, where a rounding error may turn a unit over
+    float16   2       integers: each worker's weighted difference to a point all know, in units of the greatest among
+    int8      1       all workers' in a block of 1024 over the greatest that K of them may have with an exact sum;
+                      what rounding has left over a worker adds to its next message (error feedback: Seide et al.,
+                      "1-bit stochastic gradient descent", 2014)
+
+    Since sums of integers round nothing, those too are the same in any number of processes.
+
+    bytes_per_worker: of the messages of one worker so far, as if each were a process of its own.
+    """
+
+    def __init__(self, group: WorkerGroup, comm_dtype: str, replicas: Tensor) -> None:
+        """Args:
+            replicas: (R, P) as the models will be.
+
+        Raises:
+            ValueError: an unknown comm_dtype, or more workers than it can count.
+        """
+        if comm_dtype not in (*COMM_DTYPES, "exact"):
+            raise ValueError(f"unknown comm_dtype {comm_dtype!r}; expected one of {', '.join(COMM_DTYPES)}")
+        self.group, self.comm_dtype, self.bytes_per_worker = group, comm_dtype, 0
+        self.residual: Tensor | None = None
+        self._room: Tensor | None = None
+        if comm_dtype in SUMS:
+            self._most = SUMS[comm_dtype][0] // group.num_workers
+            if self._most < 1:
+                raise ValueError(
+                    f"comm_dtype {comm_dtype}: {group.num_workers} workers, more than the {SUMS[comm_dtype][0]} it can"
+                    " count"
+                )
+            self.residual = torch.zeros_like(replicas)
+
+    def of(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Tensor:
+        """(P,) weighted mean over all workers, for the caller to read until the next one begins.
+
+        Args:
+            values: (R, P) of this process's workers.
+            weights: (K,) of all workers, not negative, not all 0; values of weight 0 are not looked at.
+            around: (P,) all know, near the values; for wires of integers. The values' mean of the last time, say.
+        """
+        return self.finish(self.start(values, weights, around), around)
+
+    def start(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Pending:
+        """Begin to form a mean: `of` in two steps. The values are not needed any more when this returns."""
+        assert (
+            len(weights) == self.group.num_workers
+            and weights.sum() > 0
+            and len(values) == len(self.group.local_workers)
+        )
+        own = (weights / weights.sum())[list(self.group.local_workers)].tolist()
+        scale: Tensor | None = None
+        if self.comm_dtype == "exact":
+            total = self._fixed(values, own)
+        elif self.comm_dtype in SUMS:
+            assert around is not None
+            total, scale = self._integers(values, own, around)
+        else:
+            if self._room is None:
+                self._room = torch.empty_like(values[0])  # once: to be given new pages each time is dear
+            total = torch.mul(values[0], own[0], out=self._room) if own[0] else self._room.zero_()
+            for value, weight in zip(values[1:], own[1:], strict=True):
+                if weight:
+                    total.add_(value, alpha=weight)
+        wait = self.group.transport.start_all_reduce(total)
+        self.bytes_per_worker += total.numel() * total.element_size()
+        return Pending(total, wait, scale)
+
+    def finish(self, pending: Pending, around: Tensor | None = None) -> Tensor:
+        """The mean that `start` with this `around` began."""
+        pending.wait()
+        total = pending.total
+        if self.comm_dtype == "exact":
+            mean = (total[:-1].double() * FIXED_POINT).float()
+            return mean.masked_fill(total[-1] > 0, torch.nan)
+        if pending.scale is None:
+            return total
+        assert around is not None
+        mean = torch.empty_like(around)
+        for span, blocks in _spans(around):
+            torch.add(around[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
+        return mean
+
+    def _fixed(self, values: Tensor, own: list[float]) -> Tensor:
+        """Right to FIXED_POINT; a value that is not finite or from LARGEST on is counted in the last number."""
+        total = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
+        for value, weight in zip(values, own, strict=True):
+            if weight:
+                total[:-1] += (value.double() * (weight / FIXED_POINT)).nan_to_num(0, 0, 0).round_().long()
+                total[-1] += (~(value.abs() < LARGEST)).sum()
+        return total
+
+    def _integers(self, values: Tensor, own: list[float], around: Tensor) -> tuple[Tensor, Tensor]:
+        """The integers, and the scale of each block."""
+        assert self.residual is not None
+        scale = values.new_empty(-(-values.shape[1] // BLOCK))
+        for span, blocks in _spans(around):
+            for left, value, weight in zip(self.residual[:, span], values[:, span], own, strict=True):
+                if weight:
+                    left.add_(value - around[span], alpha=weight)  # the message; from here on what is still to be sent
+            padded = torch.nn.functional.pad(self.residual[:, span], (0, -self.residual[:, span].shape[1] % BLOCK))
+            scale[blocks] = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
+        self.group.transport.all_reduce_max(scale)
+        self.bytes_per_worker += scale.numel() * scale.element_size()
+        total = values.new_empty(values.shape[1], dtype=SUMS[self.comm_dtype][1])
+        unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
+        for span, blocks in _spans(around):
+            sum_of_own = torch.zeros_like(around[span])
+            for left, weight in zip(self.residual[:, span], own, strict=True):
+                if weight:
+                    sent = _blocks(left, 1 / unit[blocks]).round_().clamp_(-self._most, self._most)
+                    left.sub_(_blocks(sent, scale[blocks]))
+                    sum_of_own.add_(sent)
+            total[span] = sum_of_own
+        return total, scale
+
+
+def _blocks(values: Tensor, factors: Tensor) -> Tensor:
+    """(P,) values times the factor of their block."""
+    return values * factors.repeat_interleave(BLOCK)[: len(values)]
+
+
+def _spans(values: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Of (P,) values, one after the other, and of their blocks; of a GPU's all at once."""
+    size = AT_ONCE if values.device.type == "cpu" else -(-len(values) // BLOCK) * BLOCK
+    for start in range(0, len(values), size):
+        yield slice(start, start + size), slice(start // BLOCK, (start + size) // BLOCK)

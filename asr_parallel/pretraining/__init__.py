@@ -1,0 +1,1 @@
+"""Pretraining of hidden layers as restricted Boltzmann machines."""

@@ -1,0 +1,156 @@
+"""One run of stage 6: where an unfinished training lives, whether it goes on, and what is left when it is done."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr_parallel import __version__
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.group_stage import agree
+from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.record.environment import environment
+from asr_parallel.record.files import followed, read_lines, write_json
+from asr_parallel.record.log import logger
+from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
+from asr_parallel.report.curves import plot_curves
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
+from asr_parallel.training.members import ENSEMBLE
+from asr_parallel.training.metrics_logger import EVENTS, LINES
+from asr_parallel.training.options import TrainingOptions, config_identity
+from asr_parallel.training.recovery import mark, rescue
+from asr_parallel.training.sync_stats import SYNC_STATS
+from asr_parallel.training.trainer import Trainer
+from asr_parallel.training.work_folder import (
+    IDENTITY,
+    UNTRAINED,
+    find_unfinished,
+    naming_the_checkpoint,
+    record_going_on,
+)
+
+RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
+
+
+def working_path(out: Path) -> Path:
+    """Return the folder of an unfinished training whose network will be `out`: checkpoints, snapshots, logs.
+
+    Where it is a symbolic link, the folder that points to, which need not be there.
+    """
+    return followed(out.with_name(f"{out.name}.training"))
+
+
+def train_into(
+    folder: Path | None,
+    work: Path,
+    frames: Path,
+    options: TrainingOptions,
+    resume: bool | None,
+    report_frames: int,
+    checkpoint_frames: int,
+    evaluate_frames: int | None = None,
+    stack: Path | None = None,
+    transport: Transport | None = None,
+) -> None:
+    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/,
+    and with several workers sync_stats.json.
+
+    Args:
+        folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
+        work: of the unfinished training.
+        frames: frame store.
+        resume: True: only go on, perhaps with other learning rates, False: only start anew, None: go on if `work` holds
+            a checkpoint of this training; that of another one is kept aside.
+        report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
+        stack, transport: as for Trainer.
+
+    Raises:
+        ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
+            made of them, something that no training has made is in the way, or the training diverged.
+        Interrupted: by a signal.
+    """
+    transport = transport or SingleProcess()
+    periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
+    named = {f"{name}_frames": value for name, value in periods.items()}
+    agree(transport, {"version": __version__, **asdict(options), **named, "resume": resume, "frames": str(frames)})
+    identity: dict[str, Any] = {}
+    going_on = False
+    if transport.rank == 0:
+        check_inputs_unchanged(frames)
+        identity = {"version": __version__, "options": config_identity(options), "frames": fingerprint(frames)}
+        if stack is not None:
+            layers = [stack / str(layer + 1) for layer in range(options.hidden_layers)]
+            for layer in layers:  # each made of the one below as it is now, and of these frames
+                check_inputs_unchanged(layer)
+            identity["stack"] = [fingerprint(layer) for layer in layers]
+        for name in ("teacher", "start"):
+            if getattr(options, name) is not None:
+                identity[name] = fingerprint(Path(getattr(options, name)))
+        if options.sites is not None:
+            identity["sites"] = read_lines(Path(options.sites))
+        going_on = find_unfinished(work, identity, resume, RATES)
+    going_on = transport.broadcast_object(going_on, START_SECONDS)
+    group = WorkerGroup(options.workers, transport)
+    own = (
+        () if algorithm(options, options.epochs).shared_replica else group.local_workers
+    )  # a model in common is nobody's own
+    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
+    if resume and checkpoint is None:
+        raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
+    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
+    if checkpoint is not None:
+        logger.info("%s: going on after %d frames", work, checkpoint.frames)
+        trainer.resume(checkpoint)
+        if transport.rank == 0:
+            record_going_on(work, identity, checkpoint.frames, RATES)
+    else:
+        if transport.rank == 0:
+            _begin(work, identity, trainer)
+    if options.fault_tolerant and not trainer.frames:
+        trainer.marks.append(mark(trainer))
+    with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
+        while True:
+            try:
+                network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
+                break
+            except LostError as error:
+                if not options.fault_tolerant:
+                    raise
+                group, checkpoint = rescue(trainer, error)
+                trainer = Trainer(trainer.store, options, work, stack, group)
+                trainer.resume(checkpoint)
+                trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
+    if network is None or folder is None:
+        return
+    network.save(folder)
+    if options.workers > 1:
+        write_json(folder / SYNC_STATS, trainer.meetings)
+    for name in (LINES, IDENTITY):
+        shutil.copyfile(work / name, folder / name)
+    shutil.copytree(work / EVENTS, folder / EVENTS)
+    if (work / ENSEMBLE).exists():
+        shutil.copytree(work / ENSEMBLE, folder / ENSEMBLE)
+    plot_curves(folder / LINES, folder / "curves.png")
+
+
+def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
+    """Make the folder of a training that starts anew; ValueError when something no training has made is in the way."""
+    if work.exists():
+        if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
+            raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
+        logger.info("%s: starting anew; what was there is removed", work)
+    remove_work(work)
+    work.mkdir(parents=True)
+    network = trainer.network
+    arithmetic = {
+        "device": str(network.device),
+        "products": str(network.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "processes": trainer.group.transport.size,
+    }
+    record = {"identity": identity, "arithmetic": arithmetic, "environment": environment()}
+    write_json(work / IDENTITY, {**record, UNTRAINED: trainer.untrained_loss})
