@@ -17,7 +17,7 @@ class Replicas(Protocol):
 
     @property
     def parameters(self) -> Tensor:
-        """(R, P) float32, in the order of WorkerGroup.own."""
+        """(R, P) float32, in the order of WorkerGroup.local_workers."""
 
     def parameters_changed(self) -> None:
         """To be called after writing to `parameters`."""

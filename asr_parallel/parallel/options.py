@@ -50,7 +50,7 @@ class WorkerOptions:
 
     def check_workers(self) -> None:
         """ValueError naming an option out of range or of no use; an algorithm's constants check themselves."""
-        known = {"algorithm": ALGORITHMS, "weights": WEIGHTS, "outer": tuple(PRESETS), "wire": COMM_DTYPES}
+        known = {"algorithm": ALGORITHMS, "weights": WEIGHTS, "outer": tuple(PRESETS), "comm_dtype": COMM_DTYPES}
         known["exchange"] = EXCHANGES
         for name, values in known.items():
             if getattr(self, name) not in values:
@@ -92,10 +92,10 @@ class WorkerOptions:
             "compress_minibatches": {"ensemble"},
             "exchange": {"ensemble"},
             "top": {"ensemble"},
-            "wire": ANY | {"colearn"},
+            "comm_dtype": ANY | {"colearn"},
             "overlap": ANY | {"ensemble"},
             "ema": ANY | {"colearn", "gradient"},
-            "survive": ANY | {"colearn"},
+            "fault_tolerant": ANY | {"colearn"},
         }
         for name, algorithms in users.items():
             if getattr(self, name) != getattr(default, name) and self.algorithm not in algorithms:

@@ -236,7 +236,7 @@ class Counting(SingleProcess):
 
     calls = 0
 
-    def gather(self, value: object) -> list[object]:
+    def all_gather_object(self, value: object) -> list[object]:
         self.calls += 1
         return [value]
 

@@ -86,7 +86,7 @@ def test_between_meetings_the_model_is_what_a_meeting_would_make(weights: str, p
     counts = frames[:2] if weights == "frames" else np.ones(2)
 
     def job(transport: Transport) -> None:
-        own = list(WorkerGroup(5, transport).own)
+        own = list(WorkerGroup(5, transport).local_workers)
         models = Models(values[own].clone())
         rounds = begin(models, None, transport, workers=5, weights=weights, period=3)
         for _ in range(2):
@@ -231,8 +231,8 @@ def test_a_moving_average_of_the_synchronized_model_is_the_final_one_and_never_g
 def test_a_moving_average_costs_no_messages_and_does_not_look_ahead() -> None:
     def job(transport: Transport) -> tuple[int, Tensor]:
         models = Models(torch.full((1, 100), 12.0))
-        sums, begun = [], transport.start_sum
-        transport.start_sum = lambda tensor: sums.append(tensor.numel()) or begun(tensor)  # type: ignore[method-assign]
+        sums, begun = [], transport.start_all_reduce
+        transport.start_all_reduce = lambda tensor: sums.append(tensor.numel()) or begun(tensor)  # type: ignore[method-assign]
         rounds = begin(
             models, {"ema": 0.5, "optimizer": Velocities(models, ahead=10.0)}, transport, workers=2, period=1
         )
@@ -287,7 +287,7 @@ def test_from_a_checkpoint_training_goes_on_bit_for_bit(options: dict[str, Any],
     at_cut = whole_or_cut(cut)[0].parameters
 
     def resumed(transport: Transport) -> Tensor:
-        own = list(WorkerGroup(3, transport).own)
+        own = list(WorkerGroup(3, transport).local_workers)
         models = Models(torch.zeros(len(own), 5))
         rounds = begin(models, {"ema": 0.5}, transport, workers=3, **options)
         models.parameters.copy_(at_cut[own])

@@ -83,7 +83,7 @@ def test_isolated_workers_each_do_what_they_do_in_another_run(store: FrameStore,
         class One(SingleProcess):
             rank, size = worker, 2
 
-            def gather(self, value: object) -> list[object]:
+            def all_gather_object(self, value: object) -> list[object]:
                 return [value, value]
 
         one = LayerTrainer(store, given, Stack([]), tmp_path / str(worker), One())
