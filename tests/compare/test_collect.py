@@ -116,7 +116,7 @@ def test_every_command_of_a_cell(tmp_path: Path) -> None:
 def test_nothing_is_said_of_what_a_failed_job_has_left(two: Matrix, tmp_path: Path) -> None:
     found = cells(two, tmp_path, failed=("none_1_ng-sgd_s1",))
     one, average = found["none_1_ng-sgd_s1"], found["average_2_ng-sgd_s1"]
-    assert (one.status, one.error) == ("failed", "no space left") and not one.resolved_schedule and one.frames is None
+    assert (one.status, one.error) == ("failed", "no space left") and not one.learning_curve and one.frames is None
     assert average.status == "done" and average.speedup_loss is None  # there is nothing to compare it with
 
 
@@ -185,7 +185,7 @@ def test_an_epoch_that_was_taken_back_is_no_result(tmp_path: Path) -> None:
     trained(tmp_path / "none_1_ng-sgd_s1", [3.0, 2.1, 9e9], rejected=(2,))
     trained(tmp_path / "average_2_ng-sgd_s1", [3.0, 2.15, 2.15])
     found = cells(of, tmp_path)
-    assert found["none_1_ng-sgd_s1"].resolved_schedule[-1].loss == 2.1
+    assert found["none_1_ng-sgd_s1"].learning_curve[-1].loss == 2.1
     assert found["average_2_ng-sgd_s1"].speedup_loss == 0  # 2.15 is no 2.1
 
 
@@ -203,7 +203,7 @@ def test_an_ensemble_and_its_best(tmp_path: Path) -> None:
         trained(tmp_path / f"ensemble_{workers}_ng-sgd_s1", [2.5, 1.5], phases=phases)
     found = cells(of, tmp_path)
     best, together = found["ensemble_2_ng-sgd_s1"], found["ensemble_2_ng-sgd_s1_ensemble"]
-    assert (best.resolved_schedule[-1].loss, together.resolved_schedule[-1].loss) == (1.5, 1.4)
+    assert (best.learning_curve[-1].loss, together.learning_curve[-1].loss) == (1.5, 1.4)
     assert best.folder == str(tmp_path / "ensemble_2_ng-sgd_s1") and together.folder == f"{best.folder}_ensemble"
     measured = best.measured
     assert measured is not None and (measured.wait, measured.exchange, measured.label) == (2, 3, 10)
@@ -223,7 +223,7 @@ def test_workers_that_never_meet_may_be_of_use_together_where_their_mean_is_not(
     found = cells(of, tmp_path)
     mean, together = found[own.name], found[own.name + "_ensemble"]
     assert (mean.status, mean.speedup_frames) == ("diverged", None)
-    assert (together.status, together.resolved_schedule[-1].loss) == ("done", 1.4) and together.speedup_loss is not None
+    assert (together.status, together.learning_curve[-1].loss) == ("done", 1.4) and together.speedup_loss is not None
 
 
 def made_of(of: Matrix, found: dict[str, Cell]) -> Comparison:

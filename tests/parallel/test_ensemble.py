@@ -51,7 +51,7 @@ def begin(models: Models, minibatches: int = 100, transport: Transport | None = 
          "overlap: 3 minibatches until all models have come, 6 of compression: expected a period of at least 9, not 8"),
         ({"comm_dtype": "int8"}, "comm_dtype 'int8' is of no use to algorithm ensemble"),
         ({"ema": 0.9}, "ema 0.9 is of no use to algorithm ensemble"),
-        ({"fault_tolerant": True}, "survive True is of no use to algorithm ensemble"),
+        ({"fault_tolerant": True}, "fault_tolerant True is of no use to algorithm ensemble"),
     ],
 )  # fmt: skip
 def test_out_of_range(frames_folder: Any, tmp_path: Any, changes: dict[str, Any], message: str) -> None:

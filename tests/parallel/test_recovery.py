@@ -100,7 +100,7 @@ def test_a_worker_that_returns_nan_is_left_out_counted_and_goes_on_from_the_othe
     network = of.run()
     assert network is not None and bool(network.net.parameters.isfinite().all())
     assert of.rounds.left_out.tolist() == [0, 2, 0]
-    assert bool(of.network.parameters.isfinite().all()) and of.judge.score()[0].accuracy > 0.6
+    assert bool(of.network.parameters.isfinite().all()) and of.evaluator.score()[0].accuracy > 0.6
     assert sum("worker 1 left out" in message for message in caplog.messages) == 2
 
 
@@ -260,10 +260,10 @@ def test_a_delivery_that_fails_is_done_again_and_nobody_waits_for_it(
         (tmp_path / "out").mkdir(exist_ok=True)
         train_into(tmp_path / "out", tmp_path / "work", frames_folder, options, resume, 500, 500, transport=transport)
 
-    monkeypatch.setattr(training, "deliver", failing)
+    monkeypatch.setattr(training, "export_model", failing)
     with pytest.raises(KeyboardInterrupt):
         train(False)
-    monkeypatch.setattr(training, "deliver", counting)
+    monkeypatch.setattr(training, "export_model", counting)
     train(True)
     assert before == [transport.calls]
     assert read_json(tmp_path / "out" / "sync_stats.json")["left_out"] == [0, 0, 0]
