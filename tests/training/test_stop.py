@@ -278,7 +278,7 @@ def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
 def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: bool) -> None:
     """With overlap before a meeting, when the mean of the last one has to come anyway."""
     request, agreed = StopRequest(), []
-    transport = SimpleNamespace(rank=0, size=2, largest=lambda _: agreed.append(minibatch))
+    transport = SimpleNamespace(rank=0, size=2, all_reduce_max=lambda _: agreed.append(minibatch))
     algorithm = SimpleNamespace(period=period, overlap=overlap)
     rounds = SimpleNamespace(meet=period is not None, algorithm=algorithm, sync_due=False)
     points = stop.StopPoints(request, transport, rounds, torch.device("cpu"))
