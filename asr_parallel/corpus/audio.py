@@ -77,7 +77,7 @@ def inspect_audio(path: Path, sampling_rate: int | None = None, channels: int | 
 
 
 def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float | None = None) -> np.ndarray:
-    """Samples of one channel as (N,) float32 in the range of 16-bit integers, [-32768, 32768).
+    """Return samples of one channel as (N,) float32 in the range of 16-bit integers, [-32768, 32768).
 
     Args:
         start, duration: the stretch in seconds, rounded to samples; without `duration` up to the end of the file.

@@ -53,7 +53,7 @@ def write_data(folder: Path, recordings: "RecordingSet", supervisions: "Supervis
 
 
 def read_utterances(folder: Path) -> list[Utterance]:
-    """Utterances of a data folder, sorted by id.
+    """Return utterances of a data folder, sorted by id.
 
     Raises:
         ValueError: not a data folder, a damaged one, no utterance, or an utterance of an unknown recording.
@@ -105,7 +105,7 @@ def sound_files(folder: Path) -> dict[str, Path]:
 
 
 def read_sampling_rate(folder: Path) -> int:
-    """Sampling rate of the first recording of a data folder, Hz.
+    """Return the sampling rate of the first recording of a data folder, Hz.
 
     Raises:
         ValueError: not a data folder, or one without recordings.
@@ -117,7 +117,7 @@ def read_sampling_rate(folder: Path) -> int:
 
 
 def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
-    """Recording -> file and channel of `folder`/reco2file_and_channel, Kaldi's file; empty where there is none.
+    """Read recording -> file and channel of `folder`/reco2file_and_channel, Kaldi's file; empty where there is none.
 
     Raises:
         ValueError: a line of another form, or a recording twice.

@@ -36,13 +36,13 @@ class DigitUtterance:
         return " ".join(WORDS[int(recording[0])] for recording in self.recordings)
 
     def line(self) -> str:
-        """The utterance as a line of a list."""
+        """Return the utterance as a line of a list."""
         pairs = (f"{gap} {recording}" for gap, recording in zip(self.gaps_ms, self.recordings, strict=False))
         return " ".join([self.id, self.speaker, *pairs, str(self.gaps_ms[-1])])
 
 
 def read_lists(folder: Path) -> dict[str, list[DigitUtterance]]:
-    """Utterances of the sets train, dev and eval from a folder of lists.
+    """Return utterances of the sets train, dev and eval from a folder of lists.
 
     Raises:
         ValueError: a missing file, a malformed line, an id or recording that is no plain file name, an id twice, or a

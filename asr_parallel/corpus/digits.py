@@ -36,7 +36,7 @@ HOW_TO_GET = (
 
 
 def find_recordings(corpus: Path) -> list[str]:
-    """Names of the corpus' recordings, sorted.
+    """Return names of the corpus' recordings, sorted.
 
     Raises:
         ValueError: there is no such folder, or it does not have the layout.
@@ -51,7 +51,7 @@ def find_recordings(corpus: Path) -> list[str]:
 
 
 def join_recordings(utterance: DigitUtterance, samples_of: Callable[[str], np.ndarray]) -> np.ndarray:
-    """Recordings and pauses of an utterance one after another, (N,) int16; the noise depends on the id alone."""
+    """Return recordings and pauses of an utterance one after another, (N,) int16; the noise depends on the id alone."""
     seed = int.from_bytes(hashlib.sha256(utterance.id.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
 
@@ -112,7 +112,7 @@ def write_corpus(
 
 
 def write_data_folder(folder: Path, corpus_set: Path) -> None:
-    """Data folder of one set of utterances made by `write_corpus`: a recording and a supervision each."""
+    """Write the data folder of one set of utterances made by `write_corpus`: a recording and a supervision each."""
     from lhotse import RecordingSet, SupervisionSet
 
     texts = dict(line.split(" ", 1) for line in read_lines(corpus_set / "text"))
@@ -136,7 +136,7 @@ def prepare_digits(
     seed: int = 1,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> None:
-    """Stage 0 of the digits recipe: `out`/corpus and `out`/data/{train,dev,eval}.
+    """Run stage 0 of the digits recipe: `out`/corpus and `out`/data/{train,dev,eval}.
 
     Args:
         corpus: folder in the layout of the Free Spoken Digit Dataset.

@@ -53,7 +53,7 @@ class StmSegment:
 
 
 def utterance_id(file: str, side: str, start: str, end: str) -> str:
-    """Kaldi's id from times as written; decimal, because 100 x 301.85 is 30184.999... in floating point.
+    """Return Kaldi's id from times as written; decimal, because 100 x 301.85 is 30184.999... in floating point.
 
     Raises:
         ValueError: a time is not a number.
@@ -66,7 +66,7 @@ def utterance_id(file: str, side: str, start: str, end: str) -> str:
 
 
 def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
-    """Comment lines and segments of an STM, repaired where NIST's scorer would stumble.
+    """Read comment lines and segments of an STM, repaired where NIST's scorer would stumble.
 
     Raises:
         ValueError: a malformed line, braces that do not match, or an id twice, with the line's number.
@@ -93,7 +93,7 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
 
 
 def read_pem(path: Path) -> list[str]:
-    """Utterance ids of a partition file.
+    """Return utterance ids of a partition file.
 
     Raises:
         ValueError: a malformed line or an id twice.
@@ -108,7 +108,7 @@ def read_pem(path: Path) -> list[str]:
 
 
 def _records(path: Path, comments: list[str]) -> Iterator[tuple[int, list[str], str]]:
-    """Number, fields and text of each line; comments (";;") are appended to `comments` instead."""
+    """Yield number, fields and text of each line; comments (";;") are appended to `comments` instead."""
     for n, line in enumerate(read_lines(path), 1):
         if line.startswith(";;"):
             comments.append(line)
@@ -125,7 +125,7 @@ def _refuse_repeats(path: Path, ids: list[str]) -> None:
 
 
 def _find_reference(folder: Path, name: str, suffix: str) -> Path:
-    """The file by its released name (two copies: the one in 2000_hub5_eng_eval_tr), else the only one of its kind."""
+    """Return the file of the released name (of two, the one in 2000_hub5_eng_eval_tr), else the only one."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {name} below it")
     there = files_below(folder)

@@ -111,11 +111,11 @@ def check_glm(path: Path) -> None:
 
 
 def _upper(text: str) -> str:
-    """Upper case, but for letters that do not come back from it: the words of ß and ss, of ı and i stay apart."""
+    """Return the word in upper case, except letters such as ß and ı that lower case does not restore."""
     return "".join(u if (u := c.upper()).lower() == c.lower() else c for c in text)
 
 
 def _unwrap(text: str) -> str:
-    """The text without the brackets or quotes around it."""
+    """Return the text without the brackets or quotes around it."""
     text = text.strip()
     return text[1:-1] if len(text) > 1 and text[0] + text[-1] in ("[]", '""') else text

@@ -32,7 +32,7 @@ TRAINING_SET = "train"  # the recipes' name for it
 
 
 def read_table(path: Path) -> dict[str, str]:
-    """A file of "key value ..." lines, such as text or utt2spk; a value may be empty.
+    """Read a file of "key value ..." lines, such as text or utt2spk; a value may be empty.
 
     Raises:
         ValueError: missing, not UTF-8, or a key twice.
@@ -62,7 +62,7 @@ def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str
 
 
 def _sound_file(folder: Path, key: str, value: str) -> Path:
-    """The plain file a line of wav.scp names: relative to the working directory, as in Kaldi, or to `folder`."""
+    """Return the plain file a line of wav.scp names: relative to the working directory, as in Kaldi, or to `folder`."""
     command = value.endswith("|") or value.startswith("|") or value in ("", "-")
     path = Path("" if command else value)
     path = path if path.is_absolute() or path.exists() else folder / path
@@ -80,7 +80,7 @@ def sound_files(source: Path) -> dict[str, Path]:
 
 
 def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, float, float]:
-    """Channel and times of a line of segments, without its ids; end -1 is the recording's, as in Kaldi."""
+    """Return channel and times of a line of segments, without its ids; end -1 is the recording's, as in Kaldi."""
     if len(fields) not in (2, 3):
         raise ValueError(f"segments: expected 'utt rec start end [channel]', got {len(fields) + 2} fields")
     try:
@@ -258,7 +258,7 @@ def import_kaldi(
     like: Path | None = None,
     keep_empty: bool | None = None,
 ) -> None:
-    """`import_kaldi_directory` as stage 0, into `out` (E/data/NAME).
+    """Run `import_kaldi_directory` as stage 0, into `out` (E/data/NAME).
 
     Args:
         keep_empty: keep utterances with an empty transcript; None: unless the folder's name is train.

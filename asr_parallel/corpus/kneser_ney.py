@@ -83,7 +83,7 @@ def estimate(
 def _counts(
     stream: np.ndarray, position: np.ndarray, order: int, bits: int, start: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Packed n-grams of each order and their counts, adjusted (continuation counts) below the highest."""
+    """Return packed n-grams of each order and their counts, adjusted (continuation counts) below the highest."""
     keys: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     for k in range(1, order + 1):
@@ -100,7 +100,7 @@ def _counts(
 
 
 def _unigrams(seen_words: np.ndarray, count: np.ndarray, num_words: int, start: int) -> np.ndarray:
-    """(num_words,) probabilities, interpolated with the uniform distribution over all words but <s>."""
+    """Return (num_words,) probabilities, interpolated with the uniform distribution over all words but <s>."""
     discount = _discounts(count)[np.minimum(count, 3)]
     total = count.sum()
     prob = np.full(num_words, discount.sum() / total / (num_words - 1))
@@ -110,7 +110,7 @@ def _unigrams(seen_words: np.ndarray, count: np.ndarray, num_words: int, start: 
 
 
 def _discounts(count: np.ndarray) -> np.ndarray:
-    """(4,) discounts of counts 0, 1, 2, 3 and more, from the numbers of n-grams seen once to four times.
+    """Return (4,) discounts of counts 0, 1, 2, 3 and more, from the numbers of n-grams seen once to four times.
 
     The fixed fallback serves where one of the four numbers is 0 or a discount would leave (0, count].
     """

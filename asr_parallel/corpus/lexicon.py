@@ -51,7 +51,7 @@ def read_lexicon(path: Path, ms_state: bool = False) -> Lexicon:
 
 
 def digits_lexicon() -> Lexicon:
-    """The built-in lexicon of zero to nine."""
+    """Return the built-in lexicon of zero to nine."""
     source = resources.files("asr_parallel.corpus") / "digits_lexicon.txt"
     return _parse("digits", source.read_text(encoding="utf-8").splitlines(), ms_state=False)
 
@@ -147,12 +147,12 @@ def is_reserved(word: str) -> bool:
 
 
 def sort_words(words: Iterable[str]) -> list[str]:
-    """Words in the bytewise order of `LC_ALL=C sort`, the order of words.txt."""
+    """Return words in the bytewise order of `LC_ALL=C sort`, the order of words.txt."""
     return sorted(words, key=lambda word: word.encode())
 
 
 def add_noise_words(lexicon: Lexicon, words: Iterable[str]) -> Lexicon:
-    """The lexicon with `<unk>` and with those noise words that occur among `words` (of the training text).
+    """Return the lexicon with `<unk>` and with those noise words that occur among `words` (of the training text).
 
     A noise that is never heard in training gets no phone: its model could not be estimated.
     """
@@ -163,7 +163,7 @@ def add_noise_words(lexicon: Lexicon, words: Iterable[str]) -> Lexicon:
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word occurs."""
+    """Return how often each word occurs."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text.split())
@@ -171,7 +171,7 @@ def count_words(texts: Iterable[str]) -> Counter[str]:
 
 
 def out_of_vocabulary(counts: Counter[str], lexicon: Mapping[str, object]) -> list[tuple[str, int]]:
-    """Words without a pronunciation, with their counts, the most frequent first."""
+    """Return the words without a pronunciation and their counts, the most frequent first."""
     missing = [(word, n) for word, n in counts.items() if word not in lexicon]
     return sorted(missing, key=lambda pair: (-pair[1], pair[0].encode()))
 
@@ -217,7 +217,7 @@ def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, obje
 
 
 def estimate_probabilities(lexicon: Lexicon, counts: Mapping[tuple[str, tuple[str, ...]], int]) -> Lexicon:
-    """Pronunciation probabilities from how often an alignment chose each (word, phones).
+    """Return pronunciation probabilities from how often an alignment chose each (word, phones).
 
     Add-one smoothed, then divided by the word's largest, as Kaldi's utils/dict_dir_add_pronprobs.sh.
     """

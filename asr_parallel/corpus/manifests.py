@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def recording(recording_id: str, path: Path, info: AudioInfo) -> "Recording":
-    """A recording kept by the absolute path of its file, which libsndfile must be able to read."""
+    """Return a recording stored by the absolute path of its file, which libsndfile must be able to read."""
     from lhotse import AudioSource, Recording
 
     source = AudioSource(type="file", channels=list(range(info.channels)), source=str(path.absolute()))
@@ -26,7 +26,7 @@ def recording(recording_id: str, path: Path, info: AudioInfo) -> "Recording":
 def supervision(
     utterance_id: str, recording_id: str, channel: int, start: float, end: float, speaker: str, text: str
 ) -> "SupervisionSegment":
-    """One transcribed stretch, `start` to `end` seconds of one channel (0 is the first)."""
+    """Return one transcribed stretch, `start` to `end` seconds of one channel (0 is the first)."""
     from lhotse import SupervisionSegment
 
     # rounded, because 0.3 - 0.1 must not become 0.19999999999999998 in the manifest
@@ -37,7 +37,7 @@ def supervision(
 
 
 def log_counts(set_name: str, recordings: int, supervisions: list["SupervisionSegment"]) -> None:
-    """One line: recordings, utterances, words, speakers and hours of a data set."""
+    """Log one line: recordings, utterances, words, speakers and hours of a data set."""
     logger.info(
         "data set %s: %d recordings, %d utterances, %d words, %d speakers, %.2f hours",
         set_name,

@@ -40,7 +40,7 @@ class NgramModel:
         return bits_per_word(len(self.words))
 
     def log10_probs(self, ngrams: np.ndarray) -> np.ndarray:
-        """log10 p(last word | the words before it) of (N, k) word ids, k >= 1; -inf for a word not in the model.
+        """Return log10 p(last word | the words before it) of (N, k) word ids, k >= 1; -inf for a word not in the model.
 
         An id of len(words) or more in the history stands for an unknown word: nothing is known behind it.
         """
@@ -72,7 +72,7 @@ class Perplexity:
 
 
 def bits_per_word(num_words: int) -> int:
-    """Bits a word id takes in a packed n-gram; the id `num_words` (unknown) fits too."""
+    """Return bits a word id takes in a packed n-gram; the id `num_words` (unknown) fits too."""
     return int(num_words).bit_length()
 
 
@@ -86,13 +86,13 @@ def pack(ngrams: np.ndarray, bits: int) -> np.ndarray:
 
 
 def unpack(keys: np.ndarray, bits: int, k: int) -> np.ndarray:
-    """The (N, k) word ids of (N,) packed k-grams."""
+    """Return the (N, k) word ids of (N,) packed k-grams."""
     mask = (1 << bits) - 1
     return np.stack([keys >> bits * (k - 1 - j) & mask for j in range(k)], axis=1)
 
 
 def _find(table: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which keys are in the sorted table, and where (a valid index also for those that are not)."""
+    """Return which keys are in the sorted table, and where (a valid index also for those that are not)."""
     at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return table[at] == keys, at
 
@@ -100,7 +100,7 @@ def _find(table: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def token_stream(
     sentences: Iterable[Sequence[str]], ids: dict[str, int], unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All sentences as one (T,) stream of ids, <s> ... </s> each, and the (T,) position of each in its sentence."""
+    """Return all sentences as one (T,) stream of ids, <s> ... </s> each, and each id's position in its sentence."""
     start, end = ids[SENTENCE_START], ids[SENTENCE_END]
     stream: list[int] = []
     lengths: list[int] = []
@@ -114,7 +114,7 @@ def token_stream(
 
 
 def windows(stream: np.ndarray, last: np.ndarray, k: int) -> np.ndarray:
-    """The (N, k) n-grams of the stream that end at the indices `last`."""
+    """Return the (N, k) n-grams of the stream that end at the indices `last`."""
     return stream[last[:, None] + np.arange(1 - k, 1)]
 
 
@@ -137,7 +137,7 @@ def perplexity(model: NgramModel, sentences: Sequence[Sequence[str]]) -> Perplex
 
 
 def uniform_model(words: Iterable[str]) -> NgramModel:
-    """Every word and the end of the sentence equally likely at every point: a free word loop."""
+    """Return a free word loop: every word and the sentence end are equally likely at every point."""
     vocabulary = vocabulary_list(words)
     log10_prob = np.full(len(vocabulary), -np.log10(len(vocabulary) - 1))
     log10_prob[vocabulary.index(SENTENCE_START)] = LOG10_ZERO
@@ -145,5 +145,5 @@ def uniform_model(words: Iterable[str]) -> NgramModel:
 
 
 def vocabulary_list(words: Iterable[str]) -> list[str]:
-    """<s>, </s> and the words, sorted bytewise: the words of a model."""
+    """Return <s>, </s> and the words, sorted bytewise: the words of a model."""
     return [SENTENCE_START, SENTENCE_END, *sorted(set(words) - {SENTENCE_START, SENTENCE_END}, key=str.encode)]

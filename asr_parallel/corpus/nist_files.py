@@ -41,24 +41,24 @@ class StmSegment:
 
     @property
     def ignored(self) -> bool:
-        """Whether neither its words nor what was recognised in it counts."""
+        """True when neither its words nor what was recognised in it count."""
         return STM_IGNORED in self.text.upper()
 
 
 def channel_name(channel: int) -> str:
-    """The name of a channel, counted from 0, in stm and ctm files: A, B, ..."""
+    """Return the name of a channel, counted from 0, in stm and ctm files: A, B, ..."""
     return chr(ord("A") + channel)
 
 
 def same_channel(name: str) -> str:
-    """One name for those a channel may have: A for A, a and 1, B for B, b and 2; others stay."""
+    """Return one name for those a channel may have: A for A, a and 1, B for B, b and 2; others stay."""
     if name.isdecimal() and 1 <= int(name) <= 26:
         return channel_name(int(name) - 1)
     return name.upper() if len(name) == 1 else name
 
 
 def stm_channel(recording: str, channel: int, names: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
-    """Recording and channel as stm and ctm files name them; names: of each recording, and of its first channel."""
+    """Return the recording and channel as stm and ctm files name them."""
     file, first = names.get(recording, (recording, channel_name(0)))
     return file, first if channel == 0 else channel_name(channel)
 
@@ -146,7 +146,7 @@ def _stm_segment(fields: list[str], where: str) -> StmSegment:
 
 
 def _data_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each line that is neither empty nor a comment."""
+    """Yield the line number and fields of each line that is neither empty nor a comment."""
     for n, line in enumerate(read_lines(path), 1):
         fields = line.split()
         if fields and not line.lstrip().startswith(";;"):

@@ -18,7 +18,7 @@ DEV_OVERFULL = 1.25  # dev may grow this much past its size to keep speakers tog
 def hold_out_conversations(
     conversations: Sequence[Conversation], dev_utterances: int | None = None
 ) -> tuple[list[Conversation], list[Conversation]]:
-    """Training and development conversations, in order.
+    """Return training and development conversations, in order.
 
     Dev takes the first conversations until it has `dev_utterances` (None: 4,000 of a corpus of real size, 7 % of a
     smaller one), but so that no speaker is in both parts where that is possible. Conversations without an utterance
@@ -59,7 +59,7 @@ def hold_out_conversations(
 
 
 def _linked_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
-    """Groups of conversations such that no speaker is in two groups, ordered by their first conversation."""
+    """Return groups of conversations such that no speaker is in two groups, ordered by their first conversation."""
     parent: dict[str, str] = {}  # a forest over speakers; a root names its group
 
     def root(speaker: str) -> str:

@@ -53,7 +53,7 @@ class Conversation:
 
 
 def find_files(folder: Path, pattern: re.Pattern[str], expected: str) -> dict[str, Path]:
-    """Files anywhere below `folder` whose names match, by the pattern's groups joined (upper case).
+    """Return files anywhere below `folder` whose names match, by the pattern's groups joined (upper case).
 
     Raises:
         ValueError: no such folder, nothing found, or two files of one key.
@@ -75,7 +75,7 @@ def find_files(folder: Path, pattern: re.Pattern[str], expected: str) -> dict[st
 
 
 def read_speakers(path: Path) -> dict[str, str]:
-    """Side, such as "2001A", -> "swPIN" from a conv.tab: comma separated, PINs of A and B in fields 3 and 4."""
+    """Return side, such as "2001A", -> "swPIN" from a conv.tab: comma separated, PINs of A and B in fields 3 and 4."""
     speakers = {}
     for line in read_lines(path):
         fields = [part.strip(' "') for part in line.split(",")]
@@ -87,7 +87,7 @@ def read_speakers(path: Path) -> dict[str, str]:
 
 
 def read_conversations(audio: Path, transcripts: Path) -> tuple[list[Conversation], Dropped]:
-    """All usable conversations in order of their numbers, and the recordings left out.
+    """Return all usable conversations in order of their numbers, and the recordings left out.
 
     Raises:
         ValueError: a folder is missing or is not such a tree.

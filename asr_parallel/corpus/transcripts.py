@@ -28,7 +28,7 @@ STM_CHOICE = re.compile(r"\{([^{}/]*)/[^{}]*\}")
 
 
 def map_token(token: str) -> str:
-    """One token of a transcript or dictionary as the word to learn, in lower case; empty when it is no word."""
+    """Return one token of a transcript or dictionary as the word to learn, in lower case; empty when it is no word."""
     word = token.lower()
     if word in DELETED:
         return ""
@@ -42,7 +42,7 @@ def map_token(token: str) -> str:
 
 
 def normalise(tokens: str) -> str:
-    """A segment's tokens as words, separated by single spaces; empty when it holds none."""
+    """Return a segment's tokens as words, separated by single spaces; empty when it holds none."""
     return " ".join(word for word in map(map_token, tokens.split()) if word)
 
 
@@ -74,7 +74,7 @@ def check_alternatives(text: str, nested: bool = True) -> None:
 
 
 def plain_stm_text(text: str) -> str:
-    """A line of an STM as plain words in lower case: the first of alternatives, optional words kept."""
+    """Return a line of an STM as plain words in lower case: the first of alternatives, optional words kept."""
     while (chosen := STM_CHOICE.sub(r"\1", text)) != text:  # the innermost first
         text = chosen
     return " ".join(text.replace("(", " ").replace(")", " ").lower().split())

@@ -1,1 +1,1 @@
-"""From log-likelihoods to lattices, words and word error rate. Knows nothing of training."""
+"""Decoding and scoring: log-likelihoods to lattices, words and word error rates. Knows nothing of training."""

@@ -18,16 +18,16 @@ DNN_OPTIONS = DecoderOptions(lattice_beam=8.0, acwt=0.1)
 
 
 class AcousticModel(Protocol):
-    """What decoding needs of a model."""
+    """The interface of a model that decoding needs."""
 
     @property
     def num_pdfs(self) -> int: ...
 
     def open_features(self, folder: Path) -> FeatureArchive:
-        """The raw archive `folder`, normalised as the model wants its frames; ValueError when it is of another kind."""
+        """Return the raw archive `folder`, normalised as the model expects; ValueError when it is of another kind."""
 
     def log_likelihoods(self, features: np.ndarray) -> np.ndarray:
-        """(T, D) frames of one utterance -> (T, num_pdfs) float32; posterior over prior will do for likelihood."""
+        """Return (T, D) frames of one utterance -> (T, num_pdfs) float32; posterior over prior serves as likelihood."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class GmmAcousticModel:
 
 
 def default_options(model: Path) -> DecoderOptions:
-    """Kaldi's decoding options for the kind of model in the folder `model`."""
+    """Return Kaldi's decoding options for the kind of model in the folder `model`."""
     return DNN_OPTIONS if _holds_network(model) else GMM_OPTIONS
 
 

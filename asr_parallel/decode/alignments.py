@@ -19,7 +19,7 @@ ALIGNMENTS = "alignments.jsonl"
 
 @dataclass(frozen=True)
 class Aligned:
-    """One utterance, or one segment of an stm file, and the alignment of what was recognised in it."""
+    """An utterance, or a segment of an stm file, and the alignment of what was recognised in it."""
 
     name: str
     speaker: str
@@ -67,15 +67,15 @@ class ScoredDecode:
 
     @property
     def counts(self) -> Counts:
-        """Of the whole set."""
+        """The counts of the whole set."""
         return total(u.counts for u in self.utterances)
 
     def per_utterance(self) -> dict[str, Counts]:
-        """Utterance (or stm segment) -> its counts, in the order of scoring."""
+        """Return utterance (or stm segment) -> its counts, in the order of scoring."""
         return {u.name: u.counts for u in self.utterances}
 
     def per_speaker(self) -> dict[str, Counts]:
-        """Speaker -> its counts, by name."""
+        """Return speaker -> its counts, by name."""
         counts: dict[str, Counts] = {}
         for u in self.utterances:
             counts[u.speaker] = counts.get(u.speaker, Counts()) + u.counts

@@ -46,8 +46,8 @@ GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
 
 
 @dataclass(frozen=True)
-class Job:
-    """All a process needs to know to decode any utterance of a set."""
+class DecodeJob:
+    """The settings by which a process decodes any utterance of a set."""
 
     graph: Path
     model: Path
@@ -58,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """One decoded utterance. lattice: `fst_bytes`, empty when `failure` says why there is none."""
+    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` says why there is none."""
 
     frames: int
     lattice: bytes
@@ -80,7 +80,7 @@ class Workshop:
 
 
 @lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
-def _open(job: Job) -> Workshop:
+def _open(job: DecodeJob) -> Workshop:
     graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
     model = open_acoustic_model(job.model)
     if model.num_pdfs != transitions.num_pdfs:
@@ -96,7 +96,7 @@ def _open(job: Job) -> Workshop:
 
 
 def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int], str]:
-    """The search's result, the best words, and why there is no lattice ("" when there is one)."""
+    """Return the search's result, the best words, and why there is no lattice ("" when there is one)."""
     nothing = Decoded(None, False, 0.0)
     if not len(features):
         return nothing, [], "no frames"
@@ -110,7 +110,7 @@ def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int
     return decoded, best_paths(decoded.lattice, [(lmwt, 0.0)])[0].words, ""
 
 
-def _decode_one(job: Job, u: int) -> Result:
+def _decode_one(job: DecodeJob, u: int) -> Result:
     workshop = _open(job)
     features = workshop.features[u]
     with one_thread():
@@ -131,8 +131,8 @@ def _decode_one(job: Job, u: int) -> Result:
     )
 
 
-def _results(job: Job, num_utterances: int, jobs: int) -> Iterator[Result]:
-    """Results in the order of the utterances.
+def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[Result]:
+    """Yield results in the order of the utterances.
 
     The first one is decoded here: it finds what is wrong with the job, and compiles what the others then load.
     """
@@ -178,7 +178,7 @@ def decode_set(
     for name in GRAPH_FILES:
         if not (graph / name).is_file():
             raise ValueError(f"{graph}: no {name}; expected a graph made by make-graph")
-    job = Job(graph, model, features, options, num_best)
+    job = DecodeJob(graph, model, features, options, num_best)
     ids = FeatureArchive.open(features).ids
     symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
     results: list[Result] = []

@@ -12,7 +12,7 @@ from asr_parallel.hmm.search_graph import SearchGraph
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """What bounds the search. Beams are in units of scaled cost."""
+    """The bounds of the search. Beams are in units of scaled cost."""
 
     beam: float = 13.0  # Kaldi steps/decode.sh
     lattice_beam: float = 6.0  # Kaldi steps/decode.sh; 8 for a DNN in steps/nnet/decode.sh
@@ -29,7 +29,7 @@ class DecoderOptions:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the search found.
+    """The result of a search.
 
     lattice: states in topological order, graph and acoustic costs apart, acoustic costs unscaled; None when the
         search died out or the utterance has no frame.
@@ -44,10 +44,13 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes utterances one after the other; holds scratch memory, so one decoder a thread."""
+    """A decoder of one utterance after the other; it holds scratch memory, so use one a thread."""
 
     def __init__(self, graph: SearchGraph, pdf_of: np.ndarray, options: DecoderOptions) -> None:
-        """`pdf_of`: (transition ids + 1,) int32, the column of the log-likelihoods for each transition id.
+        """Set up a decoder.
+
+        Args:
+            pdf_of: (transition ids + 1,) int32, the column of the log-likelihoods for each transition id.
 
         Raises:
             ValueError: the graph has transition ids the model does not have.
@@ -100,7 +103,7 @@ class Decoder:
 
 
 def _lattice(tokens: Any, token_begin: Any, links: Any, finals: np.ndarray) -> Fst:
-    """The surviving tokens as states, the links as arcs."""
+    """Return the surviving tokens as states, the links as arcs."""
     frames = np.repeat(np.arange(len(token_begin) - 1), np.diff(token_begin))
     # within a frame only epsilon arcs run, upwards in the graph's states: this is a topological order
     order = np.lexsort((tokens["state"], frames))

@@ -20,7 +20,7 @@ SUBSTITUTION, GAP, OPTIONAL_GAP, NOTHING_GAP, NOTHING_TWICE = 4000, 3000, 2000, 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an alignment found. A word that may be missing, and is, counts as correct."""
+    """The counts of an alignment. A word that may be missing, and is, counts as correct."""
 
     correct: int = 0
     sub: int = 0
@@ -48,7 +48,7 @@ class Counts:
 
 
 class Step(NamedTuple):
-    """One step of an alignment.
+    """A step of an alignment.
 
     kind: "C" correct, "S" substitution, "I" insertion, "D" deletion. A word that may be missing, and is, is correct.
     arc: which arc of the reference network (word_network.py) it passes; they increase. 0: none, as in an insertion.
@@ -65,7 +65,7 @@ KINDS = "CSID"
 
 
 def total(counts: Iterable[Counts]) -> Counts:
-    """The sum of counts."""
+    """Return the sum of counts."""
     return sum(counts, Counts())
 
 
@@ -83,13 +83,13 @@ def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[Step]:
 
 
 def count_steps(steps: Iterable[Step]) -> Counts:
-    """The counts of an alignment."""
+    """Return the counts of an alignment."""
     kinds = "".join(step.kind for step in steps)
     return Counts(*(kinds.count(kind) for kind in KINDS))
 
 
 def _path(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
-    """(steps, 3) int64: place in KINDS, arc of the reference and arc of the hypothesis, 0 where there is none."""
+    """Return (steps, 3) int64: index in KINDS, arc of the reference, arc of the hypothesis (0: none)."""
     path: np.ndarray = _align(
         _equality(reference, hypothesis),
         *_gap_costs(reference),
@@ -101,7 +101,7 @@ def _path(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
 
 
 def _equality(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
-    """(arcs, arcs) bool: whether two words match; a fragment matches any word it is the beginning or end of."""
+    """Return (arcs, arcs) bool: whether two words match; a fragment matches any word it is the beginning or end of."""
     ids = {word: i for i, word in enumerate(dict.fromkeys(reference.words + hypothesis.words))}
     a, b = (np.array([ids[word] for word in network.words]) for network in (reference, hypothesis))
     equal: np.ndarray = a[:, None] == b[None, :]
@@ -113,7 +113,7 @@ def _equality(reference: WordNetwork, hypothesis: WordNetwork) -> np.ndarray:
 
 
 def _matches(a: str, b: str) -> bool:
-    """Whether two words match when at least one is a fragment; the hyphen of `a` goes first."""
+    """Return whether two words match when at least one is a fragment; the hyphen of `a` goes first."""
     for fragment, word in ((a, b), (b, a)):
         if len(fragment) > 1 and fragment.startswith("-"):
             return word.endswith(fragment[1:])
@@ -123,13 +123,13 @@ def _matches(a: str, b: str) -> bool:
 
 
 def _gap_costs(network: WordNetwork) -> tuple[np.ndarray, np.ndarray]:
-    """Cost of leaving each arc out, and whether it carries nothing (1), an optional word (2) or a word (0)."""
+    """Return each arc's deletion cost, and whether it carries no word (1), an optional word (2) or a word (0)."""
     kind = np.array([1 if word == NOTHING else 2 * o for word, o in zip(network.words, network.optional, strict=True)])
     return np.array([GAP, NOTHING_GAP, OPTIONAL_GAP])[kind], kind
 
 
 def _predecessors(network: WordNetwork) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The lists `before` as offsets (arcs + 1,) and values, and the arcs that may be last."""
+    """Return the lists `before` as offsets (arcs + 1,) and values, and the arcs that may be last."""
     offsets = np.cumsum([0, *(len(arcs) for arcs in network.before)])
     values = np.array([arc for arcs in network.before for arc in arcs], dtype=np.int64)
     return offsets, values, np.array(network.last)
@@ -139,7 +139,7 @@ def _predecessors(network: WordNetwork) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _align(  # type: ignore[no-untyped-def]
     equal, gap_a, kind_a, gap_b, kind_b, offset_a, before_a, last_a, offset_b, before_b, last_b
 ):
-    """The cheapest path through the product of two networks a (reference) and b, as _path returns it."""
+    """Find the cheapest path through the product of two networks a (reference) and b; see _path for the result."""
     A, B = equal.shape
     cost = np.zeros((A, B), dtype=np.int64)
     back_a = np.zeros((A, B), dtype=np.int64)

@@ -43,12 +43,12 @@ class ScoredSegment:
 
 
 def scorable_words(words: Iterable[CtmWord]) -> list[CtmWord]:
-    """The words without noises, hesitations and fragments, as they are compared."""
+    """Return the words without noises, hesitations and fragments, as they are compared."""
     return [w._replace(word=comparable(w.word)) for w in words if is_scored(w.word, hub5=True)]
 
 
 def complete_channels(words: Iterable[CtmWord], segments: Iterable[StmSegment]) -> list[CtmWord]:
-    """Words sorted by recording, channel and time; a channel in which none was recognised gets an `@` (nothing).
+    """Return words sorted by recording, channel and time; a channel in which none was recognised gets an `@` (nothing).
 
     sclite wants every channel of the reference in the hypothesis.
     """
@@ -116,13 +116,13 @@ def _map_word(word: CtmWord, rules: MappingRules) -> list[MappedWord]:
 
 
 def _shares(word: CtmWord, parts: int) -> list[float]:
-    """Middles of `parts` equal pieces of a word."""
+    """Return middles of `parts` equal pieces of a word."""
     piece = word.duration / max(parts, 1)
     return [round(word.start + piece * n, 3) + round(piece, 3) / 2.0 for n in range(parts)]
 
 
 def _distribute(segments: Sequence[StmSegment], words: Sequence[MappedWord]) -> list[list[MappedWord]]:
-    """The words of each segment of one channel; both are in order of time.
+    """Return the words of each segment of one channel; both are in order of time.
 
     A middle that falls on an end is compared with the end in single precision, as sclite keeps it.
     """

@@ -1,4 +1,4 @@
-"""What a decode folder says was spoken, with times, for every weighting that scoring wants to try."""
+"""The words of a decode folder, with times, under every weighting that scoring tries."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ Weighting = tuple[float, float]  # LMWT and word insertion penalty, see decode/l
 
 
 class WordTime(NamedTuple):
-    """One recognised word. Times in seconds from the start of its utterance, as Kaldi's ctm files have them."""
+    """A recognised word. Times in seconds from the start of its utterance, as Kaldi's ctm files have them."""
 
     word: str
     start: float
@@ -27,7 +27,7 @@ class WordTime(NamedTuple):
 
 
 def hypotheses(lattice: Fst, weightings: Sequence[Weighting], finder: WordTimes) -> list[Times]:
-    """The best words of `lattice` under each weighting, with times in frames; equal ones are one object."""
+    """Return the best words of `lattice` under each weighting, with times in frames; equal ones are one object."""
     timed: dict[int, Times] = {}
     paths = best_paths(lattice, weightings)
     for path in paths:

@@ -34,7 +34,7 @@ class BestPath:
 
 @njit()
 def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
-    """Arc indices of the best path for each of K weightings, (K, longest), padded with -1; and their final states."""
+    """Return the arc indices of the best path for each of K weightings, (K, longest) padded with -1, and its end."""
     num_states, num_weightings = len(finals), len(acoustic_scales)
     costs = np.full((num_states, num_weightings), np.inf)
     arrived_by = np.full((num_states, num_weightings), -1, np.int32)
@@ -77,7 +77,7 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
 
 
 def check_order(lattice: Fst) -> None:
-    """ValueError unless the states are in topological order from state 0 and a path may end."""
+    """Raise ValueError unless the states are in topological order from state 0 and a path may end."""
     if lattice.start != 0 or (lattice.arcs["next"] <= lattice.sources).any():
         raise ValueError("the lattice is not in topological order")
     if not np.isfinite(lattice.finals[:, 0]).any():
@@ -85,7 +85,7 @@ def check_order(lattice: Fst) -> None:
 
 
 def best_paths(lattice: Fst, weightings: Sequence[tuple[float, float]]) -> list[BestPath]:
-    """The best path of `lattice` under each (LMWT, WIP) of `weightings`; equal paths are one object.
+    """Return the best path of `lattice` under each (LMWT, WIP) of `weightings`; equal paths are one object.
 
     Raises:
         ValueError: the states are not in topological order, or no path reaches a final state.

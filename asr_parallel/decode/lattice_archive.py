@@ -1,8 +1,8 @@
-"""Lattices on disk as Kaldi keeps them: an archive of state-level lattices.
+r"""Lattices on disk as Kaldi keeps them: an archive of state-level lattices.
 
 Each entry is "utterance-id ", then an OpenFst vector FST of arc type lattice4: what Kaldi's decoders write with
 --determinize-lattice=false and what lattice-scale, lattice-best-path, lattice-determinize-pruned ... read. As in
-every Kaldi table of FSTs there is no "\\0B" before it (src/lat/kaldi-lattice.cc, CompactLatticeHolder). Graph and
+every Kaldi table of FSTs there is no "\0B" before it (src/lat/kaldi-lattice.cc, CompactLatticeHolder). Graph and
 acoustic costs are apart and unscaled, ilabels are transition ids, olabels word ids.
 """
 

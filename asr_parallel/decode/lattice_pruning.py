@@ -1,4 +1,4 @@
-"""What the search keeps, and its pruning: which tokens and links lie on a path within the lattice beam.
+"""The tokens and links of the search, and their pruning: which tokens and links lie on a path within the lattice beam.
 
 A token is a graph state reached after t frames at a cost; a link is an arc between two tokens. Both lie in two growing
 arrays in the order of frames: frame t's tokens are tokens[token_begin[t]:token_begin[t + 1]], and
@@ -30,7 +30,7 @@ LINK = np.dtype(
 
 @njit()
 def _link_extra(tokens, link, acwt):
-    """How much worse than the best path the best path through `link` is."""
+    """Return how much worse than the best path the best path through `link` is."""
     step = link.graph_cost + acwt * link.acoustic_cost
     return tokens[link.target].extra_cost + (tokens[link.source].cost + step - tokens[link.target].cost)
 

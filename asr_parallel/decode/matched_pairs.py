@@ -60,7 +60,7 @@ def _walk(a: Sequence[Step], b: Sequence[Step]) -> Iterable[tuple[bool, bool, bo
 
 
 def matched_pairs(segments: Sequence[tuple[int, int]]) -> tuple[float, float, float, float]:
-    """Mean and standard deviation (n - 1) of the differences of errors, Z, and the two-sided p.
+    """Return mean and standard deviation (n - 1) of the differences of errors, Z, and the two-sided p.
 
     As in sc_stats, differences that are all alike have Z = 0 and so p = 1; the deviation is then 0.
     """

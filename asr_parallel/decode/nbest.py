@@ -20,7 +20,7 @@ from asr_parallel.record.compiled import njit
 
 @njit()
 def _completion_costs(offsets, targets, costs, finals):
-    """(S,) the cost of the best path from each state to the end."""
+    """Return (S,) costs of the best path from each state to the end."""
     best = finals.copy()
     for state in range(len(finals) - 1, -1, -1):
         for a in range(offsets[state], offsets[state + 1]):
@@ -67,7 +67,7 @@ def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
 
 
 def n_best(lattice: Fst, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[float, list[int]]]:
-    """Up to `n` (cost, word ids) pairs, the best first.
+    """Return up to `n` (cost, word ids) pairs, the best first.
 
     The cost is graph_cost + acoustic_cost / lmwt + wip * words (see decode/lattice.py).
 

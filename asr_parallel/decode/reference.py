@@ -37,7 +37,7 @@ Hypothesis = Mapping[str, Sequence[TimedWord]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One utterance, or one segment of an stm file."""
+    """An utterance, or a segment of an stm file."""
 
     name: str
     speaker: str
@@ -91,7 +91,7 @@ class Reference:
         return {u.id: " ".join(scored_words(u.text.split())) for u in self.utterances}
 
     def stm(self) -> list[StmSegment]:
-        """The reference as stm segments: those of the data folder, else one an utterance."""
+        """Return the reference as stm segments: those of the data folder, else one an utterance."""
         texts = self.texts
         return self.segments or [
             StmSegment(*self._channel(u), u.speaker, u.start, u.start + u.duration, texts[u.id])
@@ -99,7 +99,7 @@ class Reference:
         ]
 
     def ctm(self, hypothesis: Hypothesis) -> list[CtmWord]:
-        """What counts of the recognised words, with times in the recording, in the order of a ctm file."""
+        """Return the recognised words that count, with times in the recording, in the order of a ctm file."""
         words = [
             CtmWord(*self._channel(u), round(u.start + w.start, 3), round(w.duration, 3), w.word)
             for u in self.utterances
@@ -111,7 +111,7 @@ class Reference:
         return sorted(scored, key=lambda w: (w.recording, w.channel, w.start))
 
     def _channel(self, utterance: Utterance) -> tuple[str, str]:
-        """Recording and channel of an utterance as stm and ctm files name them."""
+        """Return the recording and channel of an utterance as stm and ctm files name them."""
         return stm_channel(utterance.recording_id, utterance.channel, self.channels)
 
     def score(self, hypothesis: Hypothesis, units: str = "word") -> list[Scored]:

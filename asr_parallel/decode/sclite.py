@@ -22,7 +22,7 @@ NO_RULES = ";;\n[%NO-RULE] => [%NO-RULE] / [ ] __ [ ]\n"  # sctk's rfilter1 cras
 
 
 def find_tool(name: str) -> list[str] | None:
-    """How to call a program of sctk: by its name, or through Debian's wrapper; None when it is not installed."""
+    """Return how to call a program of sctk: by its name, or through Debian's wrapper; None when it is not installed."""
     for program in (name, f"{name}.pl"):
         if path := shutil.which(program):
             return [path]

@@ -18,7 +18,7 @@ HESITATIONS = frozenset("uh um eh mm hm ah huh ha er oof hee ach eee ew".split()
 
 
 def comparable(word: str) -> str:
-    """The form in which words are compared."""
+    """Return the form in which words are compared."""
     return unicodedata.normalize("NFC", word.lower())
 
 
@@ -29,12 +29,12 @@ def is_scored(word: str, hub5: bool = False) -> bool:
 
 
 def scored_words(words: Iterable[str]) -> tuple[str, ...]:
-    """The words that count by the plain rules, as they are compared."""
+    """Return the words that count by the plain rules, as they are compared."""
     return tuple(comparable(word) for word in words if is_scored(word))
 
 
 def excuse_unscored(text: str) -> str:
-    """A Hub-5 reference as it is compared, with words that the hypothesis cannot have in parentheses: optional ones.
+    """Return a Hub-5 reference as it is compared, with words that the hypothesis cannot have marked as optional.
 
     Words that stand together share their parentheses, so that rules of several words (`[UH HUH]`) still find them.
     """

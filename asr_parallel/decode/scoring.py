@@ -45,7 +45,7 @@ class Choice:
 
 
 def result_line(counts: Counts, label: str, units: str = "word") -> str:
-    """One result as Kaldi's compute-wer and best_wer.sh print it."""
+    """Return one result as Kaldi's compute-wer and best_wer.sh print it."""
     found = f"{counts.errors} / {counts.words}, {counts.ins} ins, {counts.dele} del, {counts.sub} sub"
     return f"%{RATES[units].upper()} {counts.wer:.2f} [ {found} ] {label}"
 
@@ -201,7 +201,7 @@ def _write_trn(folder: Path, suffix: str, reference: Reference, hypothesis: Hypo
 
 
 def _by_sclite(folder: Path, suffix: str, reference: Reference) -> Counts | None:
-    """sclite's counts for the same files; None when it is not installed, has no such rules, or refuses them."""
+    """Return sclite's counts for the same files; None when it is not installed, has no such rules, or refuses them."""
     if find_tool("sclite") is None or (suffix and reference.is_hub5):
         return None
     try:

@@ -18,7 +18,7 @@ BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoder
 
 @njit()
 def grown(array, needed):
-    """`array`, or a copy twice as long if it has fewer than `needed` entries."""
+    """Return `array`, or a copy twice as long if it has fewer than `needed` entries."""
     if needed <= len(array):
         return array
     longer = np.empty(max(needed, 2 * len(array)), array.dtype)
@@ -29,7 +29,7 @@ def grown(array, needed):
 
 @njit()
 def _nth_smallest(values, n):
-    """The n-th smallest of `values` (from 0), which are reordered. Hoare's selection: numpy's takes long to compile."""
+    """Return the n-th smallest of `values` (from 0) and reorder them, by Hoare's selection: numpy's compiles slowly."""
     low, high = 0, len(values) - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -54,7 +54,7 @@ def _nth_smallest(values, n):
 
 @njit()
 def _cutoff(tokens, begin, end, beam, max_active, min_active):
-    """Cost above which a frame's tokens are dropped, the beam for the next frame, and the best token."""
+    """Return the cost above which a frame's tokens are dropped, the beam for the next frame, and the best token."""
     costs = np.empty(end - begin, np.float64)
     best = begin
     for i in range(begin, end):

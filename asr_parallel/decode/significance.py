@@ -1,4 +1,4 @@
-"""How sure a word error rate is, and whether two systems differ: what a comparison may conclude from scored decodes.
+"""Confidence intervals of word error rates, and significance tests of their differences.
 
 Bootstrap: M. Bisani, H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004;
 speakers are drawn, as utterances of one speaker are not independent. MAPSSWE: matched_pairs.py. Definitions and what
@@ -45,7 +45,7 @@ class WerInterval:
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """What a paired bootstrap says of system b against system a.
+    """The result of a paired bootstrap of system b against system a.
 
     difference: WER of b less that of a, in percent of the words: negative where b is better; low, high: its interval.
     probability: of improvement: the share of resamples in which b has the lower WER, ties counted half. Systems that
@@ -89,14 +89,14 @@ class Mapsswe:
 
     @property
     def better(self) -> str | None:
-        """Which system makes significantly fewer errors, "a" or "b"; None for neither."""
+        """The system that makes significantly fewer errors, "a" or "b"; None for neither."""
         return ("a" if self.mean < 0 else "b") if self.significant else None
 
 
 def wer_interval(
     decode_folder: Path, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> WerInterval:
-    """Bootstrap confidence interval, by speaker, of a scored decode's word error rate.
+    """Return the bootstrap confidence interval, by speaker, of a scored decode's word error rate.
 
     Raises:
         ValueError: the folder was not scored, has fewer than two speakers or no reference word, or an option is off.
@@ -124,7 +124,7 @@ def wer_interval(
 def improvement(
     folder_a: Path, folder_b: Path, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> Improvement:
-    """Paired bootstrap by speaker: how much better decode b is than decode a, and how probably.
+    """Return the paired bootstrap by speaker: how much better decode b is than decode a, and how probably.
 
     Each resample draws the same speakers for both.
 
@@ -179,7 +179,7 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Bootstrap confidence interval of a mean word error rate over seeds of a training, or of a mean difference.
+    """Return a bootstrap interval of a mean word error rate, or of a mean difference, over seeds of a training.
 
     Each resample draws speakers, the same for all trainings, and seeds, as many as there are, both with replacement. Of
     one seed it is the interval of wer_interval or improvement.
@@ -199,7 +199,7 @@ def mean_interval(
 
 
 def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, seed: int) -> np.ndarray:
-    """Word error rates of resampled test sets: as many speakers as there are, drawn with replacement.
+    """Return word error rates of resampled test sets: as many speakers as there are, drawn with replacement.
 
     Args:
         systems: speaker -> counts, of systems with the same speakers; each resample has the same draw for all.
@@ -214,7 +214,7 @@ def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, see
 
 
 def _resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(systems, resamples) rates of bootstrap_rates, of (systems, speakers, 2) errors and words."""
+    """Return (systems, resamples) rates of bootstrap_rates, of (systems, speakers, 2) errors and words."""
     if resamples < 1:
         raise ValueError(f"resamples {resamples}: expected a number from 1")
     systems, speakers, _ = counts.shape
@@ -232,7 +232,7 @@ def _resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def open_pair(folder_a: Path, folder_b: Path) -> tuple[ScoredDecode, ScoredDecode]:
-    """Two scored decodes that may be compared: of the same utterances, by the same reference, scorer and rules.
+    """Open two scored decodes that may be compared: of the same utterances, by the same reference, scorer and rules.
 
     The weight of the language model is part of a system; it may differ.
 

@@ -44,7 +44,7 @@ class WordNetwork:
 
 
 def literal_transcript(words: Iterable[str]) -> WordNetwork:
-    """A chain of words, none with a meaning of its own."""
+    """Return a chain of words, none with a meaning of its own."""
     network = WordNetwork()
     for word in words:
         network.append(word, literal=True)
@@ -67,7 +67,7 @@ def parse_transcript(text: str) -> WordNetwork:
 
 
 def split_characters(word: str) -> list[str]:
-    """The characters of a word: Unicode code points, as in Kaldi's steps/scoring/score_kaldi_cer.sh.
+    """Return the characters of a word: Unicode code points, as in Kaldi's steps/scoring/score_kaldi_cer.sh.
 
     `<...>`, `[...]` and `!SIL` stay whole, as there.
     """
@@ -75,7 +75,7 @@ def split_characters(word: str) -> list[str]:
 
 
 def in_units(network: WordNetwork, units: str) -> WordNetwork:
-    """The network itself for units of "word"; for "char" one whose arcs are the characters of its words.
+    """Return the network itself for units of "word"; for "char" one whose arcs are the characters of its words.
 
     Spaces are no characters. A word that may be missing is there with all its characters or not at all, and counts
     only where it is there; fragments are literal.

@@ -1,1 +1,1 @@
-"""From audio to numbers: MFCC and fbank, CMVN, deltas, the memory-mapped frame store."""
+"""Features: MFCC and fbank, CMVN, deltas, the memory-mapped frame store."""

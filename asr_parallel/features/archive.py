@@ -17,7 +17,7 @@ from asr_parallel.record.matrix_file import matrix_file
 
 @dataclass(frozen=True)
 class FeatureArchive:
-    """All frames of a data set.
+    """The frames of a data set.
 
     ids, speakers: U utterance ids and the speaker of each.
     offsets: (U + 1,) int64; utterance u is frames[offsets[u]:offsets[u + 1]].
@@ -33,7 +33,7 @@ class FeatureArchive:
         return len(self.ids)
 
     def __getitem__(self, u: int) -> np.ndarray:
-        """Features of the u-th utterance, (frames, D)."""
+        """Return features of the u-th utterance, (frames, D)."""
         return self.frames[self.offsets[u] : self.offsets[u + 1]]
 
     def __iter__(self) -> Iterator[np.ndarray]:

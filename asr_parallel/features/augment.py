@@ -19,7 +19,7 @@ LARGEST_FACTOR = 2.0  # an octave: beyond it nothing sounds like the same words
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """One way to change an utterance; the default leaves it alone. noise_floor_db None: no noise is added.
+    """A way to change an utterance; the default leaves it alone. noise_floor_db None: no noise is added.
 
     The first noise floor that is asked for belongs to what counts as the original: it gives no prefix.
     """
@@ -31,7 +31,7 @@ class Perturbation:
 
     @property
     def prefix(self) -> str:
-        """What stands before the ids and speakers of this copy."""
+        """The prefix of the ids and speakers of this copy."""
         speed = f"sp{self.speed:g}-" if self.speed != 1.0 else ""
         warp = f"wf{self.warp:g}-" if self.warp != 1.0 else ""
         return speed + warp + ("" if self.original_floor else f"nf{self.noise_floor_db:g}-")
@@ -40,7 +40,7 @@ class Perturbation:
 def perturbations(
     speed_factors: Sequence[float], warp_factors: Sequence[float], noise_floors_db: Sequence[float] = ()
 ) -> list[Perturbation]:
-    """Every speed with every warp and every noise floor; the first noise floor is the original's.
+    """Return every speed with every warp and every noise floor; the first noise floor is the original's.
 
     Raises:
         ValueError: a factor out of range, a repeated one, or none that leaves the speech as it is.
@@ -69,7 +69,7 @@ def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 
 
 def frame_map(num_frames: int, speed: float, num_source_frames: int) -> np.ndarray:
-    """For each of `num_frames` frames of a copy, the frame of the original with the same speech in its middle.
+    """Return for each of `num_frames` frames of a copy the frame of the original with the same speech in its middle.
 
     Frame t is centred on 10 t + 12.5 ms; what lies there in the copy lay at `speed` times that in the original.
     """

@@ -41,7 +41,7 @@ class CmvnStats:
         return cls(speakers, counts, sums, squares)
 
     def shift_and_scale(self, norm_vars: bool) -> tuple[np.ndarray, np.ndarray]:
-        """What normalises each speaker: features * scale + shift, two (S, D) float32 arrays."""
+        """Return each speaker's normalisation: features * scale + shift, two (S, D) float32 arrays."""
         means = self.sums / self.counts[:, None]
         scale = np.ones_like(means)
         if norm_vars:

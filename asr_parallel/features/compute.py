@@ -1,4 +1,4 @@
-"""From a data folder to a feature archive: reads audio, cuts utterances, computes features in batches and processes."""
+"""Feature extraction of a data folder: reads audio, cuts utterances, computes features in batches and processes."""
 
 import zlib
 from collections.abc import Iterator
@@ -140,7 +140,7 @@ def _start_worker() -> None:
 
 
 def _batches(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
-    """Utterances in order of their recordings, about BATCH_SECONDS in each batch."""
+    """Yield utterances in order of their recordings, about BATCH_SECONDS in each batch."""
     batch: list[Utterance] = []
     by_path = sorted(utterances, key=lambda u: (str(u.path), u.id.encode()))
     for _, of_recording in groupby(by_path, key=lambda u: u.path):
@@ -205,7 +205,7 @@ def add_noise(
 
 
 def speech_level(samples: np.ndarray, sample_rate: int) -> float:
-    """Level of the louder parts of (N,) samples: the upper quartile of the frames' root mean squares.
+    """Return the level of the louder parts of (N,) samples: the upper quartile of the frames' root mean squares.
 
     Unlike the mean it asks neither how much of the utterance is pause nor how loud its loudest word is.
     """

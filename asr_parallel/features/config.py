@@ -1,4 +1,4 @@
-"""What features were made with: written by stage 2, kept by the frame store and the network, checked when decoding.
+"""The settings of features: written by stage 2, kept by the frame store and the network, checked when decoding.
 
 kind.json of a feature archive names the kind of features; archives of stage 2 also tell its settings and the sampling
 rates of the audio. A network's feature_config is that and
@@ -19,7 +19,7 @@ KIND_FILE = "kind.json"
 
 
 def read_kind(folder: Path) -> dict[str, Any]:
-    """kind.json of the feature archive `folder`: {"kind": ..., and of stage 2 "settings": {...}, "sample_rates": [Hz]}.
+    """Return kind.json of the feature archive `folder`: {"kind", and from stage 2 "settings" and "sample_rates" (Hz)}.
 
     Raises:
         ValueError: there is none, or it does not name a kind.
@@ -33,7 +33,7 @@ def read_kind(folder: Path) -> dict[str, Any]:
 
 
 def feature_config(folder: Path, archive: FeatureArchive) -> dict[str, Any]:
-    """What the features of the opened archive in `folder` were made with; ValueError when it has no kind."""
+    """Return the settings that the opened archive in `folder` was made with; ValueError when it has no kind."""
     made = read_json(folder / RECORD)["options"] if (folder / RECORD).is_file() else {}
     return {**read_kind(folder), "dim": archive.dim, "options": made, "fingerprint": fingerprint(folder)}
 

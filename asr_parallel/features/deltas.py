@@ -4,7 +4,7 @@ import numpy as np
 
 
 def delta_filters(order: int, window: int) -> list[np.ndarray]:
-    """Filters of the derivatives of order 0..`order`; the i-th has 2 * i * window + 1 taps.
+    """Return filters of the derivatives of order 0..`order`; the i-th has 2 * i * window + 1 taps.
 
     Each is the one before convolved with the slope of a line fitted over +-window frames.
     """

@@ -29,7 +29,7 @@ Extractor = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 @dataclass(frozen=True, slots=True)
 class FeatureKind:
-    """What to compute. num_ceps 0 means the log mel energies themselves."""
+    """The kind of features to compute. num_ceps 0 means the log mel energies themselves."""
 
     num_ceps: int
     num_mel_bins: int
@@ -50,13 +50,13 @@ BACKENDS = ("lhotse", "torchaudio", "kaldi-native-fbank")  # the first is the de
 
 
 def num_frames(num_samples: int, sample_rate: int) -> int:
-    """How many whole frames fit (Kaldi's snip_edges=true)."""
+    """Return how many whole frames fit (Kaldi's snip_edges=true)."""
     length, shift = int(FRAME_LENGTH_SECONDS * sample_rate), int(FRAME_SHIFT_SECONDS * sample_rate)
     return 0 if num_samples < length else 1 + (num_samples - length) // shift
 
 
 def open_extractor(kind: str, sample_rate: int, backend: str = BACKENDS[0], warp: float = 1.0) -> Extractor:
-    """The function that computes features of a batch of utterances.
+    """Return the function that computes features of a batch of utterances.
 
     Args:
         kind: a key of KINDS.
@@ -76,7 +76,7 @@ def open_extractor(kind: str, sample_rate: int, backend: str = BACKENDS[0], warp
 
 
 def _lhotse(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
-    """lhotse's torch layers, given our filters (the same, but able to warp)."""
+    """Return an extractor of lhotse's torch layers with our filters (the same, but able to warp)."""
     import torch
     from lhotse.features.kaldi.layers import Wav2LogFilterBank, Wav2MFCC
 
@@ -117,7 +117,7 @@ def _lhotse(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
 
 
 def _torchaudio(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
-    """torchaudio's port of Kaldi's features."""
+    """Return an extractor by torchaudio's port of Kaldi's features."""
     require("torchaudio", "torchaudio", "the feature backend torchaudio")
     kaldi = importlib.import_module("torchaudio.compliance.kaldi")
     import torch
@@ -144,7 +144,7 @@ def _torchaudio(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
 
 
 def _native(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
-    """kaldi-native-fbank: Kaldi's C++ code, one frame a call."""
+    """Return an extractor by kaldi-native-fbank: Kaldi's C++ code, one frame a call."""
     if warp != 1.0:
         raise ValueError("the feature backend kaldi-native-fbank cannot warp frequencies; use lhotse")
     import kaldi_native_fbank as knf

@@ -11,7 +11,7 @@ TYPES_OF_EACH = {"ids": str, "speakers": str, "sources": str, "frames": int}  # 
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """The index, its normalisation as a Normalisation.
+    """Return the index, its normalisation as a Normalisation.
 
     Raises:
         ValueError: a key is missing, or a value is of another type than stage 4 writes or makes no sense.

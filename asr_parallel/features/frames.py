@@ -136,18 +136,18 @@ class FrameStore:
         )
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Spliced frames around B real rows: (B, (2 * context + 1) * D) float16, earliest frame first."""
+        """Return spliced frames around B real rows: (B, (2 * context + 1) * D) float16, earliest frame first."""
         return self._windows[rows - self.context]
 
     def rows_of(self, utterances: np.ndarray) -> np.ndarray:
-        """Rows of the real frames of some utterances (numbers into ids), in order; int32 where that can count them."""
+        """Return rows of the real frames of some utterances (indices into ids), in order; int32 if they fit."""
         dtype = np.int32 if self.offsets[-1] <= np.iinfo(np.int32).max else np.int64
         first, last = self.offsets[:-1] + self.context, self.offsets[1:] - self.context
         parts = [np.arange(first[u], last[u], dtype=dtype) for u in utterances]
         return np.concatenate([np.empty(0, dtype=dtype), *parts])
 
     def groups(self, by: str) -> list[str]:
-        """What must not be torn apart: of each utterance its source ("utterance") or its source's speaker ("speaker").
+        """Return what must stay together: each utterance's source ("utterance") or its speaker ("speaker").
 
         Raises:
             ValueError: any other `by`.

@@ -7,17 +7,17 @@ VTLN_HIGH_HZ = -500.0  # the same at the upper end, from the Nyquist frequency d
 
 
 def hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """Kaldi's mel scale, natural logarithm: 1127 ln(1 + f / 700)."""
+    """Return Kaldi's mel scale, natural logarithm: 1127 ln(1 + f / 700)."""
     return 1127.0 * np.log1p(hz / 700.0)
 
 
 def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Inverse of `hz_to_mel`."""
+    """Return the inverse of `hz_to_mel`."""
     return 700.0 * np.expm1(mel / 1127.0)
 
 
 def warp_frequency(hz: np.ndarray, warp: float, low_hz: float, high_hz: float, nyquist: float) -> np.ndarray:
-    """Where Kaldi's VTLN moves frequencies: f / warp between two knees, bent so that the ends stay in place.
+    """Return frequencies warped by Kaldi's VTLN: f / warp between two knees, bent so that the ends stay in place.
 
     Args:
         hz: frequencies.
@@ -32,7 +32,7 @@ def warp_frequency(hz: np.ndarray, warp: float, low_hz: float, high_hz: float, n
 def mel_banks(
     num_bins: int, fft_length: int, sample_rate: int, low_hz: float, high_hz: float, warp: float = 1.0
 ) -> np.ndarray:
-    """Triangular filters, (fft_length / 2 + 1, num_bins) float32; the Nyquist bin has weight 0, as in Kaldi.
+    """Return triangular filters, (fft_length / 2 + 1, num_bins) float32; the Nyquist bin has weight 0, as in Kaldi.
 
     Args:
         low_hz, high_hz: the outermost edges; high_hz at or below 0 counts from the Nyquist frequency.

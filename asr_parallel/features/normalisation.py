@@ -1,4 +1,4 @@
-"""How raw feature archives become a network's input: per-speaker CMVN, then one scale a dimension for all."""
+"""Normalisation of raw features to a network's input: per-speaker CMVN, then one scale a dimension for all."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class Normalisation:
         return cls(read_kind(folder)["kind"], norm_vars, tuple(scale.tolist()))
 
     def per_speaker(self, folder: Path, archive: FeatureArchive) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """What to do with each speaker's raw frames: speaker -> (scale, shift), each (D,) float32; x * scale + shift.
+        """Return the normalisation of raw frames: speaker -> (scale, shift), (D,) float32 each, for x * scale + shift.
 
         Args:
             folder, archive: the opened archive and the folder it came from.
@@ -73,10 +73,10 @@ class Normalisation:
         return FeatureArchive(raw.ids, raw.speakers, raw.offsets, frames)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-like value that `from_json` takes."""
+        """Return a JSON-like value that `from_json` takes."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Normalisation":
-        """Inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         return cls(str(value["kind"]), bool(value["norm_vars"]), tuple(float(x) for x in value["scale"]))

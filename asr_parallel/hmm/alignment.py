@@ -31,14 +31,14 @@ class AlignmentSet:
         return len(self.ids)
 
     def __getitem__(self, u: int) -> np.ndarray:
-        """Transition ids of the u-th utterance."""
+        """Return transition ids of the u-th utterance."""
         return self.transition_ids[self.offsets[u] : self.offsets[u + 1]]
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[u] for u in range(len(self)))
 
     def pdf_ids(self, transitions: TransitionModel) -> np.ndarray:
-        """(T,) int32: the pdf id of every frame."""
+        """Return (T,) int32: the pdf id of every frame."""
         return transitions.pdf_of[self.transition_ids]
 
     @classmethod

@@ -10,7 +10,7 @@ from asr_parallel.hmm.tree import Tree
 def convert_alignment(
     tids: np.ndarray, offsets: np.ndarray, old: TransitionModel, new: TransitionModel, tree: Tree
 ) -> np.ndarray:
-    """(T,) int32 transition ids of `new` (made for `tree`, a monophone or triphone tree) for the same state sequence.
+    """Return (T,) int32 transition ids of `new` (made for `tree`) for the same state sequence.
 
     Args:
         tids, offsets: alignments by `old` of complete utterances, one after another; the topologies must be equal.

@@ -52,13 +52,13 @@ class Aligned:
 
 
 def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
-    """function(item) for each item, in order, computed in `jobs` threads."""
+    """Yield function(item) for each item, in order, computed in `jobs` threads."""
     with single_threads(jobs) as pool:
         yield from pool.map(function, items)
 
 
 class FramesOfPdfs:
-    """Where the frames of each pdf lie, for alignments that stay fixed over several iterations.
+    """The frames of each pdf, for alignments that stay fixed over several iterations.
 
     Frame numbers count through the whole archive; utterances without alignment contribute none.
     """
@@ -77,7 +77,7 @@ class FramesOfPdfs:
         self._archive = archive
 
     def blocks(self) -> list[tuple[int, np.ndarray]]:
-        """(pdf, frame numbers) pairs of at most BLOCK_FRAMES frames."""
+        """Return (pdf, frame numbers) pairs of at most BLOCK_FRAMES frames."""
         return [
             (pdf, self._frames[start : min(start + BLOCK_FRAMES, end)])
             for pdf, (first, end) in enumerate(zip(self._offsets[:-1], self._offsets[1:], strict=True))
@@ -85,7 +85,7 @@ class FramesOfPdfs:
         ]
 
     def accumulate(self, gmm: DiagGmmSet, jobs: int) -> GmmStats:
-        """Expectation step: statistics of all frames, each under the mixture of its own pdf."""
+        """Run the expectation step: return the statistics of all frames, each under the mixture of its own pdf."""
 
         def one(block: tuple[int, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray, float]:
             pdf, numbers = block
@@ -121,7 +121,7 @@ def align_utterances(
     jobs: int,
     pdf_offset: np.ndarray | None = None,
 ) -> Aligned:
-    """The best path of each utterance; those that find none are tried again with a beam 4 times as wide.
+    """Return the best path of each utterance; those that find none are tried again with a beam 4 times as wide.
 
     Args:
         utterances: numbers in the archive; graphs: theirs, in the same order.

@@ -11,7 +11,7 @@ NUM_TRIES = 10  # random paths tried before an utterance counts as too short for
 def equal_align(
     graph: TrainingGraph, transitions: TransitionModel, num_frames: int, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """(num_frames,) transition ids along a random path, each state of it held equally long.
+    """Return (num_frames,) transition ids along a random path, each state of it held equally long.
 
     None when every path tried takes more frames than there are.
     """
@@ -29,7 +29,7 @@ def equal_align(
 
 
 def _random_path(graph: TrainingGraph, longest: int, rng: np.random.Generator) -> list[int] | None:
-    """Arcs of a path from start to end chosen at random, or None once it visits more than `longest` states."""
+    """Return arcs of a path from start to end chosen at random, or None once it visits more than `longest` states."""
     state = int(rng.choice(np.flatnonzero(np.isfinite(graph.start_weight))))
     arcs: list[int] = []
     while state < graph.num_states:

@@ -53,7 +53,7 @@ class Fst:
 
 
 def fst_from_arcs(start: int, finals: np.ndarray, sources: np.ndarray, arcs: np.ndarray) -> Fst:
-    """An FST of arcs in any order; arcs of one state keep their relative order."""
+    """Return an FST of arcs in any order; arcs of one state keep their relative order."""
     order = np.argsort(sources, kind="stable")
     counts = np.bincount(sources, minlength=len(finals))
     assert len(counts) == len(finals), "an arc leaves a state that does not exist"
@@ -61,7 +61,7 @@ def fst_from_arcs(start: int, finals: np.ndarray, sources: np.ndarray, arcs: np.
 
 
 def fst_bytes(fst: Fst) -> bytes:
-    """`fst` in OpenFst's binary vector format, without symbol tables."""
+    """Return `fst` in OpenFst's binary vector format, without symbol tables."""
     arc_type = next(name for name, dtype in ARC_TYPES.items() if dtype == fst.arcs.dtype)
     arc_words = fst.arcs.dtype.itemsize // 4
     weight_words = arc_words - 3  # an arc is two labels, a weight and a state
@@ -84,7 +84,7 @@ def fst_bytes(fst: Fst) -> bytes:
 
 @njit()
 def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type: ignore[no-untyped-def]
-    """Where each state's record begins and the last one ends; -1 at the end when the data stop short.
+    """Return where each state's record begins and the last one ends; -1 at the end when the data stop short.
 
     Works on octets because a lattice in an archive begins at any address.
     """
@@ -106,7 +106,7 @@ def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type
 
 
 def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") -> tuple[Fst, int]:
-    """The FST stored at data[at:], and the position just behind it.
+    """Return the FST stored at data[at:], and the position just behind it.
 
     Raises:
         ValueError: not a binary vector FST of a known arc type, or cut short; the message begins with `where`.
@@ -160,7 +160,7 @@ def read_fst(path: Path) -> Fst:
 
 
 def to_kaldifst(fst: Fst) -> Any:
-    """The same FST as kaldifst's StdVectorFst or Lattice."""
+    """Return the same FST as kaldifst's StdVectorFst or Lattice."""
     import kaldifst
 
     kind = kaldifst.StdVectorFst if fst.arcs.dtype == STD_ARC else kaldifst.Lattice
@@ -171,7 +171,7 @@ def to_kaldifst(fst: Fst) -> Any:
 
 
 def from_kaldifst(fst: Any) -> Fst:
-    """Arrays of kaldifst's StdVectorFst or Lattice.
+    """Return arrays of kaldifst's StdVectorFst or Lattice.
 
     Raises:
         ValueError: it has no start state, i.e. accepts nothing.

@@ -25,7 +25,7 @@ NEGLIGIBLE = np.float32(-24.0)  # a component this far (natural log) below the p
 
 @njit(nogil=True, fastmath={"contract"})
 def _segment_logsumexp(scores: np.ndarray, offsets: np.ndarray, out: np.ndarray) -> None:
-    """out[p, t] = log sum exp of scores[offsets[p]:offsets[p + 1], t], all float32.
+    """Compute out[p, t] = log sum exp of scores[offsets[p]:offsets[p + 1], t], all float32.
 
     The inner loops run along the frames, which compilers turn into vector instructions. For the same reason exp(d) is
     written out: the Taylor polynomial of exp(d / 64), to the 64th power by six squarings; relative error below 1e-6
@@ -103,12 +103,12 @@ class DiagGmmSet:
         return constants.float(), torch.cat([means / variances, -0.5 / variances], dim=1).float()
 
     def component_scores(self, expanded: torch.Tensor, components: slice | torch.Tensor) -> torch.Tensor:
-        """log(weight * density) of some components, (T, components); `expanded` is `expand(x)`."""
+        """Return log(weight * density) of some components, (T, components); `expanded` is `expand(x)`."""
         constants, coefficients = self.linear
         return torch.addmm(constants[components], expanded, coefficients[components].T)
 
     def log_likelihoods(self, features: np.ndarray, pdfs: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Log-likelihood of each frame under each pdf, or under some `pdfs` in the order given.
+        """Return log-likelihood of each frame under each pdf, or under some `pdfs` in the order given.
 
         Args:
             features: (T, D) frames.
@@ -156,7 +156,7 @@ class DiagGmmSet:
 
     @classmethod
     def single(cls, means: np.ndarray, variances: np.ndarray) -> "DiagGmmSet":
-        """One component for each pdf, from (P, D) arrays."""
+        """Return one component for each pdf, from (P, D) arrays."""
         return cls(
             torch.ones(len(means)),
             torch.from_numpy(np.ascontiguousarray(means, dtype=np.float32)),
@@ -166,6 +166,6 @@ class DiagGmmSet:
 
 
 def expand(features: np.ndarray) -> torch.Tensor:
-    """[x, x^2] of each frame: (T, D) -> (T, 2 D) float32 tensor."""
+    """Return [x, x^2] of each frame: (T, D) -> (T, 2 D) float32 tensor."""
     x = torch.from_numpy(np.array(features, dtype=np.float32))
     return torch.cat([x, x * x], dim=1)

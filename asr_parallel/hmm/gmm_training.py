@@ -15,7 +15,7 @@ from asr_parallel.record.progress_bar import progress
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what happens. Iterations are numbered from 1 to num_iters - 1, as in Kaldi's scripts.
+    """The iterations of realignment and growth. Iterations are numbered from 1 to num_iters - 1, as in Kaldi's scripts.
 
     total_gauss: Gaussians wanted in the end. max_iter_inc: the iteration after which none are added.
     realign_iters: iterations that begin with a new alignment.
@@ -94,7 +94,7 @@ class Trainer:
         return model
 
     def frames_of(self, aligned: Aligned, model: Acoustics) -> FramesOfPdfs:
-        """Frames of each pdf under an alignment of this set."""
+        """Return frames of each pdf under an alignment of this set."""
         return FramesOfPdfs(self.data.archive, self.data.utterances, aligned, model.transitions)
 
     def estimate(
@@ -106,7 +106,7 @@ class Trainer:
         iteration: int,
         note: str = "",
     ) -> Acoustics:
-        """One iteration of EM (mixtures and transitions), then growth to `num_gauss` Gaussians."""
+        """Run one iteration of EM (mixtures and transitions), then grow to `num_gauss` Gaussians."""
         stats = frames.accumulate(model.gmm, self.jobs)
         gmm = update_gmm(model.gmm, stats)
         gmm = split_gmm(gmm, stats.pdf_occupancy(model.gmm), num_gauss, rng)

@@ -1,4 +1,4 @@
-"""One EM step of the mixtures and their growth (Kaldi: mle-diag-gmm.cc, mle-am-diag-gmm.cc, model-common.cc)."""
+"""The EM step of the mixtures and their growth (Kaldi: mle-diag-gmm.cc, mle-am-diag-gmm.cc, model-common.cc)."""
 
 import heapq
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ POWER = 0.25  # train_mono.sh, train_deltas.sh: a pdf's share of the components 
 
 @dataclass
 class GmmStats:
-    """What EM needs of the data: (G,) occupancies, (G, D) sums of x and of x^2, weighted by posteriors; float64.
+    """The statistics that EM needs: (G,) occupancies, (G, D) sums of x and of x^2, weighted by posteriors; float64.
 
     log_likelihood: of all frames (natural logarithm); frames: how many.
     """
@@ -33,17 +33,17 @@ class GmmStats:
 
     @classmethod
     def zeros(cls, gmm: DiagGmmSet) -> "GmmStats":
-        """Nothing seen yet."""
+        """Return empty statistics."""
         G, D = gmm.num_gauss, gmm.dim
         return cls(np.zeros(G), np.zeros((G, D)), np.zeros((G, D)))
 
     def pdf_occupancy(self, gmm: DiagGmmSet) -> np.ndarray:
-        """(P,) frames of each pdf."""
+        """Return (P,) frames of each pdf."""
         return np.add.reduceat(self.occupancy, gmm.offsets[:-1])
 
 
 def update_gmm(gmm: DiagGmmSet, stats: GmmStats) -> DiagGmmSet:
-    """The maximum-likelihood mixtures for the statistics.
+    """Return the maximum-likelihood mixtures for the statistics.
 
     A component with too few frames or too little weight is removed; a pdf with no component left keeps its fullest
     one as it was.
@@ -72,7 +72,7 @@ def update_gmm(gmm: DiagGmmSet, stats: GmmStats) -> DiagGmmSet:
 
 
 def split_targets(pdf_occupancy: np.ndarray, target: int, power: float = POWER) -> np.ndarray:
-    """How many components each pdf should have so that there are `target` in all, (P,) int64.
+    """Return how many components each pdf should have so that there are `target` in all, (P,) int64.
 
     Components go one by one to the pdf with the largest occupancy**power / components, as long as each of its
     components would still have MIN_SPLIT_COUNT frames on average.

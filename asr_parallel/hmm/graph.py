@@ -38,7 +38,7 @@ kaldilm.arpa2fst(input_arpa="lm.arpa", output_fst="G.fst", disambig_symbol="#0",
 
 
 def grammar_fst(arpa: Path, words: Path) -> Any:
-    """G of an ARPA language model, with #0 on its backoff arcs, sorted by ilabel.
+    """Return the grammar FST G of an ARPA language model, with #0 on its backoff arcs, sorted by ilabel.
 
     Raises:
         ValueError: not an ARPA file, or none of its words is in `words`.
@@ -81,7 +81,7 @@ def _determinized(fst: Any, what: str) -> Any:
 
 
 def without_disambiguation(fst: Fst, num_transition_ids: int) -> Fst:
-    """Disambiguation symbols, the ilabels above the transition ids, made epsilon."""
+    """Replace disambiguation symbols, the ilabels above the transition ids, by epsilon."""
     arcs = fst.arcs.copy()
     arcs["ilabel"][arcs["ilabel"] > num_transition_ids] = 0
     return Fst(fst.start, fst.finals, fst.offsets, arcs)
@@ -96,7 +96,7 @@ def decoding_graph(
     transition_scale: float = TRANSITION_SCALE,
     self_loop_scale: float = SELF_LOOP_SCALE,
 ) -> Fst:
-    """HCLG of G (`grammar`, sorted by ilabel) and L with disambiguation symbols (`lexicon`), StdVectorFsts both.
+    """Return HCLG of G (`grammar`, sorted by ilabel) and L with disambiguation symbols (`lexicon`), StdVectorFsts both.
 
     Raises:
         ValueError: they do not fit together: nothing is accepted, or the result cannot be determinized.

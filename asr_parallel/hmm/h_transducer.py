@@ -22,7 +22,7 @@ def h_transducer(
     transition_scale: float,
     self_loop_scale: float,
 ) -> Fst:
-    """The closure of all phones' HMMs without self-loops, arcs sorted by olabel.
+    """Return the closure of all phones' HMMs without self-loops, arcs sorted by olabel.
 
     Args:
         windows: what each ilabel of C o L o G stands for (compose_context's list): a window of phones, 0 outside;

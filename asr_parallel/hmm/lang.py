@@ -80,12 +80,12 @@ class Lang:
         )
 
     def word_ids(self, text: str) -> list[int]:
-        """Word ids of a transcript; words without a pronunciation get `oov_id`."""
+        """Return word ids of a transcript; words without a pronunciation get `oov_id`."""
         return [self.words[word] if word in self.lexicon else self.oov_id for word in text.split()]
 
 
 def check_phones(lang: Lang, topology: Topology, made: Path) -> None:
-    """ValueError unless `made`, whose HMMs have this topology, and the lang folder have the same phone ids."""
+    """Raise ValueError unless `made`, whose HMMs have this topology, has the lang folder's phone ids."""
     if {*lang.silence_phones, *lang.nonsilence_phones} != set(topology.phones):
         raise ValueError(f"{made}: its phones are not those of {lang.folder}; make it with this lang folder")
 

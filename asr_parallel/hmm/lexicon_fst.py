@@ -14,7 +14,7 @@ SILENCE_PROBABILITY = 0.5  # of silence before, between and after words: Kaldi's
 
 
 def disambiguation_numbers(pronunciations: Sequence[tuple[int, ...]]) -> list[int]:
-    """The n of the symbol #n that must follow each pronunciation, 0 where none is needed.
+    """Return the n of the symbol #n that must follow each pronunciation, 0 where none is needed.
 
     Needed by every one of several equal pronunciations (numbered 1, 2, ... in order) and by a pronunciation that
     another one continues, as in Kaldi's utils/add_lex_disambig.pl.
@@ -38,7 +38,7 @@ def lexicon_fst(
     disambig: Sequence[int] = (),
     word_disambig: int | None = None,
 ) -> kaldifst.StdVectorFst:
-    """L: phones in, words out, arcs sorted by olabel; the shape is that of Kaldi's utils/lang/make_lexicon_fst.py.
+    """Return the lexicon FST L: phones in, words out, arcs sorted by olabel, as Kaldi's make_lexicon_fst.py.
 
     Args:
         entries: pronunciations, in the order that the disambiguation symbols are numbered in.

@@ -29,7 +29,7 @@ FRAMES_FOR_START = 100_000  # plenty for one mean and one variance
 
 
 def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> Schedule:
-    """Kaldi's schedule for monophones."""
+    """Return Kaldi's schedule for monophones."""
     return Schedule(
         NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, first_beam=FIRST_BEAM, boost_silence=boost_silence
     )
@@ -64,6 +64,6 @@ def train_mono(
 
 
 def flat_gmm(archive: FeatureArchive, num_pdfs: int) -> DiagGmmSet:
-    """Every pdf one Gaussian with the mean and variance of (evenly spaced) frames of all utterances."""
+    """Return one Gaussian a pdf, each with mean and variance of evenly spaced frames of all utterances."""
     frames = archive.frames[:: 1 + len(archive.frames) // FRAMES_FOR_START].astype(np.float64)
     return DiagGmmSet.single(np.tile(frames.mean(0), (num_pdfs, 1)), np.tile(frames.var(0), (num_pdfs, 1)))

@@ -1,4 +1,4 @@
-"""How often an alignment chose each pronunciation (Kaldi: steps/get_prons.sh)."""
+"""Counts of the pronunciations that an alignment chose (Kaldi: steps/get_prons.sh)."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from asr_parallel.record.progress_bar import progress
 def count_pronunciations(
     ali: Path, lang: Lang, utterances: Iterable[Utterance]
 ) -> Counter[tuple[str, tuple[str, ...]]]:
-    """(word, phones) -> how often, over the aligned utterances.
+    """Return (word, phones) -> how often, over the aligned utterances.
 
     Args:
         ali: a GMM system's or alignment's folder, made with `lang`.

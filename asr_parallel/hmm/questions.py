@@ -15,7 +15,7 @@ REFINE_PASSES = 20  # ClusterKMeansOptions: num_iters
 
 
 def automatic_questions(stats: TreeStats) -> list[frozenset[int]]:
-    """Sets of phones, from all of them down to single ones; phones never seen are in none."""
+    """Return sets of phones, from all of them down to single ones; phones never seen are in none."""
     usable = stats.hmm_states == MIDDLE_STATE
     phones = np.unique(stats.contexts[usable, 1])
     moments = np.stack([stats.moments[usable & (stats.contexts[:, 1] == phone)].sum(0) for phone in phones])
@@ -23,7 +23,7 @@ def automatic_questions(stats: TreeStats) -> list[frozenset[int]]:
 
 
 def _clusters(group: np.ndarray, moments: np.ndarray) -> Iterator[np.ndarray]:
-    """`group` (indices into moments), its halves, their halves, ..."""
+    """Yield `group` (indices into moments), its halves, their halves, ..."""
     yield group
     if len(group) > 1:
         first = _halve(moments[group])
@@ -32,7 +32,7 @@ def _clusters(group: np.ndarray, moments: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _halve(moments: np.ndarray) -> np.ndarray:
-    """Which rows make up the first of two clusters, (N,) bool; neither cluster is empty.
+    """Return which rows make up the first of two clusters, (N,) bool; neither cluster is empty.
 
     Starts from the best cut along the direction in which the means vary most, then moves single rows for as long as
     that raises the likelihood.

@@ -61,7 +61,7 @@ class SearchGraph:
 
 
 def epsilon_levels(fst: Fst) -> np.ndarray:
-    """(S,) the length of the longest chain of epsilon-input arcs that ends in each state.
+    """Return (S,) the length of the longest chain of epsilon-input arcs that ends in each state.
 
     Raises:
         ValueError: such arcs form a cycle.
@@ -81,7 +81,7 @@ def epsilon_levels(fst: Fst) -> np.ndarray:
 
 
 def search_graph(fst: Fst) -> SearchGraph:
-    """Number the states so that epsilon arcs lead upwards, and put each state's emitting arcs first.
+    """Renumber the states so that epsilon arcs lead upwards, and put each state's emitting arcs first.
 
     Raises:
         ValueError: a cycle of epsilon arcs.

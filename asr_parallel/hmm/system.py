@@ -25,7 +25,7 @@ from asr_parallel.record.log import logger
 
 @dataclass(frozen=True)
 class GmmSystem:
-    """What training results in. failed: (utterance id, reason) of utterances without alignment."""
+    """The result of training. failed: (utterance id, reason) of utterances without alignment."""
 
     tree: Tree
     transitions: TransitionModel

@@ -16,7 +16,7 @@ State = tuple[tuple[int, float], ...]  # (next state, initial probability), in t
 
 
 def left_to_right(num_states: int) -> tuple[State, ...]:
-    """A state may stay or go to the next one (Bakis without skips): `num_states` frames at least."""
+    """Return a topology whose states repeat or go to the next (Bakis without skips): at least `num_states` frames."""
     return tuple(((s, SELF_LOOP_PROBABILITY), (s + 1, 1.0 - SELF_LOOP_PROBABILITY)) for s in range(num_states))
 
 
@@ -59,21 +59,21 @@ class Topology:
         num_silence_states: int = NUM_SILENCE_STATES,
         num_nonsilence_states: int = NUM_NONSILENCE_STATES,
     ) -> "Topology":
-        """Kaldi's usual topology for the given phone ids."""
+        """Return Kaldi's usual topology for the given phone ids."""
         silence = silence_states(num_silence_states)
         speech = left_to_right(num_nonsilence_states)
         phones = {phone: silence for phone in silence_phones} | {phone: speech for phone in nonsilence_phones}
         return cls(dict(sorted(phones.items())))
 
     def num_states(self, phone: int) -> int:
-        """Emitting states of `phone`."""
+        """Return emitting states of `phone`."""
         return len(self.phones[phone])
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-like value; `from_json` reads it back."""
+        """Return a JSON-like value; `from_json` reads it back."""
         return {str(phone): states for phone, states in self.phones.items()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Topology":
-        """Inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         return cls({int(p): tuple(tuple((int(n), float(q)) for n, q in s) for s in v) for p, v in value.items()})

@@ -1,4 +1,4 @@
-"""What an utterance with a known transcript may be: its words' pronunciations, optional silence, contexts, HMM states.
+"""The training graph of a transcript: its words' pronunciations, optional silence, contexts, HMM states.
 
 The graph equals Kaldi's training graph (compile-train-graphs: H o C o L o words), built directly: its states are HMM
 states in context that emit one frame or more. It holds no acoustic or transition probability, so one graph serves all
@@ -75,7 +75,7 @@ class GraphBuilder:
         self._hmms: dict[tuple[int, int, int], tuple[int, ...]] = {}
 
     def build(self, words: Sequence[str]) -> TrainingGraph:
-        """The graph of a transcript (words of the lexicon; none at all means silence).
+        """Return the graph of a transcript (words of the lexicon; none at all means silence).
 
         Raises:
             ValueError: a word has no pronunciation.
@@ -83,7 +83,7 @@ class GraphBuilder:
         return self._expand(self._link_phones(words))
 
     def _link_phones(self, words: Sequence[str]) -> _Phones:
-        """Tokens and their order: words in sequence, each pronunciation a chain, silence optional around them."""
+        """Return tokens and their order: words in sequence, each pronunciation a chain, optional silence around."""
         silence, maybe = self._lang.optional_silence, math.log(SILENCE_PROBABILITY)
         phones = _Phones([silence], [(0, maybe if words else 0.0)], [[]])
         open_ends = [0]  # tokens at which the utterance so far may end, and what it costs to go on from each
@@ -114,7 +114,7 @@ class GraphBuilder:
         return phones
 
     def _hmm(self, context: tuple[int, int, int]) -> tuple[int, ...]:
-        """Transition state of each HMM state of the phone in the middle of `context`."""
+        """Return the transition state of each HMM state of the phone in the middle of `context`."""
         found = self._hmms.get(context)
         if found is None:
             window = context if self._tree.context_width == 3 else context[1:2]
@@ -126,13 +126,13 @@ class GraphBuilder:
         return found
 
     def _expand(self, phones: _Phones) -> TrainingGraph:
-        """From tokens to tokens in context, and from those to HMM states."""
+        """Expand tokens to tokens in context, and those to HMM states."""
         wide = self._tree.context_width == 3
         units: dict[tuple[int, int, int], int] = {}  # (left phone, token, right phone) -> number
         arcs_of_units: list[list[tuple[int, float]]] = []
 
         def contexts(left: int, token: int) -> Iterator[int]:
-            """The units of a token after the phone `left`, one for each phone that may follow."""
+            """Yield the units of a token after the phone `left`, one for each phone that may follow."""
             rights = {NO_PHONE if n < 0 else phones.phone[n] for n, _ in phones.successors[token]}
             for right in sorted(rights) if wide else (_OUT_OF_CONTEXT,):
                 key = (left if wide else _OUT_OF_CONTEXT, token, right)

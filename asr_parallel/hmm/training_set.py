@@ -58,7 +58,7 @@ class TrainingSet:
 
     @classmethod
     def open(cls, data: Path, feats: Path, lang: Pronunciations) -> "TrainingSet":
-        """The utterances of a data folder with the GMM features of a feature folder."""
+        """Return the utterances of a data folder with the GMM features of a feature folder."""
         return cls.of(gmm_features(feats), {u.id: u.text for u in read_utterances(data)}, lang)
 
     def __len__(self) -> int:
@@ -74,28 +74,28 @@ class TrainingSet:
         return np.diff(self.archive.offsets)[self.utterances]
 
     def subset(self, chosen: Sequence[int]) -> "TrainingSet":
-        """The utterances at the given places of this set."""
+        """Return the utterances at the given places of this set."""
         return TrainingSet(
             self.archive, [self.utterances[i] for i in chosen], [self.words[i] for i in chosen], self.unusable
         )
 
     def shortest(self, max_frames: int) -> "TrainingSet":
-        """The shortest utterances, `max_frames` in all at most: the easiest to align from nothing."""
+        """Return the shortest utterances, `max_frames` in all at most: the easiest to align from nothing."""
         order = np.argsort(self.num_frames, kind="stable")
         chosen = order[np.cumsum(self.num_frames[order]) <= max_frames]
         return self.subset(sorted(chosen.tolist()))
 
     def graphs(self, builder: GraphBuilder) -> list[TrainingGraph]:
-        """The training graph of every utterance, in order."""
+        """Return the training graph of every utterance, in order."""
         return [builder.build(words) for words in progress(self.words, "training graphs", unit="utterances")]
 
     def alignment_set(self, aligned: Aligned) -> AlignmentSet:
-        """The utterances that were aligned, with their ids."""
+        """Return the utterances that were aligned, with their ids."""
         pairs = [(i, tids) for i, tids in zip(self.ids, aligned.tids, strict=True) if tids is not None]
         return AlignmentSet.of([i for i, _ in pairs], [tids for _, tids in pairs])
 
     def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
-        """(id, reason) of every utterance that was not aligned."""
+        """Return (id, reason) of every utterance that was not aligned."""
         return [
             (utterance, f"no path for its {len(words)} words in its {frames} frames")
             for utterance, words, frames, tids in zip(
@@ -106,7 +106,7 @@ class TrainingSet:
 
 
 def check_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
-    """ValueError when too many utterances failed or none is left."""
+    """Raise ValueError when too many utterances failed or none is left."""
     if len(failed) > MAX_FAILED_SHARE * total or len(failed) == total:
         first = f"; the first is {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise ValueError(

@@ -71,7 +71,7 @@ class TransitionModel:
 
     @classmethod
     def build(cls, topology: Topology, tree: Tree) -> "TransitionModel":
-        """All transition states that `tree` can produce, with the topology's initial probabilities."""
+        """Return all transition states that `tree` can produce, with the topology's initial probabilities."""
         triples = [
             (phone, state, pdf)
             for phone, states in topology.phones.items()
@@ -89,18 +89,18 @@ class TransitionModel:
         return len(self.tuples)
 
     def transition_state(self, phone: int, hmm_state: int, pdf: int) -> int:
-        """The number of the triple; ValueError when no context produces it."""
+        """Return the number of the triple; ValueError when no context produces it."""
         found = self._state_index.get((phone, hmm_state, pdf))
         if found is None:
             raise ValueError(f"transition model: no state for phone {phone}, hmm state {hmm_state}, pdf {pdf}")
         return found
 
     def tids(self, transition_state: int) -> range:
-        """The transition ids out of a transition state, in the topology's order."""
+        """Return the transition ids out of a transition state, in the topology's order."""
         return range(int(self.first_tid[transition_state]), int(self.first_tid[transition_state + 1]))
 
     def leave_log_prob(self) -> np.ndarray:
-        """(S,) float32: log probability of leaving each transition state, log(1 - P(self-loop))."""
+        """Return (S,) float32: log probability of leaving each transition state, log(1 - P(self-loop))."""
         stay = np.exp(self.log_prob[self.self_loop_tid].astype(np.float64))
         return np.log(np.maximum(1.0 - stay, 1e-10)).astype(np.float32)
 
@@ -117,7 +117,7 @@ class TransitionModel:
         return scaled.astype(np.float32)
 
     def updated(self, counts: np.ndarray) -> "TransitionModel":
-        """Maximum-likelihood probabilities from how often each id was seen.
+        """Return maximum-likelihood probabilities from how often each id was seen.
 
         Args:
             counts: (num_transition_ids + 1,) occurrences; index 0 is not looked at.

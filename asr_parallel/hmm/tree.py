@@ -26,7 +26,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Is the phone at position `key` of the window (or the HMM state, key -1) among `members`?"""
+    """A question: is the phone at position `key` of the window (key -1: the HMM state) among `members`?"""
 
     key: int
     members: frozenset[int]
@@ -50,7 +50,7 @@ class Tree:
     roots: dict[int, Node]
 
     def pdf(self, context: Sequence[int], hmm_state: int) -> int:
-        """The pdf id of `hmm_state` of the phone in the middle of `context` (context_width phone ids, 0 outside)."""
+        """Return the pdf id of `hmm_state` of the middle phone of `context` (context_width phone ids, 0 outside)."""
         assert len(context) == self.context_width, f"a window of {self.context_width} phones, got {context}"
         node = self.roots[context[self.central_position]]
         while isinstance(node, Question):
@@ -59,7 +59,7 @@ class Tree:
         return node.pdf
 
     def pdfs(self, phone: int, hmm_state: int) -> list[int]:
-        """All pdf ids that `hmm_state` of `phone` has in one context or another, sorted."""
+        """Return all pdf ids that `hmm_state` of `phone` has in one context or another, sorted."""
         found: set[int] = set()
         nodes = [self.roots[phone]]
         while nodes:
@@ -95,7 +95,7 @@ class Tree:
 
 
 def by_state(nodes: Sequence[Node]) -> Node:
-    """A node that leads HMM state s to nodes[s]."""
+    """Return a node that leads HMM state s to nodes[s]."""
     chain = nodes[-1]
     for state in range(len(nodes) - 2, -1, -1):
         chain = Question(HMM_STATE, frozenset([state]), nodes[state], chain)
@@ -103,7 +103,7 @@ def by_state(nodes: Sequence[Node]) -> Node:
 
 
 def monophone_tree(topology: Topology) -> Tree:
-    """One pdf for every state of every phone, whatever the context."""
+    """Return one pdf for every state of every phone, whatever the context."""
     roots: dict[int, Node] = {}
     num_pdfs = 0
     for phone, states in topology.phones.items():

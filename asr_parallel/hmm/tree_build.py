@@ -57,7 +57,7 @@ class _Splitter:
         }
 
     def grow(self, rows: np.ndarray) -> _Growing:
-        """A leaf of these rows that knows its best split."""
+        """Return a leaf of these rows that knows its best split."""
         stats = self._stats
         node = _Growing(rows, stats.moments[rows].sum(0))
         own = float(log_likelihood(node.moments))
@@ -89,7 +89,7 @@ class _Splitter:
 
 
 def _indicators(sets: Sequence[frozenset[int]], size: int) -> np.ndarray:
-    """(sets, size) matrix of 0 and 1: does the set hold the number?"""
+    """Return (sets, size) matrix of 0 and 1: does the set hold the number?"""
     matrix = np.zeros((len(sets), size))
     for row, members in zip(matrix, sets, strict=True):
         row[list(members)] = 1.0

@@ -1,4 +1,4 @@
-"""What tree building knows of the data: a Gaussian for each HMM state of each triphone seen (Kaldi: acc-tree-stats)."""
+"""Statistics for building the tree: a Gaussian for each HMM state of each triphone seen (Kaldi: acc-tree-stats)."""
 
 import math
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class TreeStats:
         transitions: TransitionModel,
         context_free_phones: Sequence[int],
     ) -> "TreeStats":
-        """Statistics of the given utterances of an archive; context-free phones are counted without neighbours."""
+        """Return statistics of some utterances of an archive; context-free phones count without neighbours."""
         tids = np.concatenate(alignments)
         segments = phone_segments(tids, np.cumsum([0, *(len(a) for a in alignments)]), transitions)
         free = np.isin(segments.phone, context_free_phones)
@@ -56,7 +56,7 @@ class TreeStats:
         return cls(contexts, hmm_states, moments)
 
     def of_pdfs(self, tree: Tree) -> np.ndarray:
-        """(num_pdfs, 1 + 2 D): the moments summed over each pdf of a triphone tree."""
+        """Return (num_pdfs, 1 + 2 D): the moments summed over each pdf of a triphone tree."""
         sums = np.zeros((tree.num_pdfs, self.moments.shape[1]))
         for context, state, moments in zip(self.contexts.tolist(), self.hmm_states.tolist(), self.moments, strict=True):
             sums[tree.pdf(context, state)] += moments
@@ -76,7 +76,7 @@ def _add_moments(frames: np.ndarray, rows: np.ndarray, moments: np.ndarray) -> N
 
 
 def mean_and_variance(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(..., 1 + 2 D) moments to means and floored variances, (..., D) each; zero moments give 0 and the floor."""
+    """Convert (..., 1 + 2 D) moments to means and floored variances, (..., D) each; no data give 0 and the floor."""
     D = moments.shape[-1] // 2
     count = np.maximum(moments[..., :1], 1e-10)
     mean = moments[..., 1 : D + 1] / count
@@ -84,7 +84,7 @@ def mean_and_variance(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_likelihood(moments: np.ndarray) -> np.ndarray:
-    """Log-likelihood of data under its own maximum-likelihood Gaussian, (..., 1 + 2 D) -> (...); 0 for no data."""
+    """Return the log-likelihood of data under its own Gaussian, (..., 1 + 2 D) -> (...); 0 for no data."""
     variance = mean_and_variance(moments)[1]
     D = variance.shape[-1]
     return -0.5 * moments[..., 0] * (D * (1.0 + math.log(2 * math.pi)) + np.log(variance).sum(-1))

@@ -25,7 +25,7 @@ REALIGN_ITERS = (10, 20, 30)
 
 
 def schedule(total_gauss: int, boost_silence: float = 1.0) -> Schedule:
-    """Kaldi's schedule for triphones on deltas."""
+    """Return Kaldi's schedule for triphones on deltas."""
     return Schedule(NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, boost_silence=boost_silence)
 
 
@@ -71,13 +71,13 @@ def train_tri(
 
 
 def leaf_gmm(moments: np.ndarray) -> DiagGmmSet:
-    """One Gaussian a leaf from its (P, 1 + 2 D) moments; leaves without data get the Gaussian of all data."""
+    """Return one Gaussian a leaf from its (P, 1 + 2 D) moments; leaves without data get the Gaussian of all data."""
     means, variances = mean_and_variance(np.where(moments[:, :1] > 0, moments, moments.sum(0)))
     return DiagGmmSet.single(means, variances)
 
 
 def _alignments_of(data: TrainingSet, alignments: AlignmentSet) -> list[np.ndarray | None]:
-    """The alignment of each utterance of `data`, None where there is none."""
+    """Return the alignment of each utterance of `data`, None where there is none."""
     place = {utterance: u for u, utterance in enumerate(alignments.ids)}
     found: list[np.ndarray | None] = []
     for utterance, frames in zip(data.ids, data.num_frames.tolist(), strict=True):

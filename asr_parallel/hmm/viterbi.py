@@ -27,7 +27,7 @@ def best_path(
     column_of_pdf: np.ndarray,
     beam: float,
 ) -> Path | None:
-    """The best path, or None when no path within the beam ends at the utterance's end.
+    """Return the best path, or None when no path within the beam ends at the utterance's end.
 
     Args:
         log_prob: (num_transition_ids + 1,) weight of each transition id, from `scaled_log_prob`.

@@ -1,4 +1,4 @@
-"""Which word was when: a path's phones matched with its words' pronunciations (Kaldi: lattice-align-words-lexicon)."""
+"""Word times: a path's phones matched with its words' pronunciations (Kaldi: lattice-align-words-lexicon)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,13 +22,13 @@ class WordTimes:
         }
 
     def phones(self, tids: np.ndarray) -> Times:
-        """(phone id, start_frame, num_frames) of every phone of one utterance, silence included."""
+        """Return (phone id, start_frame, num_frames) of every phone of one utterance, silence included."""
         segments = phone_segments(tids, np.array([0, len(tids)]), self._transitions)
         columns = (segments.phone, segments.start, segments.num_frames)
         return [(int(p), int(s), int(n)) for p, s, n in zip(*columns, strict=True)]
 
     def words(self, tids: np.ndarray, word_ids: Sequence[int]) -> Times:
-        """(word id, start_frame, num_frames) of every word; optional silence belongs to none.
+        """Return (word id, start_frame, num_frames) of every word; optional silence belongs to none.
 
         Args:
             tids: (T,) transition ids of a path from an utterance's start to its end (the end of its last word may be
@@ -65,6 +65,6 @@ class WordTimes:
         return times[::-1]
 
     def _after_silence(self, phones: Sequence[int], position: int) -> list[int]:
-        """Where the next word may begin: here, or behind a silence that stands here."""
+        """Return where the next word may begin: here, or after a silence."""
         silent = position < len(phones) and phones[position] == self._silence
         return [position, position + 1] if silent else [position]

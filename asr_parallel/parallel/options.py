@@ -71,7 +71,9 @@ class WorkerOptions:
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} {value}: expected a number above 0")
         if self.overlap and self.fault_tolerant:
-            raise ValueError("fault_tolerant and overlap: recovery starts from a finished synchronization; expected one of them")
+            raise ValueError(
+                "fault_tolerant and overlap: recovery starts from a finished synchronization; expected one of them"
+            )
         self._check_use()
 
     def _check_use(self) -> None:

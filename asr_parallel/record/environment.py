@@ -1,4 +1,4 @@
-"""What a figure was made with: versions, machine, revision."""
+"""The environment of a figure: versions, machine, revision."""
 
 import math
 import os
@@ -48,7 +48,7 @@ def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
 
 def _quota(group: Path) -> list[float]:
-    """The quota of one control group, in cores, if it has one."""
+    """Return the quota of one control group, in cores, if it has one."""
     try:
         if (group / "cpu.max").is_file():
             quota, period = (group / "cpu.max").read_text().split()
@@ -78,7 +78,7 @@ def _cpu_model() -> str:
 
 
 def _gpus() -> str | None:
-    """Names of the GPUs, "2 x NVIDIA H200", as torch knows them; None where it was not imported or finds none."""
+    """Return the names of the GPUs, "2 x NVIDIA H200", or None where torch was not imported or finds none."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
@@ -90,7 +90,7 @@ def _gpus() -> str | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware, as kept in every stage's record; GPUs are in that of a process that uses torch."""
+    """Return versions and hardware, as kept in every stage's record; GPUs are in that of a process that uses torch."""
     versions = {}
     for package in PACKAGES:
         try:

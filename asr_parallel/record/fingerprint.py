@@ -38,8 +38,10 @@ class Digests:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Args:
-        path: of the file, which need not be there; None: nothing is kept.
+        """Read the digests that were kept in a file.
+
+        Args:
+            path: of the file, which need not be there; None: nothing is kept.
         """
         self._path = path
         self._known = _read(path) if path is not None else {}

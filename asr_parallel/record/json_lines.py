@@ -9,7 +9,7 @@ from asr_parallel.record.files import write_lines
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file. A last line that was cut off while it was written is left out.
+    """Return the objects of a file, without a last line that was cut off while it was written.
 
     Raises:
         ValueError: another line is not a JSON object; names the file and the line.
@@ -35,7 +35,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Of a file that is there already only the lines `keep` says yes to stay; `kept` are those."""
+        """Open a file; of one that exists, keep the lines for which `keep` is true, in `kept`."""
         self._path = path
         self.kept = [value for value in read_json_lines(path) if keep(value)] if path.exists() else []
         write_lines(path, map(_line, self.kept))

@@ -1,4 +1,4 @@
-"""One process at a time makes a folder: a lock file beside it, which the system frees when its holder ends."""
+"""A lock on making a folder: a file beside it, which the system frees when its holder ends."""
 
 import errno
 import fcntl

@@ -1,4 +1,4 @@
-"""One logger for the package: time, level and place, on standard error."""
+"""The package's logger: time, level and place, on standard error."""
 
 import logging
 import sys

@@ -44,7 +44,7 @@ class MatrixFile:
 
 @contextmanager
 def matrix_file(path: Path, dtype: type[np.generic], columns: int) -> Iterator[MatrixFile]:
-    """A matrix to append rows to; it is at `path` when the block ends well, else not at all."""
+    """Open a matrix to append rows to; it is at `path` when the block ends well, else not at all."""
     with whole_file(path) as aside, aside.open("wb") as file:
         matrix = MatrixFile(file, np.dtype(dtype), columns)
         yield matrix

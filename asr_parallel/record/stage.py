@@ -192,7 +192,7 @@ def _build(out: Path, build: Callable[[Path], None], record: Mapping[str, Any], 
 
 
 def _places(out: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Digests of where files are, from the root and from `out`: one of them stays when an experiment is moved."""
+    """Return digests of where files are, from the root and from `out`: one stays when an experiment is moved."""
     absolute = sorted({_absolute(path) for path in paths})
     return {"absolute": digest(absolute), "relative": digest([os.path.relpath(path, out) for path in absolute])}
 

@@ -49,7 +49,7 @@ FILTER_TAPS = 257
 def telephone(
     voices: np.ndarray, difficulty: Difficulty, rng: np.random.Generator, snr_shift_db: float = 0.0
 ) -> np.ndarray:
-    """The two sides of a call as they arrive: voices (2, T) float32, silent where nobody speaks -> (2, T)."""
+    """Return the two sides of a call as they arrive: voices (2, T) float32, silent where nobody speaks -> (2, T)."""
     lines = np.stack([_one_side(voices, side, difficulty, rng, snr_shift_db) for side in (0, 1)])
     if rng.random() < ECHO_SHARE:
         gains = 10 ** (rng.uniform(*difficulty.echo_db, 2) / 20)
@@ -89,13 +89,13 @@ def _rms(signal: np.ndarray) -> float:
 
 
 def _convolve(signal: np.ndarray, response: np.ndarray, origin: int = 0) -> np.ndarray:
-    """`signal` filtered, same length; `origin` is the response's time zero (the middle of a linear-phase filter)."""
+    """Return `signal` filtered, same length; `origin` is time zero of the response (the middle if linear-phase)."""
     out: np.ndarray = oaconvolve(signal, response.astype(np.float32))[origin : origin + len(signal)]
     return out
 
 
 def _room(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
-    """Impulse response: the direct sound and an exponentially decaying noise."""
+    """Return an impulse response: the direct sound and an exponentially decaying noise."""
     decay = rng.uniform(*difficulty.reverberation_seconds)
     t = np.arange(1, round(decay * RATE)) / RATE
     tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / decay)
@@ -104,7 +104,7 @@ def _room(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
 
 
 def _handset(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
-    """Linear-phase band-pass of the line, coloured by the handset."""
+    """Return a linear-phase band-pass of the line, coloured by the handset."""
     low, high = rng.uniform(*LOW_HZ), rng.uniform(*HIGH_HZ)
     inside = np.linspace(low, high, 7)
     colour = 10 ** (rng.uniform(-1, 1, 7) * difficulty.colour_db / 20)
@@ -115,7 +115,7 @@ def _handset(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
 
 
 def _surroundings(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What else the microphone hears: mostly one kind of noise, a little of the others; root mean square about 1."""
+    """Return the background noise: mostly one kind of noise, a little of the others; root mean square about 1."""
     weights = rng.dirichlet(np.full(len(NOISES), 0.4))
     makers = {"babble": _babble, "hum": _hum, "street": _street, "line": _line}
     total = np.zeros(voices.shape[1])
@@ -127,7 +127,7 @@ def _surroundings(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _babble(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Many voices at once: this call's speech without its pauses, backwards, laid over itself eight times."""
+    """Return many voices at once: this call's speech without its pauses, backwards, laid over itself eight times."""
     spoken = voices[voices != 0][::-1]
     length = voices.shape[1]
     if len(spoken) < RATE:
@@ -139,7 +139,7 @@ def _babble(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hum(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mains hum: harmonics of 60 Hz, those within the telephone band heard."""
+    """Return mains hum: harmonics of 60 Hz, those within the telephone band heard."""
     second = np.arange(RATE) / RATE  # every harmonic repeats after a second
     period = np.zeros(RATE)
     for harmonic in range(4, 20):
@@ -148,7 +148,7 @@ def _hum(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _street(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Traffic: low-pass noise that swells every few seconds."""
+    """Return traffic: low-pass noise that swells every few seconds."""
     length = voices.shape[1]
     points = np.arange(0, length + 2 * RATE, 2 * RATE)
     swell = 10 ** (np.interp(np.arange(length), points, rng.uniform(-10, 4, len(points))) / 20)
@@ -157,5 +157,5 @@ def _street(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _line(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The line's own hiss."""
+    """Return the line's own hiss."""
     return rng.standard_normal(voices.shape[1:], dtype=np.float32)

@@ -54,7 +54,7 @@ class Conversation:
     seconds: float
 
     def voices(self) -> np.ndarray:
-        """Both sides' samples, zero where nobody speaks."""
+        """Return both sides' samples, zero where nobody speaks."""
         tracks = np.zeros((2, round(self.seconds * RATE)), dtype=np.float32)
         for piece in self.said:
             first = round(piece.start * RATE)
@@ -144,7 +144,7 @@ def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np
 
 
 def _fresh_sentence(topic: str, split: Split, rng: np.random.Generator, recent: list[list[str]]) -> list[str]:
-    """A sentence not said lately; `recent` remembers it."""
+    """Return a sentence not said lately; `recent` remembers it."""
     text = draw_sentence(topic, split, rng)
     while text in recent:
         text = draw_sentence(topic, split, rng)
@@ -154,7 +154,7 @@ def _fresh_sentence(topic: str, split: Split, rng: np.random.Generator, recent: 
 
 
 def _reaction(rng: np.random.Generator) -> list[Token]:
-    """What a listener says meanwhile."""
+    """Return a listener's back-channel."""
     if rng.random() < LAUGH_SHARE:
         return [Token(SOUNDS["laughter"], "", "laughter")]
     return words(str(rng.choice(BACKCHANNELS)))

@@ -67,11 +67,11 @@ class Made:
     visitor: str | None
 
     def speech_seconds(self) -> float:
-        """Seconds of segments in which somebody speaks, both sides together."""
+        """Return seconds of segments in which somebody speaks, both sides together."""
         return sum(s.end - s.start for side in self.segments for s in side if not s.is_silence)
 
     def tokens(self) -> Iterator[Token]:
-        """Every token."""
+        """Yield every token."""
         for side in self.segments:
             for segment in side:
                 yield from (token for token, _, _ in segment.tokens)
@@ -152,13 +152,13 @@ def write_corpus(
 
 
 def _conversations(count: int, seed: int) -> list[str]:
-    """Switchboard's conversation numbers: four digits, ascending, with gaps."""
+    """Return Switchboard's conversation numbers: four digits, ascending, with gaps."""
     steps = np.random.default_rng([seed, 0]).choice([1, 1, 1, 2, 4], count - 1)
     return [str(number) for number in FIRST_CONVERSATION - 1 + np.cumsum([1, *steps])]
 
 
 def _eval_files(count: int) -> list[str]:
-    """Names of the evaluation's files: Switchboard and Callhome halves by turns."""
+    """Return names of the evaluation's files: Switchboard and Callhome halves by turns."""
     halves = [("sw", "en")[index % 2] for index in range(count)]
     return [f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}" for index, half in enumerate(halves)]
 
@@ -168,12 +168,12 @@ def _engine(speech: SpeechKind) -> Engine:
 
 
 def _words() -> list[str]:
-    """All that must have a pronunciation."""
+    """Return all that must have a pronunciation."""
     return [*plain_words(), *odd_spellings()]
 
 
 def _pronunciations(seed: int) -> dict[str, list[tuple[str, ...]]]:
-    """What eSpeak NG says for each word; to be called in a process of its own."""
+    """Return eSpeak NG's pronunciation of each word; call this in a process of its own."""
     rng = np.random.default_rng([seed, 3])
     topics = list(grammar().topics)
     return pronounce(_words(), [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
@@ -219,7 +219,7 @@ def _write_audio(task: Task, conversation: Conversation, rng: np.random.Generato
 
 
 def _write_about_all(root: Path, made: Sequence[Made], said: Pronunciations, speech: SpeechKind) -> None:
-    """The files that tell of many conversations."""
+    """Write the files that describe many conversations."""
     train = [one for one in made if one.task.split == "train"]
     evaluation = [one for one in made if one.task.split == "eval"]
     tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))

@@ -20,18 +20,18 @@ Pronunciations = Mapping[str, Sequence[tuple[str, ...]]]
 
 
 def plain_words() -> list[str]:
-    """Every word that may be said, sorted; invented ones and names heard in the evaluation only are not among them."""
+    """Return every word that may be said, sorted, without invented words and names heard in the evaluation only."""
     phrases = " ".join([*HESITATIONS, *BACKCHANNELS, *OPENERS, *TAGS, *ASIDES, *LEAD_INS.values()])
     return sorted(grammar().words() | set(phrases.split()))
 
 
 def odd_spellings() -> list[str]:
-    """What is said for mispronounced and weak forms: to be pronounced, but no words of the dictionary."""
+    """Return spellings of mispronounced and weak forms: they need pronunciations, but no entries."""
     return sorted({*(spelt for _, spelt in MISPRONOUNCED.values()), *WEAK_FORMS.values()})
 
 
 def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[tuple[str, ...]]]:
-    """Entries of the dictionary.
+    """Return the entries of the dictionary.
 
     Args:
         said: pronunciations of the plain words and the odd spellings.
@@ -56,7 +56,7 @@ def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[
 
 
 def _heard(token: Token, phones: tuple[str, ...]) -> tuple[str, ...]:
-    """The part of a pronunciation that is heard of a broken-off word."""
+    """Return the part of a pronunciation that is heard of a broken-off word."""
     count = max(1, round(len(phones) * token.share))
     if token.kind == "beginning":
         return phones[:count]

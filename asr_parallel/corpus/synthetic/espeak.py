@@ -27,7 +27,7 @@ class EspeakEngine:
         self._speaker: Speaker | None = None
 
     def say(self, tokens: Sequence[Token], speaker: Speaker, rng: np.random.Generator) -> Speech:
-        """The tokens as speech (see `speech.Engine`). Plain words that follow each other are said in one breath."""
+        """Speak the tokens (see `speech.Engine`). Plain words that follow each other are said in one breath."""
         if speaker != self._speaker:
             # playing faster moves formants, pitch and rate together: the rate is set back here
             rate = round(speaker.words_a_minute / speaker.formant_factor)
@@ -45,7 +45,7 @@ class EspeakEngine:
 
 
 def _special(token: Token, speaker: Speaker, rng: np.random.Generator) -> Speech:
-    """A sound, or a word that is broken off or said laughing."""
+    """Speak a sound, or a word that is broken off or said laughing."""
     if not token.spoken:
         return make_sound(token.kind, speaker, rng)
     said = _words([token.spoken], speaker, rng)
@@ -58,7 +58,7 @@ def _special(token: Token, speaker: Speaker, rng: np.random.Generator) -> Speech
 
 
 def _words(words: Sequence[str], speaker: Speaker, rng: np.random.Generator) -> Speech:
-    """Plain words in one breath."""
+    """Speak plain words in one breath."""
     written = [f"{word}," if word in HESITATIONS else word for word in words]  # a comma makes the voice hesitate
     starts = np.cumsum([0, *(len(word) + 1 for word in written[:-1])])
     text = " ".join(written) + ("?" if words[0] in QUESTION_WORDS else ".")

@@ -57,7 +57,7 @@ class PhonemeEvent:
 
 
 def require_espeak() -> Any:
-    """The package that carries the library; ValueError saying which extra installs it. Loads no library."""
+    """Return the package that carries the library; ValueError saying which extra installs it. Loads no library."""
     return require("espeakng_loader", extra="synth", purpose="synthesising speech")
 
 
@@ -102,7 +102,7 @@ class EspeakLibrary:
             self._library.espeak_SetParameter(parameter, value, 0)
 
     def synthesise(self, text: str) -> tuple[np.ndarray, list[PhonemeEvent]]:
-        """Samples (int16, at `rate`) and the phonemes' beginnings."""
+        """Return samples (int16, at `rate`) and the phonemes' beginnings."""
         self._chunks, self._events = [], []
         data = text.encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
@@ -112,7 +112,7 @@ class EspeakLibrary:
         return np.concatenate(self._chunks), self._events
 
     def phonemes(self, text: str) -> list[list[str]]:
-        """Phonemes of each word, stress marks removed. Words said as one ("of the") are one here too."""
+        """Return phonemes of each word, stress marks removed. Words said as one ("of the") are one here too."""
         buffer = ctypes.create_string_buffer(text.encode())  # must live while the pointer walks along it
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         parts = []
@@ -123,21 +123,21 @@ class EspeakLibrary:
 
 
 def plain(name: str) -> str:
-    """A phoneme's name without stress, syllable, pause and palatalisation marks; "" for a pause."""
+    """Return a phoneme's name without stress, syllable, pause and palatalisation marks; "" for a pause."""
     bare = name.strip("',%=;_")
     return "" if bare == ":" else bare
 
 
 @cache
 def library() -> EspeakLibrary:
-    """This process's library."""
+    """Return this process's library."""
     return EspeakLibrary()
 
 
 def word_spans(
     starts: Sequence[int], lengths: Sequence[int], events: Sequence[PhonemeEvent], samples: int
 ) -> list[tuple[int, int]]:
-    """First and last sample of each word.
+    """Return first and last sample of each word.
 
     Args:
         starts: where in the text each word begins, ascending; `lengths`: its letters.

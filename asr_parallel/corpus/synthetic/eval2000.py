@@ -76,25 +76,25 @@ class ScoredSegment:
     transcript: str
 
     def stm(self) -> str:
-        """Its line of the stm."""
+        """Return its line of the stm."""
         name = f"{self.file}_{self.side}"
         return (
             f"{self.file} {self.side[0]} {name} {self.start:.2f} {self.end:.2f} {self.label}  {self.reference}".rstrip()
         )
 
     def pem(self) -> str:
-        """Its line of the pem."""
+        """Return its line of the pem."""
         return f"{self.file} {self.side[0]} unknown_speaker {self.start:.2f} {self.end:.2f}"
 
     def txt(self) -> str:
-        """Its line of the transcript."""
+        """Return its line of the transcript."""
         return f"{self.start:.2f} {self.end:.2f} {self.side}: {self.transcript}"
 
 
 def scored_segments(
     file: str, side: int, segments: Sequence[Segment], visitor: str | None, ignored: int | None
 ) -> list[ScoredSegment]:
-    """The segments to score of one side: all in which words are said.
+    """Return the segments to score of one side: all in which words are said.
 
     Args:
         file: such as sw_4390 or en_4156.
@@ -124,7 +124,7 @@ def scored_segments(
 
 
 def _reference(token: Token) -> str:
-    """A token as the stm has it: capitals, what may be left out in parentheses, no sounds."""
+    """Return a token as the stm has it: capitals, what may be left out in parentheses, no sounds."""
     if token.kind == "mark":
         return token.written.upper()
     said = token.reference.upper()
@@ -138,7 +138,7 @@ def _reference(token: Token) -> str:
 
 
 def _transcript(token: Token) -> str:
-    """A token as the txt has it."""
+    """Return a token as the txt has it."""
     sounds = {"laughter": "{laugh}", "vocalized": "{breath}", "noise": "[noise]"}
     if token.kind in sounds:
         return sounds[token.kind]
@@ -171,7 +171,7 @@ def write_references(root: Path, segments: Sequence[ScoredSegment], seconds: dic
 
 
 def glm_lines() -> list[str]:
-    """The mapping rules."""
+    """Return the mapping rules."""
     rules = [(word, "%HESITATION") for word in HESITATION_WORDS]
     rules += [(word, "%BCACK") for word in BACKCHANNEL_WORDS]
     lines = [*GLM_HEAD.splitlines(), ";;", ";; hesitations, backchannels and spellings"]

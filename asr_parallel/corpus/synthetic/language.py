@@ -33,7 +33,7 @@ class Grammar:
     topics: Mapping[str, Rules]
 
     def sentence(self, topic: str, rng: np.random.Generator) -> list[str]:
-        """One sentence as lower-case words."""
+        """Return one sentence as lower-case words."""
         text = _expand(self.topics[topic], "sentence", None, rng).split()
         return [
             "an" if word == "a" and following[0] in "aeiou" else word
@@ -41,7 +41,7 @@ class Grammar:
         ]
 
     def words(self) -> set[str]:
-        """Every word the grammar can say."""
+        """Return every word the grammar can say."""
         found = {"an"}
         for rules in self.topics.values():
             for alternatives in rules.values():
@@ -111,12 +111,12 @@ def _alternatives(body: str) -> tuple[tuple[float, str], ...]:
 
 @cache
 def grammar() -> Grammar:
-    """The grammar that comes with the package."""
+    """Return the grammar that comes with the package."""
     return parse_grammar(GRAMMAR.read_text(encoding="utf-8"))
 
 
 def split_of(words: list[str]) -> Split | None:
-    """The split a sentence belongs to; None when it is short enough to be said in both."""
+    """Return the split a sentence belongs to; None when it is short enough to be said in both."""
     if len(words) <= FREE_WORDS:
         return None
     number = int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:4], "big")
@@ -124,7 +124,7 @@ def split_of(words: list[str]) -> Split | None:
 
 
 def draw_sentence(topic: str, split: Split, rng: np.random.Generator) -> list[str]:
-    """A sentence on a topic that may be said in this split."""
+    """Return a sentence on a topic that may be said in this split."""
     while True:
         words = grammar().sentence(topic, rng)
         if len(words) <= MAX_SENTENCE_WORDS and split_of(words) in (None, split):

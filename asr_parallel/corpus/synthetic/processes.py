@@ -59,7 +59,7 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
 
 
 def _answer(connection: Connection, call: Callable[[], object]) -> None:
-    """What a fresh process does."""
+    """Run the task in a fresh process and send its result."""
     follow_the_parent()
     try:
         connection.send((call(), None))
@@ -68,7 +68,7 @@ def _answer(connection: Connection, call: Callable[[], object]) -> None:
 
 
 def _result(connection: Connection, process: BaseProcess) -> Any:
-    """What the process answered."""
+    """Return the result of the process."""
     try:
         value, error = connection.recv()
     except EOFError:

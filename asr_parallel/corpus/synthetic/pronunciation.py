@@ -48,7 +48,7 @@ PHONES: Mapping[str, str] = {
 
 
 def to_phones(phonemes: Sequence[str]) -> tuple[str, ...]:
-    """Phones for eSpeak's phonemes.
+    """Map eSpeak's phonemes to phones.
 
     Raises:
         ValueError: a phoneme not in the table.
@@ -67,7 +67,7 @@ def to_phones(phonemes: Sequence[str]) -> tuple[str, ...]:
 
 
 def pronounce(words: Iterable[str], sentences: Iterable[Sequence[str]]) -> dict[str, list[tuple[str, ...]]]:
-    """Pronunciations of each word, the most frequent first. Loads eSpeak NG: call it in a process of its own.
+    """Return pronunciations of each word, the most frequent first. Loads eSpeak NG: call it in a process of its own.
 
     Args:
         words: all that need one.

@@ -32,11 +32,11 @@ class Segment:
 
     @property
     def is_silence(self) -> bool:
-        """Whether nothing was said."""
+        """True when nothing was said."""
         return not self.tokens
 
     def timed_words(self) -> list[TimedToken]:
-        """The tokens that are heard, with [silence] in every gap: they tile the segment."""
+        """Return the tokens that are heard, with [silence] in every gap: they tile the segment."""
         tiled: list[TimedToken] = []
         at = self.start
         for token, start, end in self.tokens:
@@ -51,7 +51,7 @@ class Segment:
         return tiled
 
     def transcript(self) -> list[str]:
-        """The line of the transcript: tokens as written, [silence] for long pauses inside."""
+        """Return the line of the transcript: tokens as written, [silence] for long pauses inside."""
         if self.is_silence:
             return [SILENCE.written]
         written: list[str] = []
@@ -65,7 +65,7 @@ class Segment:
 
 
 def cut_into_segments(conversation: Conversation, side: int, rng: np.random.Generator, silences: bool) -> list[Segment]:
-    """The segments of a side, in order, from 0 to the end without gaps.
+    """Return the segments of a side, in order, from 0 to the end without gaps.
 
     Args:
         conversation: what was said when.
@@ -95,12 +95,12 @@ def cut_into_segments(conversation: Conversation, side: int, rng: np.random.Gene
 
 
 def _on_grid(seconds: float) -> float:
-    """The nearest sample's time."""
+    """Return the nearest sample's time."""
     return round(seconds * RATE) / RATE
 
 
 def _groups(pieces: Sequence[Placed]) -> list[list[Placed]]:
-    """Neighbouring sentences of one speaker, taken together where they are near."""
+    """Join neighbouring sentences of one speaker that are near in time."""
     groups: list[list[Placed]] = []
     for piece in pieces:
         if (

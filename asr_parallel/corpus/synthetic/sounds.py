@@ -12,7 +12,7 @@ LOUDNESS = 0.06  # root mean square, as speech's
 
 
 def make_sound(kind: Kind, speaker: Speaker, rng: np.random.Generator) -> Speech:
-    """A sound of a kind ("laughter", "vocalized" or "noise"), 0.2 to 1 s long."""
+    """Return a sound of a kind ("laughter", "vocalized" or "noise"), 0.2 to 1 s long."""
     maker = {"laughter": _laugh, "vocalized": _throat, "noise": _knocks}[kind]
     samples = maker(speaker, rng)
     samples = samples * (LOUDNESS / max(float(np.sqrt(np.mean(samples**2))), 1e-6)) * rng.uniform(0.6, 1.2)
@@ -21,7 +21,7 @@ def make_sound(kind: Kind, speaker: Speaker, rng: np.random.Generator) -> Speech
 
 
 def shake(speech: Speech, rng: np.random.Generator) -> Speech:
-    """A word said laughing: the voice trembles at 5 to 7 Hz and is breathy."""
+    """Return a word said laughing: the voice trembles at 5 to 7 Hz and is breathy."""
     t = np.arange(len(speech.samples)) / RATE
     tremble = 0.65 + 0.35 * np.sin(2 * np.pi * rng.uniform(5, 7) * t + rng.uniform(0, 6))
     breath = rng.standard_normal(len(t)) * np.abs(speech.samples) * 0.4
@@ -29,20 +29,20 @@ def shake(speech: Speech, rng: np.random.Generator) -> Speech:
 
 
 def _resonance(signal: np.ndarray, hertz: float, width: float) -> np.ndarray:
-    """`signal` through one two-pole resonator."""
+    """Return `signal` through one two-pole resonator."""
     radius = np.exp(-np.pi * width / RATE)
     filtered: np.ndarray = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hertz / RATE), radius**2], signal)
     return filtered
 
 
 def _formants(signal: np.ndarray, speaker: Speaker) -> np.ndarray:
-    """`signal` through a neutral vocal tract (500, 1500, 2500 Hz) of the speaker's length."""
+    """Return `signal` through a neutral vocal tract (500, 1500, 2500 Hz) of the speaker's length."""
     factor = speaker.formant_factor * (1.15 if speaker.sex == "F" else 1.0)
     return sum((_resonance(signal, factor * f, 120.0) for f in (500, 1500, 2500)), np.zeros(len(signal)))
 
 
 def _laugh(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
-    """Ha ha ha: 3 to 6 breathy voiced bursts, about five a second, falling in pitch and loudness."""
+    """Return ha ha ha: 3 to 6 breathy voiced bursts, about five a second, falling in pitch and loudness."""
     bursts = int(rng.integers(3, 7))
     period = rng.uniform(0.16, 0.24)
     out = np.zeros(round(bursts * period * RATE))
@@ -57,7 +57,7 @@ def _laugh(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
 
 
 def _throat(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
-    """A cough (sudden, decaying) or a breath (slow swell)."""
+    """Return a cough (sudden, decaying) or a breath (slow swell)."""
     seconds = rng.uniform(0.25, 0.7)
     n = round(seconds * RATE)
     t = np.arange(n) / RATE
@@ -69,7 +69,7 @@ def _throat(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
 
 
 def _knocks(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
-    """1 to 4 knocks or clicks on the receiver, or a rustle."""
+    """Return 1 to 4 knocks or clicks on the receiver, or a rustle."""
     n = round(rng.uniform(0.2, 0.8) * RATE)
     out = np.zeros(n)
     for _ in range(int(rng.integers(1, 5))):

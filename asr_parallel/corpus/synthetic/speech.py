@@ -28,12 +28,12 @@ class Engine(Protocol):
     """Says tokens in a speaker's voice. May hold state: give it the same calls in the same order."""
 
     def say(self, tokens: Sequence[Token], speaker: Speaker, rng: np.random.Generator) -> Speech:
-        """The tokens as speech."""
+        """Speak the tokens."""
         ...
 
 
 def join(pieces: Sequence[Speech]) -> Speech:
-    """One piece after the other."""
+    """Join pieces one after the other."""
     times: list[tuple[float, float]] = []
     at = 0.0
     for piece in pieces:
@@ -44,7 +44,7 @@ def join(pieces: Sequence[Speech]) -> Speech:
 
 
 def cut(piece: Speech, start: float, end: float) -> Speech:
-    """The one-token speech between two of its times, with soft edges of 5 ms."""
+    """Return the one-token speech between two of its times, with soft edges of 5 ms."""
     first, last = round(start * RATE), max(round(end * RATE), round(start * RATE) + 80)
     samples = piece.samples[first:last].copy()
     edge = min(40, len(samples) // 2)

@@ -12,7 +12,7 @@ _BIAS, _CLIP = 0x84, 32635  # ITU-T G.711, 16-bit input
 
 @cache
 def _mu_law_table() -> np.ndarray:
-    """Code of every 16-bit sample, indexed by the sample seen as uint16."""
+    """Return the code of every 16-bit sample, indexed by the sample seen as uint16."""
     samples = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     magnitude = np.minimum(np.abs(samples), _CLIP) + _BIAS
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
@@ -23,7 +23,7 @@ def _mu_law_table() -> np.ndarray:
 
 
 def mu_law(samples: np.ndarray) -> np.ndarray:
-    """Mu-law codes (uint8, same shape) of samples in [-1, 1]; louder ones are clipped."""
+    """Return mu-law codes (uint8, same shape) of samples in [-1, 1]; louder ones are clipped."""
     pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
     return _mu_law_table()[pcm.view(np.uint16)]
 

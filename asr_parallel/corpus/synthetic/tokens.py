@@ -35,7 +35,7 @@ class Token:
 
 
 def word(text: str) -> Token:
-    """A plain word."""
+    """Return a plain word."""
     return Token(text, text, reference=text)
 
 
@@ -103,11 +103,11 @@ class Deck:
 
     @staticmethod
     def size() -> int:
-        """How many cards one deal-through has."""
+        """Return how many cards one deal-through has."""
         return len(DECK)
 
     def deal(self) -> str:
-        """The next kind."""
+        """Return the next kind."""
         if not self._cards:
             self._cards = [DECK[at] for at in self._rng.permutation(len(DECK))]
         return self._cards.pop()
@@ -116,7 +116,7 @@ class Deck:
 def speak_naturally(
     sentence: Sequence[str], rng: np.random.Generator, hesitation: float, specials: Sequence[str]
 ) -> list[Token]:
-    """A sentence as people say it: with openers, tags, hesitations, repetitions and the given special kinds.
+    """Return a sentence as people say it: with openers, tags, hesitations, repetitions and the given special kinds.
 
     Args:
         sentence: plain words.
@@ -141,7 +141,7 @@ def speak_naturally(
 
 
 def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> list[Token]:
-    """`tokens` with one special kind put in; where it does not fit, a sentence that fits it is added."""
+    """Return `tokens` with one special kind put in; where it does not fit, a sentence that fits it is added."""
     at = int(rng.integers(len(tokens) + 1))
     long_words = [i for i, t in enumerate(tokens) if t.kind == "word" and len(t.spoken) >= 5 and t.spoken.isalpha()]
     if not long_words and special in ("laughed", "beginning", "ending"):
@@ -177,17 +177,17 @@ def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> lis
 
 
 def words(text: str) -> list[Token]:
-    """Plain words."""
+    """Return plain words."""
     return [word(part) for part in text.split()]
 
 
 def broken_off(text: str, letters: int) -> Token:
-    """The first `letters` of a word, as `ab[solute]-`."""
+    """Return the first `letters` of a word, as `ab[solute]-`."""
     heard = text[:letters]
     return Token(f"{heard}[{text[letters:]}]-", text, "beginning", letters / len(text), f"{heard}-")
 
 
 def only_ending(text: str, letters: int) -> Token:
-    """The last `letters` of a word, as `-[an]y`."""
+    """Return the last `letters` of a word, as `-[an]y`."""
     heard = text[-letters:]
     return Token(f"-[{text[:-letters]}]{heard}", text, "ending", letters / len(text), f"-{heard}")

@@ -22,7 +22,7 @@ LOUDNESS = 0.06  # root mean square
 
 
 def spell(text: str) -> tuple[str, ...]:
-    """The phones of a word in this language: one a letter."""
+    """Return the phones of a word in this language: one a letter."""
     phones = tuple(PHONE_OF_LETTER[letter] for letter in text if letter in PHONE_OF_LETTER)
     if not phones:
         raise ValueError(f"{text!r}: no letter to spell it with")
@@ -36,7 +36,7 @@ class ToneEngine:
         self._places = {phone: at for at, phone in enumerate(sorted(set(PHONE_OF_LETTER.values())))}
 
     def say(self, tokens: Sequence[Token], speaker: Speaker, rng: np.random.Generator) -> Speech:
-        """The tokens as tones (see `speech.Engine`)."""
+        """Return the tokens as tones (see `speech.Engine`)."""
         return join([self._token(token, speaker, rng) for token in tokens])
 
     def _token(self, token: Token, speaker: Speaker, rng: np.random.Generator) -> Speech:

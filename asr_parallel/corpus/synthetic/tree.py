@@ -24,7 +24,7 @@ ENGINES = {
 
 
 def audio_path(root: Path, conversation: int, disc: int) -> Path:
-    """Where a conversation's audio lies."""
+    """Return the path of a conversation's audio."""
     return root / AUDIO / f"swb1_d{disc}" / "data" / f"sw{conversation:05d}.sph"
 
 

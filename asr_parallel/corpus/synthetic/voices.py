@@ -55,7 +55,7 @@ class Speaker:
 
 
 def draw_speaker(name: str, split: Split, number: int, rng: np.random.Generator) -> Speaker:
-    """A new person of a split, the one with a number: variants come in turn, so that few people have many."""
+    """Return a new person of a split, the one with a number: variants come in turn, so that few people have many."""
     sex = "MF"[int(rng.integers(2))]
     accent = str(rng.choice(list(ACCENTS), p=list(ACCENTS.values())))
     variant = VARIANTS[split][sex][number % len(VARIANTS[split][sex])]
