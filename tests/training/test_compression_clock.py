@@ -14,8 +14,8 @@ from asr_parallel.clock import modelled_clock as clock_module
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
 from asr_parallel.clock.modelled_clock import ModelledClock, StepCost
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.training import compression as compression_module
-from asr_parallel.training.compression import Compression
+from asr_parallel.parallel.ecdnn import compression as compression_module
+from asr_parallel.parallel.ecdnn.compression import Compression
 
 MINIBATCH, MINIBATCHES, RELABELLED = 16, 67, 4
 LATENCY = Interconnect("latency", 1.0, math.inf, "made up")  # seconds are numbers of messages
