@@ -81,9 +81,8 @@ def test_a_worker_of_no_use_starts_again_from_the_centre() -> None:
 
 
 def test_the_centre_is_the_model() -> None:
-    models, group = Models(torch.zeros(2, 1)), WorkerGroup(2)
-    elastic = begin(models)
-    rounds = SyncScheduler(elastic, group, models)
+    models = Models(torch.zeros(2, 1))
+    rounds = scheduler(models, algorithm="elastic", period=1)
     models.parameters += torch.tensor([[1.0], [3.0]])
     rounds.after_batch(models, np.array([1, 1]))
     torch.testing.assert_close(rounds.finish(models), torch.tensor([0.9 * 2]))

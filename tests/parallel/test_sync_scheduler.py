@@ -161,7 +161,7 @@ def test_when_nobody_is_of_use_training_ends(processes: int) -> None:
         group = WorkerGroup(2, transport)
         models = Models(torch.full((len(group.local_workers), 1), torch.nan))
         rounds = begin(models, None, transport, workers=2, period=1)
-        with pytest.raises(ValueError, match=r"training diverged: at synchronization 1 no worker's model is valid \(loss"):
+        with pytest.raises(ValueError, match=r"diverged: at synchronization 1 no worker's model is valid \(loss"):
             rounds.after_batch(models, np.full(2, 5), torch.full((len(group.local_workers),), NAN), 0.1)
 
     together(processes, job)

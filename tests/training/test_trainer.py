@@ -22,6 +22,7 @@ from asr_parallel.training.options import (
     SCHEDULES,
     TrainingOptions,
     default_rate,
+    training_options,
 )
 from asr_parallel.training.trainer import Trainer
 
