@@ -3,14 +3,14 @@
 import argparse
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr_parallel.cli.options import add_choice, add_number
 from asr_parallel.cli.train_mono import check_positive
 
 if TYPE_CHECKING:
-    from asr_parallel.clock.modelled_clock import StepCost
     from asr_parallel.nnet.spec import NetworkSpec
+    from asr_parallel.parallel.cost import StepCost
     from asr_parallel.parallel.options import WorkerOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
@@ -22,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.precision import PRECISIONS
     from asr_parallel.nnet.spec import NONLINEARITIES
-    from asr_parallel.parallel.ensemble import EXCHANGES
-    from asr_parallel.parallel.options import ALGORITHMS
+    from asr_parallel.parallel.options import algorithm_flags
+    from asr_parallel.parallel.registry import names
+    from asr_parallel.record.options import add_arguments as add_option_arguments
     from asr_parallel.training.options import TrainingOptions
 
     default = TrainingOptions()
@@ -31,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     workers = parser.add_argument_group("workers")
     workers.add_argument("--workers", required=True, metavar="K,K,...", help="numbers of workers")
-    workers.add_argument("--algorithm", choices=ALGORITHMS, action="append", help="may be repeated (default: all)")
-    number(workers, "period", "minibatches between two synchronizations (default: the algorithm's)")
+    workers.add_argument("--algorithm", choices=names(), action="append", help="may be repeated (default: all)")
     workers.add_argument(
         "--overlap",
         action=argparse.BooleanOptionalAction,
@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "deviation of a minibatch's time over its mean; everybody waits for the slowest (default: as measured, or 0)"
     )
     workers.add_argument("--jitter", type=float, metavar="X", help=jitter)
-    number(workers, "relabel_fraction", "ensemble: part of a share that is relabelled in a round", float)
-    choice(workers, "exchange", EXCHANGES, "ensemble: what travels; posteriors: of frames that all label alike")
     frames = f"of an epoch, over all workers (default: {FRAMES}, 300 hours)"
     workers.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=frames)
+
+    add_option_arguments(parser, algorithm_flags())
 
     network = parser.add_argument_group("network between them; docs/clock.md has the sources")
     network.add_argument("--network", choices=tuple(PRESETS), default="ib100", help="default: ib100")
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.clock.modelled_clock import ModelledClock
     from asr_parallel.clock.stragglers import Stragglers
     from asr_parallel.nnet.spec import NetworkSpec
-    from asr_parallel.parallel.options import ALGORITHMS
+    from asr_parallel.parallel.registry import entries
     from asr_parallel.report.prediction import prediction_markdown
 
     check_positive(args, "minibatch", "frames", "threads")
     workers = _numbers(args.workers)
-    names = list(dict.fromkeys(args.algorithm or [name for name in ALGORITHMS if name != "none"]))
+    names = list(dict.fromkeys(args.algorithm or [one.name for one in entries() if one.communicates]))
     network = PRESETS[args.network]
     if args.alpha is not None or args.beta is not None:
         network = replace(
@@ -89,73 +89,59 @@ def run(args: argparse.Namespace) -> None:
             beta=network.beta if args.beta is None else args.beta,
             source=f"given; the rest as {args.network}",
         )
-    options_of_each = [_team(args, name) for name in names]
+    options_of_each = [_worker_options(args, name) for name in names]
     spec = NetworkSpec(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
-    works, jitter, measured = _works(args, spec, options_of_each)
+    works, jitter, measured = _works(args, spec, [options for options, _ in options_of_each])
     stragglers = Stragglers(jitter if args.jitter is None else args.jitter)
     clocks = [
-        ModelledClock(options, work, network, args.frames, stragglers, args.collective)
-        for options, work in zip(options_of_each, works, strict=True)
+        ModelledClock(options, work, network, args.frames, stragglers, args.collective, constants=constants)
+        for (options, constants), work in zip(options_of_each, works, strict=True)
     ]
     print(prediction_markdown(clocks, workers, measured), end="")
 
 
-def _team(args: argparse.Namespace, name: str) -> "WorkerOptions":
-    """What workers do under an algorithm; of options that all are asked about, those it has a use for."""
-    from asr_parallel.parallel.options import WorkerOptions
+def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions, Any]":
+    """Return the options under an algorithm; where all algorithms are asked for, without those it has no use for."""
+    from asr_parallel.parallel.options import option_names, split
+    from asr_parallel.parallel.registry import entry
 
-    users = {
-        "period": ("average", "block-momentum", "elastic", "ensemble"),
-        "overlap": ("average", "block-momentum", "elastic", "ensemble"),
-        "relabel_fraction": ("ensemble",),
-        "exchange": ("ensemble",),
-    }
-    options = WorkerOptions(
-        algorithm=name, **{option: getattr(args, option) for option in users if args.algorithm or name in users[option]}
-    )
-    options.check_workers()
-    if not 0 < options.relabel_fraction <= 1:
-        raise ValueError(f"--relabel-fraction {options.relabel_fraction}: expected above 0 and at most 1")
-    return options
+    chosen = entry(name)
+    known = option_names() if args.algorithm else chosen.own_options | chosen.cls.supports
+    given = {option: value for option, value in vars(args).items() if option in known}
+    return split(**given | {"workers": 1, "algorithm": name})
 
 
 def _works(
     args: argparse.Namespace, spec: "NetworkSpec", options_of_each: list["WorkerOptions"]
 ) -> tuple[list["StepCost"], float, str]:
-    """What a worker has to do under each algorithm, the jitter of its minibatches, and how that is known."""
-    from asr_parallel.clock.step_time import measure_meeting, measure_step, work_of
+    """Return what a worker has to do under each algorithm, the jitter of its minibatches, and how that is known."""
+    from asr_parallel.clock.step_time import measure_step, measure_sync, work_of
 
     if args.step_seconds is not None:
         work = work_of(spec, args.minibatch, args.optimizer, args.step_seconds)
-        return (
-            [work] * len(options_of_each),
-            0.0,
-            "given; a third of it to label one, nothing for a worker's part of a meeting",
-        )
+        how = "given; a third of it to label one, nothing for a worker's part of a synchronization"
+        return [work] * len(options_of_each), 0.0, how
     import torch
 
-    from asr_parallel.clock.modelled_clock import AVERAGING
     from asr_parallel.nnet.precision import choose_device, choose_dtype
-    from asr_parallel.parallel.algorithms import algorithm
+    from asr_parallel.parallel.registry import entry
 
     torch.set_num_threads(args.threads)
     place = choose_device(args.device)
     step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
     works = []
     for options in options_of_each:
-        meeting = 0.0
-        if options.algorithm in AVERAGING:
-            meeting = measure_meeting(
-                spec, algorithm(options), args.minibatch, args.optimizer, args.precision, args.device
-            )
-        works.append(work_of(spec, args.minibatch, args.optimizer, step, meeting))
+        cls, sync = entry(options.algorithm).cls, 0.0
+        if cls.exchanges_models and cls.uses_means:
+            sync = measure_sync(spec, options, args.minibatch, args.optimizer, args.precision, args.device)
+        works.append(work_of(spec, args.minibatch, args.optimizer, step, sync))
     kind = str(choose_dtype(args.precision, place)).removeprefix("torch.")
     threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"
     return works, step.jitter, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
 
 
 def _numbers(text: str) -> list[int]:
-    """Whole numbers from 1 on, in their order."""
+    """Return whole numbers from 1 on, in their order."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ValueError(f"--workers {text}: expected whole numbers of at least 1, with commas between")

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from asr_parallel.cli.distributed import add_arguments as add_process_arguments
 from asr_parallel.cli.distributed import joined, launched
 from asr_parallel.cli.options import add_choice, add_number
 from asr_parallel.cli.train_mono import check_positive
-from asr_parallel.cli.workers import add_arguments as add_worker_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.nnet.outputs import AVERAGES
     from asr_parallel.nnet.precision import PRECISIONS
     from asr_parallel.nnet.spec import NONLINEARITIES
+    from asr_parallel.parallel.options import add_arguments as add_worker_arguments
     from asr_parallel.training.options import INITIALS, PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
 
@@ -56,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number(resolved_schedule, "halve_from", "newbob: halve from this epoch on at the latest")
     number(resolved_schedule, "cycle_frames", "cyclical: frames of a cycle (default: an epoch; colearn: a round)")
 
-    add_worker_arguments(parser, default)
+    add_worker_arguments(parser)
 
     data = parser.add_argument_group("data")
     number(data, "held_out", "share held out for cross-validation", float)
@@ -97,19 +96,19 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import PATHS, TrainingOptions, config_identity
+    from asr_parallel.training.options import PATHS, config_identity, from_arguments
     from asr_parallel.training.run_training import train_into, working_path
 
     check_positive(args, "report_frames", "checkpoint_frames")
     check_positive(args, *(name for name in ("threads", "evaluate_frames") if getattr(args, name) is not None))
-    options = TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
+    options = from_arguments(args)
     if launched(args):
         return
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {f"rbm {k}": args.rbm / str(k) for k in range(1, options.hidden_layers + 1)}
     for name in PATHS:
-        if getattr(args, name) is not None:
+        if getattr(args, name, None) is not None:
             inputs[name] = Path(getattr(args, name))
     work = working_path(args.out)
 

@@ -1,4 +1,4 @@
-"""How long one worker takes for a minibatch on this machine, for the modelled clock (clock/modelled_clock.py)."""
+"""Measurements of a worker's minibatch on this machine, for the modelled clock (clock/modelled_clock.py)."""
 
 import itertools
 import statistics
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.clock.modelled_clock import AllReduce, StepCost
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import NUM_INITIAL_UPDATES
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
@@ -19,9 +18,13 @@ from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.algorithm import Algorithm
-from asr_parallel.parallel.soft_labels import TOP, SoftLabels
+from asr_parallel.parallel.algorithm import Context
+from asr_parallel.parallel.cost import AllReduce, StepCost
+from asr_parallel.parallel.ecdnn.soft_labels import TOP, SoftLabels
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import SyncInfo
+from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
 
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
@@ -41,8 +44,8 @@ class StepTime:
     jitter: deviation of one minibatch's time over its median, from the median deviation of the blocks: another
         process that takes the core for a moment does not count.
     label_seconds: of one model's forward pass of a minibatch, with softmax and sum, as pseudo-labels need it.
-    topk_seconds: of finding the most probable pdfs of a minibatch, which pseudo-labels are kept as.
-    aggregate_seconds: of adding up what one other model has told of a minibatch.
+    topk_seconds: of finding the most probable pdfs of a minibatch, as pseudo-labels are stored.
+    aggregate_seconds: of adding up the posteriors of a minibatch received from one other model.
     """
 
     seconds: float
@@ -88,64 +91,66 @@ def measure_step(
 
     kept = SoftLabels.of(outputs.posterior(outputs.of_one(model.logits(noise[0][0][:1]))), min(TOP, spec.num_pdfs))
 
-    def keep(count: int) -> None:
+    def topk(count: int) -> None:
         for _ in range(count):
             kept.put(outputs.posterior(total))
 
-    def hear(count: int) -> None:
+    def aggregate(count: int) -> None:
         for _ in range(count):
             total.add_(outputs.of_posterior(kept.dense()))
 
     train(WARM_UP)
-    for of_labels in (label, keep, hear):
+    for of_labels in (label, topk, aggregate):
         of_labels(1)
     times = _times(train, place, blocks, least_seconds)
-    labels, keeps, hears = (
-        statistics.median(_times(of, place, blocks, least_seconds / 4)) for of in (label, keep, hear)
+    labels, topks, aggregates = (
+        statistics.median(_times(of, place, blocks, least_seconds / 4)) for of in (label, topk, aggregate)
     )
     seconds = statistics.median(times)
     deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
     jitter = deviation * UPDATE_PERIOD**0.5 / seconds
-    return StepTime(seconds, jitter, labels, keeps, hears)
+    return StepTime(seconds, jitter, labels, topks, aggregates)
 
 
-def measure_meeting(
+def measure_sync(
     spec: NetworkSpec,
-    algorithm: Algorithm,
+    options: WorkerOptions,
     minibatch: int,
     optimizer: str = "ng-sgd",
     precision: str = "auto",
     device: str = "auto",
     blocks: int = BLOCKS,
 ) -> float:
-    """TimeBreakdown that a process with one worker spends in a meeting on its own numbers, messages left out; median.
+    """Return the median seconds of a process with one worker in a synchronization, messages left out.
 
-    It meets after minibatches, as in a training: what they need has driven other models out of the caches.
-
-    Args:
-        algorithm: new, of those that average models.
+    It comes after minibatches, as in a training, whose data have driven other models out of the caches. The algorithm
+    has its default constants: some have limits that depend on K, and none matters to the time. 0 where it forms no
+    mean of models.
     """
     place = choose_device(device)
     network = StackedNetwork(spec, 1, place, choose_dtype(precision, place)).initialise(0)
-    algorithm.start(network, WorkerGroup())
-    met = SyncInfo(np.ones(1, dtype=np.int64), np.ones(1), np.ones(1, dtype=bool), RATE, 0)
+    chosen = entry(options.algorithm)
+    algorithm = chosen.cls(chosen.options())
+    algorithm.start(network.parameters[0], Context(WorkerGroup()))
+    synchronizing = synchronizer(algorithm, WorkerGroup(), network, options)
+    info = SyncInfo(np.ones(1, dtype=np.int64), np.ones(1), np.ones(1, dtype=bool), RATE, 0)
 
-    def meet() -> None:
+    def synchronize() -> None:
         bool(network.parameters.sum(dim=1).isfinite())
-        algorithm.synchronize(network, met)
+        synchronizing.synchronize(network, info)
 
     train = _training(network, optimizer, itertools.cycle(_noise(network, minibatch)))
 
     def after_training() -> float:
         train(1)
-        return timed(meet, place)
+        return timed(synchronize, place)
 
     after_training()
     return statistics.median(after_training() for _ in range(blocks))
 
 
 def _noise(network: StackedNetwork, minibatch: int) -> list[tuple[Tensor, Tensor]]:
-    """HELD minibatches for every replica."""
+    """Return HELD minibatches for every replica."""
     spec, random = network.spec, torch.Generator().manual_seed(0)
     replicas = len(network.parameters)
     return [
@@ -158,7 +163,7 @@ def _noise(network: StackedNetwork, minibatch: int) -> list[tuple[Tensor, Tensor
 
 
 def _training(network: StackedNetwork, optimizer: str, data: Iterator[tuple[Tensor, Tensor]]) -> Callable[[int], None]:
-    """Trains on so many minibatches."""
+    """Return a function that trains on so many minibatches."""
     steps = make_optimizer(optimizer, network, MaxChange(), MOMENTUM)
 
     def train(count: int) -> None:
@@ -169,7 +174,7 @@ def _training(network: StackedNetwork, optimizer: str, data: Iterator[tuple[Tens
 
 
 def _times(work: Callable[[int], None], device: torch.device, blocks: int, least_seconds: float) -> list[float]:
-    """TimeBreakdown of a minibatch in each of several blocks of UPDATE_PERIOD. work: on so many minibatches."""
+    """Return the seconds of a minibatch in each of several blocks of UPDATE_PERIOD. work: on so many minibatches."""
     found: list[float] = []
     while len(found) < blocks or sum(found) < least_seconds:
         found.append(timed(lambda: work(UPDATE_PERIOD), device))
@@ -177,7 +182,7 @@ def _times(work: Callable[[int], None], device: torch.device, blocks: int, least
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """TimeBreakdown until it is done, on a GPU too."""
+    """Return the seconds of some work, on a GPU until it is done there."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     began = time.perf_counter()
@@ -188,7 +193,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
-    """What algorithm gradient adds up over all workers at a minibatch: the gradient; of natural gradient the Fisher
+    """Return the all-reduces of a minibatch where gradients are summed: the gradient; of natural gradient the Fisher
     statistics too, when estimates move, and at every minibatch two sums of squares for each side of every layer.
     """
     gradient = AllReduce(4.0 * num_parameters(spec))
@@ -202,18 +207,16 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
 
 
 def num_parameters(spec: NetworkSpec) -> int:
-    """Numbers of a network, as they travel."""
+    """Return how many numbers of a network are sent."""
     return buffer_size(layout(spec)[-1])
 
 
-def work_of(
-    spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, meeting: float = 0.0
-) -> StepCost:
-    """What a worker has to do.
+def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, sync: float = 0.0) -> StepCost:
+    """Return what a worker has to do.
 
     Args:
         step: as measured, or seconds that were given.
-        meeting: seconds of its own in a meeting.
+        sync: seconds of its own in a synchronization.
     """
     known: dict[str, float] = {}
     if isinstance(step, StepTime):
@@ -224,6 +227,6 @@ def work_of(
         num_parameters(spec),
         **known,
         label_bytes=4.0 * minibatch * (spec.num_pdfs + spec.input_dim),
-        meeting_seconds=meeting,
+        sync_seconds=sync,
         sums=gradient_sums(spec, optimizer),
     )

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import io
 from collections.abc import Iterable, Set
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_device
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.algorithm import Context
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import TrainingOptions, from_arguments
 
 # In which a training and the single worker it is compared with have to agree: the network, what it begins as and learns
 # from, the data, the arithmetic. Not how it is trained: minibatches and learning rates may have to differ with K
@@ -53,7 +54,7 @@ def check_verb(*words: str) -> None:
     """ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
     args = check_words(*words)
     if words[0] == "train-dnn":
-        check_training(TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)}))
+        check_training(from_arguments(args))
     if words[0] == "decode":
         given = {name: getattr(args, name) for name in asdict(DNN_OPTIONS)}
         replace(DNN_OPTIONS, **{name: value for name, value in given.items() if value is not None})
@@ -79,10 +80,12 @@ def check_training(options: TrainingOptions) -> None:
     options.network_spec(SMALLEST.frame_dim, SMALLEST.context, SMALLEST.num_pdfs)
     network = StackedNetwork(SMALLEST, options.workers)
     optimizer(options.optimizer, network, options.limits(), options.momentum)
-    together = algorithm(options, options.epochs)
-    together.start(network, WorkerGroup(options.workers), LONG_EPOCH)
+    algorithm = entry(options.algorithm).cls(options.constants)
+    algorithm.start(
+        network.parameters[0], Context(WorkerGroup(options.workers), LONG_EPOCH, options.epochs, options.overlap)
+    )
     options.make_schedule(
-        LONG_EPOCH, options.worker_lr_scale or together.worker_lr_scale(options.workers), untrained_loss=1.0
+        LONG_EPOCH, options.worker_lr_scale or algorithm.worker_lr_scale(options.workers), untrained_loss=1.0
     )
     choose_device(options.device)
     if options.pretrain == "rbm" and options.nonlinearity != "sigmoid":

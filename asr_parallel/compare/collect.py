@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.clock.modelled_clock import PERIODS, ModelledClock
+from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.compare.jobs import TOGETHER, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
+from asr_parallel.parallel.registry import entry
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
@@ -104,7 +105,7 @@ def _cell(
         return Cell(status=status, **common)
     clock, alone = machine.clock(training), machine.clock(base)
     # Of the very training it is compared with, whose minibatches may be of another size
-    faster = alone.work.one_worker(1.0).total / clock.work.one_worker(1.0).total
+    faster = alone.work.one_worker_seconds(1.0) / clock.work.one_worker_seconds(1.0)
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
     learning_curve = _learning_curve(lines, _judged(training, of), clock)
@@ -170,9 +171,7 @@ def _command(job: Job, training: Training, of: str) -> str:
 def _period(training: Training) -> int | None:
     """Minibatches between two meetings, where that does not follow from the number of workers."""
     options = training.training_options
-    if options.workers == 1:
-        return None
-    return 1 if options.algorithm == "gradient" else options.period or PERIODS.get(options.algorithm)
+    return None if options.workers == 1 else entry(options.algorithm).cls(options.constants).period
 
 
 def _of_model(line: Line) -> tuple[float | None, float]:
@@ -194,7 +193,7 @@ def _of_best(line: Line) -> tuple[float | None, float]:
 def _judged(training: Training, of: str) -> Judged:
     if of:
         return _of_ensemble
-    return _of_best if training.algorithm == "ensemble" else _of_model
+    return _of_best if entry(training.algorithm).cls.ensemble else _of_model
 
 
 def _learning_curve(lines: list[Line], judged: Judged, clock: ModelledClock) -> list[Evaluation]:

@@ -1,7 +1,7 @@
 """A training of a comparison as a job: trained, decoded and scored by the verbs of stages 6 and 7."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from asr_parallel.compare.checks import (
@@ -13,14 +13,15 @@ from asr_parallel.compare.checks import (
     check_words,
     option,
 )
-from asr_parallel.compare.matrix import OF_TEAMS, OWN, Matrix, Training
+from asr_parallel.compare.matrix import OWN, Matrix, Training
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.parallel.options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
-from asr_parallel.training.options import TrainingOptions, config_identity, default_rate
+from asr_parallel.training.options import config_identity, default_rate, from_arguments
 
 SAID_BY_MATRIX = {
-    *OWN, *OF_TEAMS, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
+    *OWN, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
     "device", "held_out", "held_out_by", "keep_workers", "pretrain",
 }  # fmt: skip
 TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output, recognized for itself
@@ -67,7 +68,7 @@ class Experiment:
             except ValueError as error:
                 raise ValueError(f"--{verb}-options {error}") from error
         for word in self.train:
-            if option(word) in SAID_BY_MATRIX:
+            if option(word) in SAID_BY_MATRIX | option_names():
                 raise ValueError(f"--train-options {word}: expected among the options of the matrix")
         for training in matrix.trainings:
             for words in job_of(training, matrix, self, self.folder, evaluate_frames=1).verbs:
@@ -126,9 +127,7 @@ def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dic
     found: dict[str, dict[str, Plain]] = {}
     for name, job in jobs.items():
         args = check_words(*job.verbs[0])
-        own = config_identity(
-            TrainingOptions(**{field.name: getattr(args, field.name) for field in fields(TrainingOptions)})
-        )
+        own = config_identity(from_arguments(args))
         own["learning_rate"] = own["learning_rate"] or default_rate(own["optimizer"], own["nonlinearity"])
         found[name] = {option: value for option, value in own.items() if option not in OWN and value is not None}
     first = next(iter(found.values()))

@@ -20,7 +20,7 @@ their model and their data.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,14 @@ from asr_parallel.compare.checks import (
     check_verb,
     check_words,
 )
-from asr_parallel.parallel.options import ALGORITHMS, WorkerOptions
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.parallel.options import option_names
+from asr_parallel.parallel.registry import entry
+from asr_parallel.training.options import TrainingOptions, all_names, training_options
 
 ONE = "none"  # what a single worker's algorithm is called
 KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
 OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
-KNOWN = {field.name for field in fields(TrainingOptions)} - set(OWN)
-OF_TEAMS = {field.name for field in fields(WorkerOptions)}  # of no use to a single worker
 DEFAULT_OPTIMIZER = "ng-sgd"
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # which YAML takes for words unless it has a point and a sign
 
@@ -70,7 +69,7 @@ class Training:
     def training_options(self) -> TrainingOptions:
         """ValueError when they do not go together."""
         own = {name: getattr(self, name) for name in OWN}
-        return TrainingOptions(**own, **dict(self.options))
+        return training_options(**own, **dict(self.options))
 
     def words(self) -> list[str]:
         """Of train-dnn's command line."""
@@ -138,8 +137,7 @@ class Matrix:
         with_one = {(optimizer, label) for _, k, optimizer, _, label, _ in wanted if k == 1 and label}
         found: dict[str, Training] = {}
         for algorithm, k, optimizer, of_seeds, label, own in wanted:
-            if algorithm not in ALGORITHMS:
-                raise ValueError(f"unknown algorithm {algorithm!r}; expected one of {', '.join(ALGORITHMS)}")
+            entry(algorithm)
             if k > 1 and k % processes:
                 raise ValueError(f"{k} workers do not divide into {processes} processes")
             for seed in of_seeds:
@@ -169,8 +167,8 @@ def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Tr
 
 
 def _of_one(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are of use to a single worker."""
-    return {name: value for name, value in options.items() if name not in OF_TEAMS}
+    """Return those that are of use to a single worker."""
+    return {name: value for name, value in options.items() if name not in option_names()}
 
 
 def _add(found: dict[str, Training], training: Training) -> None:
@@ -190,9 +188,10 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
 
 def _check(training: Training) -> None:
     """Refuse what train-dnn would refuse, at once or when it begins to train."""
+    known = all_names() - set(OWN)
     for name, _ in training.options:
-        if name not in KNOWN:
-            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(KNOWN))}")
+        if name not in known:
+            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
     check_words("train-dnn", "--frames", "", "--out", "", *training.words())
     check_training(training.training_options)
 

@@ -2,18 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr_parallel.clock.interconnect import Interconnect
-from asr_parallel.clock.modelled_clock import AVERAGING, ModelledClock
-from asr_parallel.clock.step_time import StepTime, measure_meeting, measure_step, work_of
+from asr_parallel.clock.modelled_clock import ModelledClock
+from asr_parallel.clock.step_time import StepTime, measure_step, measure_sync, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.compare.matrix import Training
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.elastic import BETA
+from asr_parallel.parallel.registry import entry
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
@@ -33,7 +32,7 @@ class Machine:
     frames: of the training data in an epoch.
     shape: dimensions of a frame, frames of context on either side, pdfs.
     steps: seconds of a minibatch, by what they depend on (see `step_name`).
-    meetings: seconds of a worker in a meeting on its own numbers, by `meeting_name`.
+    syncs: seconds of a worker in a synchronization on its own numbers, by `sync_name`.
     longest: by training, the largest worker's share over the mean of all.
     """
 
@@ -41,29 +40,32 @@ class Machine:
     frames: int
     shape: tuple[int, int, int]
     steps: Mapping[str, StepTime]
-    meetings: Mapping[str, float]
+    syncs: Mapping[str, float]
     longest: Mapping[str, float]
 
     def clock(self, training: Training) -> ModelledClock:
         """Of a training on K such machines."""
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
-        meeting = self.meetings.get(meeting_name(options, self.shape), 0.0)
-        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step, meeting)
+        sync = self.syncs.get(sync_name(options, self.shape), 0.0)
+        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step, sync)
         stragglers = Stragglers(step.jitter)
-        return ModelledClock(options, work, self.network, self.frames, stragglers, longest=self.longest[training.name])
+        return ModelledClock(
+            options, work, self.network, self.frames, stragglers, longest=self.longest[training.name],
+            constants=options.constants,
+        )  # fmt: skip
 
     def here(self, training: Training) -> float:
-        """TimeBreakdown of a training whose workers are all in one process of this machine, evaluations left out.
+        """Return the seconds of a training whose workers are all in one process of this machine, evaluations left out.
 
-        Told posteriors are added up once there, not by each worker for itself.
+        What they label in common is labelled once there, not by each worker for itself.
         """
         options, clock = training.training_options, self.clock(training)
         own = self.frames / options.minibatch * clock.work.step_seconds
-        label = training.workers * clock.epoch().label
-        if options.exchange == "posteriors":
-            once = replace(clock, work=replace(clock.work, topk_seconds=0.0, aggregate_seconds=0.0)).epoch().label
-            label = training.workers * once + (clock.epoch().label - once)
+        cost, label = clock.cost, clock.epoch().label
+        if label:
+            common = cost.common_label_seconds / (cost.label_seconds + cost.common_label_seconds)
+            label *= training.workers * (1 - common) + common
         return options.epochs * (own + label)
 
     @property
@@ -97,14 +99,13 @@ def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     return f"{network_name(options, shape)}, {options.optimizer}, minibatch {options.minibatch}"
 
 
-def meeting_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
-    """What the time of a meeting depends on, messages left out."""
+def sync_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
+    """Return what the time of a synchronization depends on, messages left out."""
     return f"{step_name(options, shape)}, {options.algorithm}, {options.comm_dtype}"
 
 
 def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Interconnect) -> Machine:
-    """Measure minibatches and meetings of all trainings, or read what was measured before, so that a comparison has one
-    clock.
+    """Measure minibatches and synchronizations of all trainings, or read what was measured before.
 
     Args:
         path: JSON file of what was measured, made or added to; of another machine it is made anew.
@@ -119,7 +120,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
     if known.get("machine") != machine:
         known = {}
     steps = {name: StepTime(**step) for name, step in known.get("steps", {}).items()}
-    meetings: dict[str, float] = dict(known.get("meetings", {}))
+    syncs: dict[str, float] = dict(known.get("syncs", {}))
     shape = (store.dim, store.context, store.num_pdfs)
     wanted = {step_name(one.training_options, shape): one.training_options for one in trainings}
     with one_thread():
@@ -127,19 +128,21 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
         for training in trainings:
             options = training.training_options
             spec = options.network_spec(*shape)
-            meets = options.workers > 1 and options.algorithm in AVERAGING
-            if meets and (name := meeting_name(options, shape)) not in meetings:
-                # Some constants have limits that grow with K, and none matters to the time
-                alike = algorithm(replace(options, elastic_beta=BETA), options.epochs)
-                meetings[name] = measure_meeting(
-                    spec, alike, options.minibatch, options.optimizer, options.precision, options.device
+            means = (
+                options.workers > 1
+                and entry(options.algorithm).cls.uses_means
+                and entry(options.algorithm).cls.exchanges_models
+            )
+            if means and (name := sync_name(options, shape)) not in syncs:
+                syncs[name] = measure_sync(
+                    spec, options, options.minibatch, options.optimizer, options.precision, options.device
                 )
     kept = {name: asdict(step) for name, step in steps.items()}
-    write_json(path, {"machine": machine, "steps": kept, "meetings": meetings})
+    write_json(path, {"machine": machine, "steps": kept, "syncs": syncs})
     held_out = trainings[0].training_options.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
     return Machine(
-        network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, meetings, longest
+        network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, syncs, longest
     )
 
 
@@ -162,7 +165,9 @@ def _longest(store: FrameStore, training: Training) -> float:
     sites = None if options.sites is None else Path(options.sites)
     try:
         train, _ = store.split(options.held_out, options.held_out_by)
-        shares = frames_of(store, parts_of(store, train, options.workers, options.shares, sites, options.seed))
+        shares = frames_of(
+            store, parts_of(store, train, options.workers, options.resolved_share_by, sites, options.seed)
+        )
     except ValueError as error:
         raise ValueError(f"{training.name}: {error}") from error
     if min(shares) < options.minibatch:

@@ -1,15 +1,20 @@
-"""What K workers do to each other's models, in three verbs: start, synchronize, finish."""
+"""The base class of synchronous algorithms: a rule by which K workers' models become new ones."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from asr_parallel.parallel.sync_info import SyncInfo, WorkerWeights
-from asr_parallel.parallel.weighted_mean import SUMS, Pending, WeightedMean
+from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
+from asr_parallel.parallel.sync_info import Sync, SyncInfo
 from asr_parallel.parallel.worker_group import WorkerGroup
+
+# Options of WorkerOptions that work with any rule on the workers' models
+ALL_OPTIONS = frozenset(
+    {"weights", "best_first", "drop_worse", "optimizer_state", "comm_dtype", "overlap", "ema", "fault_tolerant"}
+)
 
 
 class Replicas(Protocol):
@@ -20,186 +25,151 @@ class Replicas(Protocol):
         """(R, P) float32, in the order of WorkerGroup.local_workers."""
 
     def parameters_changed(self) -> None:
-        """To be called after writing to `parameters`."""
+        """Take note that `parameters` was written to."""
+
+
+class TrainingHook(Protocol):
+    """An algorithm's part in the training loop of a process."""
+
+    phases: Any  # parallel/timer.py
+
+    def stream(self, epoch: int, first: int) -> Any:
+        """Yield the minibatches of an epoch from `first` on, with soft labels or None."""
+
+    def after_sync(self, done: int) -> None:
+        """Follow a synchronization, `done` minibatches of a worker after the beginning."""
+
+    def after_batch(self) -> None:
+        """Follow a minibatch without synchronization."""
+
+    def restore(self, done: int) -> None:
+        """Go on from a checkpoint, when the algorithm's state has been loaded."""
+
+    def close(self) -> None:
+        """End what is under way."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of an algorithm that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an algorithm is told at the start of a training.
+
+    minibatches_per_epoch: of the worker that has most.
+    epochs: of the whole training.
+    overlap: whether workers are to train on while messages travel.
+    """
+
+    group: WorkerGroup
+    minibatches_per_epoch: int = 1
+    epochs: int = 1
+    overlap: bool = False
 
 
 class Algorithm:
-    """A way to train together. Everything is called by all processes alike.
+    """A rule. All processes call all methods alike.
 
-    meets: whether workers have models of their own that meet.
-    ensemble: whether what workers stand for together is the mean of their outputs, not of their models.
-    merged: whether all workers of a process share one model, as they would be equal at all times.
-    has_separate_global_model: whether the model they stand for is another than the workers', even of a single one.
-    round_epochs: epochs until the next meeting, where rounds are made of whole ones.
-    sum_seconds: of this process in sums beside meetings, waiting for the others included; on a GPU those until they are
-        queued.
+    Class attributes, which say how the rest of a training goes with it:
+
+    exchanges_models: whether workers have models of their own that are synchronized.
+    shared_replica: whether all workers of a process share one model, because they are equal at all times.
+    has_separate_global_model: whether the global model is another one than the workers', even with a single worker.
+    ensemble: whether workers stand together by the mean of their outputs, not of their models. Then the best worker's
+        model is the final one, every worker's is kept, and no models are combined.
+    rounds_of_epochs: whether synchronizations come after whole epochs, with which the learning rate's cycles begin.
+    own_initial_models: whether workers may begin from different models.
+    can_take_back_epochs: whether an epoch may be taken back by putting back parameters (newbob).
+    resets_momentum: whether velocities start anew at a synchronization, unless the user says otherwise.
+    lr_scales_with_workers: whether a worker's learning rate is K times the effective one, unless the user says.
+    default_schedule, default_share_by: options left to the algorithm.
+    supports: names of WorkerOptions' options that are of use.
+    uses_means: whether its rule asks for `sync.mean()`, which overlap then delays by a period (synchronizer.py).
+    sum_gradients: a method that replaces a process's sum over frames by that of all processes, where gradients are
+        summed at every minibatch.
+    sum_seconds: seconds of this process in such sums, waiting for the others included.
+    own_bytes: bytes that one worker has sent beside means of models.
+
+    shared: state that is the same in every process, by name, for checkpoints; per_worker: state of this process's
+    workers, (R, ...) each. `start` fills them; tensors are changed in place.
     """
 
-    meets = True
-    ensemble = False
-    shared_replica = False
-    has_separate_global_model = False
-    round_epochs: int | None = None
+    exchanges_models: ClassVar[bool] = True
+    shared_replica: ClassVar[bool] = False
+    has_separate_global_model: ClassVar[bool] = False
+    ensemble: ClassVar[bool] = False
+    own_initial_models: ClassVar[bool] = False
+    can_take_back_epochs: ClassVar[bool] = False
+    resets_momentum: ClassVar[bool] = False
+    lr_scales_with_workers: ClassVar[bool] = False
+    rounds_of_epochs: ClassVar[bool] = False
+    default_schedule: ClassVar[str] = "exponential"
+    default_share_by: ClassVar[str] = "utterance"
+    supports: ClassVar[frozenset[str]] = ALL_OPTIONS
+    uses_means: ClassVar[bool] = True
+    sum_gradients: Callable[[Tensor], None] | None = None
+    round_epochs: int | None = None  # until the next synchronization, where rounds are made of epochs
     sum_seconds = 0.0
+    own_bytes = 0
 
-    def __init__(
-        self,
-        period: int | None,
-        weighing: WorkerWeights | None = None,
-        comm_dtype: str = "float32",
-        overlap: bool = False,
-    ) -> None:
-        """Args:
-            comm_dtype: see WeightedMean.
-            overlap: workers train on while a mean is formed, and take it in at the next meeting, one round late, with
-                what they have learnt since.
-
-        Raises:
-            ValueError: a period below 1; overlap with a comm_dtype that needs a point all workers are near.
-        """
-        if overlap and comm_dtype in SUMS:
-            raise ValueError(f"overlap goes with comm_dtype float32, not {comm_dtype}")
-        if period is not None and period < 1:
-            raise ValueError(f"averaging period {period}: expected at least 1 minibatch")
-        self._period, self.weighing, self.comm_dtype, self.overlap = (
-            period,
-            weighing or WorkerWeights(),
-            comm_dtype,
-            overlap,
-        )
-        self._pending: Pending | None = None
+    def __init__(self, options: Any = None) -> None:
+        """Take the algorithm's own options, an instance of the registered dataclass."""
+        self.options = options
+        self.shared: dict[str, Tensor] = {}
+        self.per_worker: dict[str, Tensor] = {}
 
     @property
     def period(self) -> int | None:
-        """Minibatches of a worker from one synchronization to the next (the averaging period, tau); None: never."""
-        return self._period
+        """Minibatches of a worker from one synchronization to the next (tau); None: never."""
+        return getattr(self.options, "period", None)
 
     def worker_lr_scale(self, num_workers: int) -> float:
-        """By what a worker's learning rate is above the effective one, unless the user says."""
-        return 1.0
+        """Return a worker's learning rate over the effective one, unless the user gives it."""
+        return float(num_workers) if self.lr_scales_with_workers else 1.0
 
-    def start(self, replicas: Replicas, group: WorkerGroup, minibatches_per_epoch: int = 1) -> None:
-        """Take the models as they are before the first minibatch, equal in all workers.
+    def start(self, model: Tensor, context: Context) -> None:
+        """Begin from the model of this process's first worker, (P,); all workers have it unless they begin apart.
 
         Raises:
-            ValueError: constants that this number of workers forbids.
+            ValueError: constants that the number of workers or the data forbid.
         """
-        self.group, parameters = group, replicas.parameters
-        self._mean = WeightedMean(group, self.comm_dtype, parameters)
-        # What all know the workers went on from, and are not far from when they meet next
-        self._around = parameters[0].clone() if self.comm_dtype in SUMS else None
-        if self.overlap:
-            self._local_params = torch.zeros_like(parameters)
-            self._met = torch.zeros(3 * group.num_workers + 2, dtype=torch.float64)  # the meeting of the pending sum
-            self._total = torch.zeros_like(parameters[0])
 
-    def weights(self, meeting: SyncInfo) -> np.ndarray:
-        """(K,) how much each counts in the mean; not all 0."""
-        return self.weighing.weights(meeting)
+    def weights(self, info: SyncInfo) -> np.ndarray | None:
+        """Return (K,) weights of the workers in `sync.mean()`; None: as the options weights and best_first say."""
+        return None
 
-    def merge(self, mean: Tensor, local_params: Tensor, meeting: SyncInfo) -> Tensor:
-        """Where workers go on from: (P,) all from there, or (R, P); unless overridden, the mean.
+    def merge(self, params: Tensor, sync: Sync) -> Tensor:
+        """Return the models that workers go on from: (P,) for all of them, or (R, P).
 
         Args:
-            mean: (P,) of all workers' models, for the algorithm to keep.
-            offered: (R, P) the models of which it is.
+            params: (R, P) models of this process's workers; to be left alone.
+            sync: its tensors are to be read until the next synchronization.
         """
-        return mean
+        return sync.mean()
 
-    def synchronize(self, replicas: Replicas, meeting: SyncInfo) -> None:
-        """Let the workers' models meet."""
-        parameters, weights = replicas.parameters, self.weights(meeting)
-        if self.overlap:
-            self._take_in(parameters, meeting)
-            self._local_params.copy_(parameters)
-            self._met.copy_(_packed(meeting))
-            self._pending = self._mean.start(parameters, weights)
-        else:
-            new_params = self.merge(self._mean.of(parameters, weights, self._around), parameters, meeting)
-            parameters.copy_(new_params)
-            if self._around is not None:
-                self._around.copy_(self.known(new_params))
-        replicas.parameters_changed()
-
-    def known(self, new_params: Tensor) -> Tensor:
-        """(P,) a point that all processes know and workers are near, from what merge returned."""
-        return new_params
-
-    def _take_in(self, parameters: Tensor, meeting: SyncInfo) -> None:
-        """The mean of the last meeting; a worker left out in this one takes it as it is."""
-        met = _unpacked(self._met)
-        if not met.kept.any():  # nothing is under way
-            return
-        self._await_total()
-        new_params = self.merge(self._total, self._local_params, met)
-        lost = torch.tensor((~met.kept | ~meeting.kept)[list(self.group.local_workers)], device=parameters.device)[
-            :, None
-        ]
-        moved = torch.where(lost, 0.0, parameters - self._local_params)
-        torch.add(new_params, moved, out=parameters)
-
-    def _await_total(self) -> None:
-        """Let the mean of the last meeting be in `_total`."""
-        if self._pending is not None:
-            self._total, self._pending = self._mean.finish(self._pending), None
-
-    def flush(self, replicas: Replicas) -> None:
-        """Take in what is still under way, at the end."""
-        if self.overlap:
-            self._take_in(replicas.parameters, _unpacked(self._met))
-            self._met.zero_()
-            replicas.parameters_changed()
-
-    def global_model(self, replicas: Replicas, meeting: SyncInfo) -> Tensor:
-        """(P,) the model that all of them together stand for now, for the caller to read; nothing is changed.
+    def global_model(self, params: Tensor, sync: Sync) -> Tensor:
+        """Return (P,) the model that all workers together stand for now, to be read; nothing is changed.
 
         Args:
-            meeting: as it would be now. Workers count by its rule; right after a late mean was begun, by that one's.
+            sync: as it would be if workers synchronized now.
         """
-        if self.group.num_workers == 1:
-            return replicas.parameters[0]
-        if self.overlap and not meeting.frames.any() and self._met.any():
-            meeting = _unpacked(self._met)
-        weights = self.weights(meeting)
-        comm_dtype = "exact" if self.comm_dtype == "exact" else "float32"
-        return WeightedMean(self.group, comm_dtype, replicas.parameters).of(replicas.parameters, weights)
+        return sync.mean()
 
-    def init_reassigned_worker(self, parameters: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
-        """(P,) where a worker begins whose own model is lost.
+    def init_reassigned_worker(self, params: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
+        """Return (P,) the model of a worker whose process was lost.
 
         Args:
-            parameters: (R, P) of others, right after a meeting.
-            shared: shared_state() of then.
+            params: (R, P) of other workers right after a synchronization.
+            shared: `self.shared` as it was then.
         """
-        return parameters[0]
+        return params[0]
 
-    @property
-    def bytes_per_worker(self) -> int:
-        """Of the messages of one worker so far, as if each were a process of its own: what models or gradients take;
-        not the two numbers a worker brings to each meeting, nor what evaluations ask for.
-        """
-        return self._mean.bytes_per_worker
+    def training_hook(self, **parts: Any) -> TrainingHook | None:
+        """Return the algorithm's part in the training loop; None: it has none. See parallel/ecdnn/ensemble.py."""
+        return None
 
-    def shared_state(self) -> Mapping[str, Tensor]:
-        """All state that is the same in every process, by name; no copies."""
-        state = {} if self._around is None else {"around": self._around}
-        if self.overlap:
-            self._await_total()
-            state |= {"met": self._met, "total": self._total}
-        return state
-
-    def worker_state(self) -> Mapping[str, Tensor]:
-        """All state of single workers, (R, ...) each, by name; no copies."""
-        state = {} if self._mean.residual is None else {"residual": self._mean.residual}
-        return {**state, "offered": self._local_params} if self.overlap else state
-
-
-def _packed(meeting: SyncInfo) -> Tensor:
-    parts = (meeting.frames, meeting.loss, meeting.kept, [meeting.rate, meeting.number])
-    return torch.from_numpy(np.concatenate([np.asarray(part, dtype=np.float64) for part in parts]))
-
-
-def _unpacked(packed: Tensor) -> SyncInfo:
-    values = packed.numpy()
-    frames, loss, kept = values[:-2].reshape(3, -1)
-    return SyncInfo(frames.astype(np.int64), loss.copy(), kept > 0, float(values[-2]), int(values[-1]))
+    def cost(self, work: StepCost, setting: Setting) -> SyncCost:
+        """Return what the clock needs; unless overridden, one mean of the models a period."""
+        return SyncCost(self.period, means=1)

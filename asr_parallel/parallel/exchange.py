@@ -1,4 +1,4 @@
-"""Workers' models on their way to all processes, one after the other."""
+"""Broadcasts of workers' models to all processes, one after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,7 +9,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 
 
 def every_model(group: WorkerGroup, parameters: Tensor, workers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    """(worker, (P,) model) of these workers of all processes, in their order; called by all processes alike.
+    """Yield (worker, (P,) model) of these workers of all processes, in their order. Collective.
 
     While one is looked at the next is already on its way. However many they are, a process holds two models beside its
     own: 2 * 4 * P bytes. A model is the reader's until the next one is asked for, and not to be written to.
@@ -19,20 +19,20 @@ def every_model(group: WorkerGroup, parameters: Tensor, workers: Sequence[int]) 
         workers: one at least.
     """
     own, rank = list(group.local_workers), group.transport.rank
-    rooms: list[Tensor] = []
+    buffers: list[Tensor] = []
     if any(group.rank_of(worker) != rank for worker in workers):
-        rooms = [torch.empty_like(parameters[0]) for _ in range(2)]
+        buffers = [torch.empty_like(parameters[0]) for _ in range(2)]
 
-    def begin(n: int) -> tuple[Tensor, Callable[[], None]]:
+    def send(n: int) -> tuple[Tensor, Callable[[], None]]:
         source = group.rank_of(workers[n])
-        model = parameters[own.index(workers[n])] if source == rank else rooms[n % 2]
+        model = parameters[own.index(workers[n])] if source == rank else buffers[n % 2]
         return model, group.transport.start_broadcast(model, source)
 
-    coming = begin(0)
+    coming = send(0)
     try:
         for n, worker in enumerate(workers):
             model, wait = coming
-            coming = begin(n + 1) if n + 1 < len(workers) else (model, _nothing)
+            coming = send(n + 1) if n + 1 < len(workers) else (model, _nothing)
             wait()
             yield worker, model
     finally:

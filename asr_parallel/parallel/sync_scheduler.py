@@ -1,25 +1,28 @@
-"""When workers meet, who is of use there, and what happens to what is theirs beside the models."""
+"""Synchronizations in the course of a training: when they happen, which workers are valid, what follows from them."""
 
 import time
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.algorithm import Algorithm, Replicas
-from asr_parallel.parallel.sync_info import DROP_WORSE, DivergedError, SyncInfo, keep
+from asr_parallel.parallel.algorithm import Algorithm, Context, Replicas
+from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.state import State, copy_tensors
+from asr_parallel.parallel.sync_info import DivergedError, SyncInfo, valid_workers
+from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.log import logger
 
 
 class Optimizing(Protocol):
-    """What meetings may touch of an optimiser."""
+    """The part of an optimiser that synchronizations change."""
 
     def moments(self) -> list[Tensor]:
-        """State that has a mean, (R, ...) each: velocities, moving averages of gradients."""
+        """Return state that has a mean, (R, ...) each: velocities, moving averages of gradients."""
 
     def forget(self) -> None:
         """Start anew, as if no minibatch had been seen."""
@@ -32,15 +35,15 @@ class Optimizing(Protocol):
 
 
 class SyncScheduler:
-    """Calls an algorithm every `period` minibatches of a worker, whatever epochs and checkpoints lie between.
+    """Synchronizes workers every `period` minibatches of a worker, whatever epochs and checkpoints lie between.
 
-    Before the models meet, the workers' losses and whether their models are finite do: who is of no use is left out.
+    First the workers' losses and whether their models are finite are exchanged: a worker that is not valid is left out.
 
-    meet: whether workers ever do.
-    left_out: (K,) int64, how often each was.
+    synchronizes: whether workers ever synchronize.
+    left_out: (K,) int64, how often each worker was.
     began: when this was made, monotonic seconds.
-    waited_seconds: of this process, until the last of the others had come to a meeting.
-    moved_seconds: of this process, spent in meetings otherwise: on means and on what algorithms do with them.
+    waited_seconds: of this process, until the last of the others had come to a synchronization.
+    moved_seconds: of this process, in synchronizations otherwise: in means and what algorithms do with them.
     """
 
     def __init__(
@@ -48,201 +51,217 @@ class SyncScheduler:
         algorithm: Algorithm,
         group: WorkerGroup,
         replicas: Replicas,
-        drop_worse: float = DROP_WORSE,
+        options: WorkerOptions | None = None,
         optimizer: Optimizing | None = None,
         optimizer_state: str = "keep",
-        ema: float = 0.0,
+        *,
+        minibatches_per_epoch: int = 1,
+        epochs: int = 1,
+        exact: bool = False,
     ) -> None:
-        """Args:
-        drop_worse: nats a frame; a worker whose loss is above the best one by more is left out.
-        optimizer, optimizer_state: of which the state is kept, averaged or reset at a meeting.
-        ema: part that a moving average of the synchronized model keeps of itself (Tian et al., "Exponential moving
-            average model in parallel speech recognition training", 2017); it is the final model and never goes back to
-            the workers. 0: the synchronized model itself.
+        """Start the algorithm from the models before the first minibatch.
+
+        Args:
+            options: of them weights, best_first, drop_worse, comm_dtype, overlap and ema count here.
+            optimizer, optimizer_state: whether its state is kept, averaged or reset at a synchronization.
+            minibatches_per_epoch, epochs: see Context.
+            exact: form means in fixed point, see WeightedMean.
+
+        Raises:
+            ValueError: constants that the number of workers or the data forbid.
         """
-        self.algorithm, self.group, self.drop_worse, self.ema = algorithm, group, drop_worse, ema
-        several = group.num_workers > 1 or algorithm.has_separate_global_model or algorithm.round_epochs is not None
-        self.meet = algorithm.meets and algorithm.period is not None and several
+        self.options = options = options or WorkerOptions(workers=group.num_workers)
+        self.algorithm, self.group = algorithm, group
+        algorithm.start(replicas.parameters[0], Context(group, minibatches_per_epoch, epochs, options.overlap))
+        self.synchronizer = synchronizer(algorithm, group, replicas, options, exact)
+        several = group.num_workers > 1 or algorithm.has_separate_global_model or algorithm.rounds_of_epochs
+        self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and several
         self._optimizer, self._optimizer_state = optimizer, optimizer_state
-        self._minibatches = self._number = 0  # since the last meeting; meetings so far
+        self._minibatches = self._index = 0  # since the last synchronization; synchronizations so far
         self._frames = np.zeros(group.num_workers, dtype=np.int64)
         self._loss = torch.zeros(len(group.local_workers), dtype=torch.float64, device=replicas.parameters.device)
-        self._rate = 0.0
-        self._averaged = replicas.parameters[0].clone() if ema else None
+        self._lr = 0.0
+        # Moving average of the synchronized model (Tian et al., "Exponential moving average model in parallel speech
+        # recognition training", 2017): the final model; it never goes back to the workers
+        self._ema = replicas.parameters[0].clone() if options.ema else None
         self.left_out = np.zeros(group.num_workers, dtype=np.int64)
         self.waited_seconds = self.moved_seconds = 0.0
         self.began = time.monotonic()
 
     @property
     def sync_due(self) -> bool:
-        """Whether workers meet after the next minibatch."""
-        return self.meet and self._minibatches + 1 == self.algorithm.period
+        """Whether workers synchronize after the next minibatch."""
+        return self.synchronizes and self._minibatches + 1 == self.algorithm.period
 
     @property
-    def meetings(self) -> int:
-        """So far; of a model in common, its minibatches."""
-        return self._number
+    def num_syncs(self) -> int:
+        """Synchronizations so far; minibatches, where workers share a model."""
+        return self._index
 
-    def trained(
-        self, replicas: Replicas, frames: np.ndarray, loss_sums: Tensor | None = None, rate: float = 0.0
+    def after_batch(
+        self, replicas: Replicas, frames: np.ndarray, loss_sums: Tensor | None = None, lr: float = 0.0
     ) -> bool:
-        """Every worker has had its turn. Returns whether they have met after it.
+        """Follow a minibatch of every worker. Return whether they have synchronized after it.
 
         Args:
             frames: (K,) that each has trained on.
             loss_sums: (R,) of this process's workers, summed over their frames; None: no loss to compare.
-            rate: learning rate per frame.
+            lr: learning rate per frame.
 
         Raises:
-            ValueError: no worker's model is of use; the training has diverged.
+            DivergedError: no worker's model is valid.
         """
-        if not self.meet:
-            if self._averaged is not None:
-                self._follow(replicas.parameters[0])
-            self._number += 1
+        if not self.synchronizes:
+            if self._ema is not None:
+                self._update_ema(replicas.parameters[0])
+            self._index += 1
             return False
         self._minibatches += 1
         self._frames += frames
         if loss_sums is not None:
             idle = frames[list(self.group.local_workers)] == 0
-            if idle.any():  # else a GPU need not be told
+            if idle.any():  # else a copy to the GPU is saved
                 loss_sums = loss_sums.masked_fill(torch.from_numpy(idle).to(loss_sums.device), 0.0)
             self._loss += loss_sums
-        self._rate = rate
+        self._lr = lr
         if self._minibatches != self.algorithm.period:
             return False
-        self._meet(replicas)
+        self._synchronize(replicas)
         return True
 
     def model(self, replicas: Replicas) -> Tensor:
-        """(P,) the model to be judged and delivered, as of now, for the caller to read.
+        """Return (P,) the model to be evaluated and exported, as of now, to be read.
 
-        Between two meetings it is what workers would come to if they met now.
+        Between two synchronizations it is what workers would come to by one now.
         """
-        if self._averaged is not None:
-            return self._averaged
-        meeting = self._meeting(replicas)
-        if not meeting.kept.any():
-            meeting = replace(meeting, kept=~meeting.kept)
-        return self.algorithm.global_model(replicas, meeting)
+        if self._ema is not None:
+            return self._ema
+        info = self._info(replicas)
+        if not info.valid.any():
+            info = replace(info, valid=~info.valid)
+        return self.synchronizer.global_model(replicas, info)
 
     def finish(self, replicas: Replicas) -> Tensor:
-        """(P,) the final model, with what workers have learnt since the last meeting."""
-        if self.meet:
+        """Return (P,) the final model, with what workers have learnt since the last synchronization."""
+        if self.synchronizes:
             if self._minibatches:
-                self._meet(replicas)
-            self.algorithm.flush(replicas)
+                self._synchronize(replicas)
+            self.synchronizer.flush(replicas)
         if self._optimizer is not None:
             self._optimizer.leave_lookahead()
         return self.model(replicas)
 
-    def sound(self, replicas: Replicas) -> np.ndarray:
-        """(K,) bool, whose model is finite. Called by all processes alike."""
-        return self._exchange(replicas)[1]
+    def finite_mask(self, replicas: Replicas) -> np.ndarray:
+        """Return (K,) bool, whose model is finite. Collective."""
+        return self._losses_and_finite(replicas)[1]
 
-    def _meet(self, replicas: Replicas) -> None:
+    def reassigned_worker(self, params: Tensor, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the (P,) model of a worker whose process was lost, and its tensors in `state_dict` by name.
+
+        Args:
+            params, state: (R, P) models and state of other workers right after a synchronization. What the algorithm
+                has for each worker is a neighbour's.
+        """
+        model = self.algorithm.init_reassigned_worker(params, state.part("algorithm").shared)
+        own = {name: tensor[0] for name, tensor in state.per_worker.items()}
+        return model, own | {name: torch.zeros_like(own[name]) for name in ("residual", "loss_sum") if name in own}
+
+    def _synchronize(self, replicas: Replicas) -> None:
         if self._optimizer is not None:
             self._optimizer.leave_lookahead()
         began = time.monotonic()
-        meeting = self._meeting(replicas)
+        info = self._info(replicas)
         came = time.monotonic()
         self.waited_seconds += came - began
-        self._tell(meeting.loss, meeting.kept)
-        self.left_out += ~meeting.kept
-        self.algorithm.synchronize(replicas, meeting)
-        if self._averaged is not None:
+        self._report_left_out(info)
+        self.left_out += ~info.valid
+        self.synchronizer.synchronize(replicas, info)
+        if self._ema is not None:
             # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
-            differ = self.algorithm.has_separate_global_model or self.algorithm.overlap
-            model = self.algorithm.global_model(replicas, meeting) if differ else replicas.parameters[0]
-            self._follow(model)
-        self._settle_state(meeting.kept)
-        self._number += 1
+            differ = self.algorithm.has_separate_global_model or self.options.overlap
+            model = self.synchronizer.global_model(replicas, info) if differ else replicas.parameters[0]
+            self._update_ema(model)
+        self._update_optimizer(info.valid)
+        self._index += 1
         self._minibatches = 0
         self._frames[:] = 0
         self._loss.zero_()
         self.moved_seconds += time.monotonic() - came
 
-    def _meeting(self, replicas: Replicas) -> SyncInfo:
-        """Return the meeting as it would be now."""
-        losses, sound = self._exchange(replicas)
+    def _info(self, replicas: Replicas) -> SyncInfo:
+        """Return the measurements of a synchronization now."""
+        losses, finite = self._losses_and_finite(replicas)
         loss = np.divide(losses, self._frames, out=np.full(len(losses), np.nan), where=self._frames > 0)
-        kept = keep(self._frames, loss, sound, self.drop_worse)
-        return SyncInfo(self._frames.copy(), loss, kept, self._rate, self._number)
+        valid = valid_workers(self._frames, loss, finite, self.options.drop_worse)
+        return SyncInfo(self._frames.copy(), loss, valid, self._lr, self._index)
 
-    def _exchange(self, replicas: Replicas) -> tuple[np.ndarray, np.ndarray]:
-        """(K,) of all workers: loss summed since the last meeting, and whether the model is finite."""
+    def _losses_and_finite(self, replicas: Replicas) -> tuple[np.ndarray, np.ndarray]:
+        """Return (K,) losses summed since the last synchronization, and (K,) whether each model is finite."""
         own = list(self.group.local_workers)
         sums = torch.zeros(2, self.group.num_workers, dtype=torch.float64, device=self._loss.device)
         sums[0, own] = self._loss.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         # A sum may overflow where no number has; such a model is of no use either
         sums[1, own] = replicas.parameters.sum(dim=1).isfinite().double()
         self.group.transport.all_reduce(sums)
-        losses, sound = sums.cpu().numpy()
-        return losses, sound > 0
+        losses, finite = sums.cpu().numpy()
+        return losses, finite > 0
 
-    def _tell(self, loss: np.ndarray, kept: np.ndarray) -> None:
-        if not kept.any():
+    def _report_left_out(self, info: SyncInfo) -> None:
+        loss, valid = info.loss, info.valid
+        if not valid.any():
             raise DivergedError(
-                f"training diverged: at meeting {self._number + 1} no worker's model is of use (loss"
-                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {self._rate:.3g} per frame"
+                f"training diverged: at synchronization {info.index + 1} no worker's model is valid (loss"
+                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {info.lr:.3g} per frame"
             )
-        best = np.nanmin(loss[kept]) if np.isfinite(loss[kept]).any() else np.nan
-        for worker in np.flatnonzero(~kept):
+        best = np.nanmin(loss[valid]) if np.isfinite(loss[valid]).any() else np.nan
+        for worker in np.flatnonzero(~valid):
             logger.warning(
-                "meeting %d: worker %d left out: loss %.4g a frame, the best %.4g",
-                self._number + 1, worker, loss[worker], best,
+                "synchronization %d: worker %d left out: loss %.4g a frame, the best %.4g",
+                info.index + 1, worker, loss[worker], best,
             )  # fmt: skip
 
-    def _follow(self, model: Tensor) -> None:
-        """Take a synchronized model into the moving average: a plain mean of the first few, none of the untrained."""
-        assert self._averaged is not None
-        self._averaged.lerp_(model, 1 - min(self.ema, self._number / (self._number + 1)))
+    def _update_ema(self, model: Tensor) -> None:
+        """Take a synchronized model into the moving average: a plain mean of the first few, without the initial one."""
+        assert self._ema is not None
+        self._ema.lerp_(model, 1 - min(self.options.ema, self._index / (self._index + 1)))
 
-    def _settle_state(self, kept: np.ndarray) -> None:
+    def _update_optimizer(self, valid: np.ndarray) -> None:
         if self._optimizer is None:
             return
         if self._optimizer_state == "reset":
             self._optimizer.forget()
         elif self._optimizer_state == "average":
-            weights = kept.astype(float)
+            weights = valid.astype(float)
             for tensor in self._optimizer.moments():
                 flat = tensor.flatten(1)
                 flat.copy_(WeightedMean(self.group, "float32", flat).of(flat, weights))
-        elif not kept.all():
-            left_out = [r for r, worker in enumerate(self.group.local_workers) if not kept[worker]]
+        elif not valid.all():
+            left_out = [r for r, worker in enumerate(self.group.local_workers) if not valid[worker]]
             for tensor in self._optimizer.moments():
-                tensor[left_out] = 0.0  # what may have led it astray
+                tensor[left_out] = 0.0  # it may be why the model is not valid
         self._optimizer.enter_lookahead()
 
-    def state(self) -> dict[str, Any]:
-        """JSON values for `restore`. Called by all processes alike."""
-        loss = torch.zeros(self.group.num_workers, dtype=torch.float64, device=self._loss.device)
-        loss[list(self.group.local_workers)] = self._loss
-        self.group.transport.all_reduce(loss)
-        return self._state(self._minibatches, self._frames.tolist(), loss.tolist())
-
-    def state_at_meeting(self) -> dict[str, Any]:
-        """What `state` gives right after a meeting, by each process on its own."""
-        return self._state(0, [0] * self.group.num_workers, [0.0] * self.group.num_workers)
-
-    def _state(self, minibatches: int, frames: list[int], loss: list[float]) -> dict[str, Any]:
-        return {
-            "minibatches": minibatches,
-            "meetings": self._number,
-            "frames": frames,
-            "loss": [str(of_one) for of_one in loss],  # NaN is no JSON
+    def state_dict(self) -> State:
+        """Return the state, with the algorithm's; no copies."""
+        state = self.synchronizer.state_dict()
+        shared, per_worker = dict(state.shared), dict(state.per_worker)
+        if self._ema is not None:
+            shared["ema"] = self._ema
+        if self.synchronizes:
+            per_worker["loss_sum"] = self._loss
+        values = {
+            "minibatches": self._minibatches,
+            "syncs": self._index,
+            "frames": self._frames.tolist(),
             "left_out": self.left_out.tolist(),
         }
+        return State(shared, per_worker, values)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._minibatches, self._number = state["minibatches"], state["meetings"]
-        self._frames[:] = state["frames"]
-        self.left_out[:] = state["left_out"]
-        losses = torch.tensor([float(text) for text in state["loss"]], dtype=torch.float64)
-        self._loss.copy_(losses[list(self.group.local_workers)])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """State that is the same in every process, the algorithm's too, by name; no copies."""
-        own = {} if self._averaged is None else {"ema": self._averaged}
-        return {**self.algorithm.shared_state(), **own}
+    def load_state_dict(self, state: State) -> None:
+        """Go on from what `state_dict` returned; ValueError when it is of another algorithm or size."""
+        own, values = self.state_dict(), state.values
+        copy_tensors(own.shared, state.shared, "algorithm")
+        copy_tensors(own.per_worker, state.per_worker, "algorithm, of workers")
+        self._minibatches, self._index = values["minibatches"], values["syncs"]
+        self._frames[:] = values["frames"]
+        self.left_out[:] = values["left_out"]

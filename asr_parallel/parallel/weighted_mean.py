@@ -1,4 +1,4 @@
-"""Weighted means over all workers of a team, in as many bytes as wanted."""
+"""Weighted means of vectors over all workers, in float32, fixed point or small integers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,11 @@ COMM_DTYPES = ("float32", *SUMS)
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A sum under way. total: of all processes once `wait` has returned; scale: of each block, float32: None."""
+    """A sum that is being formed.
+
+    total: of all processes once `wait` has returned.
+    scale: of each block, where integers are sent.
+    """
 
     total: Tensor
     wait: Callable[[], None]
@@ -29,14 +33,14 @@ class Pending:
 
 
 class WeightedMean:
-    """Forms means of workers' models; the result has the same bits in every process.
+    """Weighted means of workers' models; the result has the same bits in every process.
 
     comm_dtype  bytes a parameter  what is sent
     float32   4       the sum of a process's weighted models
     exact     8       the same in fixed point, twice the bytes: the same mean, bit for bit, in any number of processes.
                       For models with sampling in them, where a rounding error may turn a unit over
-    float16   2       integers: each worker's weighted difference to a point all know, in units of the greatest among
-    int8      1       all workers' in a block of 1024 over the greatest that K of them may have with an exact sum;
+    float16   2       integers: each worker's weighted difference to a point that all know, in units of the greatest
+    int8      1       among all workers' in a block of 1024 over the greatest that K of them may have with an exact sum;
                       what rounding has left over a worker adds to its next message (error feedback: Seide et al.,
                       "1-bit stochastic gradient descent", 2014)
 
@@ -56,7 +60,7 @@ class WeightedMean:
             raise ValueError(f"unknown comm_dtype {comm_dtype!r}; expected one of {', '.join(COMM_DTYPES)}")
         self.group, self.comm_dtype, self.bytes_per_worker = group, comm_dtype, 0
         self.residual: Tensor | None = None
-        self._room: Tensor | None = None
+        self._workspace: Tensor | None = None
         if comm_dtype in SUMS:
             self._most = SUMS[comm_dtype][0] // group.num_workers
             if self._most < 1:
@@ -66,18 +70,18 @@ class WeightedMean:
                 )
             self.residual = torch.zeros_like(replicas)
 
-    def of(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Tensor:
-        """(P,) weighted mean over all workers, for the caller to read until the next one begins.
+    def of(self, values: Tensor, weights: np.ndarray, anchor: Tensor | None = None) -> Tensor:
+        """Return the (P,) weighted mean over all workers, to be read until the next one begins.
 
         Args:
             values: (R, P) of this process's workers.
             weights: (K,) of all workers, not negative, not all 0; values of weight 0 are not looked at.
-            around: (P,) all know, near the values; for wires of integers. The values' mean of the last time, say.
+            anchor: (P,) all know, near the values; for comm_dtypes of integers, e.g. the last mean
         """
-        return self.finish(self.start(values, weights, around), around)
+        return self.finish(self.start(values, weights, anchor), anchor)
 
-    def start(self, values: Tensor, weights: np.ndarray, around: Tensor | None = None) -> Pending:
-        """Begin to form a mean: `of` in two steps. The values are not needed any more when this returns."""
+    def start(self, values: Tensor, weights: np.ndarray, anchor: Tensor | None = None) -> Pending:
+        """Begin to form a mean. The values may be changed when this returns."""
         assert (
             len(weights) == self.group.num_workers
             and weights.sum() > 0
@@ -88,12 +92,12 @@ class WeightedMean:
         if self.comm_dtype == "exact":
             total = self._fixed(values, own)
         elif self.comm_dtype in SUMS:
-            assert around is not None
-            total, scale = self._integers(values, own, around)
+            assert anchor is not None
+            total, scale = self._integers(values, own, anchor)
         else:
-            if self._room is None:
-                self._room = torch.empty_like(values[0])  # once: to be given new pages each time is dear
-            total = torch.mul(values[0], own[0], out=self._room) if own[0] else self._room.zero_()
+            if self._workspace is None:
+                self._workspace = torch.empty_like(values[0])  # once: new memory pages cost time
+            total = torch.mul(values[0], own[0], out=self._workspace) if own[0] else self._workspace.zero_()
             for value, weight in zip(values[1:], own[1:], strict=True):
                 if weight:
                     total.add_(value, alpha=weight)
@@ -101,8 +105,8 @@ class WeightedMean:
         self.bytes_per_worker += total.numel() * total.element_size()
         return Pending(total, wait, scale)
 
-    def finish(self, pending: Pending, around: Tensor | None = None) -> Tensor:
-        """The mean that `start` with this `around` began."""
+    def finish(self, pending: Pending, anchor: Tensor | None = None) -> Tensor:
+        """Return the mean that `start` with this `anchor` began."""
         pending.wait()
         total = pending.total
         if self.comm_dtype == "exact":
@@ -110,14 +114,14 @@ class WeightedMean:
             return mean.masked_fill(total[-1] > 0, torch.nan)
         if pending.scale is None:
             return total
-        assert around is not None
-        mean = torch.empty_like(around)
-        for span, blocks in _spans(around):
-            torch.add(around[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
+        assert anchor is not None
+        mean = torch.empty_like(anchor)
+        for span, blocks in _spans(anchor):
+            torch.add(anchor[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
         return mean
 
     def _fixed(self, values: Tensor, own: list[float]) -> Tensor:
-        """Right to FIXED_POINT; a value that is not finite or from LARGEST on is counted in the last number."""
+        """Return a sum in units of FIXED_POINT, and last the number of values that are not finite or too large."""
         total = torch.zeros(values.shape[1] + 1, dtype=torch.int64, device=values.device)
         for value, weight in zip(values, own, strict=True):
             if weight:
@@ -125,22 +129,22 @@ class WeightedMean:
                 total[-1] += (~(value.abs() < LARGEST)).sum()
         return total
 
-    def _integers(self, values: Tensor, own: list[float], around: Tensor) -> tuple[Tensor, Tensor]:
-        """The integers, and the scale of each block."""
+    def _integers(self, values: Tensor, own: list[float], anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the integers, and the scale of each block."""
         assert self.residual is not None
         scale = values.new_empty(-(-values.shape[1] // BLOCK))
-        for span, blocks in _spans(around):
+        for span, blocks in _spans(anchor):
             for left, value, weight in zip(self.residual[:, span], values[:, span], own, strict=True):
                 if weight:
-                    left.add_(value - around[span], alpha=weight)  # the message; from here on what is still to be sent
+                    left.add_(value - anchor[span], alpha=weight)  # the message; from here on what is still to be sent
             padded = torch.nn.functional.pad(self.residual[:, span], (0, -self.residual[:, span].shape[1] % BLOCK))
             scale[blocks] = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
         self.group.transport.all_reduce_max(scale)
         self.bytes_per_worker += scale.numel() * scale.element_size()
         total = values.new_empty(values.shape[1], dtype=SUMS[self.comm_dtype][1])
         unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
-        for span, blocks in _spans(around):
-            sum_of_own = torch.zeros_like(around[span])
+        for span, blocks in _spans(anchor):
+            sum_of_own = torch.zeros_like(anchor[span])
             for left, weight in zip(self.residual[:, span], own, strict=True):
                 if weight:
                     sent = _blocks(left, 1 / unit[blocks]).round_().clamp_(-self._most, self._most)
@@ -151,12 +155,12 @@ class WeightedMean:
 
 
 def _blocks(values: Tensor, factors: Tensor) -> Tensor:
-    """(P,) values times the factor of their block."""
+    """Return (P,) values times the factor of their block."""
     return values * factors.repeat_interleave(BLOCK)[: len(values)]
 
 
 def _spans(values: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Of (P,) values, one after the other, and of their blocks; of a GPU's all at once."""
+    """Yield slices of (P,) values and of their blocks; for a GPU a single one."""
     size = AT_ONCE if values.device.type == "cpu" else -(-len(values) // BLOCK) * BLOCK
     for start in range(0, len(values), size):
         yield slice(start, start + size), slice(start // BLOCK, (start + size) // BLOCK)

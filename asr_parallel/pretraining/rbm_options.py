@@ -6,7 +6,7 @@ from typing import Any
 
 from asr_parallel.nnet.precision import PRECISIONS
 from asr_parallel.nnet.rbm import WEIGHT_L2
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import WorkerOptions, split
 
 ALGORITHMS = ("average", "none")  # of those in parallel/
 
@@ -59,11 +59,9 @@ class PretrainOptions:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
         self.worker_options()
 
-    def worker_options(self) -> WorkerOptions:
-        """What the workers do together."""
-        own = WorkerOptions(workers=self.workers, algorithm=self.algorithm, period=self.period, share_by=self.share_by)
-        own.check_workers()
-        return own
+    def worker_options(self) -> tuple[WorkerOptions, Any]:
+        """Return the options of the workers, and those of their algorithm."""
+        return split(workers=self.workers, algorithm=self.algorithm, period=self.period, share_by=self.share_by)
 
     def scheduled_momentum(self, frames: int) -> float:
         """The ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""

@@ -16,7 +16,8 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import LostError, SingleProcess, Transport
@@ -96,9 +97,9 @@ class LayerTrainer:
         self.rbm = StackedRbm(spec, len(group.local_workers), self.device, dtype)
         mean = None if spec.gaussian else self._mean(self.stack, self.measured)
         self.rbm.initialise(_layer_seed(options.seed, self.layer, INITIAL), mean)
-        self.algorithm = algorithm(options.worker_options(), exact=True)
-        self.algorithm.start(self.rbm, group)
-        self.rounds = SyncScheduler(self.algorithm, group, self.rbm, drop_worse=math.inf)
+        workers, constants = options.worker_options()
+        # No loss is compared
+        self.rounds = SyncScheduler(entry(workers.algorithm).cls(constants), group, self.rbm, workers, exact=True)
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
         self.epoch, self.minibatch, self.frames, self.unreported = 0, 0, 0, 0
         self.error_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -115,11 +116,7 @@ class LayerTrainer:
         self.rbm.velocity.copy_(tensors.pop("velocity"))
         self.rbm.lr_scale.copy_(tensors.pop("lr_scale"))
         self.rbm.parameters_changed()
-        for name, tensor in self.algorithm.shared_state().items():
-            tensor.copy_(checkpoint.tensors[name])
-        for name, tensor in self.algorithm.worker_state().items():
-            tensor.copy_(tensors[name])
-        self.rounds.restore(state["rounds"])
+        self.rounds.load_state_dict(State(checkpoint.tensors, tensors, state["syncs"]))
         self.epoch, self.minibatch, self.frames = state["epoch"], state["minibatch"], checkpoint.frames
         self.unreported = state["unreported"]
         if self.group.is_main:
@@ -130,15 +127,16 @@ class LayerTrainer:
         """Write a checkpoint of the present state."""
         rbm = self.rbm
         tensors = {"parameters": rbm.parameters, "velocity": rbm.velocity, "lr_scale": rbm.lr_scale}
-        tensors |= self.algorithm.worker_state()
+        syncs = self.rounds.state_dict()
+        tensors |= syncs.per_worker
         workers = {
             worker: {name: tensor[r] for name, tensor in tensors.items()}
             for r, worker in enumerate(self.group.local_workers)
         }
         error_sum, struck = self.group.transport.all_reduce_scalars([float(self.error_sum), int(self.struck)])
         state: dict[str, Any] = {name: getattr(self, name) for name in ("layer", "epoch", "minibatch", "unreported")}
-        state |= {"error_sum": error_sum, "struck": int(struck), "rounds": self.rounds.state()}
-        self.checkpoints.save(self.frames, self.algorithm.shared_state(), state, workers)
+        state |= {"error_sum": error_sum, "struck": int(struck), "syncs": syncs.values}
+        self.checkpoints.save(self.frames, syncs.shared, state, workers)
 
     def run(self, report_frames: int, checkpoint_frames: int) -> StackedRbm:
         """Train to the end and return the RBM that all workers stand for, as a single replica.
@@ -192,7 +190,7 @@ class LayerTrainer:
         step = rbm.update(phases, rate, options.momentum(before), options.l2, self.batches.active(self.minibatch))
         self.error_sum += step.error_sum.double().sum()
         self.struck += step.struck.sum()
-        met = self.rounds.trained(rbm, trained)
+        met = self.rounds.after_batch(rbm, trained)
         self.minibatch += 1
         self.frames += int(trained.sum())
         self.unreported += self.frames - before

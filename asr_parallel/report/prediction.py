@@ -71,5 +71,4 @@ def _period(clock: ModelledClock, workers: int) -> str:
         return "-"
     if period is not None:
         return f"{period:,}" if period <= epoch else f"over an epoch ({epoch:,.0f})"
-    at_all = clock.options.algorithm not in ("gradient", "colearn", "none")
-    return "never" if at_all else "no period"
+    return "never" if clock.has_period else "no period"

@@ -105,7 +105,7 @@ def check_epoch(
 def _never_met(trainer: "Trainer") -> bool:
     """Return whether there are several models that no meeting has brought together yet."""
     several = trainer.group.num_workers > 1 and not trainer.algorithm.shared_replica
-    return several and not (trainer.rounds.meet and trainer.rounds.meetings)
+    return several and not (trainer.rounds.synchronizes and trainer.rounds.num_syncs)
 
 
 def first_bad(transport: Transport, own: int, everywhere: bool) -> int | None:

@@ -47,7 +47,7 @@ class Evaluator:
 
     def of_workers(self) -> WorkersScore:
         """Return the scores of those whose model and whose loss are finite; DivergedError when there are none."""
-        sound = self._rounds.sound(self._network)
+        sound = self._rounds.finite_mask(self._network)
         while sound.any():
             score = evaluate_workers(self._network, sound, self._outputs, self._store, self._rows, self._group)
             finite = np.array([math.isfinite(of_one.loss) for of_one in score.workers])

@@ -1,5 +1,6 @@
 """What decides a trained network, beside the data and the precision of its arithmetic."""
 
+import argparse
 import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,7 +10,8 @@ from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.precision import PRECISIONS
 from asr_parallel.nnet.spec import NONLINEARITIES, NetworkSpec
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import WorkerOptions, algorithm_options, option_names
+from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
@@ -39,10 +41,11 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
     return NNET3_RATE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingOptions(WorkerOptions):
     """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
 
+    constants: Any = None  # the algorithm's own options
     hidden_layers: int = 3
     hidden_dim: int = 512
     nonlinearity: str = "relu-renorm"
@@ -81,6 +84,8 @@ class TrainingOptions(WorkerOptions):
     def __post_init__(self) -> None:
         """ValueError naming an option out of range; the network's sizes and the split check their own."""
         self.check_workers()
+        if self.constants is None:
+            object.__setattr__(self, "constants", entry(self.algorithm).options())
         Outputs(self.ensemble_average, self.temperature)
         named = {
             "initial": INITIALS,
@@ -107,45 +112,42 @@ class TrainingOptions(WorkerOptions):
                 raise ValueError(f"{name} {getattr(self, name)}: expected a number of at least 0")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "outer_momentum":
-                continue  # which may be 0, and is checked by its algorithm
             if field.type == float | None and value is not None and not value > 0:
                 raise ValueError(f"{field.name} {value}: expected a number above 0")
         self._check_together()
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
-        taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
+        chosen = entry(self.algorithm).cls
+        taken_back = chosen.can_take_back_epochs and not self.overlap and not self.ema
         if self.resolved_schedule == "newbob" and not taken_back:
             raise ValueError(
-                "newbob takes epochs back: expected algorithm average, gradient or none, no overlap and no ema"
+                f"newbob takes epochs back: expected algorithm {_with('can_take_back_epochs')}, no overlap and no ema"
             )
-        if self.algorithm == "ensemble" and self.combine:
+        if chosen.ensemble and self.combine:
             raise ValueError(f"combine {self.combine}: the workers of an ensemble are never averaged; expected 0")
         if not 0 <= self.pseudo_weight < math.inf:
             raise ValueError(f"pseudo_weight {self.pseudo_weight}: expected a number of at least 0")
-        taught = (self.algorithm == "ensemble") + (self.teacher is not None)
+        taught = chosen.ensemble + (self.teacher is not None)
         if not taught and (self.temperature, self.pseudo_weight) != (1, PSEUDO_WEIGHT):
             raise ValueError("pseudo_weight and temperature are of no use without algorithm ensemble or a teacher")
         if taught > 1:
             raise ValueError("algorithm ensemble has its own teacher: expected no other one")
         if self.start is not None and (self.pretrain != "none" or self.initial != "shared"):
             raise ValueError("start: expected no pretraining and initial shared")
-        own_models = (
-            self.algorithm in ("average", "ensemble", "none") and self.comm_dtype == "float32" and not self.overlap
-        )
+        own_models = chosen.own_initial_models and self.comm_dtype == "float32" and not self.overlap
         if self.initial == "own" and (not own_models or self.pretrain != "none"):
             raise ValueError(
-                "initial own: expected algorithm average, ensemble or none, comm_dtype float32, no overlap and no"
+                f"initial own: expected algorithm {_with('own_initial_models')}, comm_dtype float32, no overlap and no"
                 " pretraining"
             )
-        if self.keep_workers and self.algorithm == "gradient":
-            raise ValueError("keep_workers: the workers of gradient have one model in common")
-        if self.keep_workers is False and self.algorithm == "ensemble":
+        if self.keep_workers and chosen.shared_replica:
+            raise ValueError(f"keep_workers: the workers of {self.algorithm} have one model in common")
+        if self.keep_workers is False and chosen.ensemble:
             raise ValueError(
-                "keep_workers: what algorithm ensemble makes are its workers' models; expected to keep them"
+                f"keep_workers: the result of algorithm {self.algorithm} is its workers' models; expected to keep them"
             )
-        if self.ensemble_average != AVERAGES[0] and self.algorithm != "ensemble" and not self.keep_workers:
+        if self.ensemble_average != AVERAGES[0] and not chosen.ensemble and not self.keep_workers:
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
@@ -161,18 +163,18 @@ class TrainingOptions(WorkerOptions):
         """Models to combine at most, also when nothing was asked for."""
         if self.combine is not None:
             return self.combine
-        return 0 if self.algorithm == "ensemble" else COMBINE
+        return 0 if entry(self.algorithm).cls.ensemble else COMBINE
 
     @property
     def keeps_workers(self) -> bool:
         """Whether there are workers' own models, and they are wanted."""
-        wanted = self.algorithm == "ensemble" if self.keep_workers is None else self.keep_workers
+        wanted = entry(self.algorithm).cls.ensemble if self.keep_workers is None else self.keep_workers
         return wanted and self.workers > 1
 
     @property
     def resolved_schedule(self) -> str:
         """The schedule, also when none was asked for."""
-        return self.schedule or ("cyclical" if self.algorithm == "colearn" else "exponential")
+        return self.schedule or entry(self.algorithm).cls.default_schedule
 
     def limits(self) -> MaxChange | None:
         """Return the limits on how far a minibatch may move the parameters, by any optimiser; None: no limits."""
@@ -197,7 +199,7 @@ class TrainingOptions(WorkerOptions):
         if self.resolved_schedule == "constant":
             return Constant(total_frames=total, rate=num_jobs * first)
         if self.resolved_schedule == "cyclical":
-            cycle = self.cycle_frames or (None if self.algorithm == "colearn" else frames_per_epoch)
+            cycle = self.cycle_frames or (None if entry(self.algorithm).cls.rounds_of_epochs else frames_per_epoch)
             return Cyclical(total_frames=total, top=num_jobs * first, bottom=num_jobs * last, cycle_frames=cycle)
         return Newbob(
             rate=num_jobs * first, best_loss=untrained_loss, max_epochs=self.epochs, halve_from=self.halve_from
@@ -210,4 +212,33 @@ def config_identity(options: TrainingOptions) -> dict[str, Any]:
     What happens when a process is lost is not among them, and of files and folders what they hold counts, not where
     they are.
     """
-    return {name: value for name, value in asdict(options).items() if name not in ("fault_tolerant", *PATHS)}
+    given = {**asdict(options), **asdict(options.constants)}
+    return {name: value for name, value in given.items() if name not in ("constants", "fault_tolerant", *PATHS)}
+
+
+def _with(trait: str) -> str:
+    """Return the names of the algorithms that have a trait, for an error message."""
+    *most, last = (one.name for one in entries() if getattr(one.cls, trait))
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def all_names() -> frozenset[str]:
+    """Return the names of all options, those of every algorithm too."""
+    return (option_names() | {one.name for one in fields(TrainingOptions)}) - {"constants"}
+
+
+def from_arguments(args: argparse.Namespace) -> TrainingOptions:
+    """Return the options of a parsed command line of train-dnn."""
+    return training_options(**{name: value for name, value in vars(args).items() if name in all_names()})
+
+
+def training_options(**given: Any) -> TrainingOptions:
+    """Return options from values by name; ValueError for an unknown name or a value out of range."""
+    own = {one.name for one in fields(TrainingOptions)}
+    if unknown := given.keys() - all_names():
+        raise ValueError(f"unknown option {min(unknown)}")
+    constants = algorithm_options(
+        given.get("algorithm", TrainingOptions.algorithm),
+        {name: value for name, value in given.items() if name not in own},
+    )
+    return TrainingOptions(**{name: value for name, value in given.items() if name in own}, constants=constants)

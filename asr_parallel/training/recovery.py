@@ -9,9 +9,9 @@ workers had for themselves, the optimiser's state above all, is gone, and they t
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from asr_parallel.parallel.state import State
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.log import logger
 from asr_parallel.training.checkpoint import Checkpoint
@@ -36,20 +36,21 @@ class Snapshot:
 
 def mark(trainer: "Trainer") -> Snapshot:
     """The state of a trainer, right after a meeting or at the beginning; every process on its own."""
-    own = {"parameters": trainer.network.parameters, **trainer.algorithm.worker_state()}
+    syncs = trainer.rounds.state_dict()
+    own = {"parameters": trainer.network.parameters, **syncs.per_worker}
     if trainer.best is not None:
         own["best"] = trainer.best
     state = {
         "epoch": trainer.epoch,
         "minibatch": trainer.minibatch,
         "schedule": trainer.schedule.state(),
-        "rounds": trainer.rounds.state_at_meeting(),
+        "syncs": syncs.values,
         "watch": None,
     }
     return Snapshot(
-        trainer.rounds.meetings,
+        trainer.rounds.num_syncs,
         trainer.frames,
-        {name: tensor.clone() for name, tensor in trainer.rounds.tensors().items()},
+        {name: tensor.clone() for name, tensor in syncs.shared.items()},
         {name: tensor.clone() for name, tensor in own.items()} | trainer.optimizer.state(),
         state,
     )
@@ -84,18 +85,15 @@ def rescue(trainer: "Trainer", error: OSError) -> tuple[WorkerGroup, Checkpoint]
             ", ".join(map(str, lost)), size, ", ".join(str(worker) for rank in lost for worker in dealt[rank]),
             len(left), meetings, found.frames,
         )  # fmt: skip
-    init_reassigned_worker = trainer.algorithm.init_reassigned_worker(found.own["parameters"], found.shared)
+    names = trainer.rounds.state_dict().per_worker
+    syncs = State(found.shared, {name: found.own[name] for name in names})
+    model, tensors = trainer.rounds.reassigned_worker(found.own["parameters"], syncs)
     workers = {}
     for worker in group.local_workers:
         r = own.index(worker) if worker in own else 0
         workers[worker] = {name: tensor[r] for name, tensor in found.own.items()}
         if worker not in own:
-            fresh = {
-                "parameters": init_reassigned_worker,
-                "offered": init_reassigned_worker,
-                "residual": torch.zeros_like(init_reassigned_worker),
-            }
-            workers[worker] |= {name: tensor for name, tensor in fresh.items() if name in found.own}
+            workers[worker] |= {"parameters": model, **tensors}
     return group, Checkpoint(found.frames, found.shared, found.state, workers)
 
 

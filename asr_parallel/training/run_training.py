@@ -9,8 +9,8 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.group_stage import agree
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment
@@ -95,9 +95,7 @@ def train_into(
         going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers, transport)
-    own = (
-        () if algorithm(options, options.epochs).shared_replica else group.local_workers
-    )  # a model in common is nobody's own
+    own = () if entry(options.algorithm).cls.shared_replica else group.local_workers  # a shared model is nobody's own
     checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")

@@ -25,7 +25,7 @@ class StopPoints:
         self._request, self._transport, self._device = request, transport, device
         self._rounds = rounds
         period = rounds.algorithm.period
-        self._period = period if rounds.meet and period is not None and period <= AGREE_MINIBATCHES else None
+        self._period = period if rounds.synchronizes and period is not None and period <= AGREE_MINIBATCHES else None
         self._saved = time.monotonic()
         self._number = 0
 
@@ -53,7 +53,7 @@ class StopPoints:
     def _agree_after(self, minibatch: int, met: bool) -> bool:
         if self._period is None:
             return minibatch % AGREE_MINIBATCHES == 0
-        here = self._rounds.sync_due if self._rounds.algorithm.overlap else met
+        here = self._rounds.sync_due if self._rounds.options.overlap else met
         return here and minibatch % AGREE_MINIBATCHES < self._period
 
     def stop(self) -> None:

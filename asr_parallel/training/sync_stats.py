@@ -3,14 +3,15 @@
 import time
 from typing import Any
 
+from asr_parallel.parallel.algorithm import TrainingHook
+from asr_parallel.parallel.ecdnn.compression import OTHER
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.record.log import logger
-from asr_parallel.training.compression import OTHER, Compression
 
 SYNC_STATS = "sync_stats.json"
 
 
-def sync_stats(rounds: SyncScheduler, compression: Compression | None = None) -> dict[str, Any]:
+def sync_stats(rounds: SyncScheduler, compression: TrainingHook | None = None) -> dict[str, Any]:
     """A summary for sync_stats.json, also logged. Called by all processes alike.
 
     Returns:
@@ -45,8 +46,8 @@ def sync_stats(rounds: SyncScheduler, compression: Compression | None = None) ->
         often = ", ".join(f"worker {k} {n} times" for k, n in enumerate(left_out) if n)
         logger.warning("left out of meetings: %s", often)
     return {
-        "meetings": rounds.meetings,
+        "meetings": rounds.num_syncs,
         "left_out": left_out,
-        "bytes_per_worker": rounds.algorithm.bytes_per_worker,
+        "bytes_per_worker": rounds.synchronizer.bytes_per_worker,
         "ranks": ranks,
     }

@@ -12,11 +12,12 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import optimizer
+from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.stacked import Soft
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.ensemble import Ensemble
-from asr_parallel.parallel.gradient import Gradient
+from asr_parallel.parallel.algorithm import TrainingHook
+from asr_parallel.parallel.ecdnn.compression import EXCHANGE, OTHER
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import LostError
@@ -26,14 +27,13 @@ from asr_parallel.record.log import logger
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
 from asr_parallel.training.combine import snapshot_frames, write_model
-from asr_parallel.training.compression import EXCHANGE, OTHER, Compression, compression
 from asr_parallel.training.divergence import DIVERGED, check_epoch, first_bad, highest_loss, is_sane
 from asr_parallel.training.evaluator import Evaluator
 from asr_parallel.training.export_model import export_model
 from asr_parallel.training.init_model import begin
 from asr_parallel.training.members import ENSEMBLE, keep_members
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import merged
+from asr_parallel.training.minibatches import Minibatches, merged
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.recovery import Snapshot, mark
 from asr_parallel.training.shares import group_minibatches
@@ -74,7 +74,7 @@ class Trainer:
         """
         self.store, self.options, self.work = store, options, work
         self.group = group = group or WorkerGroup(options.workers)
-        self.algorithm = algorithm(options, options.epochs)
+        self.algorithm = entry(options.algorithm).cls(options.constants)
         device = choose_device(options.device)
         dtype = choose_dtype(options.precision, device)
         self.train_part, held_out_part = store.split(options.held_out, options.held_out_by)
@@ -87,23 +87,32 @@ class Trainer:
                 Path(options.teacher), store, options.pseudo_weight, options.temperature, device, dtype
             )
         sites = None if options.sites is None else Path(options.sites)
-        add = self.algorithm.add if isinstance(self.algorithm, Gradient) else None
-        self.optimizer = optimizer(options.optimizer, self.network, options.limits(), options.momentum, add)
+        self.optimizer = optimizer(
+            options.optimizer, self.network, options.limits(), options.momentum, self.algorithm.sum_gradients
+        )
         variation = Augmentation(options.channel_tilt, options.channel_ripple, options.mask_filters)
         self.batches = group_minibatches(
-            store, self.train_part, group, options.shares, sites, options.seed, options.seed, options.minibatch,
-            variation, dtype, device,
+            store, self.train_part, group, options.resolved_share_by, sites, options.seed, options.seed,
+            options.minibatch, variation, dtype, device,
         )  # fmt: skip
-        self.algorithm.start(self.network, group, self.batches.minibatches_per_epoch)
         self.rounds = SyncScheduler(
-            self.algorithm, group, self.network, options.drop_worse, self.optimizer,
-            options.optimizer_state_at_sync(options.optimizer), options.ema,
+            self.algorithm, group, self.network, options, self.optimizer,
+            options.optimizer_state_at_sync(options.optimizer),
+            minibatches_per_epoch=self.batches.minibatches_per_epoch, epochs=options.epochs,
         )  # fmt: skip
-        self.compression: Compression | None = None
-        if isinstance(self.algorithm, Ensemble) and self.rounds.meet:
-            self.compression = compression(
-                self.algorithm, self.network, group, self.batches, options, store, self.train_part, variation
-            )
+
+        def all_frames() -> Minibatches:  # of one worker more, who has them all
+            return Minibatches(
+                store, [store.rows_of(self.train_part)], [group.num_workers], options.minibatch, options.seed,
+                variation, dtype, device, loader=self.batches.loader,
+            )  # fmt: skip
+
+        self.compression: TrainingHook | None = None
+        if self.rounds.synchronizes:
+            self.compression = self.algorithm.training_hook(
+                network=self.network, batches=self.batches, all_frames=all_frames,
+                outputs=Outputs(options.ensemble_average, options.temperature), weight=options.pseudo_weight,
+            )  # fmt: skip
         self.evaluator = Evaluator(store, self.held_out_rows, self.network, self.rounds, options)
         untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
@@ -221,7 +230,7 @@ class Trainer:
             bad = torch.where((bad < 0) & wrong, self.frames, bad)
             self.optimizer.step(minibatch, rate, active, count)
             with self._aside(EXCHANGE) if self.rounds.sync_due else nullcontext():
-                met = self.rounds.trained(self.network, trained, losses, rate)
+                met = self.rounds.after_batch(self.network, trained, losses, rate)
             self.frames += count
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
@@ -272,9 +281,9 @@ class Trainer:
     def _compress(self, met: bool) -> None:
         assert self.compression is not None
         if met:
-            self.compression.met(self.done)
+            self.compression.after_sync(self.done)
         else:
-            self.compression.advance()
+            self.compression.after_batch()
 
     def _keep_members(self) -> Tensor:
         """The best worker's model; what workers have become since they met last is not yet averaged."""
@@ -303,7 +312,7 @@ class Trainer:
 
         Workers that meet need not stop for one whose loss is not: it is left out and goes on from what others have.
         """
-        if self.rounds.meet and self.group.num_workers > 1:
+        if self.rounds.synchronizes and self.group.num_workers > 1:
             return
         frames = first_bad(self.group.transport, int(bad), everywhere=self.algorithm.period is None)
         if frames is not None:

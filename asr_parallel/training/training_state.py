@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from asr_parallel.parallel.state import State
 from asr_parallel.training.checkpoint import Checkpoint
 from asr_parallel.training.divergence import check_common
 from asr_parallel.training.metrics_logger import MetricsLogger
@@ -14,14 +15,11 @@ if TYPE_CHECKING:
 
 def save(trainer: "Trainer", watch: MetricsLogger) -> None:
     """Write a checkpoint of the present state."""
-    tensors = {
-        "parameters": trainer.network.parameters,
-        **trainer.optimizer.state(),
-        **trainer.algorithm.worker_state(),
-    }
+    syncs = trainer.rounds.state_dict()
+    tensors = {"parameters": trainer.network.parameters, **trainer.optimizer.state(), **syncs.per_worker}
     if trainer.best is not None:
         tensors["best"] = trainer.best
-    shared, workers = trainer.rounds.tensors(), {}
+    shared, workers = syncs.shared, {}
     if trainer.algorithm.shared_replica:
         check_common(trainer.group.transport, trainer.network.parameters)
         shared = {**shared, **tensors}
@@ -32,7 +30,7 @@ def save(trainer: "Trainer", watch: MetricsLogger) -> None:
         "epoch": trainer.epoch,
         "minibatch": trainer.minibatch,
         "schedule": trainer.schedule.state(),
-        "rounds": trainer.rounds.state(),
+        "syncs": syncs.values,
         "watch": watch.state(),
     }
     trainer.checkpoints.save(trainer.frames, shared, state, workers)
@@ -40,9 +38,8 @@ def save(trainer: "Trainer", watch: MetricsLogger) -> None:
 
 def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
     """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
-    shared = dict(checkpoint.tensors)
-    for name, tensor in trainer.rounds.tensors().items():
-        tensor.copy_(shared.pop(name))
+    shared, syncs = dict(checkpoint.tensors), trainer.rounds.state_dict()
+    own_shared = {name: shared.pop(name) for name in syncs.shared}
     if trainer.algorithm.shared_replica:
         tensors = shared
     else:
@@ -55,11 +52,10 @@ def restore(trainer: "Trainer", checkpoint: Checkpoint) -> None:
     trainer.network.parameters_changed()
     if trainer.best is not None and best is not None:
         trainer.best.copy_(best)
-    for name, tensor in trainer.algorithm.worker_state().items():
-        tensor.copy_(tensors.pop(name))
+    per_worker = {name: tensors.pop(name) for name in syncs.per_worker}
+    trainer.rounds.load_state_dict(State(own_shared, per_worker, checkpoint.state["syncs"]))
     trainer.optimizer.restore(tensors)
     trainer.schedule.restore(checkpoint.state["schedule"])
-    trainer.rounds.restore(checkpoint.state["rounds"])
     trainer.epoch, trainer.minibatch = checkpoint.state["epoch"], checkpoint.state["minibatch"]
     trainer.frames, trainer.watched = checkpoint.frames, checkpoint.state["watch"]
     if trainer.compression is not None:

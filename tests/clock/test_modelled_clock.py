@@ -9,19 +9,18 @@ import pytest
 from asr_parallel.clock import step_time
 from asr_parallel.clock.interconnect import BEST, COLLECTIVES, PRESETS, Interconnect, all_reduce, broadcast
 from asr_parallel.clock.modelled_clock import (
-    AllReduce,
     ModelledClock,
-    StepCost,
     TimeBreakdown,
     pays_up_to,
     smallest_period,
 )
-from asr_parallel.clock.step_time import gradient_sums, measure_meeting, measure_step, num_parameters, work_of
+from asr_parallel.clock.step_time import gradient_sums, measure_step, measure_sync, num_parameters, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.options import ALGORITHMS, WorkerOptions
+from asr_parallel.parallel.cost import AllReduce, StepCost
+from asr_parallel.parallel.options import WorkerOptions, split
+from asr_parallel.parallel.registry import ALGORITHMS
 
 NETWORK = Interconnect("test", 1e-3, 1e6, "made up")
 FREE = Interconnect("free", 0.0, math.inf, "made up")
@@ -31,8 +30,8 @@ MEETING = ("average", "block-momentum", "elastic", "colearn", "ensemble", "gradi
 
 
 def clock(name: str = "average", workers: int = 4, network: Interconnect = NETWORK, **options: object) -> ModelledClock:
-    team = WorkerOptions(workers, name, **options)  # type: ignore[arg-type]
-    return ModelledClock(team, WORK, network, FRAMES, how="ring")
+    team, constants = split(workers=workers, algorithm=name, **options)
+    return ModelledClock(team, WORK, network, FRAMES, how="ring", constants=constants)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_averages_by_hand() -> None:
     assert seconds.compute == pytest.approx(160.0)  # 1600 minibatches of each, 200 meetings
     assert seconds.exchange == pytest.approx(200 * (losses + models))
     assert clock(period=8).speedup() == pytest.approx(640 / seconds.total)
-    own = replace(clock(period=8), work=replace(WORK, meeting_seconds=0.01)).epoch()
+    own = replace(clock(period=8), work=replace(WORK, sync_seconds=0.01)).epoch()
     assert own.exchange == pytest.approx(seconds.exchange + 200 * 0.01)
     int8 = clock(period=8, comm_dtype="int8").epoch()
     small = 6 * (1e-3 + 0.25e-3) + 6 * (1e-3 + 1000 * 4 / 1024 / 4 / 1e6)
@@ -300,9 +299,9 @@ def test_steps_are_measured(optimizer: str) -> None:
     spec = NetworkSpec(5, 1, 1, 8, 3, "relu")
     step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
     assert min(step.seconds, step.label_seconds, step.topk_seconds, step.aggregate_seconds) > 0 and step.jitter >= 0
-    meeting = measure_meeting(spec, algorithm(WorkerOptions(2, "elastic")), 4, optimizer, "float32", "cpu", blocks=2)
+    meeting = measure_sync(spec, WorkerOptions(2, "elastic"), 4, optimizer, "float32", "cpu", blocks=2)
     work = work_of(spec, 4, optimizer, step, meeting)
-    assert (work.step_seconds, work.label_seconds, work.meeting_seconds) == (step.seconds, step.label_seconds, meeting)
+    assert (work.step_seconds, work.label_seconds, work.sync_seconds) == (step.seconds, step.label_seconds, meeting)
     assert (work.topk_seconds, work.aggregate_seconds) == (step.topk_seconds, step.aggregate_seconds)
     with pytest.raises(ValueError, match="minibatch 0"):
         measure_step(spec, 0)

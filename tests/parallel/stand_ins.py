@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.parallel.options import split
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import SyncInfo
-from asr_parallel.parallel.transport import Transport
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
+from asr_parallel.parallel.synchronizer import Synchronizer
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 
 T = TypeVar("T")
 SECONDS = 30.0  # for a thread that does not come
@@ -88,11 +93,35 @@ def together(size: int, job: Callable[[Transport], T]) -> list[T]:
         return list(pool.map(one, range(size)))
 
 
-def meeting(frames: list[int], number: int = 0, rate: float = 0.1, **other: Any) -> SyncInfo:
-    """A meeting of workers that are all kept, with losses of 0, unless said otherwise."""
-    kept = np.array(other.get("kept", [True] * len(frames)))
+def sync_info(frames: list[int], index: int = 0, lr: float = 0.1, **other: Any) -> SyncInfo:
+    """A synchronization of workers that are all valid, with losses of 0, unless said otherwise."""
+    valid = np.array(other.get("valid", [True] * len(frames)))
     loss = np.array(other.get("loss", [0.0] * len(frames)))
-    return SyncInfo(np.array(frames), loss, kept, rate, number)
+    return SyncInfo(np.array(frames), loss, valid, lr, index)
+
+
+def scheduler(
+    models: Models,
+    transport: Transport | None = None,
+    *,
+    optimizer: Any = None,
+    optimizer_state: str = "keep",
+    minibatches: int = 1,
+    epochs: int = 99,
+    **options: Any,
+) -> SyncScheduler:
+    """A scheduler for as many workers as there are models, unless `workers` is given. minibatches: of an epoch."""
+    workers, constants = split(**{"workers": len(models.parameters), **options})
+    group = WorkerGroup(workers.workers, transport or SingleProcess())
+    algorithm = entry(workers.algorithm).cls(constants)
+    return SyncScheduler(
+        algorithm, group, models, workers, optimizer, optimizer_state, minibatches_per_epoch=minibatches, epochs=epochs
+    )
+
+
+def started(models: Models, transport: Transport | None = None, **options: Any) -> Synchronizer:
+    """The synchronizer of such a scheduler."""
+    return scheduler(models, transport, **options).synchronizer
 
 
 def random_models(num_workers: int, size: int, seed: int) -> Tensor:

@@ -1,30 +1,30 @@
 """Averaging, what all algorithms have in common, and averages that come one round late."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins import Models, meeting, random_models
+from stand_ins import Models, random_models, scheduler, started, sync_info
 
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.options import ALGORITHMS, WorkerOptions
-from asr_parallel.parallel.sync_scheduler import SyncScheduler
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.parallel.options import split
+from asr_parallel.parallel.registry import ALGORITHMS, entry
+from asr_parallel.training.options import training_options
 
 FEW = settings(deadline=None, max_examples=20)
 
 
-def train(options: WorkerOptions, rounds: int, start: torch.Tensor, gain: float) -> tuple[torch.Tensor, torch.Tensor]:
+def train(
+    num_workers: int, rounds: int, start: torch.Tensor, gain: float, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Models (K, P) of identical workers on identical data after so many rounds, and the final model."""
-    models, group = Models(start.repeat(options.workers, 1)), WorkerGroup(options.workers)
-    of = algorithm(options, epochs=99)
-    of.start(models, group)
-    meetings = SyncScheduler(of, group, models)
+    models = Models(start.repeat(num_workers, 1))
+    meetings = scheduler(models, **options)
     for t in range(rounds):
         models.parameters.mul_(1 - gain).add_(0.1 * t)
-        meetings.trained(models, np.full(options.workers, 8), None, 0.1)
+        meetings.after_batch(models, np.full(num_workers, 8), None, 0.1)
     return models.parameters, meetings.finish(models)
 
 
@@ -36,7 +36,7 @@ def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, na
     more |= {"outer_momentum": 0.4} if name == "block-momentum" else {}
     more |= {"relabel_fraction": 1.0} if name == "ensemble" else {}  # of a single minibatch
     start = random_models(1, size, seed)
-    found, final = train(WorkerOptions(workers=num_workers, algorithm=name, **more), 6, start, 0.1)
+    found, final = train(num_workers, 6, start, 0.1, algorithm=name, **more)
     torch.testing.assert_close(found, found[:1].expand_as(found))
     if name == "elastic":
         if overlap:
@@ -48,7 +48,7 @@ def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, na
             x, centre = x - alpha * (x - centre), centre + 0.9 * (x - centre)
         alone, of_one = x, centre[0]
     else:
-        alone, of_one = train(WorkerOptions(algorithm=name, **more), 6, start, 0.1)
+        alone, of_one = train(1, 6, start, 0.1, algorithm=name, **more)
     if not (overlap and name == "average"):  # where one worker alone has no meetings, late or not
         torch.testing.assert_close(found[:1], alone)
     torch.testing.assert_close(final, of_one)
@@ -57,30 +57,27 @@ def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, na
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_one_worker_is_ordinary_training(name: str) -> None:
     """Elastic's worker is tied to a centre even alone."""
-    models, group = Models(random_models(1, 7, 0)), WorkerGroup(1)
+    models = Models(random_models(1, 7, 0))
     before = models.parameters.clone()
-    of = algorithm(WorkerOptions(algorithm=name))
-    of.start(models, group)
-    if of.meets and of.period is not None:
-        of.synchronize(models, meeting([5]))
+    rounds = scheduler(models, algorithm=name)
+    if rounds.algorithm.exchanges_models and rounds.algorithm.period is not None:
+        rounds.synchronizer.synchronize(models, sync_info([5]))
     assert torch.equal(models.parameters, before)
-    assert torch.equal(SyncScheduler(of, group, models).finish(models), before[0])
-    assert of.worker_lr_scale(1) == 1
+    assert torch.equal(rounds.finish(models), before[0])
+    assert rounds.algorithm.worker_lr_scale(1) == 1
 
 
 def test_a_worker_without_frames_does_not_pull() -> None:
     models = Models(torch.tensor([[1.0, 2.0], [3.0, 4.0], [100.0, 100.0]]))
-    average = algorithm(WorkerOptions(workers=3))
-    average.start(models, WorkerGroup(3))
-    average.synchronize(models, meeting([10, 30, 0]))
+    average = started(models)
+    average.synchronize(models, sync_info([10, 30, 0]))
     assert models.parameters.tolist() == [[2.5, 3.5]] * 3 and models.changes == 1
 
 
 def test_a_model_left_out_is_replaced() -> None:
     models = Models(torch.tensor([[1.0], [torch.nan], [4.0]]))
-    average = algorithm(WorkerOptions(workers=3, weights="equal"))
-    average.start(models, WorkerGroup(3))
-    average.synchronize(models, meeting([10, 10, 30], kept=[True, False, True]))
+    average = started(models, weights="equal")
+    average.synchronize(models, sync_info([10, 10, 30], valid=[True, False, True]))
     assert models.parameters.tolist() == [[2.5]] * 3
 
 
@@ -90,36 +87,33 @@ def test_workers_rates_times_the_number_keep_the_effective_one(num_workers: int,
     """A mean of K models that took steps of K times the rate is one step by the sum of their gradients."""
     start, gradients = random_models(1, 9, seed), random_models(num_workers, 9, seed + 1)
     for name in ("average", "block-momentum"):
-        options = WorkerOptions(workers=num_workers, algorithm=name, outer_momentum=0.0 if name != "average" else None)
-        of, effective = algorithm(options), 0.01
-        models = Models(start.repeat(num_workers, 1))
-        of.start(models, WorkerGroup(num_workers))
-        factor = of.worker_lr_scale(num_workers) if name == "average" else num_workers
+        models, effective = Models(start.repeat(num_workers, 1)), 0.01
+        of = started(models, algorithm=name, outer_momentum=0.0 if name != "average" else None)
+        factor = of.algorithm.worker_lr_scale(num_workers) if name == "average" else num_workers
         models.parameters -= effective * factor * gradients
-        of.synchronize(models, meeting([4] * num_workers))
+        of.synchronize(models, sync_info([4] * num_workers))
         torch.testing.assert_close(models.parameters[0], start[0] - effective * gradients.sum(dim=0))
 
 
 def test_who_scales_its_workers_rate() -> None:
     """Block momentum makes K of a block's mean by its outer gain, so it must not; a summed gradient need not."""
-    scaled = {name for name in ALGORITHMS if algorithm(WorkerOptions(algorithm=name)).worker_lr_scale(4) == 4}
+    scaled = {name for name in ALGORITHMS if entry(name).cls(entry(name).options()).worker_lr_scale(4) == 4}
     assert scaled == {"average", "elastic", "colearn"}
 
 
 def test_options_name_the_effective_rate() -> None:
-    schedule = TrainingOptions(learning_rate=0.002, schedule="constant").make_schedule(1000, 4.0, 1.0)
+    schedule = training_options(learning_rate=0.002, schedule="constant").make_schedule(1000, 4.0, 1.0)
     assert schedule.learning_rate(0) == pytest.approx(0.008)
 
 
 def test_an_overlapped_mean_comes_one_round_late_with_what_was_learnt_since() -> None:
-    models, group = Models(torch.tensor([[0.0], [0.0]])), WorkerGroup(2)
-    average = algorithm(WorkerOptions(workers=2, overlap=True))
-    average.start(models, group)
+    models = Models(torch.tensor([[0.0], [0.0]]))
+    average = started(models, overlap=True)
     models.parameters += torch.tensor([[2.0], [6.0]])
-    average.synchronize(models, meeting([1, 1]))
+    average.synchronize(models, sync_info([1, 1]))
     assert models.parameters.tolist() == [[2], [6]]  # nothing to take in yet; offered
     models.parameters += torch.tensor([[1.0], [-1.0]])
-    average.synchronize(models, meeting([1, 1], number=1))
+    average.synchronize(models, sync_info([1, 1], index=1))
     assert models.parameters.tolist() == [[4 + 1], [4 - 1]]
     average.flush(models)
     assert models.parameters.tolist() == [[4], [4]]
@@ -128,21 +122,20 @@ def test_an_overlapped_mean_comes_one_round_late_with_what_was_learnt_since() ->
 
 
 def test_an_overlapped_mean_goes_without_who_was_left_out() -> None:
-    models, group = Models(torch.zeros(3, 1)), WorkerGroup(3)
-    average = algorithm(WorkerOptions(workers=3, overlap=True))
-    average.start(models, group)
+    models = Models(torch.zeros(3, 1))
+    average = started(models, overlap=True)
     models.parameters += torch.tensor([[2.0], [torch.nan], [6.0]])
-    average.synchronize(models, meeting([1, 1, 1], kept=[True, False, True]))
+    average.synchronize(models, sync_info([1, 1, 1], valid=[True, False, True]))
     assert models.parameters[::2].tolist() == [[2], [6]]  # the other is not helped before the first mean is there
     models.parameters += 1.0
-    average.synchronize(models, meeting([1, 1, 1], number=1, kept=[True, False, True]))
+    average.synchronize(models, sync_info([1, 1, 1], index=1, valid=[True, False, True]))
     assert models.parameters.tolist() == [[5], [4], [5]]
 
 
 def test_what_is_out_of_range() -> None:
     with pytest.raises(ValueError, match="unknown algorithm 'gossip'; expected one of average, block-momentum"):
-        algorithm(WorkerOptions(algorithm="gossip"))
-    with pytest.raises(ValueError, match="averaging period -1: expected at least 1 minibatch"):
-        algorithm(WorkerOptions(period=-1))
-    with pytest.raises(ValueError, match="overlap goes with comm_dtype float32, not int8"):
-        algorithm(WorkerOptions(comm_dtype="int8", overlap=True))
+        split(algorithm="gossip")
+    with pytest.raises(ValueError, match="period -1: expected a whole number at least 1"):
+        split(period=-1)
+    with pytest.raises(ValueError, match="comm_dtype int8: expected float32 with overlap"):
+        split(comm_dtype="int8", overlap=True)

@@ -8,24 +8,20 @@ import reference_algorithms as reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins import Models, meeting, random_models
+from stand_ins import Models, random_models, started, sync_info
 from torch import Tensor
 
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.block_momentum import PRESETS, BlockMomentum, Outer
-from asr_parallel.parallel.options import WorkerOptions
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.parallel.algorithms.block_momentum import PRESETS, BlockMomentum, BlockMomentumOptions, Outer
+from asr_parallel.parallel.synchronizer import Synchronizer
+from asr_parallel.training.options import training_options
 
 FEW = settings(deadline=None, max_examples=20)
 constants = st.floats(0.1, 1.5), st.floats(0.0, 0.95)
 
 
-def make(models: Models, num_workers: int, **options: Any) -> BlockMomentum:
-    of = algorithm(WorkerOptions(workers=num_workers, algorithm="block-momentum", **options))
-    assert isinstance(of, BlockMomentum)
-    of.start(models, WorkerGroup(num_workers))
-    return of
+def make(models: Models, num_workers: int, **options: Any) -> Synchronizer:
+    assert num_workers == len(models.parameters)
+    return started(models, algorithm="block-momentum", **options)
 
 
 def blocks(num_workers: int, rounds: int, seed: int) -> list[Tensor]:
@@ -33,8 +29,8 @@ def blocks(num_workers: int, rounds: int, seed: int) -> list[Tensor]:
     return [random_models(num_workers, 5, seed + t) for t in range(rounds)]
 
 
-def delivered(of: BlockMomentum, models: Models) -> Tensor:
-    return of.global_model(models, meeting([1] * len(models.parameters)))
+def delivered(of: Synchronizer, models: Models) -> Tensor:
+    return of.global_model(models, sync_info([1] * len(models.parameters)))
 
 
 def test_published_constants() -> None:
@@ -45,7 +41,7 @@ def test_published_constants() -> None:
         "diloco": Outer(0.7, 0.9, True),
     } == PRESETS
     for num_workers in (1, 2, 8):
-        assert make(Models(torch.zeros(num_workers, 1)), num_workers).momentum == 1 - 1 / num_workers
+        assert make(Models(torch.zeros(num_workers, 1)), num_workers).algorithm.momentum == 1 - 1 / num_workers
 
 
 @FEW
@@ -54,12 +50,11 @@ def test_without_momentum_it_is_averaging(num_workers: int, seed: int, preset: s
     """And so DiLoCo's outer gradient has the right sign: a wrong one would go the other way."""
     models, others = (Models(random_models(1, 5, seed).repeat(num_workers, 1)) for _ in range(2))
     of = make(models, num_workers, outer=preset, outer_rate=1.0, outer_momentum=0.0)
-    average = algorithm(WorkerOptions(workers=num_workers))
-    average.start(others, WorkerGroup(num_workers))
+    average = started(others)
     for t, moved in enumerate(blocks(num_workers, 4, seed)):
         for own, algo in ((models, of), (others, average)):
             own.parameters += moved
-            algo.synchronize(own, meeting(list(range(1, num_workers + 1)), t, rate=0.5 / (t + 1)))
+            algo.synchronize(own, sync_info(list(range(1, num_workers + 1)), t, lr=0.5 / (t + 1)))
         torch.testing.assert_close(models.parameters, others.parameters)
         torch.testing.assert_close(delivered(of, models), others.parameters[0])
 
@@ -71,7 +66,7 @@ def test_one_worker_without_constants_of_its_own_is_plain_training(preset: str) 
     for moved in blocks(1, 6, 0):
         models.parameters += moved
         before = models.parameters.clone()
-        of.synchronize(models, meeting([3]))
+        of.synchronize(models, sync_info([3]))
         torch.testing.assert_close(models.parameters, before)
 
 
@@ -86,11 +81,11 @@ def test_nesterovs_form_is_torchs_on_the_dispatched_point(num_workers: int, seed
         dispatched = models.parameters[0].clone()
         models.parameters += moved
         theirs.grad = (dispatched - models.parameters.mean(dim=0)).double()
-        of.synchronize(models, meeting([9] * num_workers))
+        of.synchronize(models, sync_info([9] * num_workers))
         outer.step()
         greatest = 1 + float(theirs.detach().abs().max())
         assert (models.parameters - theirs.detach()).abs().max() < 1e-6 * greatest
-        state = of.shared_state()
+        state = of.algorithm.shared
         look_back = state["dispatched"] - eta * state["velocity"]
         assert (delivered(of, models) - look_back).abs().max() < 1e-6 * greatest
 
@@ -100,7 +95,7 @@ def run_against(rule: reference.Rule, num_workers: int, seed: int, **options: An
     of, theirs = make(models, num_workers, **options), np.zeros((num_workers, 5))
     for moved in blocks(num_workers, 8, seed):
         models.parameters += moved
-        of.synchronize(models, meeting([9] * num_workers))
+        of.synchronize(models, sync_info([9] * num_workers))
         theirs = rule.meet(theirs + moved.double().numpy(), np.full(num_workers, 9), 0.1)
         np.testing.assert_allclose(models.parameters.numpy(), theirs, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(delivered(of, models).numpy(), rule.delivered, rtol=1e-4, atol=1e-4)
@@ -131,7 +126,7 @@ def test_constant_gradients_lead_as_far_as_all_workers_together(num_workers: int
     for _ in range(200):
         before, theirs_before = delivered(of, models).clone(), cntks.delivered
         models.parameters += moved
-        of.synchronize(models, meeting([1] * num_workers))
+        of.synchronize(models, sync_info([1] * num_workers))
         theirs = cntks.meet(theirs + moved.double().numpy(), np.ones(num_workers), 0.1)
     gone = delivered(of, models) - before
     torch.testing.assert_close(gone, moved.sum(dim=0), rtol=1e-3, atol=1e-2)
@@ -145,7 +140,7 @@ def test_slowmo_remembers_gradients_and_not_distances() -> None:
     seen = []
     for t, (rate, moved) in enumerate([(0.1, 1.0), (0.01, 0.0), (0.01, 0.0)]):
         models.parameters += moved
-        of.synchronize(models, meeting([1, 1], t, rate))
+        of.synchronize(models, sync_info([1, 1], t, rate))
         seen.append(float(models.parameters[0]))
     assert seen == pytest.approx([1.0, 1.0 + 0.5 * 0.1, 1.05 + 0.5**2 * 0.1])
     rule, x = reference.SlowMo(np.zeros(1), 1.0, 0.5), np.zeros((2, 1))
@@ -159,7 +154,7 @@ def test_bmuf_remembers_distances() -> None:
     of = make(models, 2, outer="bmuf")
     for t, (rate, moved) in enumerate([(0.1, 1.0), (0.01, 0.0)]):
         models.parameters += moved
-        of.synchronize(models, meeting([1, 1], t, rate))
+        of.synchronize(models, sync_info([1, 1], t, rate))
     assert models.parameters.tolist() == [[1.5], [1.5]]
 
 
@@ -172,21 +167,21 @@ def test_restored_it_goes_on_bit_for_bit(seed: int, preset: str, cut: int) -> No
     for t, moved in enumerate(moves):
         if t == cut:
             later.parameters.copy_(models.parameters)
-            for name, tensor in again.shared_state().items():
-                tensor.copy_(of.shared_state()[name])
+            for name, tensor in again.algorithm.shared.items():
+                tensor.copy_(of.algorithm.shared[name])
         for own, algo in ((models, of), (later, again)):
             own.parameters += moved
-            algo.synchronize(own, meeting([1, 2, 3], t, 0.1 / (t + 1)))
+            algo.synchronize(own, sync_info([1, 2, 3], t, 0.1 / (t + 1)))
     assert torch.equal(models.parameters, later.parameters)
 
 
 @pytest.mark.parametrize(("rate", "momentum"), [(0.0, 0.5), (float("nan"), 0.5), (1.0, 1.0), (1.0, -0.1)])
 def test_constants_out_of_range(rate: float, momentum: float) -> None:
-    with pytest.raises(ValueError, match="expected above 0, and at least 0 below 1"):
-        BlockMomentum(Outer(rate, momentum, True))
+    with pytest.raises(ValueError, match=r"outer_(rate|momentum) .*: expected a number (above 0|at least 0)"):
+        BlockMomentum(BlockMomentumOptions(outer_rate=rate, outer_momentum=momentum))
 
 
 def test_no_momentum_may_be_asked_for() -> None:
-    options = TrainingOptions(workers=2, algorithm="block-momentum", outer_momentum=0.0)
-    of = algorithm(options)
-    assert isinstance(of, BlockMomentum) and of.outer.momentum == 0
+    options = training_options(workers=2, algorithm="block-momentum", outer_momentum=0.0)
+    assert options.constants == BlockMomentumOptions(outer_momentum=0.0)
+    assert make(Models(torch.zeros(2, 1)), 2, outer_momentum=0.0).algorithm.momentum == 0

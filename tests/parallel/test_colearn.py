@@ -7,23 +7,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins import Models
+from stand_ins import Models, scheduler
 
-from asr_parallel.parallel.colearn import CoLearning
+from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import training_options
 from asr_parallel.training.schedules import Cyclical
 
 PER_EPOCH = 3  # minibatches
 
 
-def begin(epochs: int, local_epochs: int, threshold: float) -> tuple[Models, CoLearning, SyncScheduler]:
-    models, group = Models(torch.ones(2, 4)), WorkerGroup(2)
-    of = CoLearning(epochs, local_epochs, threshold)
-    of.start(models, group, PER_EPOCH)
-    return models, of, SyncScheduler(of, group, models)
+def begin(epochs: int, local_epochs: int, threshold: float) -> tuple[Models, Algorithm, SyncScheduler]:
+    models = Models(torch.ones(2, 4))
+    rounds = sites(models, epochs, local_epochs, threshold)
+    return models, rounds.algorithm, rounds
+
+
+def sites(models: Models, epochs: int, local_epochs: int, threshold: float) -> SyncScheduler:
+    return scheduler(
+        models, algorithm="colearn", local_epochs=local_epochs, colearn_threshold=threshold, epochs=epochs,
+        minibatches=PER_EPOCH,
+    )  # fmt: skip
 
 
 def lengths(epochs: int, local_epochs: int, threshold: float, moves: list[float]) -> list[int]:
@@ -35,7 +40,7 @@ def lengths(epochs: int, local_epochs: int, threshold: float, moves: list[float]
         assert of.round_epochs is not None and of.period == of.round_epochs * PER_EPOCH
         if count == of.period:
             models.parameters *= 1 + moves[min(len(seen), len(moves) - 1)]
-        if rounds.trained(models, np.array([4, 4])):
+        if rounds.after_batch(models, np.array([4, 4])):
             assert count % PER_EPOCH == 0
             seen.append(count // PER_EPOCH)
             count = 0
@@ -69,31 +74,27 @@ def test_without_a_threshold_rounds_stay_as_they_are() -> None:
 def test_sites_count_by_their_frames() -> None:
     models, of, rounds = begin(2, 1, 0.1)
     models.parameters += torch.tensor([[0.0], [4.0]])
-    assert [rounds.trained(models, np.array([9, 3])) for _ in range(PER_EPOCH)] == [False, False, True]
+    assert [rounds.after_batch(models, np.array([9, 3])) for _ in range(PER_EPOCH)] == [False, False, True]
     assert models.parameters.tolist() == [[2.0] * 4] * 2
-    assert of.shared_state()["previous"].tolist() == [2.0] * 4
+    assert of.shared["previous"].tolist() == [2.0] * 4
 
 
 def test_a_site_alone_has_rounds_too() -> None:
     """Their rates start anew and their optimiser's state is forgotten."""
-    models, group = Models(torch.ones(1, 4)), WorkerGroup(1)
-    of = CoLearning(3, 1, 0.0)
-    of.start(models, group, PER_EPOCH)
-    rounds = SyncScheduler(of, group, models)
-    assert [rounds.trained(models, np.array([9])) for _ in range(2 * PER_EPOCH)] == [False, False, True] * 2
+    models = Models(torch.ones(1, 4))
+    rounds = sites(models, 3, 1, 0.0)
+    assert [rounds.after_batch(models, np.array([9])) for _ in range(2 * PER_EPOCH)] == [False, False, True] * 2
 
 
 def test_restored_within_a_round_it_goes_on() -> None:
     models, of, rounds = begin(9, 1, 0.1)
     again_models, again, again_rounds = begin(9, 1, 0.1)
     for _ in range(2 * PER_EPOCH):
-        rounds.trained(models, np.array([4, 4]))
+        rounds.after_batch(models, np.array([4, 4]))
     again_models.parameters.copy_(models.parameters)
-    for name, tensor in again_rounds.tensors().items():
-        tensor.copy_(rounds.tensors()[name])
-    again_rounds.restore(rounds.state())
+    again_rounds.load_state_dict(rounds.state_dict())
     for _ in range(7 * PER_EPOCH):
-        assert rounds.trained(models, np.array([4, 4])) == again_rounds.trained(again_models, np.array([4, 4]))
+        assert rounds.after_batch(models, np.array([4, 4])) == again_rounds.after_batch(again_models, np.array([4, 4]))
         assert of.round_epochs == again.round_epochs
 
 
@@ -112,15 +113,15 @@ def test_rates_follow_the_rounds(shape: str) -> None:
 
 
 def test_a_training_of_sites_has_such_rates_unless_told_otherwise() -> None:
-    options = TrainingOptions(workers=2, algorithm="colearn", learning_rate=0.1)
+    options = training_options(workers=2, algorithm="colearn", learning_rate=0.1)
     schedule = options.make_schedule(100, 1.0, 3.0)
     assert isinstance(schedule, Cyclical) and schedule.cycle_frames is None and schedule.top == 0.1
-    other = TrainingOptions(workers=2, algorithm="colearn", schedule="exponential")
+    other = training_options(workers=2, algorithm="colearn", schedule="exponential")
     assert not isinstance(other.make_schedule(100, 1.0, 3.0), Cyclical)
-    assert WorkerOptions(algorithm="colearn").shares == "speaker"
+    assert WorkerOptions(algorithm="colearn").resolved_share_by == "speaker"
 
 
 @pytest.mark.parametrize(("local_epochs", "threshold"), [(0, 0.1), (5, 0.1), (1, -0.1), (1, float("nan"))])
 def test_numbers_out_of_range(local_epochs: int, threshold: float) -> None:
-    with pytest.raises(ValueError, match=f"local epochs {local_epochs}, threshold {threshold}: expected 1 to the 4"):
-        CoLearning(4, local_epochs, threshold)
+    with pytest.raises(ValueError, match=rf"(local_epochs {local_epochs}|colearn_threshold {threshold}): expected "):
+        begin(4, local_epochs, threshold)

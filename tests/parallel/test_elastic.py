@@ -8,22 +8,20 @@ import torch
 from gradients import gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_ins import Models, meeting, random_models
+from stand_ins import Models, random_models, scheduler, started, sync_info
 
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.elastic import BETA, Elastic
-from asr_parallel.parallel.sync_scheduler import SyncScheduler
-from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.algorithms.elastic import ElasticOptions
+from asr_parallel.parallel.synchronizer import Synchronizer
 
+BETA = ElasticOptions().elastic_beta
 FEW = settings(deadline=None, max_examples=25)
 
 
-def begin(models: Models, beta: float = BETA) -> Elastic:
-    elastic = Elastic(beta, 1)
-    elastic.start(models, WorkerGroup(len(models.parameters)))
-    return elastic
+def begin(models: Models, beta: float = BETA) -> Synchronizer:
+    return started(models, algorithm="elastic", period=1, elastic_beta=beta)
 
 
 @FEW
@@ -35,9 +33,9 @@ def test_an_exchange_conserves_the_sum_of_workers_and_centre(workers: list[tuple
     elastic = begin(models)
     for t in range(3):
         models.parameters += random_models(num_workers, 7, seed + 1 + t)
-        before = models.parameters.sum(dim=0) + elastic.shared_state()["centre"]
-        elastic.synchronize(models, meeting([n for n, _ in workers], t))
-        after = models.parameters.sum(dim=0) + elastic.shared_state()["centre"]
+        before = models.parameters.sum(dim=0) + elastic.algorithm.shared["center"]
+        elastic.synchronize(models, sync_info([n for n, _ in workers], t))
+        after = models.parameters.sum(dim=0) + elastic.algorithm.shared["center"]
         torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
 
 
@@ -45,12 +43,12 @@ def test_both_updates_take_the_values_before_the_exchange() -> None:
     models = Models(torch.zeros(2, 1))
     elastic = begin(models, beta=0.5)  # alpha 0.25
     models.parameters += torch.tensor([[4.0], [8.0]])
-    elastic.synchronize(models, meeting([1, 1]))
+    elastic.synchronize(models, sync_info([1, 1]))
     assert models.parameters.tolist() == [[3.0], [6.0]]
-    assert elastic.shared_state()["centre"].tolist() == [0.25 * (4 + 8)]
-    elastic.synchronize(models, meeting([1, 1], 1))
+    assert elastic.algorithm.shared["center"].tolist() == [0.25 * (4 + 8)]
+    elastic.synchronize(models, sync_info([1, 1], 1))
     assert models.parameters.tolist() == [[3.0], [6 - 0.75]]
-    assert elastic.shared_state()["centre"].tolist() == [3 + 0.25 * 3]
+    assert elastic.algorithm.shared["center"].tolist() == [3 + 0.25 * 3]
 
 
 def test_a_workers_share_of_the_way_shrinks_with_their_number() -> None:
@@ -60,34 +58,33 @@ def test_a_workers_share_of_the_way_shrinks_with_their_number() -> None:
         models = Models(torch.zeros(num_workers, 1))
         elastic = begin(models)
         models.parameters += 1.0
-        elastic.synchronize(models, meeting([1] * num_workers))
+        elastic.synchronize(models, sync_info([1] * num_workers))
         torch.testing.assert_close(models.parameters, torch.full((num_workers, 1), 1 - 0.9 / num_workers))
-        torch.testing.assert_close(elastic.shared_state()["centre"], torch.tensor([0.9]))
+        torch.testing.assert_close(elastic.algorithm.shared["center"], torch.tensor([0.9]))
 
 
 def test_a_worker_without_frames_is_left_alone() -> None:
     models = Models(torch.zeros(2, 1))
     elastic = begin(models, beta=0.5)
     models.parameters += torch.tensor([[4.0], [8.0]])
-    elastic.synchronize(models, meeting([1, 0]))
+    elastic.synchronize(models, sync_info([1, 0]))
     assert models.parameters.tolist() == [[3.0], [8.0]]
-    assert elastic.shared_state()["centre"].tolist() == [1.0]
+    assert elastic.algorithm.shared["center"].tolist() == [1.0]
 
 
 def test_a_worker_of_no_use_starts_again_from_the_centre() -> None:
     models = Models(torch.zeros(2, 1))
     elastic = begin(models, beta=0.5)
     models.parameters += torch.tensor([[4.0], [torch.nan]])
-    elastic.synchronize(models, meeting([1, 1], kept=[True, False]))
+    elastic.synchronize(models, sync_info([1, 1], valid=[True, False]))
     assert models.parameters.tolist() == [[3.0], [1.0]]
 
 
 def test_the_centre_is_the_model() -> None:
-    models, group = Models(torch.zeros(2, 1)), WorkerGroup(2)
-    elastic = begin(models)
-    rounds = SyncScheduler(elastic, group, models)
+    models = Models(torch.zeros(2, 1))
+    rounds = scheduler(models, algorithm="elastic", period=1)
     models.parameters += torch.tensor([[1.0], [3.0]])
-    rounds.trained(models, np.array([1, 1]))
+    rounds.after_batch(models, np.array([1, 1]))
     torch.testing.assert_close(rounds.finish(models), torch.tensor([0.9 * 2]))
 
 
@@ -97,14 +94,14 @@ def test_an_exchange_after_the_step_against_the_papers_from_before_it() -> None:
     models = Models(torch.zeros(num_workers, 5))
     elastic = begin(models)
     models.parameters += random_models(num_workers, 5, 1)
-    elastic.shared_state()["centre"].copy_(random_models(1, 5, 2)[0])
-    x, c = models.parameters.clone(), elastic.shared_state()["centre"].clone()
+    elastic.algorithm.shared["center"].copy_(random_models(1, 5, 2)[0])
+    x, c = models.parameters.clone(), elastic.algorithm.shared["center"].clone()
     g = (x - random_models(num_workers, 5, 3)) * random_models(num_workers, 5, 4).abs()  # of quadratics
     papers, papers_centre = x - eta * g - alpha * (x - c), c + alpha * (x - c).sum(dim=0)
     models.parameters -= eta * g
-    elastic.synchronize(models, meeting([1] * num_workers))
+    elastic.synchronize(models, sync_info([1] * num_workers))
     torch.testing.assert_close(models.parameters, papers + alpha * eta * g)
-    torch.testing.assert_close(elastic.shared_state()["centre"], papers_centre - alpha * eta * g.sum(dim=0))
+    torch.testing.assert_close(elastic.algorithm.shared["center"], papers_centre - alpha * eta * g.sum(dim=0))
 
 
 def test_the_centre_follows_at_once_and_workers_keep_their_own_for_long() -> None:
@@ -114,9 +111,9 @@ def test_the_centre_follows_at_once_and_workers_keep_their_own_for_long() -> Non
     models.parameters += random_models(32, 5, 1)
     before = models.parameters.clone()
     for t in range(27):
-        elastic.synchronize(models, meeting([1] * 32, t))
+        elastic.synchronize(models, sync_info([1] * 32, t))
         if t == 0:
-            torch.testing.assert_close(elastic.shared_state()["centre"], 0.9 * before.mean(dim=0))
+            torch.testing.assert_close(elastic.algorithm.shared["center"], 0.9 * before.mean(dim=0))
     own = (models.parameters - models.parameters.mean(dim=0)) / (before - before.mean(dim=0))
     assert own.min().item() == pytest.approx(0.46, abs=0.005) and own.max().item() == pytest.approx(0.46, abs=0.005)
 
@@ -125,11 +122,11 @@ def swings(num_workers: int, beta: float, left: float, rounds: int) -> float:
     """Distance from the optimum, 0, after rounds of steps that leave `left` of a worker's distance, from 1."""
     models = Models(torch.ones(num_workers, 1))
     elastic = begin(models)
-    elastic.beta = beta  # past the check
+    elastic.algorithm._alpha = beta / num_workers  # past the check
     for t in range(rounds):
         models.parameters *= left
-        elastic.synchronize(models, meeting([1] * num_workers, t))
-    return float(models.parameters.abs().max()) + float(elastic.shared_state()["centre"].abs())
+        elastic.synchronize(models, sync_info([1] * num_workers, t))
+    return float(models.parameters.abs().max()) + float(elastic.algorithm.shared["center"].abs())
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 4, 8])
@@ -149,7 +146,7 @@ def test_a_flat_quadratic_diverges_beyond_the_bound(num_workers: int) -> None:
 def test_an_unstable_beta_is_refused(num_workers: int) -> None:
     most = 2 / (1 + 1 / num_workers)
     for beta in (0.0, -1.0, math.nan, most * 1.01):
-        with pytest.raises(ValueError, match=f"with {num_workers} workers: expected above 0 and at most"):
+        with pytest.raises(ValueError, match=r"elastic_beta .*: expected (above 0 and at most|a number above 0)"):
             begin(Models(torch.zeros(num_workers, 1)), beta)
     begin(Models(torch.zeros(num_workers, 1)), most)
 
@@ -161,17 +158,16 @@ def test_with_nesterovs_momentum_in_the_workers_it_is_eamsgd() -> None:
     """v = delta v - eta g(x + delta v); x = x + v; and every tau steps x = x - alpha (x - centre)."""
     delta, rate, tau, num_workers = 0.9, 0.05, 3, 2
     ours, theirs = StackedNetwork(SPEC, num_workers).initialise(0), StackedNetwork(SPEC, num_workers).initialise(0)
-    of, group = optimizer("nesterov", ours, None, delta), WorkerGroup(num_workers)
-    elastic = Elastic(0.8, tau)
-    elastic.start(ours, group)
-    rounds = SyncScheduler(elastic, group, ours, optimizer=of)
+    of = optimizer("nesterov", ours, None, delta)
+    rounds = scheduler(ours, optimizer=of, algorithm="elastic", elastic_beta=0.8, period=tau)
+    elastic = rounds.synchronizer
     x, v, centre = ours.parameters.clone(), torch.zeros_like(ours.parameters), ours.parameters[0].clone()
     draw = torch.Generator().manual_seed(1)
     for t in range(12):
         frames = torch.randn(num_workers, 16, 4, generator=draw)
         labels = torch.randint(0, 3, (num_workers, 16), generator=draw)
         of.step(ours.backward(frames, labels), rate)
-        rounds.trained(ours, np.full(num_workers, 16), None, rate)
+        rounds.after_batch(ours, np.full(num_workers, 16), None, rate)
         theirs.parameters.copy_(x + delta * v)
         v = delta * v - rate * (1 - delta) * gradient(theirs, frames, labels)
         x = x + v
@@ -179,4 +175,4 @@ def test_with_nesterovs_momentum_in_the_workers_it_is_eamsgd() -> None:
             pull = 0.4 * (x - centre)
             x, centre = x - pull, centre + pull.sum(dim=0)
         torch.testing.assert_close(ours.parameters, x + delta * v, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(elastic.shared_state()["centre"], centre, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(elastic.algorithm.shared["center"], centre, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,8 @@ from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.gradient import Gradient
+from asr_parallel.parallel.algorithm import Context
+from asr_parallel.parallel.algorithms.gradient import Gradient
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 
@@ -38,8 +39,8 @@ def train(
     """
     network = StackedNetwork(SPEC).initialise(3)
     gradient = Gradient()
-    gradient.start(network, WorkerGroup(len(parts), transport))
-    of = optimizer(name, network, limit, 0.9, gradient.add if transport.size > 1 else None)
+    gradient.start(network.parameters[0], Context(WorkerGroup(len(parts), transport)))
+    of = optimizer(name, network, limit, 0.9, gradient.sum_gradients if transport.size > 1 else None)
     start = sum(parts[: transport.rank])
     end = start + parts[transport.rank] if transport.size > 1 else 40
     for step in range(STEPS):
@@ -48,7 +49,7 @@ def train(
             frames[0, 0, 3] = torch.nan
         of.step(network.backward(frames[:, start:end].contiguous(), labels[:, start:end].contiguous()), RATE, None, 40)
     assert (gradient.sum_seconds > 0) == (transport.size > 1)
-    return network.parameters, of.skipped, gradient.bytes_per_worker
+    return network.parameters, of.skipped, gradient.own_bytes
 
 
 @pytest.mark.timeout(60)
@@ -81,4 +82,4 @@ def test_bytes_of_plain_sgd_are_those_of_the_gradient() -> None:
 
 def test_it_needs_no_meetings_and_no_other_rate() -> None:
     gradient = Gradient()
-    assert gradient.shared_replica and not gradient.meets and gradient.worker_lr_scale(8) == 1
+    assert gradient.shared_replica and not gradient.exchanges_models and gradient.worker_lr_scale(8) == 1

@@ -27,7 +27,7 @@ from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
 from asr_parallel.training.metrics_logger import LINES, MetricsLogger
 from asr_parallel.training.minibatches import merged
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.trainer import Trainer
 
@@ -48,7 +48,7 @@ def options(**changes: Any) -> TrainingOptions:
         "combine": 0,
         "keep_workers": False,
     }
-    return TrainingOptions(**{**base, **changes})
+    return training_options(**{**base, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr_parallel.parallel.soft_labels import SoftLabels
+from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 
 MANY = settings(deadline=None, max_examples=100)
 HALF = 2.0**-11  # float16 rounds a probability by so much of itself, and what is near 0 by 2^-25

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stand_ins import Models, random_models, together
+from stand_ins import Models, random_models, scheduler, together
 from torch import Tensor
 
-from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -43,29 +43,30 @@ class Velocities:
 def begin(
     models: Models, more: dict[str, Any] | None = None, transport: Transport | None = None, **options: Any
 ) -> SyncScheduler:
-    """more: for SyncScheduler."""
-    num_workers = options.pop("workers", len(models.parameters))
-    group = WorkerGroup(num_workers, transport) if transport else WorkerGroup(num_workers)
-    of = algorithm(WorkerOptions(workers=num_workers, **options))
-    of.start(models, group)
-    return SyncScheduler(of, group, models, **(more or {}))
+    return scheduler(models, transport, **(more or {}), **options)
+
+
+def stored(rounds: SyncScheduler) -> State:
+    """The state as a checkpoint holds it."""
+    state = rounds.state_dict().clone()
+    return State(state.shared, state.per_worker, json.loads(json.dumps(state.values, allow_nan=False)))
 
 
 def test_minibatches_are_counted_over_epochs_and_checkpoints() -> None:
     models = Models(torch.tensor([[0.0], [4.0]]))
     rounds = begin(models, period=3)
-    met = [rounds.trained(models, np.array([8, 8]), torch.tensor([1.0, NAN])) for _ in range(4)]
-    assert met == [False, False, True, False] and rounds.meetings == 1
+    met = [rounds.after_batch(models, np.array([8, 8]), torch.tensor([1.0, NAN])) for _ in range(4)]
+    assert met == [False, False, True, False] and rounds.num_syncs == 1
     again = begin(models, period=3)
-    again.restore(json.loads(json.dumps(rounds.state(), allow_nan=False)))
-    assert [again.trained(models, np.array([8, 0])) for _ in range(2)] == [False, True]
-    assert again.meetings == 2 and again.left_out.tolist() == [0, 2]
+    again.load_state_dict(stored(rounds))
+    assert [again.after_batch(models, np.array([8, 0])) for _ in range(2)] == [False, True]
+    assert again.num_syncs == 2 and again.left_out.tolist() == [0, 2]
 
 
 def test_isolated_workers_never_meet_and_are_averaged_at_the_end() -> None:
     models = Models(torch.tensor([[0.0], [4.0]]))
     rounds = begin(models, algorithm="none")
-    assert not any(rounds.trained(models, np.array([8, 8])) for _ in range(9))
+    assert not any(rounds.after_batch(models, np.array([8, 8])) for _ in range(9))
     assert models.parameters.tolist() == [[0.0], [4.0]] and rounds.finish(models).tolist() == [2.0]
 
 
@@ -73,8 +74,8 @@ def test_what_was_learnt_since_the_last_meeting_is_in_the_final_model() -> None:
     models = Models(torch.zeros(2, 1))
     rounds = begin(models, period=10)
     models.parameters += torch.tensor([[1.0], [3.0]])
-    rounds.trained(models, np.array([1, 3]))
-    assert rounds.finish(models).tolist() == [2.5] and rounds.meetings == 1
+    rounds.after_batch(models, np.array([1, 3]))
+    assert rounds.finish(models).tolist() == [2.5] and rounds.num_syncs == 1
 
 
 @pytest.mark.parametrize("weights", ["frames", "equal"])
@@ -90,11 +91,11 @@ def test_between_meetings_the_model_is_what_a_meeting_would_make(weights: str, p
         models = Models(values[own].clone())
         rounds = begin(models, None, transport, workers=5, weights=weights, period=3)
         for _ in range(2):
-            rounds.trained(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
+            rounds.after_batch(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
             assert rounds.model(models).item() == pytest.approx(counts @ [1.0, 2.0] / counts.sum())
         assert torch.equal(models.parameters.nan_to_num(-1), values[own].nan_to_num(-1)) and not rounds.left_out.any()
         between = rounds.model(models).clone()
-        rounds.trained(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
+        rounds.after_batch(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
         assert torch.equal(rounds.model(models), between) and rounds.left_out.tolist() == [0, 0, 0, 1, 1]
 
     together(processes, job)
@@ -106,13 +107,13 @@ def test_who_is_of_no_use_is_left_out_and_counted(caplog: pytest.LogCaptureFixtu
     rounds = begin(models, period=1, weights="equal")
     losses = torch.tensor([1.0, 3.1, NAN, 2.9, 2.0]) * 10
     with caplog.at_level(logging.WARNING):
-        rounds.trained(models, np.full(5, 10), losses, 0.1)
+        rounds.after_batch(models, np.full(5, 10), losses, 0.1)
     assert models.parameters.tolist() == [[3.0]] * 5
     assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
-    assert [record.getMessage()[:28] for record in caplog.records] == [
-        f"meeting 1: worker {k} left out"[:28] for k in range(3)
+    assert [record.getMessage()[:36] for record in caplog.records] == [
+        f"synchronization 1: worker {k} left out"[:36] for k in range(3)
     ]
-    rounds.trained(models, np.full(5, 10), torch.ones(5), 0.1)
+    rounds.after_batch(models, np.full(5, 10), torch.ones(5), 0.1)
     assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
 
 
@@ -120,7 +121,7 @@ def test_a_limit_that_is_asked_for() -> None:
     for limit, left_out in [(0.5, 1), (1.5, 0)]:
         models = Models(torch.zeros(2, 1))
         rounds = begin(models, {"drop_worse": limit}, period=1)
-        rounds.trained(models, np.full(2, 10), torch.tensor([10.0, 20.0]))
+        rounds.after_batch(models, np.full(2, 10), torch.tensor([10.0, 20.0]))
         assert rounds.left_out.tolist() == [0, left_out]
 
 
@@ -135,7 +136,7 @@ def test_a_model_that_is_not_finite_spoils_no_other(name: str, processes: int) -
             models.parameters += 1.0
             if t == 1 and 1 in group.local_workers:
                 models.parameters[list(group.local_workers).index(1)] = torch.nan
-            rounds.trained(models, np.full(3, 5), torch.ones(len(group.local_workers)), 0.1)
+            rounds.after_batch(models, np.full(3, 5), torch.ones(len(group.local_workers)), 0.1)
         assert models.parameters.isfinite().all() and rounds.left_out.tolist() == [0, 1, 0]
         return rounds.finish(models)
 
@@ -150,7 +151,7 @@ def test_a_moving_average_survives_a_bad_model_before_the_first_late_mean() -> N
         models.parameters += 1.0
         if t == 0:
             models.parameters[1] = torch.nan
-        rounds.trained(models, np.full(3, 5), torch.ones(3), 0.1)
+        rounds.after_batch(models, np.full(3, 5), torch.ones(3), 0.1)
     assert rounds.finish(models).isfinite().all() and models.parameters.isfinite().all()
 
 
@@ -160,8 +161,8 @@ def test_when_nobody_is_of_use_training_ends(processes: int) -> None:
         group = WorkerGroup(2, transport)
         models = Models(torch.full((len(group.local_workers), 1), torch.nan))
         rounds = begin(models, None, transport, workers=2, period=1)
-        with pytest.raises(ValueError, match=r"training diverged: at meeting 1 no worker's model is of use \(loss"):
-            rounds.trained(models, np.full(2, 5), torch.full((len(group.local_workers),), NAN), 0.1)
+        with pytest.raises(ValueError, match=r"diverged: at synchronization 1 no worker's model is valid \(loss"):
+            rounds.after_batch(models, np.full(2, 5), torch.full((len(group.local_workers),), NAN), 0.1)
 
     together(processes, job)
 
@@ -172,9 +173,9 @@ def test_the_optimisers_state_is_kept_averaged_or_reset() -> None:
         state = Velocities(models)
         before = state.velocity.clone()
         rounds = begin(models, {"optimizer": state, "optimizer_state": how}, period=2)
-        rounds.trained(models, np.array([1, 9]))
+        rounds.after_batch(models, np.array([1, 9]))
         assert torch.equal(state.velocity, before)
-        rounds.trained(models, np.array([1, 9]))
+        rounds.after_batch(models, np.array([1, 9]))
         wanted = {"keep": before, "average": before.mean(dim=0).expand(2, 2, 3), "reset": torch.zeros(2, 2, 3)}
         torch.testing.assert_close(state.velocity, wanted[how])
         assert state.forgotten == (how == "reset")
@@ -185,7 +186,7 @@ def test_the_state_of_a_worker_left_out_is_not_in_the_mean() -> None:
     state = Velocities(models)
     wanted = state.velocity[::2].mean(dim=0).expand(3, 2, 3)
     rounds = begin(models, {"optimizer": state, "optimizer_state": "average"}, period=1)
-    rounds.trained(models, np.array([1, 1, 9]), torch.tensor([1.0, 5.0, 9.0]))
+    rounds.after_batch(models, np.array([1, 1, 9]), torch.tensor([1.0, 5.0, 9.0]))
     assert rounds.left_out.tolist() == [0, 1, 0]
     torch.testing.assert_close(state.velocity, wanted)
 
@@ -195,10 +196,8 @@ def test_models_are_compared_where_the_optimiser_has_settled_them() -> None:
     rounds = begin(models, {"optimizer": Velocities(models, ahead=10.0)}, algorithm="elastic", period=1)
     seen = []
     merge = rounds.algorithm.merge
-    rounds.algorithm.merge = lambda mean, local_params, *rest: (
-        seen.append(local_params.tolist()) or merge(mean, local_params, *rest)
-    )
-    rounds.trained(models, np.array([1, 1]))
+    rounds.algorithm.merge = lambda params, sync: seen.append(params.tolist()) or merge(params, sync)
+    rounds.after_batch(models, np.array([1, 1]))
     assert seen == [[[1.0], [3.0]]]
     assert (models.parameters > 10).all()  # and back again
 
@@ -219,9 +218,9 @@ def test_a_moving_average_of_the_synchronized_model_is_the_final_one_and_never_g
     wanted = 0.0
     for number in range(6):  # of few models it is the plain mean
         models.parameters += torch.tensor([[1.0], [3.0]])
-        rounds.trained(models, np.array([1, 1]))
+        rounds.after_batch(models, np.array([1, 1]))
         assert rounds.model(models).item() == pytest.approx(wanted)
-        rounds.trained(models, np.array([1, 1]))
+        rounds.after_batch(models, np.array([1, 1]))
         keep = min(0.75, number / (number + 1))
         wanted = keep * wanted + (1 - keep) * models.parameters[0].item()
         assert rounds.model(models).item() == pytest.approx(wanted)
@@ -236,7 +235,7 @@ def test_a_moving_average_costs_no_messages_and_does_not_look_ahead() -> None:
         rounds = begin(
             models, {"ema": 0.5, "optimizer": Velocities(models, ahead=10.0)}, transport, workers=2, period=1
         )
-        rounds.trained(models, np.array([1, 1]))
+        rounds.after_batch(models, np.array([1, 1]))
         return sum(count == 100 for count in sums), rounds.model(models)
 
     for messages, model in together(2, job):
@@ -249,7 +248,7 @@ def test_a_moving_average_of_one_model_that_needs_no_meetings() -> None:
         rounds = begin(models, {"ema": 0.5}, **options)
         for _ in range(2):
             models.parameters += 1.0
-            assert not rounds.trained(models, np.ones(rounds.group.num_workers, dtype=int))
+            assert not rounds.after_batch(models, np.ones(rounds.group.num_workers, dtype=int))
         assert rounds.finish(models).tolist() == [0.5 * 1 + 0.5 * 2]
 
 
@@ -268,7 +267,7 @@ def test_from_a_checkpoint_training_goes_on_bit_for_bit(options: dict[str, Any],
     def go_on(models: Models, rounds: SyncScheduler, steps: range, own: list[int]) -> None:
         for t in steps:
             models.parameters += random_models(3, 5, t)[own]
-            rounds.trained(models, np.array([2, 3, 4 - t % 2]), torch.ones(3)[own] * t, 0.1)
+            rounds.after_batch(models, np.array([2, 3, 4 - t % 2]), torch.ones(3)[own] * t, 0.1)
 
     def whole_or_cut(end: int) -> tuple[Models, SyncScheduler]:
         models = Models(torch.zeros(3, 5))
@@ -279,9 +278,7 @@ def test_from_a_checkpoint_training_goes_on_bit_for_bit(options: dict[str, Any],
     whole, whole_rounds = whole_or_cut(11)
     wanted = whole_rounds.finish(whole).clone()
     models, rounds = whole_or_cut(cut)
-    shared = {name: tensor.clone() for name, tensor in rounds.tensors().items()}
-    of_workers = {name: tensor.clone() for name, tensor in rounds.algorithm.worker_state().items()}
-    state = json.loads(json.dumps(rounds.state(), allow_nan=False))
+    state = stored(rounds)
     go_on(models, rounds, range(cut, 11), [0, 1, 2])  # to have looked does no harm
     assert torch.equal(rounds.finish(models), wanted)
     at_cut = whole_or_cut(cut)[0].parameters
@@ -291,11 +288,8 @@ def test_from_a_checkpoint_training_goes_on_bit_for_bit(options: dict[str, Any],
         models = Models(torch.zeros(len(own), 5))
         rounds = begin(models, {"ema": 0.5}, transport, workers=3, **options)
         models.parameters.copy_(at_cut[own])
-        for name, tensor in rounds.tensors().items():
-            tensor.copy_(shared[name])
-        for name, tensor in rounds.algorithm.worker_state().items():
-            tensor.copy_(of_workers[name][own])
-        rounds.restore(state)
+        per_worker = {name: tensor[own] for name, tensor in state.per_worker.items()}
+        rounds.load_state_dict(State(state.shared, per_worker, state.values))
         go_on(models, rounds, range(cut, 11), own)
         return rounds.finish(models)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import Soft
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 
 WORKERS, PERIOD = 3, 9
@@ -33,7 +33,7 @@ def options(**changes: Any) -> TrainingOptions:
     }
     if changes.get("overlap"):
         base["initial"] = "shared"
-    return TrainingOptions(**{**base, **changes})
+    return training_options(**{**base, **changes})
 
 
 @dataclass
@@ -58,7 +58,7 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
     seen, backward = Seen(trainer), trainer.network.backward
     compression = trainer.compression
     assert compression is not None
-    met = compression.met
+    met = compression.after_sync
 
     def looked_at(spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Any:
         kept = None if soft is None else Soft(soft.target.clone(), soft.weight, soft.temperature)
@@ -71,7 +71,7 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
         met(done)
 
     trainer.network.backward = looked_at
-    compression.met = after
+    compression.after_sync = after
     return seen
 
 

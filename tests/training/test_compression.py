@@ -13,9 +13,9 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import Layers
-from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.training import compression as compression_module
-from asr_parallel.training.compression import Compression
+from asr_parallel.parallel.ecdnn import compression as compression_module
+from asr_parallel.parallel.ecdnn.compression import Compression
+from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.training.trainer import Trainer
 
 

@@ -10,12 +10,12 @@ import pytest
 from ensembles import PERIOD, WORKERS, watched
 from torch import Tensor
 
-from asr_parallel.clock import modelled_clock as clock_module
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
-from asr_parallel.clock.modelled_clock import ModelledClock, StepCost
+from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.training import compression as compression_module
-from asr_parallel.training.compression import Compression
+from asr_parallel.parallel.cost import StepCost
+from asr_parallel.parallel.ecdnn import ensemble as ensemble_module
+from asr_parallel.parallel.ecdnn.compression import Compression, labelling_turns
 
 MINIBATCH, MINIBATCHES, RELABELLED = 16, 67, 4
 LATENCY = Interconnect("latency", 1.0, math.inf, "made up")  # seconds are numbers of messages
@@ -32,26 +32,27 @@ def test_an_ensembles_round(
     one = 4 * MINIBATCH * (store.spliced_dim + store.num_pdfs)
     together = WORKERS if exchange == "models" else 1  # in this one process
     limited = partial(Compression, labelled_bytes=fit * one * together)
-    monkeypatch.setattr(compression_module, "Compression", limited)
-    monkeypatch.setattr(clock_module, "LABELLED_BYTES", fit * one)
+    monkeypatch.setattr(ensemble_module, "Compression", limited)
+    monkeypatch.setattr(ensemble_module, "labelling_turns", partial(labelling_turns, limit=fit * one))
     seen = watched(store, tmp_path, exchange=exchange, relabel_fraction=RELABELLED / MINIBATCHES)
     rows = count(monkeypatch, seen.trainer.compression._teacher, "logits", lambda x: x.shape[0] * x.shape[1])
     models = count(monkeypatch, seen.trainer.group.transport, "start_broadcast", lambda tensor, source: 1)
     in_rounds = []
-    met = seen.trainer.compression.met
+    met = seen.trainer.compression.after_sync
 
     def counted(done: int) -> None:
         before = len(models)
         met(done)
         in_rounds.append(len(models) - before)  # at the end members' losses travel too
 
-    monkeypatch.setattr(seen.trainer.compression, "met", counted)
+    monkeypatch.setattr(seen.trainer.compression, "after_sync", counted)
     seen.trainer.run()
     rounds = len(in_rounds)
     assert rounds == MINIBATCHES // PERIOD
 
     work = StepCost(1.0, MINIBATCH, 1000, LABEL, label_bytes=one)
-    epoch = ModelledClock(seen.trainer.options, work, LATENCY, WORKERS * MINIBATCH * MINIBATCHES).epoch()
+    options, frames = seen.trainer.options, WORKERS * MINIBATCH * MINIBATCHES
+    epoch = ModelledClock(options, work, LATENCY, frames, constants=options.constants).epoch()
     a_round = PERIOD / MINIBATCHES
     losses, passing = all_reduce(LATENCY, WORKERS, 1), broadcast(LATENCY, WORKERS, 1)
     parts = 1 if exchange == "models" else 2  # posteriors and whose they are
@@ -82,7 +83,7 @@ def test_posteriors_are_labelled_before_anybody_tells(
         (seen.trainer.group.transport, "start_broadcast"),
     ):
         count(monkeypatch, where, name, lambda *args, name=name: order.append(name) or 0)
-    seen.trainer.compression.met(PERIOD)
+    seen.trainer.compression.after_sync(PERIOD)
     told = order.index("start_broadcast")
     assert told == WORKERS * seen.trainer.algorithm.relabelled and "logits" not in order[told:]
     assert seen.trainer.compression._soft.probabilities.isfinite().all()

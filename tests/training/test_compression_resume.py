@@ -11,9 +11,9 @@ import torch
 from ensembles import PERIOD, WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.ecdnn.compression import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
 from asr_parallel.training import timer as phases_module
 from asr_parallel.training.checkpoint import Checkpoints
-from asr_parallel.training.compression import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 
 ROUNDS = 67 // PERIOD

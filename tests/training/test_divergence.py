@@ -14,7 +14,7 @@ from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.training.divergence import check_common, first_bad, has_diverged, highest_loss, is_sane
 from asr_parallel.training.evaluation import Score
-from asr_parallel.training.options import TrainingOptions, config_identity
+from asr_parallel.training.options import TrainingOptions, config_identity, training_options
 from asr_parallel.training.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ def test_a_common_model_that_has_come_apart_is_noticed() -> None:
 
 
 def test_isolated_workers_do_without_one_that_returns_nan(frames_folder: Path, tmp_path: Path) -> None:
-    options = TrainingOptions(
+    options = training_options(
         workers=2, algorithm="none", hidden_layers=1, hidden_dim=8, minibatch=64, epochs=1, combine=0
     )
     trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
@@ -58,8 +58,8 @@ def test_isolated_workers_do_without_one_that_returns_nan(frames_folder: Path, t
 
 
 def test_what_decides_a_network() -> None:
-    assert config_identity(TrainingOptions(fault_tolerant=True)) == config_identity(TrainingOptions())
-    assert config_identity(TrainingOptions(workers=2)) != config_identity(TrainingOptions())
+    assert config_identity(training_options(fault_tolerant=True)) == config_identity(training_options())
+    assert config_identity(training_options(workers=2)) != config_identity(training_options())
 
 
 UNLIMITED = {"max_change": 1e30, "max_change_output": 1e30, "max_param_change": 1e30}
@@ -70,7 +70,7 @@ def ruinous(**changes: Any) -> TrainingOptions:
         "hidden_layers": 2, "hidden_dim": 16, "minibatch": 32, "epochs": 2, "combine": 0, "nonlinearity": "relu-renorm",
         "precision": "float32", **UNLIMITED,
     }  # fmt: skip
-    return TrainingOptions(**{**base, **changes})
+    return training_options(**{**base, **changes})
 
 
 def test_twice_the_untrained_loss_is_too_much() -> None:

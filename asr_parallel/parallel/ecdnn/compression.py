@@ -1,55 +1,74 @@
-"""How the workers of an ensemble learn from it: pseudo-labels for the frames they are about to see.
+"""EC-DNN's compression: workers learn pseudo-labels that the ensemble gives to the frames they are about to see.
 
-After a meeting every worker's next minibatches are labelled by all models, which come by one after the other; then it
-trains on them with two losses, see parallel/ensemble.py. A training that goes on from a checkpoint in between has the
-pseudo-labels from there.
+After a synchronization every worker's next minibatches are labelled by all models, which are sent one after the other;
+then it trains on them with two losses, see ensemble.py. A checkpoint in between holds the pseudo-labels.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import Soft, StackedNetwork
-from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
+from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.parallel.exchange import every_model
-from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.augmentation import Augmentation
-from asr_parallel.training.minibatches import Minibatches, Place
-from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.timer import Timer
+from asr_parallel.record.timer import Timer
+
+if TYPE_CHECKING:
+    from asr_parallel.parallel.ecdnn.ensemble import Ensemble
 
 BLOCK_FRAMES = 2048  # labelled by a model at once
 
+LABELLED_BYTES = 256 << 20  # of frames and their posteriors in a process at once; for what is more models come again
+
 LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = "local", "exchange", "label", "compress", "other"
+
+Place = tuple[int, int]  # epoch, and minibatch in it
+
+
+class Batches(Protocol):
+    """The minibatches of a process's workers (training/minibatches.py)."""
+
+    minibatch: int  # frames
+    minibatches_per_epoch: int
+    counts: np.ndarray  # (K,) minibatches of each worker in an epoch
+
+    def active(self, k: int) -> Tensor | None:
+        """Return (R,) bool, which of these workers have minibatch k of an epoch; None: all of them."""
+
+    def at(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the spliced frames (R, B, dim) and labels (R, B) of minibatches."""
+
+
+def labelling_turns(minibatches: int, bytes_each: float, limit: float = LABELLED_BYTES) -> int:
+    """Return how many times all models must be sent to label minibatches of so many bytes each."""
+    at_once = max(1, limit // max(1.0, bytes_each))
+    return max(1, int(-(-minibatches // at_once)))
 
 
 class Compression:
-    """Labels and delivers minibatches of R of K workers.
+    """The hook that labels the minibatches of R of K workers and passes them to the training loop.
 
-    A process holds beside its own models: two that come and one that labels (3 * 4 P bytes, and 2 P with bf16
-    products), with overlap its own as they were at the meeting (R * 4 P), LABELLED_BYTES at most of frames and their
-    posteriors (or a minibatch of each worker), what the forward pass of BLOCK_FRAMES takes, and the pseudo-labels of
-    R * m * B frames (see SoftLabels). Not K models, whatever K is.
+    A process holds beside its own models: two that are received and one that labels (3 * 4 P bytes, and 2 P with bf16
+    products), with overlap its own as they were at the synchronization (R * 4 P), LABELLED_BYTES at most of frames and
+    their posteriors (or a minibatch of each worker), memory for the forward pass of BLOCK_FRAMES, and the pseudo-labels
+    of R * m * B frames (see SoftLabels). Not K models, whatever K is.
 
-    phases: seconds by phase: local training, exchange (of models or posteriors, and until all have come to a meeting),
-        labelling, compression, and what else the trainer does.
+    phases: seconds by phase: local training, exchange (of models or posteriors, with waiting for a synchronization),
+        labelling, compression, and other work of the trainer.
     """
 
     def __init__(
         self,
-        algorithm: Ensemble,
+        algorithm: "Ensemble",
         outputs: Outputs,
         weight: float,
         network: StackedNetwork,
-        group: WorkerGroup,
-        batches: Minibatches,
-        in_common: Minibatches | None,
-        epochs: int,
+        batches: Batches,
+        in_common: Batches | None,
         labelled_bytes: int = LABELLED_BYTES,
     ) -> None:
         """Args:
@@ -58,15 +77,15 @@ class Compression:
             weight: lambda, of the pseudo-labels' loss.
             batches: of this process's workers.
             in_common: of all frames, as one worker: for an exchange of posteriors.
-            epochs: of the whole training.
 
         Raises:
-            ValueError: with overlap, a round is too short for the models to come by.
+            ValueError: with overlap, a period is too short for all models to be received.
         """
+        group = algorithm.group
         self._algorithm, self._outputs, self._network, self._group = algorithm, outputs, network, group
         self._weight = weight
         self._batches, self._in_common = batches, in_common
-        self._epoch, self._total = batches.minibatches_per_epoch, epochs * batches.minibatches_per_epoch
+        self._epoch, self._total = batches.minibatches_per_epoch, algorithm.epochs * batches.minibatches_per_epoch
         assert algorithm.period is not None
         self._period, self._length, self._relabelled = algorithm.period, algorithm.length, algorithm.relabelled
         self._teacher = StackedNetwork(network.spec, 1, network.device, network.dtype)
@@ -76,29 +95,31 @@ class Compression:
         # In how many turns models come by must not differ between processes: as if products were float32, and workers
         # as many as in the process with most. With overlap it decides when there are labels, which must not depend on
         # the number of processes: as if all workers were in one
-        together = group.num_workers if algorithm.lagging else -(-group.num_workers // group.transport.size)
+        together = group.num_workers if algorithm.overlap else -(-group.num_workers // group.transport.size)
         self._at_once = max(1, labelled_bytes // (each * (1 if in_common is not None else together)))
         turns = -(-self._relabelled // self._at_once) * group.num_workers
-        self._lag = turns if algorithm.lagging else 0  # minibatches until all models have come by, one at a time
+        self._lag = turns if algorithm.overlap else 0  # minibatches until all models have come by, one at a time
         if self._lag + self._length > self._period:
             raise ValueError(
                 f"overlap: {self._lag} minibatches until all models have come, {self._length} of compression: expected"
                 f" a period of at least {self._lag + self._length}, not {self._period}"
             )
-        self._soft = SoftLabels.zeros((replicas, self._relabelled, rows), spec.num_pdfs, algorithm.top, network.device)
+        self._soft = SoftLabels.zeros(
+            (replicas, self._relabelled, rows), spec.num_pdfs, algorithm.options.top, network.device
+        )
         state = {"pseudo_indices": self._soft.indices, "pseudo_probabilities": self._soft.probabilities}
         if in_common is not None:
             algorithm.shared |= {name: tensor[0] for name, tensor in state.items()}
         else:
-            algorithm.own |= state
+            algorithm.per_worker |= state
         self._local_params = network.parameters
-        if algorithm.lagging:
-            self._local_params = algorithm.own["offered"] = network.parameters.clone()
+        if algorithm.overlap:
+            self._local_params = algorithm.per_worker["local_params"] = network.parameters.clone()
         self._labelling: Generator[None] = (None for _ in ())
         self.phases = Timer(network.device, LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER)
 
     def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
-        """The minibatches of an epoch, from `first` on, and what is to be learnt of each beside its labels."""
+        """Yield the minibatches of an epoch from `first` on: frames, labels, and pseudo-labels or None."""
         turns = [self._turn(epoch * self._epoch + k) for k in range(first, self._epoch)]
         places = [self._place(epoch, k, turn) for k, turn in enumerate(turns, first)]
         own = self._batches.at([place for place in places if place is not None])
@@ -118,38 +139,38 @@ class Compression:
             target = self._soft.part(slice(None), turn % self._relabelled).dense()
             yield spliced, labels, Soft(target, self._weight, self._outputs.temperature)
 
-    def met(self, done: int) -> None:
-        """Workers have met; to be called right after it.
+    def after_sync(self, done: int) -> None:
+        """Begin to label, right after a synchronization.
 
         Args:
             done: minibatches of a worker since the training began.
         """
         self.close()
-        if self._algorithm.lagging:
+        if self._algorithm.overlap:
             self._local_params.copy_(self._network.parameters)
         self._labelling = self._label(done)
-        if not self._algorithm.lagging:
+        if not self._algorithm.overlap:
             for _ in self._labelling:
                 pass
 
-    def advance(self) -> None:
-        """With overlap: take in the next model. To be called after every minibatch that no meeting followed."""
+    def after_batch(self) -> None:
+        """Take in the next model, with overlap. To be called after every minibatch without synchronization."""
         next(self._labelling, None)
 
     def restore(self, done: int) -> None:
-        """Go on from a checkpoint, after the algorithm was given its state. Arguments as for `met`."""
+        """Go on from a checkpoint, when the algorithm has loaded its state. Arguments as for `after_sync`."""
         since = done % self._period
         if done >= self._period and since < self._lag:
             self._labelling = self._label(done - since)
             for _ in range(since):
-                self.advance()
+                self.after_batch()
 
     def close(self) -> None:
-        """No more labels are wanted than there are."""
+        """Stop labelling."""
         self._labelling.close()
 
     def _turn(self, position: int) -> int | None:
-        """Which of a compression the minibatch is that a training has at this position; None: it is none of one."""
+        """Return which minibatch of a compression is at this position of the training; None: it is none of one."""
         turn = position % self._period - self._lag
         if position < self._period or not 0 <= turn < self._length:
             return None
@@ -160,7 +181,7 @@ class Compression:
         return turn
 
     def _place(self, epoch: int, k: int, turn: int | None) -> Place | None:
-        """Where a worker's data of this minibatch are; None: they are those in common."""
+        """Return the place of a worker's data of this minibatch; None: they are those in common."""
         if turn is None or turn < self._relabelled:
             return None if turn is not None and self._in_common is not None else (epoch, k)
         if self._in_common is not None:
@@ -169,12 +190,12 @@ class Compression:
         return divmod(again, self._epoch)
 
     def _common(self, number: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The frames in common of a compression from its minibatch `first` on."""
+        """Return the frames in common of a compression from its minibatch `first` on."""
         assert self._in_common is not None
         return self._in_common.at([(number, turn % self._relabelled) for turn in range(first, self._length)])
 
     def _for_all(self, spliced: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """A minibatch in common for each worker that has not run out of data of its own."""
+        """Return a minibatch in common for each worker that has data of its own left."""
         replicas = len(self._group.local_workers)
         spliced, labels = spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1)
         active = self._batches.active(k)
@@ -190,19 +211,19 @@ class Compression:
             stop = min(start + self._at_once, count)
             if self._in_common is not None:
                 places = [(number, turn) for turn in range(start, stop)]
-                yield from self._told(self._read(self._in_common, places), start)
+                yield from self._label_common(self._read(self._in_common, places), start)
             else:
                 places = [divmod(first + turn, self._epoch) for turn in range(start, stop)]
-                yield from self._seen(self._read(self._batches, places), start)
+                yield from self._label_own(self._read(self._batches, places), start)
 
-    def _read(self, batches: Minibatches, places: list[Place]) -> list[tuple[Tensor, Tensor]]:
+    def _read(self, batches: Batches, places: list[Place]) -> list[tuple[Tensor, Tensor]]:
         with self.phases.during(LABEL):
             return list(batches.at(places))
 
-    def _seen(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
-        """Labels of minibatches of every worker's own, by all models."""
+    def _label_own(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
+        """Label minibatches of every worker's own by all models."""
         members = self._algorithm.members
-        totals = [self._room(spliced) for spliced, _ in frames]
+        totals = [self._zeros(spliced) for spliced, _ in frames]
         models = every_model(self._group, self._local_params, members)
         for worker in members:
             with self.phases.during(EXCHANGE):
@@ -215,73 +236,52 @@ class Compression:
                         logits = self._teacher.logits(some.unsqueeze(0))[0]
                         sum_of_some.add_(self._outputs.of_one(logits), alpha=1 / len(members))
             if worker == members[-1]:  # now and not when asked for more: with overlap nobody may ask
-                self._algorithm.sent += model.nbytes
+                self._algorithm.own_bytes += model.nbytes
                 with self.phases.during(LABEL):
                     for turn, total in enumerate(totals, start):
                         posterior = self._outputs.posterior(total)
                         self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
             yield
 
-    def _told(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
-        """Labels of minibatches in common, by each model where it is: what travels are its top posteriors."""
+    def _label_common(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
+        """Label minibatches in common by each model where it is; its top posteriors are sent."""
         members, outputs, transport = self._algorithm.members, self._outputs, self._group.transport
-        totals = [self._room(spliced) for spliced, _ in frames]
+        totals = [self._zeros(spliced) for spliced, _ in frames]
         shape = (len(frames), frames[0][0].shape[1])
-        room = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
-        with self.phases.during(LABEL):  # by all processes at the same time, before any of them tells
+        empty = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.options.top, self._network.device)
+        with self.phases.during(LABEL):  # by all processes at the same time, before any of them sends
             own = {
-                worker: self._told_by(row, frames)
+                worker: self._topk(row, frames)
                 for row, worker in enumerate(self._group.local_workers)
                 if worker in members
             }
         for worker in members:
-            told = own.pop(worker, room)
+            received = own.pop(worker, empty)
             with self.phases.during(EXCHANGE):
                 source = self._group.rank_of(worker)
-                waits = [transport.start_broadcast(part, source) for part in (told.indices, told.probabilities)]
+                waits = [transport.start_broadcast(part, source) for part in (received.indices, received.probabilities)]
                 for wait in waits:
                     wait()
             with self.phases.during(LABEL):
                 for n, total in enumerate(totals):
-                    total.add_(outputs.of_posterior(told.part(n).dense()), alpha=1 / len(members))
-            if worker == members[-1]:  # as in _seen
-                self._algorithm.sent += told.nbytes
+                    total.add_(outputs.of_posterior(received.part(n).dense()), alpha=1 / len(members))
+            if worker == members[-1]:  # as in _label_own
+                self._algorithm.own_bytes += received.nbytes
                 with self.phases.during(LABEL):
                     for turn, total in enumerate(totals, start):
                         self._soft.part(slice(None), turn).put(outputs.posterior(total)[None])
             yield
 
-    def _told_by(self, row: int, frames: list[tuple[Tensor, Tensor]]) -> SoftLabels:
-        """What the model of this process's worker in this row says of minibatches in common."""
+    def _topk(self, row: int, frames: list[tuple[Tensor, Tensor]]) -> SoftLabels:
+        """Return the top posteriors of minibatches in common by the model in a row."""
         shape = (len(frames), frames[0][0].shape[1])
-        told = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.top, self._network.device)
+        received = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.options.top, self._network.device)
         self._teacher.take(self._local_params[row])
         for n, (spliced, _) in enumerate(frames):
             logits = self._teacher.logits(spliced)[0]
-            told.part(n).put(self._outputs.posterior(self._outputs.of_one(logits)))
-        return told
+            received.part(n).put(self._outputs.posterior(self._outputs.of_one(logits)))
+        return received
 
-    def _room(self, spliced: Tensor) -> Tensor:
+    def _zeros(self, spliced: Tensor) -> Tensor:
         rows = spliced.shape[0] * spliced.shape[1]
         return torch.zeros(rows, self._soft.num_pdfs, device=self._network.device)
-
-
-def compression(
-    algorithm: Ensemble,
-    network: StackedNetwork,
-    group: WorkerGroup,
-    batches: Minibatches,
-    options: TrainingOptions,
-    store: FrameStore,
-    utterances: np.ndarray,
-    variation: Augmentation,
-) -> Compression:
-    """What the options ask for. utterances: trained on."""
-    in_common = None
-    if options.exchange == "posteriors":  # one worker more, who has all frames
-        in_common = Minibatches(
-            store, [store.rows_of(utterances)], [group.num_workers], options.minibatch, options.seed, variation,
-            network.dtype, network.device, loader=batches.loader,
-        )  # fmt: skip
-    outputs = Outputs(options.ensemble_average, options.temperature)
-    return Compression(algorithm, outputs, options.pseudo_weight, network, group, batches, in_common, options.epochs)

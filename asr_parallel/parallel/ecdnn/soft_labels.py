@@ -1,4 +1,4 @@
-"""Posteriors of many frames in little memory."""
+"""Posteriors of many frames, stored by their most probable pdfs."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class SoftLabels:
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...], num_pdfs: int, top: int, device: torch.device | str = "cpu") -> "SoftLabels":
-        """Room for frames of this shape; nothing is known of any."""
+        """Return empty labels for frames of this shape."""
         size = (*shape, min(top, num_pdfs))
         kind = torch.int16 if num_pdfs <= np.iinfo(np.int16).max + 1 else torch.int32
         return cls(
@@ -34,23 +34,23 @@ class SoftLabels:
 
     @classmethod
     def of(cls, posterior: Tensor, top: int) -> "SoftLabels":
-        """Those of (..., F, num_pdfs) posteriors."""
+        """Return the labels of (..., F, num_pdfs) posteriors."""
         labels = cls.zeros(tuple(posterior.shape[:-1]), posterior.shape[-1], top, posterior.device)
         labels.put(posterior)
         return labels
 
     def part(self, *index: slice | int) -> "SoftLabels":
-        """Of some of the frames, sharing memory."""
+        """Return those of some of the frames, sharing memory."""
         return SoftLabels(self.indices[index], self.probabilities[index], self.num_pdfs)
 
     def put(self, posterior: Tensor) -> None:
-        """Take in (..., F, num_pdfs) posteriors."""
+        """Store (..., F, num_pdfs) posteriors."""
         most, where = posterior.topk(self.indices.shape[-1], dim=-1)
         self.probabilities.copy_(most)
         self.indices.copy_(where)
 
     def dense(self) -> Tensor:
-        """(..., F, num_pdfs) float32; each frame's sum is 1."""
+        """Return (..., F, num_pdfs) float32; each frame's sum is 1."""
         kept = self.probabilities.float()
         total = kept.sum(dim=-1, keepdim=True)
         others = self.num_pdfs - kept.shape[-1]

@@ -1,10 +1,29 @@
 """Model averaging."""
 
+from dataclasses import dataclass
+
 from asr_parallel.parallel.algorithm import Algorithm
+from asr_parallel.parallel.registry import register
+from asr_parallel.record.options import option
 
-PERIOD = 16  # minibatches; Su & Chen average "every few minibatches"; see recipes/swbd/RESULTS.md
+
+@dataclass(frozen=True)
+class AverageOptions:
+    """Options of model averaging."""
+
+    period: int = option(
+        16, "minibatches of a worker between two synchronizations", least=1,
+        source='Su & Chen: "every few minibatches"; measured: recipes/swbd/RESULTS.md',
+    )  # fmt: skip
 
 
+@register(
+    "average",
+    options=AverageOptions,
+    paper="Su & Chen, arXiv 1507.01239; Povey et al., arXiv 1410.7455",
+    rule="every worker goes on from the mean of all models",
+    use="first choice: robust, few constants",
+)
 class Average(Algorithm):
     """Model averaging (Su & Chen, arXiv 1507.01239; Povey, Zhang & Khudanpur, arXiv 1410.7455; "MA-DNN").
 
@@ -22,5 +41,6 @@ class Average(Algorithm):
     bears depends on the rate, the limits and the optimiser together.
     """
 
-    def worker_lr_scale(self, num_workers: int) -> float:
-        return float(num_workers)
+    own_initial_models = True
+    can_take_back_epochs = True
+    lr_scales_with_workers = True

@@ -1,0 +1,1 @@
+"""EC-DNN: workers stay different and teach each other by pseudo-labels."""
