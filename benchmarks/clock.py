@@ -31,10 +31,10 @@ from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.clock.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
 from asr_parallel.parallel.launch import join

@@ -17,7 +17,7 @@ from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
 from asr_parallel.nnet.optimizers import optimizer as make_optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
+from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.soft_labels import TOP, SoftLabels
@@ -203,7 +203,7 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
 
 def num_parameters(spec: NetworkSpec) -> int:
     """Numbers of a network, as they travel."""
-    return buffer_size(layout(spec)[-1])
+    return spec.num_parameters
 
 
 def work_of(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import Soft, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.soft_labels import SoftLabels

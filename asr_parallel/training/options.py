@@ -4,11 +4,14 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from asr_parallel.nnet.architectures import architectures, make_network, option_names
+from asr_parallel.nnet.architectures.tdnn import SPLICE_INDEXES
+from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.precision import PRECISIONS
-from asr_parallel.nnet.spec import NONLINEARITIES, NetworkSpec
+from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -43,6 +46,8 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
 class TrainingOptions(WorkerOptions):
     """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
 
+    architecture: str = "dnn"  # see nnet/architectures/, which has the options of each
+    splice_indexes: str = SPLICE_INDEXES
     hidden_layers: int = 3
     hidden_dim: int = 512
     nonlinearity: str = "relu-renorm"
@@ -83,6 +88,7 @@ class TrainingOptions(WorkerOptions):
         self.check_workers()
         Outputs(self.ensemble_average, self.temperature)
         named = {
+            "architecture": tuple(architectures()),
             "initial": INITIALS,
             "nonlinearity": NONLINEARITIES,
             "optimizer": OPTIMIZERS,
@@ -115,6 +121,11 @@ class TrainingOptions(WorkerOptions):
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
+        for name in architectures():
+            for option in option_names(name):
+                unused = option not in option_names(self.architecture)
+                if unused and getattr(self, option) != getattr(type(self)(), option):
+                    raise ValueError(f"{option} is of no use to architecture {self.architecture}, only to {name}")
         taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
         if self.resolved_schedule == "newbob" and not taken_back:
             raise ValueError(
@@ -151,10 +162,8 @@ class TrainingOptions(WorkerOptions):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
 
     def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
-        """The network that is trained, on frames with context on either side; ValueError for bad sizes."""
-        return NetworkSpec(
-            frame_dim, context, self.hidden_layers, self.hidden_dim, num_pdfs, self.nonlinearity, self.pnorm_group
-        )
+        """Return the network that is trained, on frames with context on either side; ValueError for bad sizes."""
+        return make_network(self.architecture, asdict(self), frame_dim, context, num_pdfs)
 
     @property
     def combined(self) -> int:

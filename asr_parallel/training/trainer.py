@@ -11,9 +11,9 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.ensemble import Ensemble
 from asr_parallel.parallel.gradient import Gradient
