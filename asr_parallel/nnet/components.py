@@ -1,7 +1,7 @@
 """Components: the steps that a network is a list of, forward and backward by hand.
 
-Activations are stacked, (R, rows, dims) of float32 or bfloat16 for R replicas. Rows are the frames of a minibatch; below
-a splice they are frames times points in time, each frame's points next to each other.
+Activations are stacked, (R, rows, dims) of float32 or bfloat16 for R replicas. Rows are the frames of a minibatch;
+below a splice they are frames times points in time, each frame's points next to each other.
 
 A component of one's own is a frozen dataclass that derives from Component and names itself:
 
@@ -56,7 +56,8 @@ class Memory(Protocol):
 class Binding:
     """What a component works with in one network.
 
-    tensors: its parameters (R, ...), of the products' type, and its buffers, float32, by name; views of the flat buffer.
+    tensors: its parameters (R, ...), of the products' type, and its buffers, float32, by name: views of the flat
+        buffer.
     positions: of a splice.
     training: whether buffers follow the data.
     """

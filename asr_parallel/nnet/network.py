@@ -70,7 +70,10 @@ class Network:
         return self.net.spec
 
     def logits(self, spliced: Tensor) -> Tensor:
-        """Return (B, num_pdfs), before the softmax, for windows (B, input_dim) float32; longer ones have more outputs."""
+        """Return (B, num_pdfs), before the softmax, for windows (B, input_dim) float32.
+
+        Longer windows have more outputs, see StackedNetwork.logits.
+        """
         return self.net.logits(spliced.unsqueeze(0)).squeeze(0)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -80,10 +80,8 @@ class NetworkSpec:
         first, last = self.components[:1], self.components[-1:]
         if not (first and isinstance(first[0], Splice) and isinstance(last[0], Affine)):
             raise ValueError("a network's components: expected a splice as the first and an affine one as the last")
-        if self.frame_dim < 1 or self.context < 0:
-            raise ValueError(
-                f"frame_dim {self.frame_dim}, context {self.context}: expected a positive number and at least 0"
-            )
+        if self.frame_dim < 1:
+            raise ValueError(f"frame_dim {self.frame_dim}: expected a positive number")
         for before, after in zip(self.components, self.components[1:], strict=False):
             if after.overwrites_input and before.keeps_output:
                 raise ValueError(f"component {after.kind} after {before.kind}: expected it after an affine one")
@@ -138,7 +136,7 @@ class NetworkSpec:
 
     @cached_property
     def affine_points(self) -> list[int]:
-        """Points in time at which each affine component is computed for one labelled frame, from the first to the last."""
+        """Points in time at which each affine component, first to last, is computed for one labelled frame."""
         points = self._points(np.zeros(1, dtype=np.int64))
         return [len(points[k]) for k, component in enumerate(self.components) if isinstance(component, Affine)]
 

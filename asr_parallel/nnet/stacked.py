@@ -41,8 +41,8 @@ class Layers:
 class Backward:
     """What one minibatch gives the optimiser: each affine component's input and the derivative by its output.
 
-    inputs (R, rows, in) and derivatives (R, rows, out), of the products' dtype, from the first to the output layer. Rows
-    are frames, or frames times points in time. loss_sum, correct: see nnet/objectives.py.
+    inputs (R, rows, in) and derivatives (R, rows, out), of the products' dtype, from the first to the output layer.
+    Rows are frames, or frames times points in time. loss_sum, correct: see nnet/objectives.py.
     """
 
     inputs: list[Tensor]

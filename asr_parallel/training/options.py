@@ -121,10 +121,10 @@ class TrainingOptions(WorkerOptions):
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
+        defaults, used = {field.name: field.default for field in fields(self)}, option_names(self.architecture)
         for name in architectures():
             for option in option_names(name):
-                unused = option not in option_names(self.architecture)
-                if unused and getattr(self, option) != getattr(type(self)(), option):
+                if option not in used and getattr(self, option) != defaults[option]:
                     raise ValueError(f"{option} is of no use to architecture {self.architecture}, only to {name}")
         taken_back = self.algorithm in ("average", "gradient", "none") and not self.overlap and not self.ema
         if self.resolved_schedule == "newbob" and not taken_back:

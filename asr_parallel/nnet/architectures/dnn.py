@@ -27,6 +27,8 @@ class DnnOptions:
 @register("dnn", options=DnnOptions)
 def make_dnn(options: DnnOptions, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
     """Return a network that sees every frame of a window."""
+    if context < 0:
+        raise ValueError(f"context {context}: expected at least 0")
     splice = Splice(tuple(range(-context, context + 1)))
     components: list[Component] = [splice]
     dim = splice.output_dim(frame_dim)
