@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
+from asr_parallel.training.compression import Compression
 from parallel import WARM_UP, Training, show, together
 from torch import Tensor
 from training import LARGE, RATE, SMALL, forever, make_store, shares
@@ -31,17 +33,15 @@ from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.clock.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.compression import Compression
 from asr_parallel.training.minibatches import Minibatches
 
 SIZES = {"small": (SMALL, 256, 6), "large": (LARGE, 512, 1)}  # network, minibatch, how many times as many of them

@@ -25,17 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from training import PRECISIONS, SMALL, forever, make_store, shares
-
-from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.ensemble_network import EnsembleNetwork
-from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
-from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.parallel.transport import SingleProcess, Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.compression import (
     BLOCK_FRAMES,
     COMPRESS,
@@ -44,6 +35,15 @@ from asr_parallel.training.compression import (
     LOCAL,
     Compression,
 )
+from training import PRECISIONS, SMALL, forever, make_store, shares
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.ensemble_network import EnsembleNetwork
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.launch import join
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from asr_parallel.parallel.gradient import Gradient
 from torch import Tensor
 from training import LARGE, PRECISIONS, RATE, SMALL, forever, make_store, shares
 
@@ -32,7 +33,6 @@ from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.gradient import Gradient
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.sync_scheduler import SyncScheduler

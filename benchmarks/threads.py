@@ -23,12 +23,12 @@ def measure(threads: int, sizes: list[tuple[int, int]]) -> None:
     import torch
 
     from asr_parallel.clock.step_time import measure_step
-    from asr_parallel.nnet.spec import NetworkSpec
+    from asr_parallel.nnet.architectures.dnn import dnn
 
     torch.set_num_threads(threads)
     found = []
     for hidden, minibatch in sizes:
-        spec = NetworkSpec(INPUT_DIM, 0, LAYERS, hidden, PDFS, "relu")
+        spec = dnn(INPUT_DIM, 0, LAYERS, hidden, PDFS, "relu")
         step = measure_step(spec, minibatch, "ng-sgd", "float32", "cpu", blocks=5, least_seconds=0.5)
         found.append(1000 * step.seconds)
     print(json.dumps(found))

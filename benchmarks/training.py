@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT
 from asr_parallel.nnet.optimizer import Optimizer
@@ -35,9 +36,9 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 from asr_parallel.training.minibatches import Minibatches
 
-SMALL = NetworkSpec(40, CONTEXT, 3, 512, 157, "relu")
-LARGE = NetworkSpec(40, CONTEXT, 4, 1024, 2000, "relu")
-HUGE = NetworkSpec(40, CONTEXT, 6, 2048, 8882, "relu")
+SMALL = dnn(40, CONTEXT, 3, 512, 157, "relu")
+LARGE = dnn(40, CONTEXT, 4, 1024, 2000, "relu")
+HUGE = dnn(40, CONTEXT, 6, 2048, 8882, "relu")
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 

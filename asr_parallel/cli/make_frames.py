@@ -5,9 +5,13 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from asr_parallel.features.frames import CONTEXT
+
     parser.add_argument("--feats", type=Path, required=True, help="feature archive of stage 2")
     parser.add_argument("--ali", type=Path, required=True, help="GMM system of stage 3 with its alignments")
     parser.add_argument("--out", type=Path, required=True, help="folder of the frame store")
+    context = "frames on either side in a network's window (default: %(default)s)"
+    parser.add_argument("--context", type=int, default=CONTEXT, metavar="N", help=context)
     parser.add_argument("--norm-vars", action="store_true", help="normalise each speaker's variance too")
 
 
@@ -24,12 +28,12 @@ def run(args: argparse.Namespace) -> None:
         alignments = AlignmentSet.open(args.ali / "ali")
         pdf_ids = np.split(alignments.pdf_ids(transitions), alignments.offsets[1:-1])
         labels = dict(zip(alignments.ids, pdf_ids, strict=True))
-        make_frames(args.feats, labels, transitions.num_pdfs, folder, args.norm_vars)
+        make_frames(args.feats, labels, transitions.num_pdfs, folder, args.norm_vars, args.context)
 
     run_stage(
         args.out,
         build,
         number=4,
         inputs={"feats": args.feats, "ali": args.ali},
-        options={"norm_vars": args.norm_vars},
+        options={"norm_vars": args.norm_vars, "context": args.context},
     )

@@ -19,9 +19,9 @@ INPUT_DIM, PDFS = 440, 2000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
+    from asr_parallel.nnet.hidden_layer import NONLINEARITIES
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.precision import PRECISIONS
-    from asr_parallel.nnet.spec import NONLINEARITIES
     from asr_parallel.parallel.options import algorithm_flags
     from asr_parallel.parallel.registry import names
     from asr_parallel.record.options import add_arguments as add_option_arguments
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.clock.modelled_clock import ModelledClock
     from asr_parallel.clock.stragglers import Stragglers
-    from asr_parallel.nnet.spec import NetworkSpec
+    from asr_parallel.nnet.architectures.dnn import dnn
     from asr_parallel.parallel.registry import entries
     from asr_parallel.report.prediction import prediction_markdown
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
             source=f"given; the rest as {args.network}",
         )
     options_of_each = [_worker_options(args, name) for name in names]
-    spec = NetworkSpec(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
+    spec = dnn(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
     works, jitter, measured = _works(args, spec, [options for options, _ in options_of_each])
     stragglers = Stragglers(jitter if args.jitter is None else args.jitter)
     clocks = [

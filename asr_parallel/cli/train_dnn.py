@@ -12,10 +12,11 @@ from asr_parallel.cli.train_mono import check_positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from asr_parallel.nnet.architectures import architectures
+    from asr_parallel.nnet.hidden_layer import NONLINEARITIES
     from asr_parallel.nnet.optimizers import OPTIMIZERS
     from asr_parallel.nnet.outputs import AVERAGES
     from asr_parallel.nnet.precision import PRECISIONS
-    from asr_parallel.nnet.spec import NONLINEARITIES
     from asr_parallel.parallel.options import add_arguments as add_worker_arguments
     from asr_parallel.training.options import INITIALS, PRETRAININGS, PRIORS, SCHEDULES, TrainingOptions
     from asr_parallel.training.trainer import CHECKPOINT_FRAMES, REPORT_FRAMES
@@ -28,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--out", type=Path, required=True, help="folder of the network; OUT.training until it is done")
 
     network = parser.add_argument_group("network")
-    number(network, "hidden_layers", "hidden layers")
+    choice(network, "architecture", tuple(architectures()), "of the network")
+    splice = "tdnn: offsets that each hidden layer reads of the layer below (default: %(default)s)"
+    network.add_argument("--splice-indexes", default=default.splice_indexes, metavar="TEXT", help=splice)
+    number(network, "hidden_layers", "dnn: hidden layers")
     number(network, "hidden_dim", "units of a hidden layer")
     choice(network, "nonlinearity", NONLINEARITIES, "of the hidden layers")
     number(network, "pnorm_group", "inputs of a p-norm unit")

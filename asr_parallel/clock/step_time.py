@@ -16,7 +16,7 @@ from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
 from asr_parallel.nnet.optimizers import optimizer as make_optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
+from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.cost import AllReduce, StepCost
@@ -208,7 +208,7 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
 
 def num_parameters(spec: NetworkSpec) -> int:
     """Return how many numbers of a network are sent."""
-    return buffer_size(layout(spec)[-1])
+    return spec.num_parameters
 
 
 def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, sync: float = 0.0) -> StepCost:

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from asr_parallel.decode.acoustic import DNN_OPTIONS
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_device
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.registry import entry
@@ -29,8 +29,9 @@ ALIKE = (
 SAID_OF_TRAINING = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
 SAID_OF_DECODING = {"graph", "model", "feats", "out", "jobs"}
 SAID_OF_SCORING = {"lang", "data_dev", "data_eval", "decode_dev", "decode_eval"}
-SMALLEST = NetworkSpec(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1)
+SMALLEST = dnn(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1)
 LONG_EPOCH = 1 << 40  # frames and minibatches: so many that no limit that depends on the data is met
+LONG_CONTEXT = 1000  # frames, for the same reason
 
 
 def check_words(*words: str) -> argparse.Namespace:
@@ -77,7 +78,7 @@ def option(word: str) -> str:
 
 def check_training(options: TrainingOptions) -> None:
     """ValueError for what a trainer refuses when it begins, whatever the data, and for files that are not there."""
-    options.network_spec(SMALLEST.frame_dim, SMALLEST.context, SMALLEST.num_pdfs)
+    options.network_spec(SMALLEST.frame_dim, LONG_CONTEXT, SMALLEST.num_pdfs)
     network = StackedNetwork(SMALLEST, options.workers)
     optimizer(options.optimizer, network, options.limits(), options.momentum)
     algorithm = entry(options.algorithm).cls(options.constants)

@@ -19,15 +19,19 @@ Labels = dict[str, np.ndarray]
 """Utterance id -> (frames,) pdf ids."""
 
 
-def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False) -> None:
-    """Write the frame store of the archive `feats` into the folder `out`.
+def make_frames(
+    feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False, context: int = CONTEXT
+) -> None:
+    """Write the frame store of the archive `feats` into the folder `out`, for windows of `context` frames on each side.
 
     Perturbed copies get the labels of their source: warping keeps time, speed stretches it. Utterances without
     alignment are left out and listed in dropped.txt.
 
     Raises:
-        ValueError: no utterance has an alignment, or one of another length.
+        ValueError: no utterance has an alignment, or one of another length; a context below 0.
     """
+    if context < 0:
+        raise ValueError(f"context {context}: expected at least 0")
     archive = FeatureArchive.open(feats)
     normalisation = Normalisation.of(feats, norm_vars)
     affine = normalisation.per_speaker(feats, archive)
@@ -40,19 +44,19 @@ def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars
     counts = np.diff(archive.offsets)
     small = num_pdfs <= np.iinfo(np.int16).max
     # -1 stays on the repeated rows
-    rows = np.full(int(counts[kept].sum()) + 2 * CONTEXT * len(kept), -1, dtype=np.int16 if small else np.int32)
+    rows = np.full(int(counts[kept].sum()) + 2 * context * len(kept), -1, dtype=np.int16 if small else np.int32)
     with matrix_file(out / "frames.npy", np.float16, archive.dim) as file:
         for u in progress(kept, "frame store", unit="utterances"):
             scale, shift = affine[archive.speakers[u]]
             matrix = archive[u] * scale + shift
-            start = file.rows + CONTEXT
-            file.append(np.pad(matrix, ((CONTEXT, CONTEXT), (0, 0)), mode="edge"))
+            start = file.rows + context
+            file.append(np.pad(matrix, ((context, context), (0, 0)), mode="edge"))
             rows[start : start + len(matrix)] = _labels(archive.ids[u], len(matrix), origin[archive.ids[u]], labels)
     np.save(out / "labels.npy", rows)
     write_json(
         out / "index.json",
         {
-            "context": CONTEXT,
+            "context": context,
             "num_pdfs": num_pdfs,
             "normalisation": normalisation.to_json(),
             "feature_config": feature_config(feats, archive),

@@ -53,10 +53,10 @@ class DnnAcousticModel:
         spec = self.network.spec
         context = spec.context
         padded = np.pad(features, ((context, context), (0, 0)), mode="edge").astype(np.float32)
-        windows = torch.from_numpy(padded).unfold(0, 2 * context + 1, 1).transpose(1, 2)  # (T, window, D)
         out = np.empty((len(features), spec.num_pdfs), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(features), BLOCK_FRAMES):
-                block = windows[start : start + BLOCK_FRAMES].reshape(-1, spec.input_dim)
-                out[start : start + len(block)] = self.log_posteriors(block).numpy()
+                block = padded[start : start + BLOCK_FRAMES + 2 * context]  # one window with many outputs
+                of_block = self.log_posteriors(torch.from_numpy(block).view(1, -1))
+                out[start : start + len(of_block)] = of_block.numpy()
         return out - self.log_prior

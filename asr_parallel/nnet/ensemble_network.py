@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from asr_parallel.nnet.network import PRIOR_FILE, Network, log_priors, read_log_priors
@@ -28,10 +27,15 @@ class EnsembleNetwork:
     log_prior: np.ndarray
 
     def log_posteriors(self, spliced: Tensor) -> Tensor:
-        """(B, input_dim) float32 -> (B, num_pdfs) logarithm of the mean output."""
-        total = torch.zeros(len(spliced), self.members[0].spec.num_pdfs)
+        """Return (B, num_pdfs), the logarithm of the mean output, for windows (B, input_dim) float32.
+
+        Longer windows have more outputs, see StackedNetwork.logits.
+        """
+        total: Tensor | None = None
         for member in self.members:
-            total += self.outputs.of_one(member.logits(spliced))
+            output = self.outputs.of_one(member.logits(spliced))
+            total = output if total is None else total.add_(output)
+        assert total is not None
         return self.outputs.log_posterior(total / len(self.members))
 
     @classmethod

@@ -160,7 +160,7 @@ def precondition_together(
     preconditioners: Sequence[OnlineNaturalGradient],
     inputs: Sequence[Sequence[Tensor]],
     add: Callable[[Tensor], None] | None = None,
-    rows: int | None = None,
+    rows: Sequence[int] | None = None,
 ) -> list[list[Preconditioned]]:
     """What each makes of its inputs, in their memory, with one batched eigen-decomposition for each rank.
 
@@ -169,35 +169,36 @@ def precondition_together(
             type whose R add up to its `replicas`. They are overwritten.
         add: replaces a tensor of sums over rows by their sum over all processes, where the rows of a minibatch are in
             several; estimates and scales are then the same in all of them, those of the whole minibatch.
-        rows: of all processes, required with `add`; a process may have none. Without it they are those of the inputs.
+        rows: for each preconditioner those of all processes, required with `add`; a process may have none. Without
+            `add` they are those of the inputs.
     """
     for own, xs in zip(preconditioners, inputs, strict=True):
         own._check(xs, 0 if add else 1)
     everything = [x for xs in inputs for x in xs]
     sizes = [len(own.rho) for own in preconditioners]
-    own_rows = everything[0].shape[1]
+    own_rows = [xs[0].shape[1] for xs in inputs]
     if add is None:
         rows = own_rows
     assert rows is not None
     before = sums_of_squares([(x,) for x in everything])
-    for own, of_xs in zip(preconditioners, before.split(sizes), strict=True):
+    for own, of_xs, count in zip(preconditioners, before.split(sizes), own_rows, strict=True):
         if own.with_one:
-            of_xs += own_rows
+            of_xs += count
     if add is not None:
         add(before)
     squares = before.split(sizes)
 
-    tasks = list(zip(preconditioners, inputs, squares, strict=True))
+    tasks = list(zip(preconditioners, inputs, squares, rows, strict=True))
     for turn in range(INITIAL_PASSES):
-        due = [task for task in tasks if turn < task[0]._initial_passes(rows)]
-        _update([(own, own._examine(xs), of_xs) for own, xs, of_xs in due], rows, add)
+        due = [task for task in tasks if turn < task[0]._initial_passes(task[3])]
+        _update([(own, own._examine(xs), of_xs, count) for own, xs, of_xs, count in due], add)
     ones, moving = [], []
-    for own, xs, of_xs in tasks:
+    for own, xs, of_xs, count in tasks:
         of_one, J = own._process(xs)
         ones += of_one
         if J is not None:
-            moving.append((own, J, of_xs))
-    _update(moving, rows, add)
+            moving.append((own, J, of_xs, count))
+    _update(moving, add)
 
     after = sums_of_squares([(x,) if one is None else (x, one) for x, one in zip(everything, ones, strict=True)])
     if add is not None:
@@ -208,16 +209,16 @@ def precondition_together(
 
 
 def _update(
-    moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor]], rows: int, add: Callable[[Tensor], None] | None
+    moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor, int]], add: Callable[[Tensor], None] | None
 ) -> None:
-    """Move estimates by their J and sums of squares of a minibatch of so many rows."""
+    """Move estimates by their J, sums of squares and numbers of rows of a minibatch."""
     if add is not None and moving:
-        together = torch.cat([J.flatten() for _, J, _ in moving])
+        together = torch.cat([J.flatten() for _, J, _, _ in moving])
         add(together)
-        for (_, J, _), of_all in zip(moving, together.split([J.numel() for _, J, _ in moving]), strict=True):
+        for (_, J, _, _), of_all in zip(moving, together.split([J.numel() for _, J, _, _ in moving]), strict=True):
             J.copy_(of_all.view_as(J))
     by_rank = defaultdict(list)
-    for preconditioner, J, squares in moving:
+    for preconditioner, J, squares, rows in moving:
         by_rank[preconditioner.rank].append((preconditioner, preconditioner.toward(J, squares, rows)))
     for group in by_rank.values():
         c, U = torch.linalg.eigh(torch.cat([update.Z for _, update in group]))

@@ -6,7 +6,8 @@ log_prior.npy     (num_pdfs,) float32
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import read_json, whole_file, write_json
@@ -68,13 +70,21 @@ class Network:
         return self.net.spec
 
     def logits(self, spliced: Tensor) -> Tensor:
-        """(B, input_dim) float32 -> (B, num_pdfs), before the softmax."""
+        """Return (B, num_pdfs), before the softmax, for windows (B, input_dim) float32.
+
+        Longer windows have more outputs, see StackedNetwork.logits.
+        """
         return self.net.logits(spliced.unsqueeze(0)).squeeze(0)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Views of the parameters by their names in net.safetensors."""
-        layers = enumerate(zip(self.net.layers.weights, self.net.layers.biases, strict=True))
-        return {f"affine{k}.{name}": t[0] for k, wb in layers for name, t in zip(("weight", "bias"), wb, strict=True)}
+        """Return views of the parameters and buffers by their names in net.safetensors."""
+        found: dict[str, Tensor] = {}
+        numbers: Counter[str] = Counter()  # of each kind of component
+        for step in self.spec.steps:
+            kind = step.component.kind
+            found |= {f"{kind}{numbers[kind]}.{name}": t[0] for name, t in step.views(self.net.parameters).items()}
+            numbers[kind] += 1
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the three files into `folder`."""
@@ -83,7 +93,7 @@ class Network:
         with whole_file(folder / PRIOR_FILE) as aside, aside.open("wb") as file:
             np.save(file, self.log_prior)
         described = {
-            "spec": asdict(self.spec),
+            "network": self.spec.to_json(),
             "normalisation": self.normalisation.to_json(),
             "feature_config": self.feature_config,
         }
@@ -99,12 +109,16 @@ class Network:
         for name in (SPEC_FILE, NET_FILE, PRIOR_FILE):
             if not (folder / name).is_file():
                 raise ValueError(f"{folder}: no {name}; expected a network made by stage 6")
-        described = read_json(folder / SPEC_FILE)
+        path = folder / SPEC_FILE
+        described = read_json(path)
         try:
-            spec = NetworkSpec(**described["spec"])
+            if "spec" in described:  # up to version 0.4.0
+                spec = dnn(**described["spec"])
+            else:
+                spec = NetworkSpec.from_json(described["network"], str(path))
             normalisation = Normalisation.from_json(described["normalisation"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{folder / SPEC_FILE}: does not describe a network: {error}") from error
+            raise ValueError(f"{path}: does not describe a network: {error}") from error
         try:
             stored = load_file(folder / NET_FILE)
         except SafetensorError as error:

@@ -25,6 +25,7 @@ class _Side:
 
     of: str
     layers: list[int]
+    points: int  # rows of these layers for each frame
     preconditioner: OnlineNaturalGradient  # estimates of the first layer's replicas, then the next's, ...
 
 
@@ -42,17 +43,18 @@ class NgSgd(Optimizer):
     def _begin(self) -> None:
         places = layout(self.network.spec)
         self._sides = [
-            *self._of("in", [p.into + 1 for p in places], RANK_IN),
-            *self._of("out", [p.out for p in places], RANK_OUT),
+            *self._sides_of("in", [p.into + 1 for p in places], RANK_IN),
+            *self._sides_of("out", [p.out for p in places], RANK_OUT),
         ]
 
     def forget(self) -> None:
         self._begin()
 
-    def _of(self, of: str, dims: list[int], rank: int) -> Iterator[_Side]:
-        """Sides of layers with these dimensions."""
-        for dim in dict.fromkeys(dims):
-            layers = [k for k, own in enumerate(dims) if own == dim]
+    def _sides_of(self, of: str, dims: list[int], rank: int) -> Iterator[_Side]:
+        """Yield the sides of layers with these dimensions; layers of one dimension and number of rows share one."""
+        kinds = list(zip(dims, self.network.spec.affine_points, strict=True))
+        for dim, points in dict.fromkeys(kinds):
+            layers = [k for k, kind in enumerate(kinds) if kind == (dim, points)]
             preconditioner = OnlineNaturalGradient(
                 len(layers) * self.network.replicas,
                 dim,
@@ -61,15 +63,15 @@ class NgSgd(Optimizer):
                 with_one=of == "in",
                 device=self.network.device,
             )
-            yield _Side(of, layers, preconditioner)
+            yield _Side(of, layers, points, preconditioner)
 
-    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], rows: int) -> Tensor:
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
         given = {"in": inputs, "out": derivatives}
         done = precondition_together(
             [side.preconditioner for side in self._sides],
             [[given[side.of][k] for k in side.layers] for side in self._sides],
             self.add,
-            rows,
+            [frames * side.points for side in self._sides],
         )
         left = {
             (side.of, k): of_layer

@@ -54,11 +54,11 @@ class Optimizer(ABC):
             frames: of all processes, required with `add`. Without it a replica's frames are the rows of the minibatch,
                 whatever is given: other replicas and processes have estimates of their own.
         """
-        rows = minibatch.inputs[0].shape[1]
-        if self.add is not None:
-            assert frames is not None and frames >= rows, (frames, rows)
-            rows = frames
-        factors = self._gradient(minibatch.inputs, minibatch.derivatives, rows)
+        own_frames = minibatch.derivatives[-1].shape[1]
+        if self.add is None:
+            frames = own_frames
+        assert frames is not None and frames >= own_frames, (frames, own_frames)
+        factors = self._gradient(minibatch.inputs, minibatch.derivatives, frames)
         if self.add is not None:
             self.add(self._change.flat)
         lengths = self._lengths(factors)
@@ -84,6 +84,7 @@ class Optimizer(ABC):
         factors = step.float()
         self._go(self._change.flat, -factors)
         self._moved(factors, finite)
+        self.network.constrain()
         self.network.parameters_changed()
 
     def _go(self, direction: Tensor, factors: Tensor) -> None:
@@ -96,11 +97,11 @@ class Optimizer(ABC):
         squares = sums_of_squares([(self._change.flat[:, start:end],) for start, end in self._spans])
         return squares.view(len(self._spans), -1).mT.sqrt() * factors
 
-    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], rows: int) -> Tensor:
+    def _gradient(self, inputs: list[Tensor], derivatives: list[Tensor], frames: int) -> Tensor:
         """Write the gradient, preconditioned or not, of this process's frames into the buffer.
 
         Args:
-            rows: N of a replica's sums over frames: of this process, with `add` of all processes.
+            frames: that a replica's sums are over: of this process, with `add` of all processes.
 
         Returns:
             (R, L) factors it is to be taken with.

@@ -1,24 +1,24 @@
-"""R feed-forward networks of one shape in one flat buffer, forward and backward by hand.
+"""R networks of one list of components in one flat buffer, forward and backward by hand.
 
-There is no autograd: an optimiser is given each affine layer's input and derivative, which natural gradient needs as
-they are and from which every other method makes the gradient in one product.
+There is no autograd: an optimiser is given each affine component's input and derivative, which natural gradient needs
+as they are and from which every other method makes the gradient in one product.
 """
 
 import copy
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.initial import draw
-from asr_parallel.nnet.nonlinearity import nonlinearity
-from asr_parallel.nnet.products import add_product, product
-from asr_parallel.nnet.spec import NetworkSpec, buffer_size, layout
+from asr_parallel.nnet.components import Affine, Binding, Memory, Positions
+from asr_parallel.nnet.objectives import CrossEntropy, Objective, Soft
+from asr_parallel.nnet.spec import NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """A flat buffer (R, P) seen as affine layers: weights (R, out, in) and biases (R, out) share its memory."""
+    """The affine components of a flat buffer (R, P): weights (R, out, in) and biases (R, out) share its memory."""
 
     flat: Tensor
     weights: list[Tensor]
@@ -26,23 +26,23 @@ class Layers:
 
     @classmethod
     def of(cls, spec: NetworkSpec, flat: Tensor) -> "Layers":
-        places = layout(spec)
-        assert flat.shape[1] == buffer_size(places[-1])
-        weights = [flat[:, p.start : p.bias_start].unflatten(1, (p.out, p.into)) for p in places]
-        return cls(flat, weights, [flat[:, p.bias_start : p.end] for p in places])
+        """Return views of a buffer."""
+        assert flat.shape[1] == spec.num_parameters
+        views = [step.views(flat) for step in spec.steps if isinstance(step.component, Affine)]
+        return cls(flat, [own["weight"] for own in views], [own["bias"] for own in views])
 
     @classmethod
     def zeros(cls, spec: NetworkSpec, replicas: int, device: torch.device | str = "cpu") -> "Layers":
-        return cls.of(spec, torch.zeros(replicas, buffer_size(layout(spec)[-1]), device=device))
+        """Return views of a new buffer of zeros."""
+        return cls.of(spec, torch.zeros(replicas, spec.num_parameters, device=device))
 
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """What one minibatch brings: of every affine layer, first to last, its input and the derivative by its output.
+    """What one minibatch gives the optimiser: each affine component's input and the derivative by its output.
 
-    inputs (R, B, in) and derivatives (R, B, out) each, of the products' dtype. The loss is summed over the minibatch,
-    not averaged, as in Kaldi: a learning rate is per frame.
-    loss_sum (R,) float32, nats; correct (R,) int64: frames whose label has the highest posterior.
+    inputs (R, rows, in) and derivatives (R, rows, out), of the products' dtype, from the first to the output layer.
+    Rows are frames, or frames times points in time. loss_sum, correct: see nnet/objectives.py.
     """
 
     inputs: list[Tensor]
@@ -51,22 +51,32 @@ class Backward:
     correct: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Soft:
-    """What frames are to be told apart by beside their labels: a second cross-entropy, weight times its own.
+class Workspace:
+    """Memory that every minibatch uses again, a tensor for each name and component: new pages each time are slow."""
 
-    target: (R, B, num_pdfs) float32 posteriors, or (1, B, num_pdfs) for all replicas.
-    temperature: T. The network's logits are divided by it (those behind the target were too); the loss is multiplied by
-        T^2, so that its derivatives are of one size at any T (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
-    """
+    def __init__(self) -> None:
+        self._tensors: dict[tuple[int, str], Tensor] = {}
 
-    target: Tensor
-    weight: float
-    temperature: float = 1.0
+    def of(self, k: int) -> Memory:
+        """Return the memory of component k."""
+
+        def take(name: str, like: Tensor, rows: int, columns: int) -> Tensor:
+            shape = (like.shape[0], rows, columns)
+            found = self._tensors.get((k, name))
+            if found is None or found.shape != shape:
+                found = self._tensors[k, name] = like.new_empty(shape)
+            return found
+
+        return take
+
+
+def new_memory(name: str, like: Tensor, rows: int, columns: int) -> Tensor:
+    """Return memory that nothing else uses."""
+    return like.new_empty(like.shape[0], rows, columns)
 
 
 class StackedNetwork:
-    """R replicas of a network; `parameters` (R, P) float32 is all there is to them.
+    """R replicas of a network; `parameters` (R, P) float32 holds all of their numbers.
 
     dtype is that of activations and products: float32, or bfloat16 with a copy of the parameters made once a step.
     """
@@ -80,11 +90,19 @@ class StackedNetwork:
     ) -> None:
         self.spec = spec
         self.dtype = dtype
-        self.layers = Layers.zeros(spec, replicas, device)
-        self.nonlinearity = nonlinearity(spec.nonlinearity, spec.pnorm_group)
-        low = dtype != torch.float32
-        self._rooms: dict[tuple[str, int], Tensor] = {}
-        self._working = Layers.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.layers
+        flat = torch.zeros(replicas, spec.num_parameters, device=device)
+        self._positions = spec.positions(2 * spec.context + 1, flat.device)
+        self._bind(flat, flat if dtype == torch.float32 else torch.zeros_like(flat, dtype=dtype))
+
+    def _bind(self, flat: Tensor, working: Tensor) -> None:
+        """Use these buffers: the parameters, and their copy in the products' type."""
+        self.layers = Layers.of(self.spec, flat)
+        self._working = working
+        self._workspace = Workspace()
+        self._tensors: list[Mapping[str, Tensor]] = []
+        for step in self.spec.steps:
+            views, own = step.views(flat), step.views(working)
+            self._tensors.append(own | {name: views[name] for name in step.component.buffers(step.input_dim)})
 
     @property
     def parameters(self) -> Tensor:
@@ -93,26 +111,35 @@ class StackedNetwork:
 
     @property
     def replicas(self) -> int:
+        """R."""
         return self.parameters.shape[0]
 
     @property
     def device(self) -> torch.device:
+        """Where the parameters are."""
         return self.parameters.device
 
     def initialise(self, *seeds: int) -> "StackedNetwork":
-        """Draw initial parameters, of one seed the same in every replica, else of a seed each; returns itself."""
+        """Draw initial parameters, with one seed the same in every replica, else with a seed each; return itself."""
         assert len(seeds) in (1, self.replicas)
-        one = Layers.zeros(self.spec, 1)
+        one = torch.zeros(1, self.spec.num_parameters)
         for n, seed in enumerate(seeds):
-            draw(self.spec, [w[0] for w in one.weights], [b[0] for b in one.biases], seed)
-            self.parameters[n:].copy_(one.flat)  # broadcast over the replicas that are left
+            random = torch.Generator().manual_seed(seed)
+            for step in self.spec.steps:
+                step.component.initialise({name: view[0] for name, view in step.views(one).items()}, random)
+            self.parameters[n:].copy_(one)  # broadcast over the replicas that are left
         self.parameters_changed()
         return self
 
     def parameters_changed(self) -> None:
-        """Tell that `parameters` was written to."""
-        if self._working is not self.layers:
-            self._working.flat.copy_(self.parameters)
+        """Update what depends on `parameters`, which was written to."""
+        if self._working is not self.parameters:
+            self._working.copy_(self.parameters)
+
+    def constrain(self) -> None:
+        """Apply the components' constraints to `parameters`; call `parameters_changed` afterwards."""
+        for step in self.spec.steps:
+            step.component.constrain(step.views(self.parameters))
 
     def take(self, model: Tensor) -> None:
         """Give the first replica the parameters (P,) of a model."""
@@ -120,69 +147,62 @@ class StackedNetwork:
         self.parameters_changed()
 
     def replica(self, r: int) -> "StackedNetwork":
-        """Replica r as a network of its own that shares this one's memory."""
-        one = copy.copy(self)
-        one._rooms = {}
-        one.layers = Layers.of(self.spec, self.parameters[r : r + 1])
-        low = self._working is not self.layers
-        one._working = Layers.of(self.spec, self._working.flat[r : r + 1]) if low else one.layers
+        """Return replica r as a network of its own that shares this one's memory."""
+        one, flat = copy.copy(self), self.parameters[r : r + 1]
+        one._bind(flat, flat if self._working is self.parameters else self._working[r : r + 1])
         return one
 
     def logits(self, spliced: Tensor) -> Tensor:
-        """(R, B, input_dim) of the network's dtype -> (R, B, num_pdfs), before the softmax."""
-        x = spliced
-        for k in range(self.spec.hidden_layers):
-            x, _ = self.nonlinearity.forward(self._affine(k, x))
-        return self._affine(self.spec.hidden_layers, x)
+        """Return (R, B, num_pdfs), before the softmax, for windows (R, B, input_dim) of the network's dtype.
 
-    def _affine(self, k: int, x: Tensor, out: Tensor | None = None) -> Tensor:
-        weight = self._working.weights[k]
-        out = x.new_empty(*x.shape[:2], weight.shape[1]) if out is None else out
-        return add_product(self._working.biases[k].unsqueeze(1), x, weight.mT, alpha=1, out=out)
+        Of windows with n - 1 frames more, n outputs each: (R, B * n, num_pdfs).
+        """
+        frames = spliced.shape[2] // self.spec.frame_dim
+        usual = frames == 2 * self.spec.context + 1
+        positions = self._positions if usual else self.spec.positions(frames, self.device)
+        x = self._points(spliced)
+        for step, own in zip(self.spec.steps, self._bindings(positions, None), strict=True):
+            x, _ = step.component.forward(x, own)
+        return x
 
-    def _room(self, name: str, k: int, rows: int, columns: int) -> Tensor:
-        """Memory (R, rows, columns) that every minibatch uses again: to be given new pages each time is dear."""
-        shape = (self.replicas, rows, columns)
-        room = self._rooms.get((name, k))
-        if room is None or room.shape != shape:
-            room = self._rooms[name, k] = torch.empty(shape, dtype=self.dtype, device=self.device)
-        return room
+    def _points(self, spliced: Tensor) -> Tensor:
+        """Return windows (R, B, frames * frame_dim) as rows for the first splice, a frame each."""
+        return spliced.reshape(len(spliced), -1, self.spec.frame_dim)
+
+    def _bindings(self, positions: list[Positions | None], workspace: Workspace | None) -> Iterator[Binding]:
+        """Yield the components' bindings: in training with a workspace, else with new memory."""
+        last = len(self._tensors) - 1
+        for k, (tensors, own) in enumerate(zip(self._tensors, positions, strict=True)):
+            # The logits are not kept: nothing but the objective needs them
+            memory = new_memory if workspace is None or k == last else workspace.of(k)
+            yield Binding(tensors, own, memory, training=workspace is not None)
 
     def backward(self, spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Backward:
-        """Loss and derivatives for a minibatch; the next call writes the inputs and derivatives into the same memory.
+        """Return loss and derivatives of the cross-entropy with labels (R, B), and soft targets if there are any."""
+        return self.differentiate(spliced, CrossEntropy(labels, soft))
+
+    def differentiate(self, spliced: Tensor, objective: Objective) -> Backward:
+        """Return loss and derivatives; the next call writes the inputs and derivatives into the same memory.
 
         Args:
             spliced: (R, B, input_dim) of the network's dtype.
-            labels: (R, B) int64 pdf ids.
-            soft: a further loss, in the derivatives and not in loss_sum.
+            objective: of this minibatch.
         """
-        inputs, saved, rows = [spliced], [], spliced.shape[1]
-        for k in range(self.spec.hidden_layers):
-            z = self._room("z", k, rows, self._working.weights[k].shape[1])
-            output, kept = self.nonlinearity.forward(self._affine(k, inputs[-1], out=z))
-            inputs.append(output)
+        steps, bindings = self.spec.steps, list(self._bindings(self._positions, self._workspace))
+        x, saved = self._points(spliced), []
+        for step, own in zip(steps, bindings, strict=True):
+            x, kept = step.component.forward(x, own)
             saved.append(kept)
-        logits = self._affine(self.spec.hidden_layers, inputs[-1])
-        log_posterior = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-        of_label = log_posterior.gather(-1, labels.unsqueeze(-1))
-        loss_sum = -of_label.sum(dim=(1, 2))
-        correct = (of_label.squeeze(-1) >= log_posterior.amax(dim=-1)).sum(dim=1)
-        posterior = log_posterior.exp_()  # in place: no longer needed
-        off = None if soft is None else _off(soft, logits, posterior)
-        posterior.scatter_add_(-1, labels.unsqueeze(-1), posterior.new_full((), -1.0).expand(*labels.shape, 1))
-        if soft is not None and off is not None:
-            posterior.add_(off, alpha=soft.weight * soft.temperature)
-        derivatives = [posterior.to(self.dtype)]
-        for k in range(self.spec.hidden_layers, 0, -1):
-            weight = self._working.weights[k]
-            through = product(derivatives[-1], weight, out=self._room("d", k, rows, weight.shape[2]))
-            derivatives.append(self.nonlinearity.backward(through, inputs[k], saved[k - 1]))
-        derivatives.reverse()
-        return Backward(inputs, derivatives, loss_sum, correct)
-
-
-def _off(soft: Soft, logits: Tensor, posterior: Tensor) -> Tensor:
-    """(R, B, num_pdfs): how far posteriors at soft's temperature are above its target."""
-    if soft.temperature == 1:
-        return posterior - soft.target
-    return torch.softmax(logits.float() / soft.temperature, dim=-1) - soft.target
+        loss = objective(x)
+        derivative = loss.derivative.to(self.dtype)
+        inputs, derivatives = [], []
+        left = self.spec.hidden_layers  # affine components before this one
+        for step, kept, own in zip(reversed(steps), reversed(saved), reversed(bindings), strict=True):
+            if isinstance(step.component, Affine):
+                inputs.append(kept[0])
+                derivatives.append(derivative)
+                if left == 0:
+                    break  # nothing below is trained
+                left -= 1
+            derivative = step.component.backward(derivative, kept, own)
+        return Backward(inputs[::-1], derivatives[::-1], loss.loss_sum, loss.correct)

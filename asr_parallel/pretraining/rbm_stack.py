@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from asr_parallel.nnet.components import Affine, Sigmoid, Splice
 from asr_parallel.nnet.stacked import StackedNetwork
 
 TENSORS = "rbm.safetensors"  # of each layer's folder
@@ -35,8 +36,9 @@ def load_rbm_weights(stack: Path, network: StackedNetwork) -> None:
     Raises:
         ValueError: the network's units are not sigmoids, or its sizes are not the stack's.
     """
-    if network.spec.nonlinearity != "sigmoid":
-        raise ValueError(f"nonlinearity {network.spec.nonlinearity}: a stack of RBMs begins a network of sigmoids")
+    for component in network.spec.components:
+        if not isinstance(component, Affine | Splice | Sigmoid):
+            raise ValueError(f"component {component.kind}: a stack of RBMs initialises a network of sigmoids")
     for layer in range(network.spec.hidden_layers):
         folder = stack / str(layer + 1)
         weight, bias, _ = read_layer(folder)

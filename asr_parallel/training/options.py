@@ -5,12 +5,16 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from asr_parallel.nnet.architectures import architectures, make_network, option_names
+from asr_parallel.nnet.architectures.tdnn import SPLICE_INDEXES
+from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.precision import PRECISIONS
-from asr_parallel.nnet.spec import NONLINEARITIES, NetworkSpec
-from asr_parallel.parallel.options import WorkerOptions, algorithm_options, option_names
+from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.parallel.options import WorkerOptions, algorithm_options
+from asr_parallel.parallel.options import option_names as worker_option_names
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -46,6 +50,8 @@ class TrainingOptions(WorkerOptions):
     """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
 
     constants: Any = None  # the algorithm's own options
+    architecture: str = "dnn"  # see nnet/architectures/, which has the options of each
+    splice_indexes: str = SPLICE_INDEXES
     hidden_layers: int = 3
     hidden_dim: int = 512
     nonlinearity: str = "relu-renorm"
@@ -88,6 +94,7 @@ class TrainingOptions(WorkerOptions):
             object.__setattr__(self, "constants", entry(self.algorithm).options())
         Outputs(self.ensemble_average, self.temperature)
         named = {
+            "architecture": tuple(architectures()),
             "initial": INITIALS,
             "nonlinearity": NONLINEARITIES,
             "optimizer": OPTIMIZERS,
@@ -118,6 +125,11 @@ class TrainingOptions(WorkerOptions):
 
     def _check_together(self) -> None:
         """Options that do not go with each other."""
+        defaults, used = {field.name: field.default for field in fields(self)}, option_names(self.architecture)
+        for name in architectures():
+            for option in option_names(name):
+                if option not in used and getattr(self, option) != defaults[option]:
+                    raise ValueError(f"{option} is of no use to architecture {self.architecture}, only to {name}")
         chosen = entry(self.algorithm).cls
         taken_back = chosen.can_take_back_epochs and not self.overlap and not self.ema
         if self.resolved_schedule == "newbob" and not taken_back:
@@ -153,10 +165,8 @@ class TrainingOptions(WorkerOptions):
             raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
 
     def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
-        """The network that is trained, on frames with context on either side; ValueError for bad sizes."""
-        return NetworkSpec(
-            frame_dim, context, self.hidden_layers, self.hidden_dim, num_pdfs, self.nonlinearity, self.pnorm_group
-        )
+        """Return the network that is trained, on frames with context on either side; ValueError for bad sizes."""
+        return make_network(self.architecture, asdict(self), frame_dim, context, num_pdfs)
 
     @property
     def combined(self) -> int:
@@ -224,7 +234,7 @@ def _with(trait: str) -> str:
 
 def all_names() -> frozenset[str]:
     """Return the names of all options, those of every algorithm too."""
-    return (option_names() | {one.name for one in fields(TrainingOptions)}) - {"constants"}
+    return (worker_option_names() | {one.name for one in fields(TrainingOptions)}) - {"constants"}
 
 
 def from_arguments(args: argparse.Namespace) -> TrainingOptions:

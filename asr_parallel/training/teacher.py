@@ -8,8 +8,9 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.ensemble_network import ENSEMBLE_FILE, EnsembleNetwork
 from asr_parallel.nnet.network import Network
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import Soft, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 
 
 class Teacher:

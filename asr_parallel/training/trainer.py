@@ -11,10 +11,10 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.algorithm import TrainingHook
 from asr_parallel.parallel.ecdnn.compression import EXCHANGE, OTHER
 from asr_parallel.parallel.registry import entry

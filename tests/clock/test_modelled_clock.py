@@ -16,7 +16,7 @@ from asr_parallel.clock.modelled_clock import (
 )
 from asr_parallel.clock.step_time import gradient_sums, measure_step, measure_sync, num_parameters, work_of
 from asr_parallel.clock.stragglers import Stragglers
-from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.cost import AllReduce, StepCost
 from asr_parallel.parallel.options import WorkerOptions, split
@@ -274,7 +274,7 @@ def test_bad_input(make: object, words: str) -> None:
 
 def test_a_model_is_given_what_a_network_really_sends() -> None:
     """Against what algorithm gradient counts of itself."""
-    spec = NetworkSpec(5, 1, 2, 24, 7, "relu")
+    spec = dnn(5, 1, 2, 24, 7, "relu")
     assert num_parameters(spec) == StackedNetwork(spec).parameters.shape[1]
     gradient, fisher, squares = gradient_sums(spec, "ng-sgd")
     assert gradient.bytes == 4 * num_parameters(spec) and gradient.times == 1
@@ -287,16 +287,16 @@ def test_a_model_is_given_what_a_network_really_sends() -> None:
 def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 15, *[0.5] * 5, *[1.0] * 15])
     monkeypatch.setattr(step_time, "timed", lambda work, device: next(blocks))
-    step = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
+    step = measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
     assert step.seconds == 1 and step.jitter == pytest.approx(1.4826 * 0.1 / 4 * 2)  # of four minibatches each
     # Short blocks are measured until there are enough of them
-    longer = measure_step(NetworkSpec(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2, least_seconds=2.5)
+    longer = measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2, least_seconds=2.5)
     assert longer.seconds == 0.125 and longer.label_seconds == 0.25
 
 
 @pytest.mark.parametrize("optimizer", ["ng-sgd", "momentum"])
 def test_steps_are_measured(optimizer: str) -> None:
-    spec = NetworkSpec(5, 1, 1, 8, 3, "relu")
+    spec = dnn(5, 1, 1, 8, 3, "relu")
     step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
     assert min(step.seconds, step.label_seconds, step.topk_seconds, step.aggregate_seconds) > 0 and step.jitter >= 0
     meeting = measure_sync(spec, WorkerOptions(2, "elastic"), 4, optimizer, "float32", "cpu", blocks=2)

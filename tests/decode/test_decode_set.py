@@ -24,9 +24,9 @@ from asr_parallel.hmm.lang import Lang, build_lang
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import monophone_tree
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.ensemble_network import save_ensemble
 from asr_parallel.nnet.network import Network, log_priors
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 
@@ -193,7 +193,7 @@ def test_the_verb_decodes_with_an_ensemble(tiny, tmp_path):
     prior = log_priors(np.ones(num_pdfs))
     for n in range(2):
         (model / str(n)).mkdir(parents=True)
-        net = StackedNetwork(NetworkSpec(dim, 1, 1, 8, num_pdfs, "sigmoid")).initialise(n)
+        net = StackedNetwork(dnn(dim, 1, 1, 8, num_pdfs, "sigmoid")).initialise(n)
         net.layers.weights[-1].normal_(0, 3, generator=torch.Generator().manual_seed(n))
         Network(net, prior, Normalisation("fbank", False, (0.1,) * dim)).save(model / str(n))
     save_ensemble(model, [0, 1], "posterior", [prior, prior])

@@ -13,11 +13,11 @@ import torch
 from asr_parallel.decode.acoustic import DNN_OPTIONS, default_options, open_acoustic_model
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 from asr_parallel.nnet.ensemble_network import EnsembleNetwork, save_ensemble
 from asr_parallel.nnet.network import NEVER_CHOSEN, Network, log_priors
 from asr_parallel.nnet.outputs import AVERAGES
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 
@@ -25,7 +25,7 @@ COUNTS = {0: [5, 3, 2, 10], 2: [5, 5, 5, 5], 5: [0, 8, 8, 4]}
 
 
 def member(seed: int, hidden_dim: int = 8) -> Network:
-    prior, spec = log_priors(np.array(COUNTS[seed])), NetworkSpec(3, 2, 1, hidden_dim, 4, "sigmoid")
+    prior, spec = log_priors(np.array(COUNTS[seed])), dnn(3, 2, 1, hidden_dim, 4, "sigmoid")
     normalisation = Normalisation("fbank", False, (1.0, 0.5, 2.0))
     net = StackedNetwork(spec).initialise(seed)
     net.layers.weights[-1].normal_(0, 3, generator=torch.Generator().manual_seed(seed))

@@ -10,15 +10,15 @@ from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.make_frames import make_frames
 from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 from asr_parallel.nnet.network import Network, log_priors
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 
 
 def network(nonlinearity: str = "sigmoid") -> Network:
-    spec = NetworkSpec(3, 5, 2, 8, 4, nonlinearity)
+    spec = dnn(3, 5, 2, 8, 4, nonlinearity)
     prior = log_priors(np.array([5, 3, 2, 10]))
     config = {"num_filters": 3}
     return Network(StackedNetwork(spec).initialise(1), prior, Normalisation("fbank", False, (1.0, 0.5, 2.0)), config)

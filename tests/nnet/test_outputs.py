@@ -17,8 +17,8 @@ from asr_parallel.features.archive import write_archive
 from asr_parallel.features.extractors import open_extractor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.make_frames import make_frames
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import write_json
@@ -150,7 +150,7 @@ def test_on_real_speech(tmp_path: Path, average: str) -> None:
     make_frames(feats, labels, 12, out)
     store = FrameStore.open(out)
     rows = store.rows_of(np.arange(len(store.ids)))
-    spec = NetworkSpec(store.dim, store.context, 1, 24, 12, "relu")
+    spec = dnn(store.dim, store.context, 1, 24, 12, "relu")
     for scale in (1.0, 3.0, 30.0):
         network = StackedNetwork(spec, 4).initialise(1, 2, 3, 4)
         network.layers.weights[-1].normal_(0, scale, generator=torch.Generator().manual_seed(0))

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.spec import ALIGNMENT, NONLINEARITIES, NetworkSpec, layout
-from asr_parallel.nnet.stacked import Layers, Soft, StackedNetwork
+from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.hidden_layer import NONLINEARITIES
+from asr_parallel.nnet.objectives import Soft
+from asr_parallel.nnet.spec import ALIGNMENT, NetworkSpec, layout
+from asr_parallel.nnet.stacked import Layers, StackedNetwork
 
 
 def spec(nonlinearity: str, **sizes: int) -> NetworkSpec:
     known = {"frame_dim": 3, "context": 2, "hidden_layers": 2, "hidden_dim": 32, "num_pdfs": 5, "pnorm_group": 3}
-    return NetworkSpec(**{**known, **sizes}, nonlinearity=nonlinearity)  # type: ignore[arg-type]
+    return dnn(**{**known, **sizes}, nonlinearity=nonlinearity)  # type: ignore[arg-type]
 
 
 def random_network(kind: str, replicas: int, dtype: torch.dtype = torch.float32) -> StackedNetwork:
@@ -147,15 +150,17 @@ def test_initial_deviations_are_kaldis() -> None:
     ("change", "message"),
     [
         ({"nonlinearity": "swish"}, "unknown nonlinearity 'swish'"),
-        ({"hidden_dim": 0}, "must be positive"),
-        ({"pnorm_group": 0}, "must be positive"),
-        ({"context": -1}, "must be positive"),
+        ({"hidden_dim": 0}, "hidden_dim 0: expected a whole number at least 1"),
+        ({"pnorm_group": 0}, "pnorm_group 0: expected a whole number at least 1"),
+        ({"context": -1}, "context -1: expected at least 0"),
+        ({"frame_dim": 0}, "frame_dim 0: expected a positive number"),
+        ({"num_pdfs": 0}, "dim 0: expected a positive number"),
     ],
 )
 def test_bad_specifications(change: dict[str, object], message: str) -> None:
     sizes = {"frame_dim": 3, "context": 5, "hidden_layers": 2, "hidden_dim": 8, "num_pdfs": 4}
     with pytest.raises(ValueError, match=message):
-        NetworkSpec(**{**sizes, **change})  # type: ignore[arg-type]
+        dnn(**{**sizes, **change})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])

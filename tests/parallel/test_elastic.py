@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import Models, random_models, scheduler, started, sync_info
 
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.optimizers import optimizer
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithms.elastic import ElasticOptions
 from asr_parallel.parallel.synchronizer import Synchronizer
@@ -151,7 +151,7 @@ def test_an_unstable_beta_is_refused(num_workers: int) -> None:
     begin(Models(torch.zeros(num_workers, 1)), most)
 
 
-SPEC = NetworkSpec(frame_dim=4, context=0, hidden_layers=1, hidden_dim=6, num_pdfs=3, nonlinearity="tanh")
+SPEC = dnn(frame_dim=4, context=0, hidden_layers=1, hidden_dim=6, num_pdfs=3, nonlinearity="tanh")
 
 
 def test_with_nesterovs_momentum_in_the_workers_it_is_eamsgd() -> None:

@@ -5,16 +5,16 @@ import torch
 from stand_ins import together
 from torch import Tensor
 
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.algorithms.gradient import Gradient
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 
-SPEC = NetworkSpec(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
+SPEC = dnn(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
 STEPS, RATE = 12, 0.01
 PARTS = {
     "even": [20, 20],

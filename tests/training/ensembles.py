@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.stacked import Soft
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 

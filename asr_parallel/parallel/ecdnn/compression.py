@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import Soft, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.record.timer import Timer
