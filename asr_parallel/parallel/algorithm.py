@@ -10,6 +10,7 @@ from torch import Tensor
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
 from asr_parallel.parallel.sync_info import Sync, SyncInfo
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.record.options import check
 
 # Options of WorkerOptions that work with any rule on the workers' models
 ALL_OPTIONS = frozenset(
@@ -115,8 +116,9 @@ class Algorithm:
     own_bytes = 0
 
     def __init__(self, options: Any = None) -> None:
-        """Take the algorithm's own options, an instance of the registered dataclass."""
-        self.options = options
+        """Take the algorithm's own options, an instance of the registered dataclass; ValueError for one out of range."""
+        self.options = NoOptions() if options is None else options
+        check(self.options)
         self.shared: dict[str, Tensor] = {}
         self.per_worker: dict[str, Tensor] = {}
 

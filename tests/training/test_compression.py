@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import Layers
-from asr_parallel.parallel.ecdnn import compression as compression_module
+from asr_parallel.parallel.ecdnn import ensemble as ensemble_module
 from asr_parallel.parallel.ecdnn.compression import Compression
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.training.trainer import Trainer
@@ -105,7 +105,7 @@ def test_without_weight_workers_train_as_if_they_were_alone(
     seen = run(store, tmp_path / "ensemble", pseudo_weight=0.0, **changes)
     assert seen.compressed and not seen.trainer.rounds.left_out.any()
     changes = {name: value for name, value in changes.items() if name not in ("overlap", "period")}
-    alone = Trainer(store, options(algorithm="none", period=None, relabel_fraction=0.1, **changes), tmp_path / "none")
+    alone = Trainer(store, options(algorithm="none", period=None, relabel_fraction=None, **changes), tmp_path / "none")
     before = alone.network.parameters.clone()
     alone.run()
     assert torch.equal(seen.trainer.network.parameters, alone.network.parameters)
@@ -116,7 +116,7 @@ def test_without_weight_workers_train_as_if_they_were_alone(
 
 def test_one_worker_trains_as_ever(store: FrameStore, tmp_path: Path) -> None:
     one = Trainer(store, options(workers=1), tmp_path / "ensemble")
-    ordinary = options(workers=1, algorithm="average", period=None, relabel_fraction=0.1)
+    ordinary = options(workers=1, algorithm="average", period=None, relabel_fraction=None)
     networks = [trainer.run() for trainer in (one, Trainer(store, ordinary, tmp_path / "average"))]
     assert torch.equal(networks[0].net.parameters, networks[1].net.parameters)
     assert not (tmp_path / "ensemble" / "ensemble").exists()
@@ -184,7 +184,7 @@ def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
     lost, at = 1, 2 * PERIOD
     seen = watched(store, tmp_path, overlap=overlap)
     trainer, losses = seen.trainer, {}
-    inner, synchronize = trainer.network.backward, trainer.algorithm.synchronize
+    inner, synchronize = trainer.network.backward, trainer.rounds.synchronizer.synchronize
 
     def spoilt(*args: Any) -> Any:
         if len(seen.minibatches) == at + 2:
@@ -195,7 +195,7 @@ def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
         losses[len(seen.minibatches)] = meeting.loss.copy()
         synchronize(replicas, meeting)
 
-    trainer.network.backward, trainer.algorithm.synchronize = spoilt, told
+    trainer.network.backward, trainer.rounds.synchronizer.synchronize = spoilt, told
     network = trainer.run()
     others = [worker for worker in range(WORKERS) if worker != lost]
     assert seen.members == {done: others if done == at + PERIOD else list(range(WORKERS)) for done in seen.members}
@@ -216,7 +216,7 @@ def test_few_bytes_are_enough_for_the_same_labels(
     whole = run(store, tmp_path / "whole", relabel_fraction=0.06, **changes)
     one = 4 * 16 * (store.spliced_dim + store.num_pdfs) * (1 if "exchange" in changes else WORKERS)
     for fit in (1, 2):
-        monkeypatch.setattr(compression_module, "Compression", partial(Compression, labelled_bytes=fit * one + 99))
+        monkeypatch.setattr(ensemble_module, "Compression", partial(Compression, labelled_bytes=fit * one + 99))
         seen = watched(store, tmp_path / str(fit), relabel_fraction=0.06, **changes)
         sizes = asked_at_once(seen)
         seen.trainer.run()
@@ -240,7 +240,7 @@ def test_frames_in_common_are_read_where_a_workers_own_are(store: FrameStore, tm
 def test_turns_do_not_depend_on_products(store: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models come round equally often in processes with float32 and with bf16 products."""
     room = 3 * 4 * WORKERS * 16 * (store.spliced_dim + store.num_pdfs) - 1
-    monkeypatch.setattr(compression_module, "Compression", partial(Compression, labelled_bytes=room))
+    monkeypatch.setattr(ensemble_module, "Compression", partial(Compression, labelled_bytes=room))
     made = [Trainer(store, options(precision=precision), tmp_path).compression for precision in ("float32", "bf16")]
     assert [of_one._at_once for of_one in made if of_one is not None] == [2, 2]
 
@@ -248,7 +248,7 @@ def test_turns_do_not_depend_on_products(store: FrameStore, tmp_path: Path, monk
 def asked_at_once(seen: Seen) -> list[int]:
     """How many minibatches are in memory for labelling, each time."""
     compression, sizes = seen.trainer.compression, []
-    room = compression._room
+    room = compression._zeros
 
     def counted(spliced: Tensor) -> Tensor:
         rooms.append(weakref.ref(total := room(spliced)))
@@ -256,5 +256,5 @@ def asked_at_once(seen: Seen) -> list[int]:
         return total
 
     rooms: list[weakref.ref] = []
-    compression._room = counted
+    compression._zeros = counted
     return sizes

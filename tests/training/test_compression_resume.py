@@ -12,7 +12,7 @@ from ensembles import PERIOD, WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.ecdnn.compression import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
-from asr_parallel.training import timer as phases_module
+from asr_parallel.record import timer as phases_module
 from asr_parallel.training.checkpoint import Checkpoints
 from asr_parallel.training.trainer import CHECKPOINTS, Trainer
 
@@ -105,14 +105,14 @@ def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: 
 def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ticks: list[int]) -> None:
     """Whoever waits there for others does not train."""
     trainer = Trainer(store, options(), tmp_path)
-    synchronize = trainer.algorithm.synchronize
+    synchronize = trainer.rounds.synchronizer.synchronize
 
     def slow(*args: Any) -> None:
         for _ in range(1000):
             phases_module.time.monotonic()
         synchronize(*args)
 
-    trainer.algorithm.synchronize = slow
+    trainer.rounds.synchronizer.synchronize = slow
     trainer.run()
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     rounds = [line["seconds"] for line in lines if line["kind"] == "round"]
@@ -121,7 +121,7 @@ def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ti
 
 
 def test_phases_are_summed(ticks: list[int]) -> None:
-    phases = phases_module.Phases(torch.device("cpu"), "a")  # from 0
+    phases = phases_module.Timer(torch.device("cpu"), "a")  # from 0
     phases.enter("b")  # from 1
     with phases.during("c"):  # from 2
         phases.enter("c")  # from 3, the same

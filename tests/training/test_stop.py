@@ -279,8 +279,9 @@ def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: boo
     """With overlap before a meeting, when the mean of the last one has to come anyway."""
     request, agreed = StopRequest(), []
     transport = SimpleNamespace(rank=0, size=2, all_reduce_max=lambda _: agreed.append(minibatch))
-    algorithm = SimpleNamespace(period=period, overlap=overlap)
-    rounds = SimpleNamespace(meet=period is not None, algorithm=algorithm, sync_due=False)
+    algorithm = SimpleNamespace(period=period)
+    options = SimpleNamespace(overlap=overlap)
+    rounds = SimpleNamespace(synchronizes=period is not None, algorithm=algorithm, options=options, sync_due=False)
     points = stop.StopPoints(request, transport, rounds, torch.device("cpu"))
     for minibatch in range(1, 321):
         met = period is not None and minibatch % period == 0

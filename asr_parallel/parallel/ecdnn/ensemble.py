@@ -11,7 +11,7 @@ from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Algorithm, Context
 from asr_parallel.parallel.cost import Broadcast, Setting, StepCost, SyncCost
-from asr_parallel.parallel.ecdnn.compression import LABELLED_BYTES, Batches, Compression, labelling_turns
+from asr_parallel.parallel.ecdnn.compression import Batches, Compression, labelling_turns
 from asr_parallel.parallel.ecdnn.soft_labels import TOP
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
@@ -120,7 +120,6 @@ class Ensemble(Algorithm):
         all_frames: Callable[[], Batches],
         outputs: Outputs,
         weight: float,
-        labelled_bytes: int = LABELLED_BYTES,
     ) -> Compression:
         """Return the hook that makes pseudo-labels and trains on them.
 
@@ -131,7 +130,7 @@ class Ensemble(Algorithm):
             weight: lambda, of the pseudo-labels' loss.
         """
         in_common = all_frames() if self.options.exchange == "posteriors" else None
-        return Compression(self, outputs, weight, network, batches, in_common, labelled_bytes)
+        return Compression(self, outputs, weight, network, batches, in_common)
 
     def cost(self, work: StepCost, setting: Setting) -> SyncCost:
         """Return the cost of a round, see Compression.
