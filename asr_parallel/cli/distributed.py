@@ -7,30 +7,57 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.log import logger
+from asr_parallel.record.options import check, option
 
 if TYPE_CHECKING:
     from asr_parallel.parallel.transport import Transport
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the machine: --threads, and how processes are started and find each other."""
-    from asr_parallel.parallel.transport import TIMEOUT_SECONDS
+@dataclass(frozen=True)
+class RunOptions:
+    """Running; the result does not depend on it"""
 
-    group = parser.add_argument_group("processes; torchrun, mpirun and srun start them too (docs/parallel.md)")
-    group.add_argument("--processes", type=int, default=1, metavar="P", help="start P on this machine (default: 1)")
-    threads = "of each process (default: OMP_NUM_THREADS, else 1 for a small network, else its share of the cores)"
-    group.add_argument("--threads", type=int, metavar="N", help=threads)
-    group.add_argument("--interface", help="network interface, for several machines (default: loopback, for one)")
-    lost = f"until a process that does not answer counts as lost (default: {TIMEOUT_SECONDS:g})"
-    group.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, metavar="SECONDS", help=lost)
+    resume: bool | None = option(
+        None, "go on from a checkpoint: insist on one (rates may differ), or start anew", unset="go on if there is one"
+    )
+    report_frames: int = option(50_000, "between two reports", least=1)
+    checkpoint_frames: int = option(1_000_000, "between two checkpoints", least=1)
+    evaluate_frames: int | None = option(
+        None, "between evaluations on held-out data", least=1, unset="at the ends of epochs only"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
-def launched(args: argparse.Namespace) -> bool:
+@dataclass(frozen=True)
+class ProcessOptions:
+    """Processes; torchrun, mpirun and srun start them too (docs/parallel.md)"""
+
+    processes: int = option(1, "start P on this machine", metavar="P", least=1)
+    threads: int | None = option(
+        None,
+        "of each process",
+        least=1,
+        unset="OMP_NUM_THREADS, else 1 for a small network, else its share of the cores",
+    )
+    interface: str | None = option(None, "network interface, for several machines", unset="loopback, for one")
+    timeout: float = option(
+        60.0, "until a process that does not answer counts as lost", metavar="SECONDS", above=0,
+        source="torchft's Manager",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def launched(args: argparse.Namespace, options: ProcessOptions, workers: int, fault_tolerant: bool = False) -> bool:
     """Tell whether the verb is done, because the --processes asked for have been started and have ended.
 
     Raises:
@@ -40,20 +67,18 @@ def launched(args: argparse.Namespace) -> bool:
     from asr_parallel.parallel.launch import LAUNCH, Seat, launch, seat_of
 
     folder_to_make(args.out)  # refuses the current folder, and the like
-    if args.processes < 1 or not 0 < args.timeout < math.inf:
-        raise ValueError(f"--processes {args.processes}, --timeout {args.timeout:g}: expected numbers above 0")
-    if args.processes == 1 or LAUNCH in os.environ:
+    if options.processes == 1 or LAUNCH in os.environ:
         return False
     seat = seat_of(os.environ)
     if seat.size > 1:
         raise ValueError(
-            f"--processes {args.processes}: a launcher has started {seat.size} processes already;"
+            f"--processes {options.processes}: a launcher has started {seat.size} processes already;"
             f" {seat.how_to_be_alone()}"
         )
-    Seat(size=args.processes).check_workers(args.workers)
+    Seat(size=options.processes).check_workers(workers)
     with _locked(args.out):  # a second run is refused by one line, and not by each of its processes
         pass
-    status = launch(args.words, args.processes, args.timeout, getattr(args, "fault_tolerant", False))
+    status = launch(args.words, options.processes, options.timeout, fault_tolerant)
     if status:
         sys.exit(status)
     return True
@@ -70,8 +95,13 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
-    """Return this process's transport, to be closed in the end; rank 0 holds the lock of the unfinished result.
+def joined(
+    options: ProcessOptions, out: Path, workers: int, minibatch: int, units: int, device: str
+) -> Iterator["Transport"]:
+    """Open this process's transport; rank 0 holds the lock of the unfinished result.
+
+    Args:
+        minibatch, units: frames of a worker's minibatch and units of a hidden layer, for the number of threads.
 
     Raises:
         ValueError: another run holds it.
@@ -89,7 +119,7 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
     seat = seat_of(os.environ)
     if seat.size > 1 and LAUNCH not in os.environ:  # else main follows already
         follow(os.getppid())  # torchrun, mpirun or srun's daemon here
-    seat.check_workers(args.workers)  # before the others are waited for
+    seat.check_workers(workers)  # before the others are waited for
     with ExitStack() as held:
         if seat.rank == 0:
             try:
@@ -99,14 +129,14 @@ def joined(args: argparse.Namespace, out: Path) -> Iterator["Transport"]:
                 raise
             held.callback(_remove, meeting)  # what another launch has called off
         try:
-            transport = join(meeting, args.device, args.interface, args.timeout)
+            transport = join(meeting, device, options.interface, options.timeout)
         finally:  # all have come, or none will; processes of another run must not find it
             if seat.rank == 0 and seat.size > 1:
                 meeting.unlink(missing_ok=True)
         try:
-            rows = args.minibatch * math.ceil(args.workers / transport.size)
-            threads = default_threads(transport, rows * args.hidden_dim**2)
-            torch.set_num_threads(args.threads or threads)
+            rows = minibatch * math.ceil(workers / transport.size)
+            threads = default_threads(transport, rows * units**2)
+            torch.set_num_threads(options.threads or threads)
             yield transport
         finally:
             transport.close()

@@ -17,14 +17,9 @@ from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
-from asr_parallel.training.options import TrainingOptions, from_arguments
+from asr_parallel.record.options import find, flat
+from asr_parallel.training.options import TrainingOptions, option_names, training_options
 
-# In which a training and the single worker it is compared with have to agree: the network, what it begins as and learns
-# from, the data, the arithmetic. Not how it is trained: minibatches and learning rates may have to differ with K
-ALIKE = (
-    "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "pretrain", "start", "teacher", "held_out",
-    "held_out_by", "channel_tilt", "channel_ripple", "mask_filters", "prior", "precision", "device",
-)  # fmt: skip
 # Options of verbs that the comparison says itself, the same or other ones for each training
 SAID_OF_TRAINING = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
 SAID_OF_DECODING = {"graph", "model", "feats", "out", "jobs"}
@@ -55,12 +50,17 @@ def check_verb(*words: str) -> None:
     """ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
     args = check_words(*words)
     if words[0] == "train-dnn":
-        check_training(from_arguments(args))
+        check_training(training_options_of(args))
     if words[0] == "decode":
         given = {name: getattr(args, name) for name in asdict(DNN_OPTIONS)}
         replace(DNN_OPTIONS, **{name: value for name, value in given.items() if value is not None})
         if args.nbest < 0:
             raise ValueError(f"nbest {args.nbest}: expected at least 0")
+
+
+def training_options_of(args: argparse.Namespace) -> TrainingOptions:
+    """Return the options of a parsed command line of train-dnn."""
+    return training_options(**{name: value for name, value in vars(args).items() if name in option_names()})
 
 
 def check_left_out(words: Iterable[str], said: Set[str]) -> None:
@@ -79,23 +79,22 @@ def option(word: str) -> str:
 def check_training(options: TrainingOptions) -> None:
     """ValueError for what a trainer refuses when it begins, whatever the data, and for files that are not there."""
     options.network_spec(SMALLEST.frame_dim, LONG_CONTEXT, SMALLEST.num_pdfs)
-    network = StackedNetwork(SMALLEST, options.workers)
-    optimizer(options.optimizer, network, options.limits(), options.momentum)
-    algorithm = entry(options.algorithm).cls(options.constants)
-    algorithm.start(
-        network.parameters[0], Context(WorkerGroup(options.workers), LONG_EPOCH, options.epochs, options.overlap)
-    )
-    options.make_schedule(
-        LONG_EPOCH, options.worker_lr_scale or algorithm.worker_lr_scale(options.workers), untrained_loss=1.0
-    )
-    choose_device(options.device)
-    if options.pretrain == "rbm" and options.nonlinearity != "sigmoid":
-        raise ValueError(f"nonlinearity {options.nonlinearity}: RBMs begin a network of sigmoids")
-    for name in ("teacher", "start"):
-        if (path := getattr(options, name)) is not None and not Path(path).is_dir():
+    workers = options.workers
+    network = StackedNetwork(SMALLEST, workers.workers)
+    optimizer(options.optimization.optimizer, network, options.optimization.limits(), options.optimization.momentum)
+    algorithm = entry(options.workers.algorithm).cls(options.algorithm)
+    group = WorkerGroup(workers.workers)
+    algorithm.start(network.parameters[0], Context(group, LONG_EPOCH, options.schedule.epochs, workers.overlap))
+    scale = workers.worker_lr_scale or algorithm.worker_lr_scale(workers.workers)
+    options.make_schedule(LONG_EPOCH, scale, untrained_loss=1.0)
+    choose_device(options.machine.device)
+    if options.network.pretrain == "rbm" and options.architecture.nonlinearity != "sigmoid":
+        raise ValueError(f"nonlinearity {options.architecture.nonlinearity}: RBMs begin a network of sigmoids")
+    for name, path in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
+        if path is not None and not Path(path).is_dir():
             raise ValueError(f"{name} {path}: is not there")
-    if options.sites is not None:
-        _check_sites(Path(options.sites), options.workers)
+    if options.workers.sites is not None:
+        _check_sites(Path(options.workers.sites), options.workers.workers)
 
 
 def _check_sites(path: Path, workers: int) -> None:
@@ -106,10 +105,11 @@ def _check_sites(path: Path, workers: int) -> None:
 
 def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
     """ValueError when several workers would be compared with a single one of another model or other data."""
-    for name in ALIKE:
-        own, its = getattr(options, name), getattr(alone, name)
-        if own != its:
+    values, others = flat(options), flat(alone)
+    for name, facts in find(options).items():
+        own, its = values[name], others.get(name)
+        if facts.task and own != its:
             raise ValueError(
                 f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
-                f" workers [1, {options.workers}], which has a single worker of its own"
+                f" workers [1, {options.workers.workers}], which has a single worker of its own"
             )

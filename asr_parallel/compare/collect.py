@@ -171,7 +171,7 @@ def _command(job: Job, training: Training, of: str) -> str:
 def _period(training: Training) -> int | None:
     """Minibatches between two meetings, where that does not follow from the number of workers."""
     options = training.training_options
-    return None if options.workers == 1 else entry(options.algorithm).cls(options.constants).period
+    return None if options.workers.workers == 1 else entry(options.workers.algorithm).cls(options.algorithm).period
 
 
 def _of_model(line: Line) -> tuple[float | None, float]:

@@ -12,13 +12,14 @@ from asr_parallel.compare.checks import (
     check_verb,
     check_words,
     option,
+    training_options_of,
 )
 from asr_parallel.compare.matrix import OWN, Matrix, Training
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.parallel.options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
-from asr_parallel.training.options import config_identity, default_rate, from_arguments
+from asr_parallel.training.options import config_identity
 
 SAID_BY_MATRIX = {
     *OWN, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
@@ -78,7 +79,7 @@ class Experiment:
                     raise ValueError(f"{training.name}: {words[0]}: {error}") from error
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
         needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
-        if any(training.training_options.pretrain == "rbm" for training in matrix.trainings):
+        if any(training.training_options.network.pretrain == "rbm" for training in matrix.trainings):
             needed.append(self.folder / "rbm")
         for path in needed:
             if not path.is_dir():
@@ -106,7 +107,7 @@ class Experiment:
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
     """All verbs of one training, with a thread for each of its processes."""
     folder = out / training.name
-    rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.pretrain == "rbm" else []
+    rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.network.pretrain == "rbm" else []
     train = (
         "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(),
         *rbm,
@@ -127,8 +128,8 @@ def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dic
     found: dict[str, dict[str, Plain]] = {}
     for name, job in jobs.items():
         args = check_words(*job.verbs[0])
-        own = config_identity(from_arguments(args))
-        own["learning_rate"] = own["learning_rate"] or default_rate(own["optimizer"], own["nonlinearity"])
+        options = training_options_of(args)
+        own = config_identity(options) | {"learning_rate": options.resolved_learning_rate}
         found[name] = {option: value for option, value in own.items() if option not in OWN and value is not None}
     first = next(iter(found.values()))
     common = {option: v for option, v in first.items() if all(own.get(option) == v for own in found.values())}

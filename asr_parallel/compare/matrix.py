@@ -36,7 +36,8 @@ from asr_parallel.compare.checks import (
 )
 from asr_parallel.parallel.options import option_names
 from asr_parallel.parallel.registry import entry
-from asr_parallel.training.options import TrainingOptions, all_names, training_options
+from asr_parallel.training.options import TrainingOptions, training_options
+from asr_parallel.training.options import option_names as training_option_names
 
 ONE = "none"  # what a single worker's algorithm is called
 KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "cells"}
@@ -188,7 +189,7 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
 
 def _check(training: Training) -> None:
     """Refuse what train-dnn would refuse, at once or when it begins to train."""
-    known = all_names() - set(OWN)
+    known = training_option_names() - set(OWN)
     for name, _ in training.options:
         if name not in known:
             raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")

@@ -48,11 +48,17 @@ class Machine:
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
         sync = self.syncs.get(sync_name(options, self.shape), 0.0)
-        work = work_of(options.network_spec(*self.shape), options.minibatch, options.optimizer, step, sync)
+        work = work_of(
+            options.network_spec(*self.shape),
+            options.optimization.minibatch,
+            options.optimization.optimizer,
+            step,
+            sync,
+        )
         stragglers = Stragglers(step.jitter)
         return ModelledClock(
-            options, work, self.network, self.frames, stragglers, longest=self.longest[training.name],
-            constants=options.constants,
+            options.workers, work, self.network, self.frames, stragglers, longest=self.longest[training.name],
+            constants=options.algorithm,
         )  # fmt: skip
 
     def here(self, training: Training) -> float:
@@ -61,12 +67,12 @@ class Machine:
         What they label in common is labelled once there, not by each worker for itself.
         """
         options, clock = training.training_options, self.clock(training)
-        own = self.frames / options.minibatch * clock.work.step_seconds
+        own = self.frames / options.optimization.minibatch * clock.work.step_seconds
         cost, label = clock.cost, clock.epoch().label
         if label:
             common = cost.common_label_seconds / (cost.label_seconds + cost.common_label_seconds)
             label *= training.workers * (1 - common) + common
-        return options.epochs * (own + label)
+        return options.schedule.epochs * (own + label)
 
     @property
     def step_seconds(self) -> float | None:
@@ -87,21 +93,23 @@ class Machine:
 def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """The network, and what it is trained on."""
     dim, context, pdfs = shape
-    device = choose_device(options.device)
-    groups = f" of {options.pnorm_group}" if options.nonlinearity == "pnorm" else ""
-    dtype = str(choose_dtype(options.precision, device)).removeprefix("torch.")
-    size = f"{dim * (2 * context + 1)}-{options.hidden_dim}x{options.hidden_layers}-{pdfs}"
-    return f"{size} {options.nonlinearity}{groups}, {dtype} on {device}"
+    device = choose_device(options.machine.device)
+    groups = f" of {options.architecture.pnorm_group}" if options.architecture.nonlinearity == "pnorm" else ""
+    dtype = str(choose_dtype(options.machine.precision, device)).removeprefix("torch.")
+    size = f"{dim * (2 * context + 1)}-{options.architecture.hidden_dim}x{options.architecture.hidden_layers}-{pdfs}"
+    return f"{size} {options.architecture.nonlinearity}{groups}, {dtype} on {device}"
 
 
 def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """What the time of a minibatch depends on."""
-    return f"{network_name(options, shape)}, {options.optimizer}, minibatch {options.minibatch}"
+    return (
+        f"{network_name(options, shape)}, {options.optimization.optimizer}, minibatch {options.optimization.minibatch}"
+    )
 
 
 def sync_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     """Return what the time of a synchronization depends on, messages left out."""
-    return f"{step_name(options, shape)}, {options.algorithm}, {options.comm_dtype}"
+    return f"{step_name(options, shape)}, {options.workers.algorithm}, {options.workers.comm_dtype}"
 
 
 def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Interconnect) -> Machine:
@@ -129,17 +137,18 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
             options = training.training_options
             spec = options.network_spec(*shape)
             means = (
-                options.workers > 1
-                and entry(options.algorithm).cls.uses_means
-                and entry(options.algorithm).cls.exchanges_models
+                options.workers.workers > 1
+                and entry(options.workers.algorithm).cls.uses_means
+                and entry(options.workers.algorithm).cls.exchanges_models
             )
             if means and (name := sync_name(options, shape)) not in syncs:
+                optimization, where = options.optimization, options.machine
                 syncs[name] = measure_sync(
-                    spec, options, options.minibatch, options.optimizer, options.precision, options.device
+                    spec, options.workers, optimization.minibatch, optimization.optimizer, where.precision, where.device
                 )
     kept = {name: asdict(step) for name, step in steps.items()}
     write_json(path, {"machine": machine, "steps": kept, "syncs": syncs})
-    held_out = trainings[0].training_options.held_out
+    held_out = trainings[0].training_options.data.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
     return Machine(
         network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, syncs, longest
@@ -153,8 +162,9 @@ def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int
     turns: dict[str, list[StepTime]] = {name: [] for name in wanted}
     for _ in range(TURNS):
         for name, own in wanted.items():
-            spec = own.network_spec(*shape)
-            turns[name].append(measure_step(spec, own.minibatch, own.optimizer, own.precision, own.device))
+            spec, how, where = own.network_spec(*shape), own.optimization, own.machine
+            step = measure_step(spec, how.minibatch, how.optimizer, where.precision, where.device)
+            turns[name].append(step)
             logger.info("%s: %.2f ms (load %.1f)", name, 1000 * turns[name][-1].seconds, os.getloadavg()[0])
     return {name: sorted(steps, key=lambda step: step.seconds)[TURNS // 2] for name, steps in turns.items()}
 
@@ -162,16 +172,20 @@ def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int
 def _longest(store: FrameStore, training: Training) -> float:
     """The largest worker's share over the mean of all; ValueError when the data cannot be shared so."""
     options = training.training_options
-    sites = None if options.sites is None else Path(options.sites)
+    sites = None if options.workers.sites is None else Path(options.workers.sites)
     try:
-        train, _ = store.split(options.held_out, options.held_out_by)
+        train, _ = store.split(options.data.held_out, options.data.held_out_by)
         shares = frames_of(
-            store, parts_of(store, train, options.workers, options.resolved_share_by, sites, options.seed)
+            store,
+            parts_of(
+                store, train, options.workers.workers, options.workers.resolved_share_by, sites, options.data.seed
+            ),
         )
     except ValueError as error:
         raise ValueError(f"{training.name}: {error}") from error
-    if min(shares) < options.minibatch:
+    minibatch = options.optimization.minibatch
+    if min(shares) < minibatch:
         raise ValueError(
-            f"{training.name}: a worker has {min(shares)} frames; expected at least a minibatch of {options.minibatch}"
+            f"{training.name}: a worker has {min(shares)} frames; expected at least a minibatch of {minibatch}"
         )
     return max(shares) * len(shares) / sum(shares)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 PRECISIONS = ("auto", "float32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

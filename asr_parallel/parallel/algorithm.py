@@ -116,8 +116,8 @@ class Algorithm:
     own_bytes = 0
 
     def __init__(self, options: Any = None) -> None:
-        """Take the algorithm's own options, an instance of the registered dataclass; ValueError for one out of range."""
-        self.options = NoOptions() if options is None else options
+        """Take the algorithm's own options, of the registered class; ValueError for one out of range."""
+        self.options: Any = NoOptions() if options is None else options
         check(self.options)
         self.shared: dict[str, Tensor] = {}
         self.per_worker: dict[str, Tensor] = {}

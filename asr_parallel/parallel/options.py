@@ -1,21 +1,16 @@
 """Options of workers, and those of the algorithms from the registry."""
 
-import argparse
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, make_dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any
 
 from asr_parallel.parallel.algorithm import Algorithm
-from asr_parallel.parallel.registry import ALGORITHMS, Entry, entries, entry
+from asr_parallel.parallel.registry import ALGORITHMS, entries, entry
 from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
 from asr_parallel.parallel.weighted_mean import COMM_DTYPES, SUMS
-from asr_parallel.record import options as record_options
-from asr_parallel.record.options import build, check, option, walk
+from asr_parallel.record.options import build, build_chosen, check, merged, names, option, refuse
 
 SHARES = ("utterance", "speaker")
 OPTIMIZER_STATES = ("keep", "average", "reset")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,12 +18,15 @@ class WorkerOptions:
     """Workers; the result depends on their number, not on that of processes."""
 
     workers: int = option(1, "models that train on a share of the data each", least=1)
-    algorithm: str = option("average", "what they do to each other's models", choices=ALGORITHMS)  # type: ignore[arg-type]
+    algorithm: str = option("average", "what they do to each other's models", choices=ALGORITHMS)
     share_by: str | None = option(
         None, "what a worker gets whole", choices=SHARES, unset="the algorithm's, utterance for most"
     )
     sites: str | None = option(
-        None, "lines 'SPEAKER SITE': every worker is a site and gets what its speakers said", metavar="FILE"
+        None,
+        "lines 'SPEAKER SITE': every worker is a site and gets what its speakers said",
+        metavar="FILE",
+        path=True,
     )
     worker_lr_scale: float | None = option(
         None, "a worker's learning rate over the effective one", above=0, unset="the algorithm's, 1 or K"
@@ -51,7 +49,9 @@ class WorkerOptions:
         0.0, "part that a moving average, the final model, keeps of itself at a synchronization; 0: none",
         least=0, below=1,
     )  # fmt: skip
-    fault_tolerant: bool = option(False, "go on without a lost process; its workers move to the others")
+    fault_tolerant: bool = option(
+        False, "go on without a lost process; its workers move to the others", affects_result=False
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range or of no use to the algorithm."""
@@ -68,7 +68,8 @@ class WorkerOptions:
         for one in fields(WorkerOptions):
             value = getattr(self, one.name)
             if one.name in wrappers - chosen.cls.supports and value != one.default:
-                refuse(one.name, value, chosen, [other for other in entries() if one.name in other.cls.supports])
+                users = sorted(other.name for other in entries() if one.name in other.cls.supports)
+                refuse("algorithm", chosen.name, one.name, value, users)
         if self.overlap and chosen.cls.uses_means and self.comm_dtype in SUMS:
             raise ValueError(f"comm_dtype {self.comm_dtype}: expected float32 with overlap")
 
@@ -89,71 +90,27 @@ class WorkerOptions:
         return "reset" if anew else "keep"
 
 
-def refuse(name: str, value: Any, chosen: Entry, users: list[Entry]) -> None:
-    """Raise ValueError for an option that the chosen algorithm does not have."""
-    those = ", ".join(sorted(user.name for user in users))
-    raise ValueError(f"{name} {value!r} is of no use to algorithm {chosen.name}, only to {those}")
-
-
 def make_algorithm(options: Any) -> Algorithm:
     """Return the algorithm of an instance of its options."""
     return next(one for one in entries() if one.options is type(options)).cls(options)
 
 
-def algorithm_options(name: str, given: Mapping[str, Any]) -> Any:
-    """Return the options of an algorithm from values by name; None stands for a default.
-
-    Raises:
-        ValueError: a value out of range, or of an option that only other algorithms have.
-    """
-    chosen = entry(name)
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in given.keys() - chosen.own_options:
-        if users := [one for one in entries() if key in one.own_options]:
-            refuse(key, given[key], chosen, users)
-    own: Any = build(chosen.options, given)
-    check(own)
-    return own
+def known() -> dict[str, type]:
+    """Return the own options of every algorithm, by its name."""
+    return {one.name: one.options for one in entries()}
 
 
 def option_names() -> frozenset[str]:
     """Return the names of all options here: of workers, and of every algorithm."""
-    return frozenset(one.name for one in fields(WorkerOptions)).union(*(one.own_options for one in entries()))
+    return names(WorkerOptions).union(*map(names, known().values()))
 
 
 def split(**given: Any) -> tuple[WorkerOptions, Any]:
     """Return the options of the workers and of their algorithm from values by name; other names are left alone."""
     workers = build(WorkerOptions, given)
-    return workers, algorithm_options(workers.algorithm, {key: given[key] for key in given.keys() & option_names()})
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every option of workers and algorithms."""
-    record_options.add_arguments(parser, WorkerOptions)
-    record_options.add_arguments(parser, algorithm_flags())
-    parser.set_defaults(workers=WorkerOptions.workers)
+    return workers, build_chosen("algorithm", workers.algorithm, known(), given)
 
 
 def algorithm_flags() -> type:
-    """Return a dataclass with the options of all algorithms.
-
-    Options of the same name are one, whose help names the algorithms and their defaults. Its own defaults are None.
-    """
-    users: dict[str, list[tuple[Entry, Field[Any], Any]]] = {}
-    for one in entries():
-        for _, each, hint in walk(one.options):
-            users.setdefault(each.name, []).append((one, each, hint))
-    merged = []
-    for name, uses in users.items():
-        defaults: dict[str, list[str]] = {}
-        for one, each, _ in uses:
-            shown = each.metadata["unset"] if each.default is None else str(each.default)
-            defaults.setdefault(shown, []).append(one.name)
-        first, hint = uses[0][1].metadata, uses[0][2]
-        said = "; ".join(f"{', '.join(of)}: {text}" if len(defaults) > 1 else text for text, of in defaults.items())
-        text = f"{', '.join(one.name for one, _, _ in uses)}: {first['help']}"
-        choices = tuple(dict.fromkeys(word for _, each, _ in uses for word in each.metadata["choices"]))
-        merged.append((name, hint, option(None, text, choices=choices, unset=said, metavar=first["metavar"])))
-    flags = make_dataclass("AlgorithmFlags", merged, frozen=True)
-    flags.__doc__ = "Options of algorithms."
-    return flags
+    """Return a group with the options of all algorithms."""
+    return merged("Options of algorithms", known())

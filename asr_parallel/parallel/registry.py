@@ -14,12 +14,13 @@ import importlib.util
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from asr_parallel.parallel.algorithm import Algorithm, NoOptions
+from asr_parallel.record.options import Choices
 
 PLUGINS = "ASR_PARALLEL_PLUGINS"
 PACKAGES = ("asr_parallel.parallel.algorithms", "asr_parallel.parallel.ecdnn")
@@ -99,20 +100,7 @@ def entry(name: str) -> Entry:
     raise ValueError(f"unknown algorithm {name!r}; expected one of {', '.join(names())}")
 
 
-class _Names(Sequence[str]):
-    """The names as they are when they are asked for: an algorithm may be registered later."""
-
-    def __len__(self) -> int:
-        return len(names())
-
-    def __getitem__(self, index: Any) -> Any:
-        return names()[index]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(names())
-
-
-ALGORITHMS = _Names()
+ALGORITHMS = Choices(names)
 
 
 def _import(plugin: str) -> None:

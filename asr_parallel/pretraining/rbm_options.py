@@ -1,14 +1,15 @@
 """What decides a stack of RBMs, beside the data and the precision of its arithmetic."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from asr_parallel.nnet.precision import PRECISIONS
+from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.rbm import WEIGHT_L2
-from asr_parallel.parallel.options import WorkerOptions, split
+from asr_parallel.parallel.options import SHARES, WorkerOptions, split
+from asr_parallel.record.options import check, option
 
 ALGORITHMS = ("average", "none")  # of those in parallel/
+DBN = "Kaldi steps/nnet/pretrain_dbn.sh"
 
 # Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
 MOMENTUM_STEPS = 40
@@ -17,46 +18,47 @@ MOMENTUM_STEP_FRAMES = 500_000
 
 @dataclass(frozen=True, slots=True)
 class PretrainOptions:
-    """All but the data. with_bug: Kaldi's momentum_max in every minibatch but the first, whatever the ramp says."""
+    """RBMs; rates are of the mean gradient of a minibatch, as Kaldi's, and each worker's own"""
 
-    layers: int = 6  # Kaldi steps/nnet/pretrain_dbn.sh, this and the next four
-    hidden_dim: int = 2048
-    epochs: int = 1  # the first, Gaussian layer gets twice as many
-    rate_gaussian: float = 0.01
-    rate_bernoulli: float = 0.4
-    l2: float = WEIGHT_L2
-    momentum_min: float = 0.5  # Kaldi nnet/nnet-trnopts.h, this and the next two
-    momentum_max: float = 0.9
-    with_bug: bool = True
-    minibatch: int = 100  # Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
-    workers: int = 1  # K
-    algorithm: str = "average"  # see parallel/; rates are each worker's own, whatever the algorithm
-    period: int | None = None  # minibatches between two synchronizations; the algorithm's own when not given
-    share_by: str = "utterance"  # what a worker gets whole
-    held_out: float = 0.1
-    held_out_by: str = "utterance"
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
+    layers: int = option(6, "RBMs; finished ones are kept, so more can come on top later", least=1, source=DBN)
+    hidden_dim: int = option(2048, "hidden units of each", least=1, source=DBN)
+    epochs: int = option(
+        1, "passes over the data; twice as many for the first, Gaussian layer", least=1, source=DBN
+    )  # fmt: skip
+    rate_gaussian: float = option(
+        0.01, "learning rate of the first layer, times 1 minus momentum", above=0, source=DBN
+    )  # fmt: skip
+    rate_bernoulli: float = option(0.4, "of the others, likewise", above=0, source=DBN)
+    l2: float = option(WEIGHT_L2, "decay of the weights, times the rate", least=0, source="nnet/rbm.py")
+    momentum_min: float = option(0.5, "at first", least=0, below=1, source="Kaldi nnet/nnet-trnopts.h")
+    momentum_max: float = option(
+        0.9, "after 20 million frames", least=0, below=1, source="Kaldi nnet/nnet-trnopts.h"
+    )  # fmt: skip
+    with_bug: bool = option(
+        True, "apply momentum_max from the second minibatch on, as Kaldi does, while the rate follows the ramp"
+    )  # fmt: skip
+    minibatch: int = option(100, "frames", least=2, source="Kaldi nnetbin/rbm-train-cd1-frmshuff.cc")
+    workers: int = option(1, "models that train on a share of the data each", least=1)
+    algorithm: str = option("average", "what they do to each other's models", choices=ALGORITHMS)
+    period: int | None = option(
+        None, "minibatches of a worker between two synchronizations", least=1, unset="the algorithm's"
+    )  # fmt: skip
+    share_by: str = option("utterance", "what a worker gets whole", choices=SHARES)
+    held_out: float = option(0.1, "share held out, for free energies", above=0, below=1)
+    held_out_by: str = option("utterance", "unit that is held out whole", choices=SHARES)
+    precision: str = option(
+        "auto", "of products; auto: bf16 where the GPU or CPU has it in hardware", choices=PRECISIONS
+    )  # fmt: skip
+    device: str = option("auto", "auto: a GPU if there is one", choices=DEVICES)
+    seed: int = option(0, "of everything random, but not of what is held out", least=0)
 
     def __post_init__(self) -> None:
-        for name, least in {"layers": 1, "hidden_dim": 1, "epochs": 1, "minibatch": 2, "workers": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
-        for name in ("rate_gaussian", "rate_bernoulli"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a number above 0")
-        if not 0 <= self.l2 < math.inf:
-            raise ValueError(f"l2 {self.l2}: expected a number of at least 0")
-        if not 0 <= self.momentum_min <= self.momentum_max < 1:
+        """Raise ValueError for an option out of range."""
+        check(self)
+        if self.momentum_min > self.momentum_max:
             raise ValueError(
                 f"momentum_min {self.momentum_min}, momentum_max {self.momentum_max}: expected 0 <= min <= max < 1"
             )
-        if self.period is not None and self.period < 1:
-            raise ValueError(f"period {self.period}: expected a whole number of at least 1")
-        for name, known in {"precision": PRECISIONS, "algorithm": ALGORITHMS}.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}")
         self.worker_options()
 
     def worker_options(self) -> tuple[WorkerOptions, Any]:

@@ -10,41 +10,62 @@ are unique over all of them, so that files and records stay flat.
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, field, fields, is_dataclass
-from types import NoneType, UnionType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
-KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
-def option(
-    default: Any,
-    help: str,
-    *,
-    choices: tuple[str, ...] = (),
-    least: float = -math.inf,
-    above: float = -math.inf,
-    most: float = math.inf,
-    below: float = math.inf,
-    unset: str = "",
-    source: str = "",
-    metavar: str | None = None,
-) -> Any:
-    """Return a dataclass field for an option.
+class Choices(Sequence[str]):
+    """Allowed words as they are when they are asked for: others may be registered later."""
 
-    Args:
-        default: of its type; None where the value follows from something else.
-        help: a phrase for --help.
-        choices: allowed words.
-        least, above, most, below: limits of a number, the first and third inclusive.
-        unset: for --help, what holds when the default is None.
-        source: where the default is from: a paper, or a file of Kaldi's.
+    def __init__(self, words: Callable[[], Sequence[str]]) -> None:
+        """Keep the function that returns them."""
+        self._words = words
+
+    def __len__(self) -> int:
+        return len(self._words())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._words()[index]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """The facts about an option beside its name, type and default.
+
+    help: phrase for --help. choices: allowed words.
+    least, above, most, below: limits of a number, the first and third inclusive.
+    unset: for --help, the meaning of the default None. source: of the default, a paper or a file of Kaldi's.
+    path: names a file or folder, whose contents count and not its name.
+    task: part of what is learnt, in which trainings must agree to be compared; else of how it is learnt.
+    affects_result: whether a result depends on it.
     """
-    limits = {"least": least, "above": above, "most": most, "below": below}
-    about = {"help": help, "choices": choices, "unset": unset, "source": source, "metavar": metavar, **limits}
-    return field(default=default, metadata=about)
+
+    help: str
+    choices: Sequence[str] = ()
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    below: float = math.inf
+    unset: str = ""
+    source: str = ""
+    metavar: str | None = None
+    path: bool = False
+    task: bool = False
+    affects_result: bool = True
+
+
+def option(default: Any, help: str, **about: Any) -> Any:
+    """Return a dataclass field for an option with this default; `about` are fields of About."""
+    return field(default=default, metadata={"about": About(help, **about)})
+
+
+def about(one: Field[Any]) -> About:
+    """Return the facts about an option."""
+    return one.metadata["about"]
 
 
 def walk(cls: type) -> Iterator[tuple[type, Field[Any], Any]]:
@@ -53,71 +74,75 @@ def walk(cls: type) -> Iterator[tuple[type, Field[Any], Any]]:
     for one in fields(cls):
         if is_dataclass(hints[one.name]):
             yield from walk(hints[one.name])
-        elif "help" in one.metadata:
+        elif "about" in one.metadata:
             yield cls, one, hints[one.name]
 
 
 def check(options: Any) -> None:
     """Raise ValueError, with the option, its value and what was expected, when one of a group's own is out of range."""
     for one in fields(options):
-        if "help" not in one.metadata or (value := getattr(options, one.name)) is None:
+        if "about" not in one.metadata or (value := getattr(options, one.name)) is None:
             continue
-        about = one.metadata
-        if about["choices"] and value not in about["choices"]:
-            raise ValueError(f"unknown {one.name} {value!r}; expected one of {', '.join(about['choices'])}")
+        facts = about(one)
+        if facts.choices and value not in facts.choices:
+            raise ValueError(f"unknown {one.name} {value!r}; expected one of {', '.join(facts.choices)}")
         if isinstance(value, bool | str):
             continue
-        low, high = max(about["least"], about["above"]), min(about["most"], about["below"])
-        inside = about["least"] <= value <= about["most"] and about["above"] < value < about["below"]
-        if not inside or (isinstance(value, float) and not math.isfinite(value)):
-            wanted = []
-            if low > -math.inf:
-                wanted.append(f"above {low:g}" if about["above"] == low else f"at least {low:g}")
-            if high < math.inf:
-                wanted.append(f"below {high:g}" if about["below"] == high else f"at most {high:g}")
-            kind = "a whole number" if isinstance(value, int) else "a number"
-            raise ValueError(f"{one.name} {value}: expected {kind} {' and '.join(wanted) or 'that is finite'}")
+        inside = facts.least <= value <= facts.most and facts.above < value < facts.below
+        if not inside or not math.isfinite(value):
+            limits = {"above": facts.above, "at least": facts.least, "below": facts.below, "at most": facts.most}
+            kind = "a whole number of" if isinstance(value, int) else "a number"
+            wanted = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+            raise ValueError(f"{one.name} {value}: expected {kind} {wanted or 'that is finite'}")
 
 
 def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
     """Add a flag for every option of a group, each group under the first line of its docstring.
 
-    A flag that is not given is absent from the parsed namespace, so that defaults are said by the dataclass alone.
+    A flag that is not given is absent from the parsed namespace: defaults are said by the dataclass alone.
     """
-    groups: dict[type, Any] = {}
+    sections: dict[type, Any] = {}
     for group, one, hint in walk(cls):
-        if group not in groups:
-            groups[group] = parser.add_argument_group((group.__doc__ or "").partition("\n")[0].rstrip(".").lower())
-        about, kind = one.metadata, value_kind(hint)
-        shown = about["unset"] if one.default is None else one.default
-        text = about["help"] + (f" (default: {shown})" if shown not in ("", None) and kind is not bool else "")
-        flag, words = "--" + one.name.replace("_", "-"), {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
+        if group not in sections:
+            sections[group] = parser.add_argument_group((group.__doc__ or "").partition("\n")[0].rstrip("."))
+        facts, kind = about(one), value_kind(hint)
+        shown = facts.unset if one.default is None else "" if kind is bool else f"{one.default}"
+        text = facts.help + (f" (default: {shown})" if shown else "")
+        words: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
         if kind is bool:
-            groups[group].add_argument(flag, action=argparse.BooleanOptionalAction, **words)
-        elif about["choices"]:
-            groups[group].add_argument(flag, choices=about["choices"], **words)
+            words["action"] = argparse.BooleanOptionalAction
+        elif facts.choices:
+            words["choices"] = tuple(facts.choices)
         else:
-            metavar = about["metavar"] or {int: "N", float: "X", str: "TEXT"}[kind]
-            groups[group].add_argument(flag, type=kind, metavar=metavar, **words)
+            words |= {"type": kind, "metavar": facts.metavar or {int: "N", float: "X", str: "TEXT"}[kind]}
+        sections[group].add_argument(flag(one.name), **words)
+
+
+def flag(name: str) -> str:
+    """Return the command line's form of an option's name."""
+    return "--" + name.replace("_", "-")
 
 
 def value_kind(hint: Any) -> type:
     """Return int, float, str or bool for the type of an option, which may allow None too."""
-    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
-    assert len(kinds) == 1 and kinds[0] in KIND_NAMES, hint
-    return kinds[0]
+    (kind,) = [one for one in get_args(hint) or (hint,) if one is not NoneType]
+    assert kind in (int, float, str, bool), hint
+    return kind
+
+
+def names(cls: type) -> frozenset[str]:
+    """Return the names of all options of a group and of the groups in it."""
+    return frozenset(one.name for _, one, _ in walk(cls))
 
 
 def build(cls: type[T], given: Mapping[str, Any]) -> T:
-    """Return a group of options from values by name; names of other groups are left alone."""
+    """Return a group from values by name, those that are not None; names of other groups are left alone."""
     hints, values = get_type_hints(cls), {}
     for one in fields(cls):  # type: ignore[arg-type]
         if is_dataclass(hints[one.name]):
             values[one.name] = build(hints[one.name], given)
-        elif one.name in given:
+        elif "about" in one.metadata and given.get(one.name) is not None:
             values[one.name] = given[one.name]
-        elif one.default is MISSING and one.default_factory is MISSING:
-            raise ValueError(f"{one.name}: expected a value")
     return cls(**values)
 
 
@@ -128,3 +153,66 @@ def flat(options: Any) -> dict[str, Any]:
         value = getattr(options, one.name)
         found |= flat(value) if is_dataclass(value) else {one.name: value}
     return found
+
+
+def find(options: Any) -> dict[str, About]:
+    """Return the facts about all options of a group and of the groups in it, by name."""
+    found: dict[str, About] = {}
+    for one in fields(options):
+        value = getattr(options, one.name)
+        found |= find(value) if is_dataclass(value) else {one.name: about(one)} if "about" in one.metadata else {}
+    return found
+
+
+def build_chosen(kind: str, name: str, known: Mapping[str, type], given: Mapping[str, Any]) -> Any:
+    """Return the options of one of several alternatives, of which each has a group of its own.
+
+    Args:
+        kind: of the alternatives, for messages: "algorithm", say.
+        name: of the chosen one.
+        known: the groups by name.
+        given: values by name; None stands for a default, and names that no alternative has are left alone.
+
+    Raises:
+        ValueError: an unknown name, a value out of range, or an option that only other alternatives have.
+    """
+    if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}; expected one of {', '.join(known)}")
+    for key, value in given.items():
+        if value is not None and key not in names(known[name]):
+            refuse(kind, name, key, value, sorted(other for other in known if key in names(known[other])))
+    own: Any = build(known[name], given)
+    check(own)
+    return own
+
+
+def refuse(kind: str, name: str, key: str, value: Any, users: list[str]) -> None:
+    """Raise ValueError for an option that the chosen alternative does not have and others, the users, do."""
+    if users:
+        raise ValueError(f"{key} {value!r} is of no use to {kind} {name}, only to {', '.join(users)}")
+
+
+def merged(title: str, known: Mapping[str, type]) -> type:
+    """Return a group with the options of several alternatives; its defaults are None.
+
+    Options of the same name are one, whose help says which alternatives have it, and their defaults where they differ.
+    """
+    users: dict[str, list[tuple[str, Field[Any], Any]]] = {}
+    for name, cls in known.items():
+        for _, one, hint in walk(cls):
+            users.setdefault(one.name, []).append((name, one, hint))
+    options = []
+    for key, uses in users.items():
+        defaults: dict[str, list[str]] = {}
+        for name, one, _ in uses:
+            defaults.setdefault(about(one).unset if one.default is None else f"{one.default}", []).append(name)
+        shown = "; ".join(f"{', '.join(of)}: {text}" if len(defaults) > 1 else text for text, of in defaults.items())
+        first, hint = about(uses[0][1]), uses[0][2]
+        some = "" if len(uses) == len(known) else f"{', '.join(name for name, _, _ in uses)}: "
+        choices = tuple(dict.fromkeys(word for _, one, _ in uses for word in about(one).choices))
+        options.append(
+            (key, hint, option(None, some + first.help, choices=choices, unset=shown, metavar=first.metavar))
+        )
+    group = make_dataclass("Merged", options, frozen=True)
+    group.__doc__ = title
+    return group

@@ -89,7 +89,7 @@ def check_epoch(
     if isinstance(trainer.schedule, Newbob) and not accepted:
         if not trainer.schedule.finished or trainer.schedule.best_loss < untrained:
             return
-        if trainer.options.start is None:  # a trained network may be the best there is
+        if trainer.options.network.start is None:  # a trained network may be the best there is
             bad, highest = not loss <= untrained, untrained
     if not bad:
         return

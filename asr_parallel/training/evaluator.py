@@ -32,9 +32,9 @@ class Evaluator:
         """
         self._store, self._rows, self._network, self._rounds = store, rows, network, rounds
         self._group, self._algorithm = rounds.group, rounds.algorithm
-        self._outputs, self._each = Outputs(options.ensemble_average), options.keeps_workers
+        self._outputs, self._each = Outputs(options.final_model.ensemble_average), options.keeps_workers
         alone = self._group.num_workers == 1 or self._algorithm.shared_replica
-        same = alone and not (self._algorithm.has_separate_global_model or options.ema)
+        same = alone and not (self._algorithm.has_separate_global_model or options.workers.ema)
         # What is judged is the model that all workers stand for together
         self._judged = network if same else StackedNetwork(network.spec, 1, network.device, network.dtype)
 

@@ -52,8 +52,8 @@ def export_model(
             count, len(newest_first), min(losses), losses[0],
         )  # fmt: skip
     rows = store.rows_of(train_part)
-    if options.prior == "posterior":
-        some = np.random.default_rng(options.seed).permutation(rows)[:PRIOR_FRAMES]
+    if options.final_model.prior == "posterior":
+        some = np.random.default_rng(options.data.seed).permutation(rows)[:PRIOR_FRAMES]
         prior = log_priors(mean_posterior(final, store, np.sort(some)))
     else:
         prior = log_priors(np.bincount(store.labels[rows], minlength=store.num_pdfs))

@@ -25,18 +25,18 @@ def begin(
 
     Args:
         workers: of this process; one of them where they have a model in common.
-        stack: folder of RBMs, with options.pretrain alone.
+        stack: folder of RBMs, with options.network.pretrain alone.
 
     Raises:
         ValueError: sizes out of range, or a folder that does not fit.
     """
     spec = options.network_spec(store.dim, store.context, store.num_pdfs)
-    seeds = [options.seed] if options.initial == "shared" else initial_seeds(options.seed, workers)
+    seeds = [options.data.seed] if options.network.initial == "shared" else initial_seeds(options.data.seed, workers)
     network = StackedNetwork(spec, len(workers), device, dtype).initialise(*seeds)
-    if (stack is None) != (options.pretrain == "none"):
+    if (stack is None) != (options.network.pretrain == "none"):
         raise ValueError("a folder of RBMs is needed for pretrain rbm, and for nothing else")
     if stack is not None:
         load_rbm_weights(stack, network)
-    if options.start is not None:
-        start_from(Path(options.start), store, network)
+    if options.network.start is not None:
+        start_from(Path(options.network.start), store, network)
     return network

@@ -51,7 +51,7 @@ def keep_members(
             member.save(folder / str(worker))
             priors.append(member.log_prior)
     if group.is_main:
-        save_ensemble(folder, workers, options.ensemble_average, priors)
+        save_ensemble(folder, workers, options.final_model.ensemble_average, priors)
         numbers = {str(worker): score.workers[worker] for worker in workers} | {"all": score.ensemble}
         write_json(folder / HELD_OUT, {n: {"loss": s.loss, "accuracy": s.accuracy} for n, s in numbers.items()})
         left_out = [str(worker) for worker in range(group.num_workers) if worker not in workers]

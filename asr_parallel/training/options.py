@@ -1,29 +1,23 @@
-"""What decides a trained network, beside the data and the precision of its arithmetic."""
+"""The options of a training, beside its data: all that decides a trained network."""
 
-import argparse
-import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from asr_parallel.nnet.architectures import architectures, make_network, option_names
-from asr_parallel.nnet.architectures.tdnn import SPLICE_INDEXES
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES
+from asr_parallel.nnet.architectures import ARCHITECTURES, architectures, make_network
+from asr_parallel.nnet.architectures.dnn import DnnOptions
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.nnet.outputs import AVERAGES, Outputs
-from asr_parallel.nnet.precision import PRECISIONS
+from asr_parallel.nnet.outputs import AVERAGES
+from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.parallel.options import WorkerOptions, algorithm_options
-from asr_parallel.parallel.options import option_names as worker_option_names
+from asr_parallel.parallel.algorithms.average import AverageOptions
+from asr_parallel.parallel.options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.parallel.registry import entries, entry
+from asr_parallel.record.options import build, build_chosen, check, find, flat, merged, names, option
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
-PATHS = ("sites", "teacher", "start")  # options that name a file or a folder
-PRIORS = ("counts", "posterior")
-PRETRAININGS = ("none", "rbm")
-PSEUDO_WEIGHT = 1.0  # Kaldi's ensemble training goes from 0.1 to 3 (nnet2/train-nnet-ensemble.cc, beta)
-INITIALS = ("shared", "own")
+PSEUDO_WEIGHT = 1.0
 
 # Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
 NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
@@ -35,7 +29,7 @@ FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
 
 
 def default_rate(optimizer: str, nonlinearity: str) -> float:
-    """Initial effective learning rate when none is given."""
+    """Return the initial effective learning rate where none is given."""
     if optimizer == "adam":
         return ADAM_RATE
     if nonlinearity == "sigmoid":
@@ -45,163 +39,220 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
     return NNET3_RATE
 
 
-@dataclass(frozen=True)
-class TrainingOptions(WorkerOptions):
-    """All but the data. Names as on the command line of `asr-parallel train-dnn`, where each is explained."""
-
-    constants: Any = None  # the algorithm's own options
-    architecture: str = "dnn"  # see nnet/architectures/, which has the options of each
-    splice_indexes: str = SPLICE_INDEXES
-    hidden_layers: int = 3
-    hidden_dim: int = 512
-    nonlinearity: str = "relu-renorm"
-    pnorm_group: int = 10
-    optimizer: str = "ng-sgd"
-    momentum: float = 0.9
-    max_change: float = MaxChange().hidden  # Kaldi's limits, of any optimiser; 0: none; see nnet/max_change.py
-    max_change_output: float = MaxChange().output
-    max_param_change: float = MaxChange().whole
-    schedule: str | None = None  # cyclical, with cycles that are rounds, for colearn; else exponential
-    learning_rate: float | None = None  # initial, effective; default_rate() when not given
-    final_learning_rate: float | None = None  # exponential and cyclical; FINAL_SHARE of the initial one when not given
-    epochs: int = 8  # Kaldi steps/nnet3/train_dnn.py
-    halve_from: int | None = None  # newbob, see training/schedules.py
-    cycle_frames: int | None = None  # cyclical; an epoch, or a round of colearn, when not given
-    minibatch: int = 512  # Kaldi steps/nnet3/train_dnn.py
-    held_out: float = 0.1  # Kaldi nnet1's 90/10 split
-    held_out_by: str = "utterance"
-    channel_tilt: float = 0.0  # see training/augmentation.py
-    channel_ripple: float = 0.0
-    mask_filters: int = 0
-    initial: str = "shared"  # own: every worker starts from random numbers of its own
-    combine: int | None = None  # COMBINE; none of ensemble, whose workers are no mean
-    keep_workers: bool | None = None  # as networks and as an ensemble; when not given only with algorithm ensemble
-    ensemble_average: str = AVERAGES[0]  # see nnet/outputs.py
-    teacher: str | None = None  # folder of a network or ensemble whose posteriors are learnt beside the labels
-    start: str | None = None  # folder of a network to start from
-    pseudo_weight: float = PSEUDO_WEIGHT  # lambda, of what ensemble or teacher say
-    temperature: float = 1.0  # of that
-    prior: str = "counts"
-    pretrain: str = "none"  # rbm: the hidden layers begin as a stack of stage 5
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-
+class _Checked:
     def __post_init__(self) -> None:
-        """ValueError naming an option out of range; the network's sizes and the split check their own."""
-        self.check_workers()
-        if self.constants is None:
-            object.__setattr__(self, "constants", entry(self.algorithm).options())
-        Outputs(self.ensemble_average, self.temperature)
-        named = {
-            "architecture": tuple(architectures()),
-            "initial": INITIALS,
-            "nonlinearity": NONLINEARITIES,
-            "optimizer": OPTIMIZERS,
-            "schedule": (None, *SCHEDULES),
-        }
-        for name, known in {**named, "prior": PRIORS, "pretrain": PRETRAININGS, "precision": PRECISIONS}.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(filter(None, known))}"
-                )
-        for name, least in {
-            "minibatch": 1,
-            "epochs": 1,
-            "combined": 0,
-            "seed": 0,
-            "mask_filters": 0,
-        }.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a whole number of at least {least}")
-        for name in ("channel_tilt", "channel_ripple", "max_change", "max_change_output", "max_param_change"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a number of at least 0")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == float | None and value is not None and not value > 0:
-                raise ValueError(f"{field.name} {value}: expected a number above 0")
-        self._check_together()
+        check(self)
 
-    def _check_together(self) -> None:
-        """Options that do not go with each other."""
-        defaults, used = {field.name: field.default for field in fields(self)}, option_names(self.architecture)
-        for name in architectures():
-            for option in option_names(name):
-                if option not in used and getattr(self, option) != defaults[option]:
-                    raise ValueError(f"{option} is of no use to architecture {self.architecture}, only to {name}")
-        chosen = entry(self.algorithm).cls
-        taken_back = chosen.can_take_back_epochs and not self.overlap and not self.ema
-        if self.resolved_schedule == "newbob" and not taken_back:
-            raise ValueError(
-                f"newbob takes epochs back: expected algorithm {_with('can_take_back_epochs')}, no overlap and no ema"
-            )
-        if chosen.ensemble and self.combine:
-            raise ValueError(f"combine {self.combine}: the workers of an ensemble are never averaged; expected 0")
-        if not 0 <= self.pseudo_weight < math.inf:
-            raise ValueError(f"pseudo_weight {self.pseudo_weight}: expected a number of at least 0")
-        taught = chosen.ensemble + (self.teacher is not None)
-        if not taught and (self.temperature, self.pseudo_weight) != (1, PSEUDO_WEIGHT):
-            raise ValueError("pseudo_weight and temperature are of no use without algorithm ensemble or a teacher")
-        if taught > 1:
-            raise ValueError("algorithm ensemble has its own teacher: expected no other one")
-        if self.start is not None and (self.pretrain != "none" or self.initial != "shared"):
-            raise ValueError("start: expected no pretraining and initial shared")
-        own_models = chosen.own_initial_models and self.comm_dtype == "float32" and not self.overlap
-        if self.initial == "own" and (not own_models or self.pretrain != "none"):
-            raise ValueError(
-                f"initial own: expected algorithm {_with('own_initial_models')}, comm_dtype float32, no overlap and no"
-                " pretraining"
-            )
-        if self.keep_workers and chosen.shared_replica:
-            raise ValueError(f"keep_workers: the workers of {self.algorithm} have one model in common")
-        if self.keep_workers is False and chosen.ensemble:
-            raise ValueError(
-                f"keep_workers: the result of algorithm {self.algorithm} is its workers' models; expected to keep them"
-            )
-        if self.ensemble_average != AVERAGES[0] and not chosen.ensemble and not self.keep_workers:
-            raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
-        if self.optimizer_state == "average" and self.optimizer in ("ng-sgd", "sgd"):
-            raise ValueError(f"optimizer_state average: the state of {self.optimizer} has no mean; keep or reset it")
 
-    def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
-        """Return the network that is trained, on frames with context on either side; ValueError for bad sizes."""
-        return make_network(self.architecture, asdict(self), frame_dim, context, num_pdfs)
+@dataclass(frozen=True)
+class NetworkOptions(_Checked):
+    """Network"""
 
-    @property
-    def combined(self) -> int:
-        """Models to combine at most, also when nothing was asked for."""
-        if self.combine is not None:
-            return self.combine
-        return 0 if entry(self.algorithm).cls.ensemble else COMBINE
+    architecture: str = option("dnn", "kind of network", choices=ARCHITECTURES, task=True)
+    initial: str = option("shared", "own: workers start from different random numbers", choices=("shared", "own"))
+    pretrain: str = option(
+        "none", "rbm: the hidden layers begin as the RBMs of --rbm", choices=("none", "rbm"), task=True
+    )
+    start: str | None = option(
+        None, "network to start from, of the same shape", metavar="DIR", path=True, task=True
+    )  # fmt: skip
 
-    @property
-    def keeps_workers(self) -> bool:
-        """Whether there are workers' own models, and they are wanted."""
-        wanted = entry(self.algorithm).cls.ensemble if self.keep_workers is None else self.keep_workers
-        return wanted and self.workers > 1
 
-    @property
-    def resolved_schedule(self) -> str:
-        """The schedule, also when none was asked for."""
-        return self.schedule or entry(self.algorithm).cls.default_schedule
+@dataclass(frozen=True)
+class OptimizationOptions(_Checked):
+    """Optimiser; gradients are summed over frames, so learning rates are per frame"""
+
+    optimizer: str = option("ng-sgd", "ng-sgd is Kaldi's natural gradient", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "of momentum and nesterov", above=0)
+    minibatch: int = option(512, "frames", least=1, source="Kaldi steps/nnet3/train_dnn.py")
+    max_change: float = option(
+        MaxChange().hidden, "longest step of a hidden layer in a minibatch, by any optimizer; 0: no limit", least=0,
+        source="Kaldi xconfig, max-change of a layer",
+    )  # fmt: skip
+    max_change_output: float = option(
+        MaxChange().output, "the same of the output layer", least=0, source="Kaldi xconfig, output layer"
+    )
+    max_param_change: float = option(
+        MaxChange().whole, "the same of all layers together", least=0, source="Kaldi steps/nnet3/train_dnn.py"
+    )
 
     def limits(self) -> MaxChange | None:
         """Return the limits on how far a minibatch may move the parameters, by any optimiser; None: no limits."""
         given = (self.max_change, self.max_change_output, self.max_param_change)
         return MaxChange(*given) if any(given) else None
 
+
+@dataclass(frozen=True)
+class ScheduleOptions(_Checked):
+    """Schedule"""
+
+    schedule: str | None = option(
+        None, "of the learning rate", choices=SCHEDULES, unset="exponential; colearn: cyclical"
+    )  # fmt: skip
+    learning_rate: float | None = option(
+        None, "at first, effective", above=0, unset="by optimizer and nonlinearity", source="see default_rate"
+    )
+    final_learning_rate: float | None = option(
+        None, "exponential, cyclical", above=0, unset="a tenth of the first", source="Kaldi steps/nnet3/train_dnn.py"
+    )
+    epochs: int = option(8, "passes over the data; newbob: at most", least=1, source="Kaldi steps/nnet3/train_dnn.py")
+    halve_from: int | None = option(None, "newbob: halve from this epoch on at the latest", least=0)
+    cycle_frames: int | None = option(
+        None, "cyclical: frames of a cycle", least=1, unset="an epoch; colearn: the epochs between two synchronizations"
+    )
+
+
+@dataclass(frozen=True)
+class DataOptions(_Checked):
+    """Data"""
+
+    held_out: float = option(
+        0.1, "share held out for cross-validation", above=0, below=1, task=True, source="Kaldi nnet1's 90/10 split"
+    )
+    held_out_by: str = option("utterance", "unit that is held out whole", choices=SHARES, task=True)
+    channel_tilt: float = option(0.0, "random slope of the spectrum, deviation", least=0, task=True)
+    channel_ripple: float = option(0.0, "random change of each filter, deviation", least=0, task=True)
+    mask_filters: int = option(0, "widest random band set to zero, in filters", least=0, task=True)
+    seed: int = option(0, "of everything random, but not of what is held out", least=0)
+
+
+@dataclass(frozen=True)
+class SoftLabelOptions(_Checked):
+    """Soft labels: a second loss, of algorithm ensemble or against a teacher"""
+
+    teacher: str | None = option(
+        None, "network or ensemble whose posteriors are learnt too", metavar="DIR", path=True, task=True
+    )
+    pseudo_weight: float = option(
+        PSEUDO_WEIGHT, "lambda, of that loss", least=0,
+        source="Kaldi nnet2/train-nnet-ensemble.cc, beta, goes from 0.1 to 3",
+    )  # fmt: skip
+    temperature: float = option(1.0, "of the posteriors on both sides", above=0)
+
+
+@dataclass(frozen=True)
+class FinalModelOptions(_Checked):
+    """Final model"""
+
+    combine: int | None = option(
+        None, "average up to so many of the last models, as many as do best on held-out data", least=0,
+        unset=f"{COMBINE}; ensemble: 0", source="Kaldi steps/nnet3/train_dnn.py",
+    )  # fmt: skip
+    keep_workers: bool | None = option(
+        None, "OUT/ensemble: every worker's model, and all as one", unset="with algorithm ensemble"
+    )
+    ensemble_average: str = option(AVERAGES[0], "of the workers' outputs", choices=AVERAGES)
+    prior: str = option(
+        "counts", "from the alignments' counts or the model's mean posterior", choices=("counts", "posterior"),
+        task=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MachineOptions(_Checked):
+    """Machine"""
+
+    precision: str = option(
+        "auto", "of products; auto: bf16 where the GPU or CPU has it in hardware", choices=PRECISIONS, task=True
+    )
+    device: str = option("auto", "auto: a GPU if there is one", choices=DEVICES, task=True)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """All options of a training. `training_options` makes them from values by name.
+
+    architecture, algorithm: the options of the chosen architecture and algorithm.
+    """
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    architecture: Any = field(default_factory=DnnOptions)
+    optimization: OptimizationOptions = field(default_factory=OptimizationOptions)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    workers: WorkerOptions = field(default_factory=WorkerOptions)
+    algorithm: Any = field(default_factory=AverageOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    soft_labels: SoftLabelOptions = field(default_factory=SoftLabelOptions)
+    final_model: FinalModelOptions = field(default_factory=FinalModelOptions)
+    machine: MachineOptions = field(default_factory=MachineOptions)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for options that do not go together."""
+        chosen, workers, final = entry(self.workers.algorithm).cls, self.workers, self.final_model
+        taken_back = chosen.can_take_back_epochs and not workers.overlap and not workers.ema
+        if self.resolved_schedule == "newbob" and not taken_back:
+            raise ValueError(
+                f"newbob takes epochs back: expected algorithm {_with('can_take_back_epochs')}, no overlap and no ema"
+            )
+        if chosen.ensemble and final.combine:
+            raise ValueError(f"combine {final.combine}: the workers of an ensemble are never averaged; expected 0")
+        soft = self.soft_labels
+        taught = chosen.ensemble + (soft.teacher is not None)
+        if not taught and (soft.temperature, soft.pseudo_weight) != (1, PSEUDO_WEIGHT):
+            raise ValueError("pseudo_weight and temperature are of no use without algorithm ensemble or a teacher")
+        if taught > 1:
+            raise ValueError("algorithm ensemble has its own teacher: expected no other one")
+        network = self.network
+        if network.start is not None and (network.pretrain != "none" or network.initial != "shared"):
+            raise ValueError("start: expected no pretraining and initial shared")
+        own_models = chosen.own_initial_models and workers.comm_dtype == "float32" and not workers.overlap
+        if network.initial == "own" and (not own_models or network.pretrain != "none"):
+            raise ValueError(
+                f"initial own: expected algorithm {_with('own_initial_models')}, comm_dtype float32, no overlap and no"
+                " pretraining"
+            )
+        if final.keep_workers and chosen.shared_replica:
+            raise ValueError(f"keep_workers: the workers of {workers.algorithm} have one model in common")
+        if final.keep_workers is False and chosen.ensemble:
+            raise ValueError(
+                f"keep_workers: the result of algorithm {workers.algorithm} is its workers' models; expected to keep"
+                " them"
+            )
+        if final.ensemble_average != AVERAGES[0] and not chosen.ensemble and not final.keep_workers:
+            raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
+        optimizer = self.optimization.optimizer
+        if workers.optimizer_state == "average" and optimizer in ("ng-sgd", "sgd"):
+            raise ValueError(f"optimizer_state average: the state of {optimizer} has no mean; keep or reset it")
+
+    def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
+        """Return the network that is trained, on frames with context on either side; ValueError for bad sizes."""
+        return make_network(self.network.architecture, asdict(self.architecture), frame_dim, context, num_pdfs)
+
+    @property
+    def combined(self) -> int:
+        """Greatest number of models to combine, also when nothing was asked for."""
+        if self.final_model.combine is not None:
+            return self.final_model.combine
+        return 0 if entry(self.workers.algorithm).cls.ensemble else COMBINE
+
+    @property
+    def keeps_workers(self) -> bool:
+        """True when workers have own models that are to be kept."""
+        wanted = self.final_model.keep_workers
+        wanted = entry(self.workers.algorithm).cls.ensemble if wanted is None else wanted
+        return wanted and self.workers.workers > 1
+
+    @property
+    def resolved_schedule(self) -> str:
+        """The schedule, also when none was asked for."""
+        return self.schedule.schedule or entry(self.workers.algorithm).cls.default_schedule
+
+    @property
+    def resolved_learning_rate(self) -> float:
+        """The initial effective learning rate, also when none was asked for."""
+        return self.schedule.learning_rate or default_rate(self.optimization.optimizer, self.architecture.nonlinearity)
+
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
-        """The learning rate's course.
+        """Return the schedule of the learning rate.
 
         Args:
             frames_per_epoch: over all workers.
-            num_jobs: by what the learning rate is above the effective one; workers whose parameters are averaged.
+            num_jobs: factor of the learning rate over the effective one; workers whose parameters are averaged.
             untrained_loss: held-out loss before training.
         """
-        first = self.learning_rate or default_rate(self.optimizer, self.nonlinearity)
-        last = self.final_learning_rate or FINAL_SHARE * first
-        total = self.epochs * frames_per_epoch
+        first, options = self.resolved_learning_rate, self.schedule
+        last = options.final_learning_rate or FINAL_SHARE * first
+        total = options.epochs * frames_per_epoch
         if self.resolved_schedule == "exponential":
             return Exponential(
                 total_frames=total, num_jobs=num_jobs, initial_effective_rate=first, final_effective_rate=last
@@ -209,21 +260,23 @@ class TrainingOptions(WorkerOptions):
         if self.resolved_schedule == "constant":
             return Constant(total_frames=total, rate=num_jobs * first)
         if self.resolved_schedule == "cyclical":
-            cycle = self.cycle_frames or (None if entry(self.algorithm).cls.rounds_of_epochs else frames_per_epoch)
+            rounds = entry(self.workers.algorithm).cls.rounds_of_epochs
+            cycle = options.cycle_frames or (None if rounds else frames_per_epoch)
             return Cyclical(total_frames=total, top=num_jobs * first, bottom=num_jobs * last, cycle_frames=cycle)
         return Newbob(
-            rate=num_jobs * first, best_loss=untrained_loss, max_epochs=self.epochs, halve_from=self.halve_from
+            rate=num_jobs * first, best_loss=untrained_loss, max_epochs=options.epochs, halve_from=options.halve_from
         )
 
 
 def config_identity(options: TrainingOptions) -> dict[str, Any]:
-    """Return the options that a network depends on, by name.
+    """Return the options that a network depends on, by name; of files and folders the contents count, not the names."""
+    facts = find(options)
+    return {name: v for name, v in flat(options).items() if facts[name].affects_result and not facts[name].path}
 
-    What happens when a process is lost is not among them, and of files and folders what they hold counts, not where
-    they are.
-    """
-    given = {**asdict(options), **asdict(options.constants)}
-    return {name: value for name, value in given.items() if name not in ("constants", "fault_tolerant", *PATHS)}
+
+def path_names() -> list[str]:
+    """Return the names of the options that name a file or a folder."""
+    return [name for name, facts in find(TrainingOptions()).items() if facts.path]
 
 
 def _with(trait: str) -> str:
@@ -232,23 +285,33 @@ def _with(trait: str) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def all_names() -> frozenset[str]:
-    """Return the names of all options, those of every algorithm too."""
-    return (worker_option_names() | {one.name for one in fields(TrainingOptions)}) - {"constants"}
+def alternatives() -> dict[str, dict[str, type]]:
+    """Return the groups of options of which one is chosen: by kind, and by name."""
+    return {"architecture": {name: one.options for name, one in architectures().items()}, "algorithm": known()}
 
 
-def from_arguments(args: argparse.Namespace) -> TrainingOptions:
-    """Return the options of a parsed command line of train-dnn."""
-    return training_options(**{name: value for name, value in vars(args).items() if name in all_names()})
+def flag_groups() -> list[type]:
+    """Return all groups of options, for a command line."""
+    return [TrainingOptions, merged("Options of architectures", alternatives()["architecture"]), algorithm_flags()]
+
+
+def option_names() -> frozenset[str]:
+    """Return the names of all options, those of every architecture and algorithm too."""
+    own = [group for groups in alternatives().values() for group in groups.values()]
+    return names(TrainingOptions).union(*map(names, own))
 
 
 def training_options(**given: Any) -> TrainingOptions:
-    """Return options from values by name; ValueError for an unknown name or a value out of range."""
-    own = {one.name for one in fields(TrainingOptions)}
-    if unknown := given.keys() - all_names():
+    """Return options from values by name; None stands for a default.
+
+    Raises:
+        ValueError: an unknown name, a value out of range, or options that do not go together.
+    """
+    if unknown := given.keys() - option_names():
         raise ValueError(f"unknown option {min(unknown)}")
-    constants = algorithm_options(
-        given.get("algorithm", TrainingOptions.algorithm),
-        {name: value for name, value in given.items() if name not in own},
-    )
-    return TrainingOptions(**{name: value for name, value in given.items() if name in own}, constants=constants)
+    groups = build(TrainingOptions, given)
+    values = {one.name: getattr(groups, one.name) for one in fields(TrainingOptions)}
+    chosen = {"architecture": groups.network.architecture, "algorithm": groups.workers.algorithm}
+    for kind, name in chosen.items():
+        values[kind] = build_chosen(kind, name, alternatives()[kind], given)
+    return TrainingOptions(**values)

@@ -83,19 +83,21 @@ def train_into(
         check_inputs_unchanged(frames)
         identity = {"version": __version__, "options": config_identity(options), "frames": fingerprint(frames)}
         if stack is not None:
-            layers = [stack / str(layer + 1) for layer in range(options.hidden_layers)]
+            layers = [stack / str(layer + 1) for layer in range(options.architecture.hidden_layers)]
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
         for name in ("teacher", "start"):
             if getattr(options, name) is not None:
                 identity[name] = fingerprint(Path(getattr(options, name)))
-        if options.sites is not None:
-            identity["sites"] = read_lines(Path(options.sites))
+        if options.workers.sites is not None:
+            identity["sites"] = read_lines(Path(options.workers.sites))
         going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.broadcast_object(going_on, START_SECONDS)
-    group = WorkerGroup(options.workers, transport)
-    own = () if entry(options.algorithm).cls.shared_replica else group.local_workers  # a shared model is nobody's own
+    group = WorkerGroup(options.workers.workers, transport)
+    own = (
+        () if entry(options.workers.algorithm).cls.shared_replica else group.local_workers
+    )  # a shared model is nobody's own
     checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
@@ -108,7 +110,7 @@ def train_into(
     else:
         if transport.rank == 0:
             _begin(work, identity, trainer)
-    if options.fault_tolerant and not trainer.frames:
+    if options.workers.fault_tolerant and not trainer.frames:
         trainer.marks.append(mark(trainer))
     with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
         while True:
@@ -116,7 +118,7 @@ def train_into(
                 network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
                 break
             except LostError as error:
-                if not options.fault_tolerant:
+                if not options.workers.fault_tolerant:
                     raise
                 group, checkpoint = rescue(trainer, error)
                 trainer = Trainer(trainer.store, options, work, stack, group)
@@ -125,7 +127,7 @@ def train_into(
     if network is None or folder is None:
         return
     network.save(folder)
-    if options.workers > 1:
+    if options.workers.workers > 1:
         write_json(folder / SYNC_STATS, trainer.meetings)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)

@@ -66,44 +66,54 @@ class Trainer:
         Args:
             store, options: what decides the network.
             work: folder for checkpoints, snapshots and logs.
-            stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.pretrain says so.
+            stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.network.pretrain says so.
             team: the options' workers and who they are dealt to; all processes make and run a trainer alike.
 
         Raises:
             ValueError: options out of range, or too little data.
         """
         self.store, self.options, self.work = store, options, work
-        self.group = group = group or WorkerGroup(options.workers)
-        self.algorithm = entry(options.algorithm).cls(options.constants)
-        device = choose_device(options.device)
-        dtype = choose_dtype(options.precision, device)
-        self.train_part, held_out_part = store.split(options.held_out, options.held_out_by)
+        self.group = group = group or WorkerGroup(options.workers.workers)
+        self.algorithm = entry(options.workers.algorithm).cls(options.algorithm)
+        device = choose_device(options.machine.device)
+        dtype = choose_dtype(options.machine.precision, device)
+        self.train_part, held_out_part = store.split(options.data.held_out, options.data.held_out_by)
         self.held_out_rows = store.rows_of(held_out_part)
         workers = group.local_workers[:1] if self.algorithm.shared_replica else group.local_workers
         self.network = begin(options, store, workers, stack, device, dtype)
         self.teacher = None
-        if options.teacher is not None:
+        soft, optimization, data = options.soft_labels, options.optimization, options.data
+        if soft.teacher is not None:
             self.teacher = Teacher(
-                Path(options.teacher), store, options.pseudo_weight, options.temperature, device, dtype
+                Path(soft.teacher),
+                store,
+                soft.pseudo_weight,
+                soft.temperature,
+                device,
+                dtype,
             )
-        sites = None if options.sites is None else Path(options.sites)
+        sites = None if options.workers.sites is None else Path(options.workers.sites)
         self.optimizer = optimizer(
-            options.optimizer, self.network, options.limits(), options.momentum, self.algorithm.sum_gradients
+            options.optimization.optimizer,
+            self.network,
+            options.optimization.limits(),
+            options.optimization.momentum,
+            self.algorithm.sum_gradients,
         )
-        variation = Augmentation(options.channel_tilt, options.channel_ripple, options.mask_filters)
+        variation = Augmentation(data.channel_tilt, data.channel_ripple, data.mask_filters)
         self.batches = group_minibatches(
-            store, self.train_part, group, options.resolved_share_by, sites, options.seed, options.seed,
-            options.minibatch, variation, dtype, device,
+            store, self.train_part, group, options.workers.resolved_share_by, sites, data.seed, data.seed,
+            optimization.minibatch, variation, dtype, device,
         )  # fmt: skip
         self.rounds = SyncScheduler(
-            self.algorithm, group, self.network, options, self.optimizer,
-            options.optimizer_state_at_sync(options.optimizer),
-            minibatches_per_epoch=self.batches.minibatches_per_epoch, epochs=options.epochs,
+            self.algorithm, group, self.network, options.workers, self.optimizer,
+            options.workers.optimizer_state_at_sync(options.optimization.optimizer),
+            minibatches_per_epoch=self.batches.minibatches_per_epoch, epochs=options.schedule.epochs,
         )  # fmt: skip
 
         def all_frames() -> Minibatches:  # of one worker more, who has them all
             return Minibatches(
-                store, [store.rows_of(self.train_part)], [group.num_workers], options.minibatch, options.seed,
+                store, [store.rows_of(self.train_part)], [group.num_workers], optimization.minibatch, data.seed,
                 variation, dtype, device, loader=self.batches.loader,
             )  # fmt: skip
 
@@ -111,18 +121,18 @@ class Trainer:
         if self.rounds.synchronizes:
             self.compression = self.algorithm.training_hook(
                 network=self.network, batches=self.batches, all_frames=all_frames,
-                outputs=Outputs(options.ensemble_average, options.temperature), weight=options.pseudo_weight,
+                outputs=Outputs(options.final_model.ensemble_average, soft.temperature), weight=soft.pseudo_weight,
             )  # fmt: skip
         self.evaluator = Evaluator(store, self.held_out_rows, self.network, self.rounds, options)
         untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
         frames_per_epoch = self.batches.frames_per_epoch
-        factor = options.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
+        factor = options.workers.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
         if self.algorithm.round_epochs is not None:
             self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
         # The best model so far, where a worse epoch may be taken back.
-        self.best = self.network.parameters.clone() if options.schedule == "newbob" else None
+        self.best = self.network.parameters.clone() if options.schedule.schedule == "newbob" else None
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self.marks: deque[Snapshot] = deque(maxlen=2)  # others are at most one meeting behind
         self.watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
@@ -139,7 +149,7 @@ class Trainer:
         if group.num_workers > 1:
             logger.info(
                 "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
-                group.num_workers, group.transport.size, options.algorithm, self.algorithm.period, factor,
+                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, factor,
             )  # fmt: skip
 
     @property
@@ -235,7 +245,7 @@ class Trainer:
             self.minibatch += 1
             if met and self.algorithm.round_epochs is not None:
                 self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
-            if met and self.options.fault_tolerant:
+            if met and self.options.workers.fault_tolerant:
                 self.marks.append(mark(self))
             if self.compression is not None:
                 self._compress(met)
@@ -316,7 +326,7 @@ class Trainer:
             return
         frames = first_bad(self.group.transport, int(bad), everywhere=self.algorithm.period is None)
         if frames is not None:
-            step = frames // (self.options.minibatch * self.group.num_workers) + 1
+            step = frames // (self.options.optimization.minibatch * self.group.num_workers) + 1
             rate = self.schedule.learning_rate(frames)
             raise DivergedError(
                 f"{DIVERGED}: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"

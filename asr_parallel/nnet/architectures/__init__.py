@@ -9,11 +9,11 @@ Options of the same name in several architectures are one option.
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.record.options import build
+from asr_parallel.record.options import Choices, build
 
 Make = TypeVar("Make", bound=Callable[..., NetworkSpec])
 
@@ -46,11 +46,6 @@ def architectures() -> Mapping[str, Architecture]:
     return _architectures
 
 
-def option_names(name: str) -> list[str]:
-    """Return the names of the options that an architecture has; ValueError for an unknown one."""
-    return [one.name for one in fields(_find(name).options)]
-
-
 def make_network(name: str, options: Mapping[str, Any], frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
     """Return a network of an architecture.
 
@@ -72,3 +67,6 @@ def _find(name: str) -> Architecture:
     if name not in known:
         raise ValueError(f"unknown architecture {name!r}; expected one of {', '.join(known)}")
     return known[name]
+
+
+ARCHITECTURES = Choices(lambda: tuple(architectures()))
