@@ -45,7 +45,6 @@ from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 MINIBATCH = 512
@@ -57,7 +56,7 @@ def a_round(folder: Path, transport: Transport, rounds: int) -> None:
     for precision in PRECISIONS:
         found = []
         for turn in range(rounds):
-            options = TrainingOptions(
+            options = training_options(
                 workers=4, algorithm="ensemble", hidden_layers=3, hidden_dim=512, nonlinearity="relu", epochs=2,
                 minibatch=MINIBATCH, learning_rate=1e-6, precision=precision, device="cpu", drop_worse=1e9,
             )  # fmt: skip

@@ -87,9 +87,8 @@ def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: 
         hours, decoding = machine.here(training) / 3600, (1 + options.keeps_workers) * seconds / 3600
         total += hours + decoding
         shown = f"{decoding:.3f}" if system else "unknown"
-        print(
-            f"| {training.name} | {training.workers} | {machine.frames * options.schedule.epochs:,} | {hours:.3f} | {shown} |"
-        )
+        frames = machine.frames * options.schedule.epochs
+        print(f"| {training.name} | {training.workers} | {frames:,} | {hours:.3f} | {shown} |")
     print(
         f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time"
     )

@@ -1,84 +1,76 @@
 """asr-parallel predict: modelled speedup of every algorithm, before anybody has the machines."""
 
 import argparse
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from asr_parallel.cli.options import add_choice, add_number
-from asr_parallel.cli.train_mono import check_positive
+from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.record.options import add_arguments as add_option_arguments
+from asr_parallel.record.options import build, check, option
 
 if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
     from asr_parallel.parallel.options import WorkerOptions
+    from asr_parallel.training.options import MachineOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
-INPUT_DIM, PDFS = 440, 2000
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """A worker's network, timed on this machine unless --step-seconds is given"""
+
+    step_seconds: float | None = option(None, "of a minibatch; nothing is measured", above=0)
+    input_dim: int = option(440, "inputs of the network", least=1)
+    pdfs: int = option(2000, "outputs", least=1)
+    minibatch: int = option(512, "frames", least=1, source="Kaldi steps/nnet3/train_dnn.py")
+    optimizer: str = option("ng-sgd", "ng-sgd is Kaldi's natural gradient", choices=OPTIMIZERS)
+    threads: int = option(1, "of a worker", least=1)
+    frames: int = option(FRAMES, "of an epoch, over all workers; 300 hours, Switchboard-1", least=1)
+    jitter: float | None = option(
+        None, "deviation of a minibatch's time over its mean; everybody waits for the slowest", least=0,
+        unset="as measured, or 0",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb."""
     from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
-    from asr_parallel.nnet.hidden_layer import NONLINEARITIES
-    from asr_parallel.nnet.optimizers import OPTIMIZERS
-    from asr_parallel.nnet.precision import PRECISIONS
+    from asr_parallel.nnet.architectures.dnn import DnnOptions
     from asr_parallel.parallel.options import algorithm_flags
     from asr_parallel.parallel.registry import names
-    from asr_parallel.record.options import add_arguments as add_option_arguments
-    from asr_parallel.training.options import TrainingOptions
-
-    default = TrainingOptions()
-    number, choice = partial(add_number, default), partial(add_choice, default)
+    from asr_parallel.training.options import MachineOptions
 
     workers = parser.add_argument_group("workers")
     workers.add_argument("--workers", required=True, metavar="K,K,...", help="numbers of workers")
     workers.add_argument("--algorithm", choices=names(), action="append", help="may be repeated (default: all)")
-    workers.add_argument(
-        "--overlap",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="train on meanwhile, where that is possible",
-    )
-    jitter = (
-        "deviation of a minibatch's time over its mean; everybody waits for the slowest (default: as measured, or 0)"
-    )
-    workers.add_argument("--jitter", type=float, metavar="X", help=jitter)
-    frames = f"of an epoch, over all workers (default: {FRAMES}, 300 hours)"
-    workers.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=frames)
-
-    add_option_arguments(parser, algorithm_flags())
-
+    overlap = "train on while models are sent, where that is possible"
+    workers.add_argument("--overlap", action=argparse.BooleanOptionalAction, default=False, help=overlap)
     network = parser.add_argument_group("network between them; docs/clock.md has the sources")
     network.add_argument("--network", choices=tuple(PRESETS), default="ib100", help="default: ib100")
     network.add_argument("--alpha", type=float, metavar="SECONDS", help="of a message, instead")
     network.add_argument("--beta", type=float, metavar="BYTES", help="a second, instead")
     how = ("best", *COLLECTIVES)
     network.add_argument("--collective", choices=how, default="best", help="how sums are formed (default: best)")
-
-    model = parser.add_argument_group("network of each, timed on this machine unless --step-seconds is given")
-    model.add_argument("--step-seconds", type=float, metavar="X", help="of a minibatch; nothing is measured")
-    number(model, "hidden_layers", "hidden layers")
-    number(model, "hidden_dim", "units of a hidden layer")
-    choice(model, "nonlinearity", NONLINEARITIES, "of the hidden layers")
-    model.add_argument("--input-dim", type=int, default=INPUT_DIM, metavar="N", help=f"default: {INPUT_DIM}")
-    model.add_argument("--pdfs", type=int, default=PDFS, metavar="N", help=f"outputs (default: {PDFS})")
-    number(model, "minibatch", "frames")
-    choice(model, "optimizer", OPTIMIZERS, "ng-sgd is Kaldi's natural gradient")
-    choice(model, "precision", PRECISIONS, "of products; auto: bf16 where the GPU or CPU has it in hardware")
-    choice(model, "device", ("auto", "cpu", "cuda"), "auto: a GPU if there is one")
-    model.add_argument("--threads", type=int, default=1, metavar="N", help="of a worker (default: 1)")
+    for group in (PredictOptions, DnnOptions, MachineOptions, algorithm_flags()):
+        add_option_arguments(parser, group)
 
 
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.clock.modelled_clock import ModelledClock
     from asr_parallel.clock.stragglers import Stragglers
-    from asr_parallel.nnet.architectures.dnn import dnn
+    from asr_parallel.nnet.architectures.dnn import DnnOptions, make_dnn
     from asr_parallel.parallel.registry import entries
     from asr_parallel.report.prediction import prediction_markdown
+    from asr_parallel.training.options import MachineOptions
 
-    check_positive(args, "minibatch", "frames", "threads")
-    workers = _numbers(args.workers)
+    workers, given = _numbers(args.workers), vars(args)
+    options, machine = build(PredictOptions, given), build(MachineOptions, given)
     names = list(dict.fromkeys(args.algorithm or [one.name for one in entries() if one.communicates]))
     network = PRESETS[args.network]
     if args.alpha is not None or args.beta is not None:
@@ -90,12 +82,12 @@ def run(args: argparse.Namespace) -> None:
             source=f"given; the rest as {args.network}",
         )
     options_of_each = [_worker_options(args, name) for name in names]
-    spec = dnn(args.input_dim, 0, args.hidden_layers, args.hidden_dim, args.pdfs, args.nonlinearity)
-    works, jitter, measured = _works(args, spec, [options for options, _ in options_of_each])
-    stragglers = Stragglers(jitter if args.jitter is None else args.jitter)
+    spec = make_dnn(build(DnnOptions, given), options.input_dim, 0, options.pdfs)
+    works, jitter, measured = _works(options, machine, spec, [own for own, _ in options_of_each])
+    stragglers = Stragglers(jitter if options.jitter is None else options.jitter)
     clocks = [
-        ModelledClock(options, work, network, args.frames, stragglers, args.collective, constants=constants)
-        for (options, constants), work in zip(options_of_each, works, strict=True)
+        ModelledClock(own, work, network, options.frames, stragglers, args.collective, constants=constants)
+        for (own, constants), work in zip(options_of_each, works, strict=True)
     ]
     print(prediction_markdown(clocks, workers, measured), end="")
 
@@ -112,13 +104,13 @@ def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions
 
 
 def _works(
-    args: argparse.Namespace, spec: "NetworkSpec", options_of_each: list["WorkerOptions"]
+    options: PredictOptions, machine: "MachineOptions", spec: "NetworkSpec", options_of_each: list["WorkerOptions"]
 ) -> tuple[list["StepCost"], float, str]:
     """Return what a worker has to do under each algorithm, the jitter of its minibatches, and how that is known."""
     from asr_parallel.clock.step_time import measure_step, measure_sync, work_of
 
-    if args.step_seconds is not None:
-        work = work_of(spec, args.minibatch, args.optimizer, args.step_seconds)
+    if options.step_seconds is not None:
+        work = work_of(spec, options.minibatch, options.optimizer, options.step_seconds)
         how = "given; a third of it to label one, nothing for a worker's part of a synchronization"
         return [work] * len(options_of_each), 0.0, how
     import torch
@@ -126,18 +118,18 @@ def _works(
     from asr_parallel.nnet.precision import choose_device, choose_dtype
     from asr_parallel.parallel.registry import entry
 
-    torch.set_num_threads(args.threads)
-    place = choose_device(args.device)
-    step = measure_step(spec, args.minibatch, args.optimizer, args.precision, args.device)
+    torch.set_num_threads(options.threads)
+    place = choose_device(machine.device)
+    step = measure_step(spec, options.minibatch, options.optimizer, machine.precision, machine.device)
     works = []
-    for options in options_of_each:
-        cls, sync = entry(options.algorithm).cls, 0.0
+    for own in options_of_each:
+        cls, sync = entry(own.algorithm).cls, 0.0
         if cls.exchanges_models and cls.uses_means:
-            sync = measure_sync(spec, options, args.minibatch, args.optimizer, args.precision, args.device)
-        works.append(work_of(spec, args.minibatch, args.optimizer, step, sync))
-    kind = str(choose_dtype(args.precision, place)).removeprefix("torch.")
-    threads = "" if place.type == "cuda" else f", {args.threads} thread(s)"
-    return works, step.jitter, f"measured here, {args.optimizer}, {kind} on {place.type}{threads}"
+            sync = measure_sync(spec, own, options.minibatch, options.optimizer, machine.precision, machine.device)
+        works.append(work_of(spec, options.minibatch, options.optimizer, step, sync))
+    kind = str(choose_dtype(machine.precision, place)).removeprefix("torch.")
+    threads = "" if place.type == "cuda" else f", {options.threads} thread(s)"
+    return works, step.jitter, f"measured here, {options.optimizer}, {kind} on {place.type}{threads}"
 
 
 def _numbers(text: str) -> list[int]:

@@ -183,5 +183,5 @@ def test_constants_out_of_range(rate: float, momentum: float) -> None:
 
 def test_no_momentum_may_be_asked_for() -> None:
     options = training_options(workers=2, algorithm="block-momentum", outer_momentum=0.0)
-    assert options.constants == BlockMomentumOptions(outer_momentum=0.0)
+    assert options.algorithm == BlockMomentumOptions(outer_momentum=0.0)
     assert make(Models(torch.zeros(2, 1)), 2, outer_momentum=0.0).algorithm.momentum == 0

@@ -319,7 +319,7 @@ def test_checkpoints_come_by_the_clock_too_and_change_nothing(
     often.checkpoints.save = lambda frames, *rest: (saved.append(frames), save(frames, *rest))
     monkeypatch.setattr(stop, "CHECKPOINT_SECONDS", 0.0)
     often.run()
-    every = often.batches.minibatches_per_epoch * often.options.epochs
+    every = often.batches.minibatches_per_epoch * often.options.schedule.epochs
     assert len(set(saved)) == every + 1  # after every minibatch, and at the beginning
     assert torch.equal(often.network.parameters, seldom.network.parameters)
 
