@@ -45,6 +45,7 @@ from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 MINIBATCH = 512

@@ -87,9 +87,9 @@ def train_into(
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
-        for name, folder in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
-            if folder is not None:
-                identity[name] = fingerprint(Path(folder))
+        for name, given in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
+            if given is not None:
+                identity[name] = fingerprint(Path(given))
         if options.workers.sites is not None:
             identity["sites"] = read_lines(Path(options.workers.sites))
         going_on = find_unfinished(work, identity, resume, RATES)
