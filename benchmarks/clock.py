@@ -19,27 +19,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from asr_parallel.parallel.ensemble import EXCHANGES, Ensemble
-from asr_parallel.training.compression import Compression
 from parallel import WARM_UP, Training, show, together
 from torch import Tensor
 from training import LARGE, RATE, SMALL, forever, make_store, shares
 
 from asr_parallel.clock.interconnect import Interconnect
 from asr_parallel.clock.modelled_clock import ModelledClock
-from asr_parallel.clock.step_time import BLOCKS, StepTime, measure_meeting, measure_step, work_of
+from asr_parallel.clock.step_time import BLOCKS, StepTime, measure_step, measure_sync, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.parallel.algorithms import algorithm
+from asr_parallel.nnet.stacked import Soft
+from asr_parallel.parallel.ecdnn.ensemble import EXCHANGES
 from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
@@ -54,19 +53,27 @@ class InRounds(Training):
     """A process's part in an ensemble of two."""
 
     def __init__(
-        self, spec: NetworkSpec, store: FrameStore, minibatch: int, group: WorkerGroup, options: WorkerOptions
+        self,
+        spec: NetworkSpec,
+        store: FrameStore,
+        minibatch: int,
+        group: WorkerGroup,
+        options: WorkerOptions,
+        constants: Any,
     ) -> None:
         own, dtype = list(group.local_workers), choose_dtype("auto", CPU)
         parts = shares(store, group.num_workers)
         mine, of_all = [parts[k] for k in own], [len(part) for part in parts]
         batches = Minibatches(store, mine, own, minibatch, 0, None, dtype, CPU, frames=of_all)
-        super().__init__(spec, store, minibatch, dtype, group, options, epoch=batches.minibatches_per_epoch)
-        assert isinstance(self.algorithm, Ensemble)
-        common = None
-        if options.exchange == "posteriors":
+        super().__init__(spec, store, minibatch, dtype, group, options, constants, epoch=batches.minibatches_per_epoch)
+
+        def all_frames() -> Minibatches:
             everybody = [np.sort(np.concatenate(parts))]
-            common = Minibatches(store, everybody, [group.num_workers], minibatch, 0, None, dtype, CPU)
-        self.compression = Compression(self.algorithm, Outputs(), 1.0, self.network, group, batches, common, 1000)
+            return Minibatches(store, everybody, [group.num_workers], minibatch, 0, None, dtype, CPU)
+
+        self.compression = self.algorithm.training_hook(
+            network=self.network, batches=batches, all_frames=all_frames, outputs=Outputs(), weight=1.0
+        )
         self._stream, self._done = self._forever(), 0
 
     def _forever(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
@@ -80,8 +87,8 @@ class InRounds(Training):
             minibatch = self.network.backward(*next(self._stream))
             self.optimizer.step(minibatch, RATE, None, int(frames.sum()))
             self._done += 1
-            if self.rounds.trained(self.network, frames, minibatch.loss_sum, RATE):
-                self.compression.met(self._done)
+            if self.rounds.after_batch(self.network, frames, minibatch.loss_sum, RATE):
+                self.compression.after_sync(self._done)
         return time.perf_counter() - began
 
 
@@ -114,6 +121,7 @@ class Row:
 
     name: str
     options: WorkerOptions
+    constants: Any
     optimiser: str
     training: Training
     count: int
@@ -131,15 +139,17 @@ def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, times: int, tr
         ("gradient", None, "ng-sgd", 32),
         ("gradient", None, "sgd", 32),
     ):
-        options = WorkerOptions(2, name, period)
-        training = Training(spec, store, minibatch, dtype, group, options, optimiser)
-        rows.append(Row(name, options, optimiser, training, times * count))
+        options, constants = split(workers=2, algorithm=name, period=period)
+        training = Training(spec, store, minibatch, dtype, group, options, constants, optimiser)
+        rows.append(Row(name, options, constants, optimiser, training, times * count))
     epoch = ROWS // 2 // minibatch
     for exchange in EXCHANGES:
-        options = WorkerOptions(2, "ensemble", epoch // 4, compress_minibatches=epoch // 10, exchange=exchange)
-        training = InRounds(spec, store, minibatch, group, options)
+        options, constants = split(
+            workers=2, algorithm="ensemble", period=epoch // 4, compress_minibatches=epoch // 10, exchange=exchange
+        )
+        training = InRounds(spec, store, minibatch, group, options, constants)
         training.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that what is timed begins with a meeting's labels
-        rows.append(Row(f"ensemble, {exchange}", options, "ng-sgd", training, 2 * times * (epoch // 4)))
+        rows.append(Row(f"ensemble, {exchange}", options, constants, "ng-sgd", training, 2 * times * (epoch // 4)))
     return rows
 
 
@@ -147,7 +157,9 @@ def modelled(row: Row, spec: NetworkSpec, minibatch: int, step: StepTime, networ
     """TimeBreakdown of the row's minibatches."""
     epoch = ROWS // 2 // minibatch
     work = work_of(spec, minibatch, row.optimiser, step, row.meeting)
-    clock = ModelledClock(row.options, work, network, epoch * 2 * minibatch, Stragglers(step.jitter), "ring")
+    clock = ModelledClock(
+        row.options, work, network, epoch * 2 * minibatch, Stragglers(step.jitter), "ring", constants=row.constants
+    )
     return clock.epoch().total * row.count / epoch
 
 
@@ -167,7 +179,7 @@ def size(transport: Transport, store: FrameStore, name: str, rounds: int, only: 
         row.training.steps(WARM_UP)
         if row.name in ("average", "elastic", "block-momentum"):
             transport.barrier()
-            own = measure_meeting(spec, algorithm(row.options), minibatch, row.optimiser, "auto", "cpu")
+            own = measure_sync(spec, row.options, minibatch, row.optimiser, "auto", "cpu")
             row.meeting = statistics.mean(transport.all_gather_object(own))
     found: dict[int, list[tuple[float, float]]] = {n: [] for n in range(len(rows))}
     steps: dict[str, list[StepTime]] = {"ng-sgd": [], "sgd": []}

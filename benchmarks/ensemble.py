@@ -25,9 +25,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
-from asr_parallel.parallel.soft_labels import SoftLabels
-from asr_parallel.training.compression import (
+from training import PRECISIONS, SMALL, forever, make_store, shares
+
+from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.ensemble_network import EnsembleNetwork
+from asr_parallel.nnet.outputs import Outputs
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithm import Context
+from asr_parallel.parallel.ecdnn.ensemble import Ensemble, EnsembleOptions
+from asr_parallel.parallel.launch import join
+from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.ecdnn.compression import (, LABELLED_BYTES
     BLOCK_FRAMES,
     COMPRESS,
     EXCHANGE,
@@ -35,17 +45,8 @@ from asr_parallel.training.compression import (
     LOCAL,
     Compression,
 )
-from training import PRECISIONS, SMALL, forever, make_store, shares
-
-from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.ensemble_network import EnsembleNetwork
-from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.transport import SingleProcess, Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.options import training_options
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 MINIBATCH = 512
@@ -57,7 +58,7 @@ def a_round(folder: Path, transport: Transport, rounds: int) -> None:
     for precision in PRECISIONS:
         found = []
         for turn in range(rounds):
-            options = training_options(
+            options = TrainingOptions(
                 workers=4, algorithm="ensemble", hidden_layers=3, hidden_dim=512, nonlinearity="relu", epochs=2,
                 minibatch=MINIBATCH, learning_rate=1e-6, precision=precision, device="cpu", drop_worse=1e9,
             )  # fmt: skip
@@ -88,9 +89,9 @@ def compression(store: FrameStore, workers: int, group: WorkerGroup, precision: 
         frames=[len(p) for p in parts],
     )
     network = StackedNetwork(SMALL, len(group.local_workers), CPU, precision).initialise(1)
-    algorithm = Ensemble(top=top)
-    algorithm.start(network, group, batches.minibatches_per_epoch)
-    return Compression(algorithm, Outputs(), 1.0, network, group, batches, None, 1000), network, algorithm
+    algorithm = Ensemble(EnsembleOptions(top=top))
+    algorithm.start(network.parameters[0], Context(group, batches.minibatches_per_epoch, 1000))
+    return Compression(algorithm, Outputs(), 1.0, network, batches, None), network, algorithm
 
 
 def label(folder: Path, transport: Transport, rounds: int) -> None:
@@ -111,7 +112,7 @@ def label(folder: Path, transport: Transport, rounds: int) -> None:
                     model.logits(spliced)
             speeds["forward"].append(4 * frames / (time.perf_counter() - began))
             before = made.phases.total.get(LABEL, 0.0)
-            made.met(turn * algorithm.period)
+            made.after_sync(turn * algorithm.period)
             speeds["labelled"].append(4 * frames / (made.phases.total[LABEL] - before))
         pairs = list(zip(speeds["forward"], speeds["labelled"], strict=True))[1:]  # the first time memory is new
         ratio = statistics.median(own / bare for bare, own in pairs)
@@ -136,7 +137,7 @@ def memory(folder: Path, transport: Transport, rounds: int) -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory of the last turn is not to be used again unseen
         Path("/proc/self/clear_refs").write_text("5")
         before = high_water()
-        made.met(algorithm.period)
+        made.after_sync(algorithm.period)
         size = network.parameters[0].nbytes
         rows = len(group.local_workers) * algorithm.relabelled * MINIBATCH
         held = rows * (4 * SMALL.num_pdfs + 4 * SMALL.input_dim)

@@ -16,12 +16,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from asr_parallel.parallel.gradient import Gradient
 from torch import Tensor
 from training import LARGE, PRECISIONS, RATE, SMALL, forever, make_store, shares
 
@@ -32,9 +33,9 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import WorkerOptions, split
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.weighted_mean import BLOCK, COMM_DTYPES, WeightedMean
@@ -57,20 +58,23 @@ class Training:
         precision: torch.dtype,
         group: WorkerGroup,
         options: WorkerOptions,
+        constants: Any,
         optimiser: str = "ng-sgd",
         epoch: int = 16,
     ) -> None:
         """epoch: minibatches, for algorithms that count in epochs."""
         own, cpu = list(group.local_workers), torch.device("cpu")
         self.group, self.minibatch = group, minibatch
-        self.algorithm = algorithm(options, epochs=1000)
+        self.algorithm = entry(options.algorithm).cls(constants)
         self.network = StackedNetwork(spec, len(own), cpu, precision).initialise(1)
-        add = self._timed(self.algorithm.add) if isinstance(self.algorithm, Gradient) else None
+        add = self._timed(self.algorithm.sum_gradients) if self.algorithm.sum_gradients else None
         self.optimizer = optimizer(optimiser, self.network, MaxChange(), 0.9, add)
         parts = shares(store, group.num_workers)
         self._data = forever(Minibatches(store, [parts[k] for k in own], own, minibatch, 0, None, precision, cpu))
-        self.algorithm.start(self.network, group, epoch)
-        self.rounds = SyncScheduler(self.algorithm, group, self.network, FAR, self.optimizer)
+        options = replace(options, drop_worse=FAR)
+        self.rounds = SyncScheduler(
+            self.algorithm, group, self.network, options, self.optimizer, minibatches_per_epoch=epoch, epochs=1000
+        )
         self.in_sums = 0.0
 
     def _timed(self, add: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
@@ -89,7 +93,7 @@ class Training:
             spliced, labels = next(self._data)
             minibatch = self.network.backward(spliced, labels)
             self.optimizer.step(minibatch, RATE, None, int(frames.sum()))
-            self.rounds.trained(self.network, frames, minibatch.loss_sum, RATE)
+            self.rounds.after_batch(self.network, frames, minibatch.loss_sum, RATE)
         return time.perf_counter() - began
 
 
@@ -107,10 +111,10 @@ def speed(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
     for name, precision in PRECISIONS.items():
         pair = WorkerGroup(2, transport)
         of_two = {
-            kind: Training(spec, store, minibatch, precision, pair, WorkerOptions(2, kind, period))
+            kind: Training(spec, store, minibatch, precision, pair, *split(workers=2, algorithm=kind, period=period))
             for kind, period in (("none", None), ("average", 16))
         }
-        alone = Training(spec, store, minibatch, precision, WorkerGroup(1, SingleProcess()), WorkerOptions(1))
+        alone = Training(spec, store, minibatch, precision, WorkerGroup(1, SingleProcess()), *split(workers=1))
         for training in (alone, *of_two.values()):
             together(transport, lambda training=training: training.steps(WARM_UP))
         found: dict[str, list[float]] = {"one": [], "none": [], "average": []}
@@ -145,9 +149,9 @@ def share(transport: Transport, store: FrameStore, spec: NetworkSpec, minibatch:
     rows += [("gradient, sgd", None, False), ("gradient", None, False)]
     for name, period, overlap in rows:
         kind, _, optimiser = name.partition(", ")
-        options = WorkerOptions(2, kind, period, overlap=overlap)
+        options = split(workers=2, algorithm=kind, period=period, overlap=overlap)
         training = Training(
-            spec, store, minibatch, precision, WorkerGroup(2, transport), options, optimiser or "ng-sgd"
+            spec, store, minibatch, precision, WorkerGroup(2, transport), *options, optimiser or "ng-sgd"
         )
         training.steps(WARM_UP)
         if period == 256:  # the measured part has a meeting in its midst
@@ -220,19 +224,18 @@ def bytes_sent(transport: Transport, store: FrameStore, spec: NetworkSpec, minib
     rows += [(kind, None, "float32") for kind in ("colearn", "gradient, sgd", "gradient", "none")]
     for name, period, comm_dtype in rows:
         kind, _, optimiser = name.partition(", ")
-        options = WorkerOptions(
-            2, kind, period, comm_dtype=comm_dtype, colearn_threshold=0.0 if kind == "colearn" else 0.1
-        )
+        threshold = 0.0 if kind == "colearn" else None
+        options = split(workers=2, algorithm=kind, period=period, comm_dtype=comm_dtype, colearn_threshold=threshold)
         training = Training(
-            spec, store, minibatch, precision, WorkerGroup(2, transport), options, optimiser or "ng-sgd"
+            spec, store, minibatch, precision, WorkerGroup(2, transport), *options, optimiser or "ng-sgd"
         )
         training.steps(WARM_UP)
         transport.barrier()
-        sent, counted = int(SENT.read_text()), training.algorithm.bytes_per_worker
+        sent, counted = int(SENT.read_text()), training.rounds.synchronizer.bytes_per_worker
         transport.barrier()
         training.steps(count)
         transport.barrier()
-        sent, counted = int(SENT.read_text()) - sent, training.algorithm.bytes_per_worker - counted
+        sent, counted = int(SENT.read_text()) - sent, training.rounds.synchronizer.bytes_per_worker - counted
         scale = 1 / (count * minibatch)  # bytes a frame are megabytes a million frames
         expected = formula(training, spec, kind, optimiser or "ng-sgd", period or 16, comm_dtype) / minibatch
         ring = [counted * scale, sent / 2 * scale]  # 2 (P - 1) / P = 1; both processes of the device
