@@ -37,8 +37,8 @@ from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.ecdnn.ensemble import EXCHANGES
-from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.options import WorkerOptions, split
+from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches

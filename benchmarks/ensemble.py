@@ -32,19 +32,20 @@ from asr_parallel.nnet.ensemble_network import EnsembleNetwork
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
-from asr_parallel.parallel.ecdnn.ensemble import Ensemble, EnsembleOptions
-from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
-from asr_parallel.parallel.transport import SingleProcess, Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.parallel.ecdnn.compression import (, LABELLED_BYTES
+from asr_parallel.parallel.ecdnn.compression import (
     BLOCK_FRAMES,
     COMPRESS,
     EXCHANGE,
     LABEL,
+    LABELLED_BYTES,
     LOCAL,
     Compression,
 )
+from asr_parallel.parallel.ecdnn.ensemble import Ensemble, EnsembleOptions
+from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
+from asr_parallel.parallel.rendezvous import join
+from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer

@@ -33,9 +33,9 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.weighted_mean import BLOCK, COMM_DTYPES, WeightedMean

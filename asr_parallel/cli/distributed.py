@@ -64,18 +64,19 @@ def launched(args: argparse.Namespace, options: ProcessOptions, workers: int, fa
         ValueError: options out of range.
         SystemExit: a process failed; with its status.
     """
-    from asr_parallel.parallel.launch import LAUNCH, Seat, launch, seat_of
+    from asr_parallel.parallel.launch import launch
+    from asr_parallel.parallel.process_info import LAUNCH, ProcessInfo, process_info
 
     folder_to_make(args.out)  # refuses the current folder, and the like
     if options.processes == 1 or LAUNCH in os.environ:
         return False
-    seat = seat_of(os.environ)
-    if seat.size > 1:
+    info = process_info(os.environ)
+    if info.size > 1:
         raise ValueError(
-            f"--processes {options.processes}: a launcher has started {seat.size} processes already;"
-            f" {seat.how_to_be_alone()}"
+            f"--processes {options.processes}: a launcher has started {info.size} processes already;"
+            f" {info.how_to_run_alone()}"
         )
-    Seat(size=options.processes).check_workers(workers)
+    ProcessInfo(size=options.processes).check_workers(workers)
     with _locked(args.out):  # a second run is refused by one line, and not by each of its processes
         pass
     status = launch(args.words, options.processes, options.timeout, fault_tolerant)
@@ -110,28 +111,29 @@ def joined(
     import torch
 
     from asr_parallel.parallel.cores import default_threads
-    from asr_parallel.parallel.launch import LAUNCH, call_off, join, seat_of
+    from asr_parallel.parallel.process_info import LAUNCH, process_info
+    from asr_parallel.parallel.rendezvous import call_off, join
     from asr_parallel.record.child_processes import follow
 
     meeting = out.with_name(f"{out.name}.meeting")
-    if seat_of(os.environ).rank:
+    if process_info(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
-    seat = seat_of(os.environ)
-    if seat.size > 1 and LAUNCH not in os.environ:  # else main follows already
+    info = process_info(os.environ)
+    if info.size > 1 and LAUNCH not in os.environ:  # else main follows already
         follow(os.getppid())  # torchrun, mpirun or srun's daemon here
-    seat.check_workers(workers)  # before the others are waited for
+    info.check_workers(workers)  # before the others are waited for
     with ExitStack() as held:
-        if seat.rank == 0:
+        if info.rank == 0:
             try:
                 held.enter_context(_locked(out))
             except ValueError as error:
-                call_off(meeting, seat, str(error))
+                call_off(meeting, info, str(error))
                 raise
             held.callback(_remove, meeting)  # what another launch has called off
         try:
             transport = join(meeting, device, options.interface, options.timeout)
         finally:  # all have come, or none will; processes of another run must not find it
-            if seat.rank == 0 and seat.size > 1:
+            if info.rank == 0 and info.size > 1:
                 meeting.unlink(missing_ok=True)
         try:
             rows = minibatch * math.ceil(workers / transport.size)

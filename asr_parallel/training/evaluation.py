@@ -73,7 +73,8 @@ def evaluate_workers(
 ) -> WorkersScore:
     """Loss and accuracy of every worker and of their ensemble on some rows of a store. Called by all processes alike.
 
-    The models come by one after the other, as in training/compression.py, and again for every MEAN_BYTES of posteriors.
+    The models come by one after the other, as in parallel/ecdnn/compression.py, and again for every MEAN_BYTES of
+    posteriors.
 
     Args:
         network: (R) models of this process's workers.

@@ -9,7 +9,7 @@ from asr_parallel.parallel.transport import Transport
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 
 CHECKPOINT_SECONDS = 600.0  # at most so much is trained again after a crash, where many frames take longer
-AGREE_MINIBATCHES = 16  # of a worker: as many as lie between two synchronizations (parallel/average.py)
+AGREE_MINIBATCHES = 16  # of a worker: as many as lie between two synchronizations (parallel/algorithms/average.py)
 SAVE = 1  # below any signal's number plus SAVE
 
 

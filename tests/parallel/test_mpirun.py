@@ -10,7 +10,8 @@ import pytest
 import torch.distributed as dist
 from test_processes import SECONDS, distance, finish, start, words
 
-from asr_parallel.parallel import launch
+from asr_parallel.parallel import rendezvous
+from asr_parallel.parallel.process_info import process_info
 from asr_parallel.parallel.transport import LostError
 from asr_parallel.record.files import write_json
 
@@ -64,16 +65,16 @@ def test_ranks_of_a_launch_have_its_name_in_common(wheel: str) -> None:
 def test_another_run_at_the_address_of_a_stale_meeting_file_is_not_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "START_SECONDS", 0.5)
+    monkeypatch.setattr(rendezvous, "START_SECONDS", 0.5)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=SECONDS))
-    store.set(launch.KEY, "of this run")
-    meeting, seat = tmp_path / "out.meeting", launch.seat_of({"PMI_RANK": "1", "PMI_SIZE": "2"})
+    store.set(rendezvous.KEY, "of this run")
+    meeting, seat = tmp_path / "out.meeting", process_info({"PMI_RANK": "1", "PMI_SIZE": "2"})
     there = {"launch": "", "size": 2, "address": "127.0.0.1", "port": store.port}
     write_json(meeting, there | {"key": "of this run"})
-    assert launch._find(meeting, seat, SECONDS).get(launch.KEY) == b"of this run"
+    assert rendezvous._find(meeting, seat, SECONDS).get(rendezvous.KEY) == b"of this run"
     write_json(meeting, there | {"key": "of an earlier one"})
     with pytest.raises(LostError, match=f"rank 1: nobody answers at 127.0.0.1:{store.port}"):
-        launch._find(meeting, seat, SECONDS)
+        rendezvous._find(meeting, seat, SECONDS)
 
 
 @pytest.mark.timeout(2 * SECONDS)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from asr_parallel.cli.main import main
-from asr_parallel.parallel import launch
-from asr_parallel.parallel.launch import Seat, join, loopback_interface, seat_of
+from asr_parallel.parallel import rendezvous
+from asr_parallel.parallel.process_info import ProcessInfo, process_info
+from asr_parallel.parallel.rendezvous import join, loopback_interface
 from asr_parallel.parallel.transport import LostError
 from asr_parallel.record.files import write_json
 
@@ -18,26 +19,26 @@ from asr_parallel.record.files import write_json
 @pytest.mark.parametrize(
     ("environment", "seat"),
     [
-        ({}, Seat()),
-        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "ASR_PARALLEL_LAUNCH": "x"}, Seat(3, 4, 1, "x")),
+        ({}, ProcessInfo()),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "ASR_PARALLEL_LAUNCH": "x"}, ProcessInfo(3, 4, 1, "x")),
         (
             {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0",
              "PMIX_NAMESPACE": "job"},
-            Seat(1, 2, 0, "job"),
+            ProcessInfo(1, 2, 0, "job"),
         ),
-        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"}, Seat()),
-        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, Seat(1, 2, 1, "")),
-        ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, Seat(3, 4, 1, "")),
-        ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_JOBID": "7.0", "SLURM_LOCALID": "1"}, Seat(3, 4, 1, "7.0")),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"}, ProcessInfo()),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ProcessInfo(1, 2, 1, "")),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, ProcessInfo(3, 4, 1, "")),
+        ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_JOBID": "7.0", "SLURM_LOCALID": "1"}, ProcessInfo(3, 4, 1, "7.0")),
         (
             {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "9",
              "SLURM_STEP_ID": "0"},
-            Seat(5, 8, 1, "9.0.0"),
+            ProcessInfo(5, 8, 1, "9.0.0"),
         ),
     ],
 )  # fmt: skip
-def test_seats(environment: dict[str, str], seat: Seat) -> None:
-    assert seat_of(environment) == seat
+def test_seats(environment: dict[str, str], seat: ProcessInfo) -> None:
+    assert process_info(environment) == seat
 
 
 @pytest.mark.parametrize(("there", "name"), [(["lo", "eth0"], "lo"), (["lo0", "en0"], "lo0"), ([], "lo")])
@@ -51,7 +52,7 @@ def test_the_loopback_interface_is_called_as_the_system_calls_it(
 @pytest.mark.parametrize("rank", ["4", "-1", "one"])
 def test_a_rank_that_cannot_be(rank: str) -> None:
     with pytest.raises(ValueError, match=f"RANK={rank}, WORLD_SIZE=4: expected a rank below the size"):
-        seat_of({"RANK": rank, "WORLD_SIZE": "4"})
+        process_info({"RANK": rank, "WORLD_SIZE": "4"})
 
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4"}
@@ -78,7 +79,7 @@ SLURM = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", 
 def test_several_machines_need_an_interface_which_every_rank_says_at_once(
     environment: dict[str, str], spread: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert seat_of(environment).spread == spread
+    assert process_info(environment).spread == spread
     if not spread:
         return
     monkeypatch.setattr(os, "environ", environment)
@@ -90,11 +91,11 @@ def test_several_machines_need_an_interface_which_every_rank_says_at_once(
 
 
 def test_an_address_on_another_machines_loopback_is_not_tried(tmp_path: Path) -> None:
-    meeting, seat = tmp_path / "out.meeting", seat_of(SLURM)
+    meeting, seat = tmp_path / "out.meeting", process_info(SLURM)
     there = {"launch": seat.launch, "size": 4, "address": "127.0.0.1", "port": 9, "key": "k"}
     write_json(meeting, there | {"machine": "elsewhere"})
     with pytest.raises(ValueError, match=r"rank 3: rank 0 is on elsewhere; .* give --interface"):
-        launch._find(meeting, seat, 60)
+        rendezvous._find(meeting, seat, 60)
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -182,8 +183,8 @@ def test_when_another_run_has_the_folder_no_rank_waits(
 def test_a_process_that_waits_for_rank_0_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(launch, "START_SECONDS", 0.3)
-    monkeypatch.setattr(launch, "WARN_SECONDS", 0.1)
+    monkeypatch.setattr(rendezvous, "START_SECONDS", 0.3)
+    monkeypatch.setattr(rendezvous, "WARN_SECONDS", 0.1)
     with pytest.raises(LostError, match="rank 3: rank 0 wrote no"):
-        launch._find(tmp_path / "out.meeting", seat_of(TORCHRUN), 60)
+        rendezvous._find(tmp_path / "out.meeting", process_info(TORCHRUN), 60)
     assert caplog.text.count("waits for rank 0") == 1 and "env -u RANK -u WORLD_SIZE" in caplog.text
