@@ -26,7 +26,10 @@ from asr_parallel.record.files import write_json
              "PMIX_NAMESPACE": "job"},
             ProcessInfo(1, 2, 0, "job"),
         ),
-        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"}, ProcessInfo()),
+        (
+            {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", "SLURM_STEP_ID": "batch"},
+            ProcessInfo(),
+        ),
         ({"PMI_RANK": "1", "PMI_SIZE": "2"}, ProcessInfo(1, 2, 1, "")),
         ({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "SLURM_LOCALID": "0"}, ProcessInfo(3, 4, 1, "")),
         ({"PMI_RANK": "3", "PMI_SIZE": "4", "PMI_JOBID": "7.0", "SLURM_LOCALID": "1"}, ProcessInfo(3, 4, 1, "7.0")),
