@@ -115,7 +115,7 @@ def joined(
     from asr_parallel.parallel.rendezvous import call_off, join
     from asr_parallel.record.child_processes import follow
 
-    meeting = out.with_name(f"{out.name}.meeting")
+    rendezvous_file = out.with_name(f"{out.name}.meeting")
     if process_info(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
     info = process_info(os.environ)
@@ -127,14 +127,14 @@ def joined(
             try:
                 held.enter_context(_locked(out))
             except ValueError as error:
-                call_off(meeting, info, str(error))
+                call_off(rendezvous_file, info, str(error))
                 raise
-            held.callback(_remove, meeting)  # what another launch has called off
+            held.callback(_remove, rendezvous_file)  # what another launch has called off
         try:
-            transport = join(meeting, device, options.interface, options.timeout)
+            transport = join(rendezvous_file, device, options.interface, options.timeout)
         finally:  # all have come, or none will; processes of another run must not find it
             if info.rank == 0 and info.size > 1:
-                meeting.unlink(missing_ok=True)
+                rendezvous_file.unlink(missing_ok=True)
         try:
             rows = minibatch * math.ceil(workers / transport.size)
             threads = default_threads(transport, rows * units**2)

@@ -80,8 +80,8 @@ def halving(network: Interconnect, workers: int, size: float) -> float:
     """
     turns = workers.bit_length() - 1
     power = 1 << turns
-    around = 2 * turns * network.alpha + 2 * (power - 1) / power * size / network.beta
-    return around if workers == power else around + 2 * network.message(size)
+    butterfly = 2 * turns * network.alpha + 2 * (power - 1) / power * size / network.beta
+    return butterfly if workers == power else butterfly + 2 * network.message(size)
 
 
 def gather(network: Interconnect, workers: int, size: float) -> float:

@@ -11,7 +11,7 @@ DEVIATIONS = 10  # beyond which nothing is expected, of 1e9 workers neither
 
 @dataclass(frozen=True, slots=True)
 class Stragglers:
-    """Why workers do not come to a meeting at once.
+    """The spread of workers' speeds, because of which they do not come to a synchronization at once.
 
     jitter: standard deviation of a minibatch's time, relative to its mean; each minibatch's is its own.
     speeds: of each worker, 1 that of the worker that was measured; None: all are as fast as that one.

@@ -1,1 +1,1 @@
-"""What K workers do to each other's models; knows nothing of speech."""
+"""Synchronous parallel training of K workers' models; nothing here depends on speech."""

@@ -57,7 +57,7 @@ class NoOptions:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an algorithm is told at the start of a training.
+    """The setting of a training, for an algorithm's start.
 
     minibatches_per_epoch: of the worker that has most.
     epochs: of the whole training.

@@ -25,27 +25,27 @@ def default_threads(transport: Transport, products: int, environment: Mapping[st
         products: multiply-adds of a hidden layer's product, over all replicas of the process.
     """
     mine = {"machine": socket.gethostname(), "cores": own_cores(), "quota": min(cpu_quota(), len(own_cores()))}
-    told = transport.all_gather_object(mine)
+    gathered = transport.all_gather_object(mine)
     given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has those of nested regions
     if given.isdecimal() and int(given) > 0:
         return int(given)
     if products < SMALL:
         return 1
-    share = share_of_cores(transport.rank, told)
+    share = share_of_cores(transport.rank, gathered)
     of_task = environment.get("SLURM_CPUS_PER_TASK", "")  # which may be more or less than Slurm has bound it to
     return min(share, int(of_task)) if of_task.isdecimal() and int(of_task) > 0 else share
 
 
-def share_of_cores(rank: int, told: Sequence[Mapping[str, Any]]) -> int:
+def share_of_cores(rank: int, gathered: Sequence[Mapping[str, Any]]) -> int:
     """Return how many cores a process has when those on its machine share them evenly; at least one.
 
     A core counts by how many may run on it, so that it does not matter whether a launcher binds processes to cores.
 
     Args:
-        told: of each rank its machine's name, the numbers of the cores it may run on, and its quota in cores.
+        gathered: of each rank its machine's name, the numbers of the cores it may run on, and its quota in cores.
     """
-    mine = told[rank]
-    beside = [one for one in told if one["machine"] == mine["machine"]]
+    mine = gathered[rank]
+    beside = [one for one in gathered if one["machine"] == mine["machine"]]
     users = Counter(core for one in beside for core in one["cores"])
     cores = sum(1 / users[core] for core in mine["cores"])
     return max(1, math.floor(min(cores, math.ceil(mine["quota"]) / len(beside)) + 1e-9))

@@ -1,4 +1,4 @@
-"""What a worker computes and sends, for the modelled clock (clock/modelled_clock.py)."""
+"""Costs of computing and sending, for the modelled clock (clock/modelled_clock.py)."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What one worker has to do, whatever the others do; measured where nothing else is said.
+    """The work of one worker, whatever the others do; measured where nothing else is said.
 
     step_seconds: a minibatch: forward, backward, optimiser.
     minibatch: frames in it.
@@ -68,7 +68,7 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the cost of an algorithm may depend on beside its options.
+    """The setting that an algorithm's cost depends on beside its options.
 
     minibatches: of a worker in an epoch.
     overlap: whether workers train on while messages travel.
@@ -81,7 +81,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SyncCost:
-    """What a worker does and sends from one synchronization to the next, its minibatches left out.
+    """The work and messages of a worker from one synchronization to the next, its minibatches left out.
 
     period: minibatches; None: never.
     means: weighted means of the model. Their bytes follow from comm_dtype, and overlap hides them.

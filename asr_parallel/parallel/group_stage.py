@@ -21,16 +21,16 @@ def together(
             work(None)
         transport.broadcast_object(None, WORK_SECONDS)
         return
-    told = False
+    announced = False
 
     def build(folder: Path) -> None:
-        nonlocal told
-        told = True
+        nonlocal announced
+        announced = True
         transport.broadcast_object(True)
         work(folder)
 
     run_stage(build)
-    if not told:
+    if not announced:
         transport.broadcast_object(False)
     transport.broadcast_object(None)
 

@@ -15,8 +15,9 @@ from asr_parallel.record.interrupt import Interrupted, signals_ignored
 def launch(arguments: Sequence[str], processes: int, timeout: float, fault_tolerant: bool = False) -> int:
     """Run `asr-parallel ARGUMENTS` in several processes of this machine and wait for all.
 
-    When one fails, the others have `timeout` seconds and a little more to find out by themselves; if they are to
-    survive it, as long as rank 0 needs. When this process is told to end, it ends them; when it is killed, they end.
+    When one fails, the others have `timeout` seconds and a little more to find out by themselves; in a
+    fault-tolerant run, as long as rank 0 needs. When this process is asked to end, it ends them; when it is killed,
+    they end.
 
     Returns:
         0, or the exit status of the process that failed first; rank 0's, where the others may fail.

@@ -75,7 +75,7 @@ class WorkerOptions:
 
     @property
     def resolved_share_by(self) -> str:
-        """What a worker gets whole, also when nothing was asked for."""
+        """The unit of data that a worker gets whole, also when nothing was asked for."""
         return self.share_by or entry(self.algorithm).cls.default_share_by
 
     def optimizer_state_at_sync(self, optimizer: str) -> str:

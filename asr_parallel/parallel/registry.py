@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def communicates(self) -> bool:
-        """Whether workers exchange anything."""
+        """True when workers exchange models or gradients."""
         return self.cls.exchanges_models or self.cls.sum_gradients is not None
 
 

@@ -90,7 +90,7 @@ class SyncScheduler:
 
     @property
     def sync_due(self) -> bool:
-        """Whether workers synchronize after the next minibatch."""
+        """True when workers synchronize after the next minibatch."""
         return self.synchronizes and self._minibatches + 1 == self.algorithm.period
 
     @property

@@ -45,5 +45,5 @@ class WorkerGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
+        """True for the process that writes what is written once."""
         return self.transport.rank == 0
