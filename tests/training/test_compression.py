@@ -40,15 +40,15 @@ def of_all(seen: Seen, position: int) -> Tensor:
         torch.softmax(logits(seen, seen.models[start][worker], x) / chosen.temperature, dim=-1)
         for worker in seen.members[start]
     ]
-    if chosen.exchange == "posteriors":
-        posteriors = [SoftLabels.of(posterior, chosen.top).dense() for posterior in posteriors]
+    if chosen.constants.exchange == "posteriors":
+        posteriors = [SoftLabels.of(posterior, chosen.constants.top).dense() for posterior in posteriors]
     stacked = torch.stack(posteriors)
     if chosen.ensemble_average == "posterior":
         mean = stacked.mean(dim=0)
     else:
         mean = stacked.log().mean(dim=0).exp()
         mean = mean / mean.sum(dim=-1, keepdim=True)
-    return SoftLabels.of(mean, chosen.top).dense()
+    return SoftLabels.of(mean, chosen.constants.top).dense()
 
 
 def check_labels(seen: Seen) -> None:
