@@ -37,7 +37,7 @@ _kinds: dict[str, type["Component"]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What a splice reads: rows `index` (points out, offsets) of the `points` that each frame's input has."""
+    """The rows that a splice reads: `index` (points out, offsets) of the `points` that each frame's input has."""
 
     index: Tensor
     points: int
@@ -54,7 +54,7 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a component works with in one network.
+    """The tensors and memory of a component in one network.
 
     tensors: its parameters (R, ...), of the products' type, and its buffers, float32, by name: views of the flat
         buffer.
@@ -232,7 +232,8 @@ class Sigmoid(Component, kind="sigmoid"):
         return x.sigmoid_(), (x,)
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:
-        return torch.ops.aten.sigmoid_backward.grad_input(derivative, saved[0], grad_input=derivative)
+        torch.ops.aten.sigmoid_backward.grad_input(derivative, saved[0], grad_input=derivative)
+        return derivative
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ class Tanh(Component, kind="tanh"):
         return x.tanh_(), (x,)
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:
-        return torch.ops.aten.tanh_backward.grad_input(derivative, saved[0], grad_input=derivative)
+        torch.ops.aten.tanh_backward.grad_input(derivative, saved[0], grad_input=derivative)
+        return derivative
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,8 @@ class Relu(Component, kind="relu"):
         return x.relu_(), (x,)
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:
-        return torch.ops.aten.threshold_backward.grad_input(derivative, saved[0], 0, grad_input=derivative)
+        torch.ops.aten.threshold_backward.grad_input(derivative, saved[0], 0, grad_input=derivative)
+        return derivative
 
 
 @dataclass(frozen=True)
@@ -287,7 +290,8 @@ class Pnorm(Component, kind="pnorm"):
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:
         x, norm = saved
         ratio = torch.where(norm > 0, derivative / norm, 0)  # a group of zeros has derivative 0
-        return (x.unflatten(-1, (-1, self.group)) * ratio.unsqueeze(-1)).flatten(-2)
+        product_of_groups: Tensor = x.unflatten(-1, (-1, self.group)) * ratio.unsqueeze(-1)
+        return product_of_groups.flatten(-2)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ BLOCK_FRAMES = 2048  # frames forwarded at once: large enough for fast products,
 class DnnAcousticModel:
     """Hybrid acoustic model: log posterior minus log prior, the log-likelihood up to a constant of each frame.
 
-    network: that says what features are wanted, and of which shape. log_posteriors: (B, input_dim) -> (B, num_pdfs).
+    network: says what features are wanted, and of which shape. log_posteriors: windows as StackedNetwork.logits takes
+    them -> (rows, num_pdfs).
     """
 
     network: Network
@@ -41,12 +42,12 @@ class DnnAcousticModel:
         return cls(network, lambda spliced: torch.log_softmax(network.logits(spliced), dim=1), network.log_prior)
 
     def open_features(self, folder: Path) -> FeatureArchive:
-        """The raw archive `folder`, normalised per speaker as in training; ValueError for other features than there."""
+        """Return the raw archive `folder`, normalised per speaker as in training; ValueError for other features."""
         check_features(self.network.feature_config, folder)
         return self.network.normalisation.apply(folder)
 
     def log_likelihoods(self, features: np.ndarray) -> np.ndarray:
-        """(T, D) normalised frames of one utterance -> (T, num_pdfs) float32.
+        """Return (T, num_pdfs) float32 for (T, D) normalised frames of one utterance.
 
         The first and last frame are repeated for the context, as in the frame store.
         """
@@ -59,4 +60,5 @@ class DnnAcousticModel:
                 block = padded[start : start + BLOCK_FRAMES + 2 * context]  # one window with many outputs
                 of_block = self.log_posteriors(torch.from_numpy(block).view(1, -1))
                 out[start : start + len(of_block)] = of_block.numpy()
-        return out - self.log_prior
+        log_likelihoods: np.ndarray = out - self.log_prior
+        return log_likelihoods

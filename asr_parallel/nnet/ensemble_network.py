@@ -20,7 +20,7 @@ ENSEMBLE_FILE = "ensemble.json"
 
 @dataclass(frozen=True)
 class EnsembleNetwork:
-    """What decoding needs; K networks of one shape, made for the same features. log_prior (num_pdfs,)."""
+    """An ensemble as decoding needs it: K networks of one shape, made for the same features. log_prior (num_pdfs,)."""
 
     members: list[Network]
     outputs: Outputs

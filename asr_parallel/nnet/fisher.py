@@ -1,4 +1,4 @@
-"""A low-rank estimate of the Fisher matrix of one side of a layer, what its inverse makes of rows, and how it moves.
+"""A low-rank estimate of the Fisher matrix of one side of a layer, its inverse applied to rows, and its updates.
 
 Povey, Zhang & Khudanpur, "Parallel training of DNNs with Natural Gradient and Parameter Averaging" (arXiv 1410.7455);
 constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc.
@@ -22,7 +22,7 @@ NOISE = 1e-11
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an update of the estimate needs from one minibatch; everything in units of `unit` = tr(T)."""
+    """Statistics of a minibatch for an update of the estimate, in units of `unit` = tr(T)."""
 
     eta: float
     unit: Tensor  # (R,) float64
@@ -93,8 +93,7 @@ class FisherEstimate:
     ) -> None:
         """Start from an estimate that knows nothing.
 
-        Args:
-            with_one: every row ends with a 1 that x leaves out: x has dim - 1 columns.
+        With with_one every row ends with a 1 that x leaves out: x has dim - 1 columns.
         """
         self.dim, self.rank = dim, min(rank, dim - 1)
         self.num_samples_history = num_samples_history
@@ -110,7 +109,7 @@ class FisherEstimate:
         self._spare = (torch.randn(self.rank, dim, generator=random) / math.sqrt(dim)).to(device)
 
     def project(self, x: Tensor, part: slice) -> Tensor:
-        """H (R, N, K), of the type of x, which is the minibatch of these estimates."""
+        """Return H (R, N, K), of the type of x, which is the minibatch of these estimates."""
         W, of_one = self._low(x.dtype)
         H = x.new_empty(*x.shape[:2], self.rank)
         if of_one is None:
@@ -126,13 +125,13 @@ class FisherEstimate:
             product(H.mT, x, out=out)
 
     def subtract(self, x: Tensor, H: Tensor, part: slice) -> Tensor | None:
-        """Make x its y; returns what is left of the appended ones (R, N, 1)."""
+        """Make x its y; return the preconditioned appended ones (R, N, 1)."""
         W, of_one = self._low(x.dtype)
         add_product(x, H, W[part], alpha=-1, out=x)
         return None if of_one is None else 1 - torch.bmm(H, of_one[part].mT)
 
     def _low(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """W without the column for the appended 1, and that (R, 1, K), of the type to multiply with."""
+        """Return W without the column for the appended 1, and that (R, 1, K), of the type to multiply with."""
         if dtype not in self._thin:
             W = self.W.to(dtype)
             of_one = W[:, :, -1:].mT.contiguous() if self.with_one else None
@@ -140,7 +139,7 @@ class FisherEstimate:
         return self._thin[dtype]
 
     def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
-        """The update for a minibatch of this J (R, K, D), which is overwritten, and tr(x x^T) (R,) with the ones."""
+        """Return the update for a minibatch of this J (R, K, D), overwritten, and tr(x x^T) (R,) with the ones."""
         eta = min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
@@ -154,7 +153,7 @@ class FisherEstimate:
         return Update(eta, unit, Y, torch.where(finite[:, None, None], Z, eye))
 
     def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
-        """The next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
+        """Take the next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
         c, U, unit = c.flip(1), U.flip(2), update.unit[:, None]
         floor = ((1 - update.eta) * self.rho.double()[:, None] / unit) ** 2
         deviation = torch.maximum(c, floor).sqrt()
@@ -178,7 +177,7 @@ class FisherEstimate:
         self._thin.clear()
 
     def _replace(self, R: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """R (R, K, D), orthonormal but for the rows where noise (R, K), with other rows there; and whether it worked.
+        """Return R (R, K, D), orthonormal but where noise (R, K), with other rows there; and whether that worked.
 
         The rows of noise come last, so that the others stay as they are.
         """
@@ -193,7 +192,7 @@ class FisherEstimate:
 
 
 def _starting_directions(rank: int, dim: int) -> Tensor:
-    """(rank, dim) orthonormal, row r not zero in columns r, r + rank, r + 2 rank, ...: no column is left out."""
+    """Return (rank, dim) orthonormal rows, row r not zero in columns r, r + rank, ...: no column is left out."""
     R = torch.zeros(rank, dim)
     for r in range(rank):
         R[r, r::rank] = 1.0

@@ -29,6 +29,9 @@ def hidden_layer(
     starts with weights of deviation sqrt(2 / in) and biases of zero (He et al., 2015).
 
     Args:
+        nonlinearity: its name.
+        input_dim, dim: inputs and outputs.
+        pnorm_group: inputs of a p-norm unit.
         first: whether it is the network's first layer.
     """
     if nonlinearity not in NONLINEARITIES:

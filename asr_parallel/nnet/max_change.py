@@ -1,4 +1,4 @@
-"""How far one minibatch may move the parameters."""
+"""Limits on how far one minibatch may move the parameters."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class MaxChange:
             raise ValueError(f"a largest change must be at least 0: {self}")
 
     def scale(self, lengths: Tensor) -> Tensor:
-        """What to multiply each layer's change with.
+        """Return the factor of each layer's change.
 
         Args:
             lengths: (R, L) lengths of the changes of L affine layers, all finite.
@@ -37,4 +37,5 @@ class MaxChange:
         limit[-1:] = self.output or math.inf
         scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
         whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
-        return scale * ((self.whole or math.inf) / whole.clamp_min(1e-30)).clamp_max(1.0)
+        limited: Tensor = scale * ((self.whole or math.inf) / whole.clamp_min(1e-30)).clamp_max(1.0)
+        return limited

@@ -21,9 +21,9 @@ INITIAL_PASSES = 3  # over the first minibatch, from the arbitrary start; Kaldi,
 
 @dataclass(frozen=True, slots=True)
 class Preconditioned:
-    """What is left of a minibatch.
+    """A preconditioned minibatch.
 
-    y (R, N, columns of x), of the type of x and in its memory. one (R, N, 1): what is left of the appended 1, None
+    y (R, N, columns of x), of the type of x and in its memory. one (R, N, 1): the preconditioned appended 1, None
     where there is none. scale (R,) float32: scale * (y, one) has the Frobenius norm of (x, 1).
     """
 
@@ -55,8 +55,7 @@ class OnlineNaturalGradient(FisherEstimate):
     ) -> None:
         """Start from an estimate that knows nothing.
 
-        Args:
-            with_one: every row ends with a 1 that x leaves out: x has dim - 1 columns.
+        With with_one every row ends with a 1 that x leaves out: x has dim - 1 columns.
         """
         if min(replicas, dim, rank, update_period) < 1:
             raise ValueError(
@@ -126,25 +125,25 @@ class OnlineNaturalGradient(FisherEstimate):
         return due and self.rank > 0
 
     def _initial_passes(self, num_rows: int) -> int:
-        """Updates on the first minibatch before it is preconditioned; more do not help when K rows cannot span K."""
+        """Return the number of updates on the first minibatch before it is preconditioned: few rows give no more than one."""
         if self.t > 0 or self.rank == 0:
             return 0
         return 1 if num_rows <= self.rank else INITIAL_PASSES
 
     def _parts(self, xs: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
-        """The xs and which estimates they belong to."""
+        """Return the xs and which estimates they belong to."""
         ends = list(accumulate(len(x) for x in xs))
         return [(x, slice(end - len(x), end)) for x, end in zip(xs, ends, strict=True)]
 
     def _examine(self, xs: Sequence[Tensor]) -> Tensor:
-        """J of a minibatch; the xs are left alone."""
+        """Return J of a minibatch; the xs are left alone."""
         J = torch.empty_like(self.W)
         for x, part in self._parts(xs):
             self.correlate(x, self.project(x, part), out=J[part])
         return J
 
     def _process(self, xs: Sequence[Tensor]) -> tuple[list[Tensor | None], Tensor | None]:
-        """Make every x its y; what is left of the appended ones, and J if it is time for an update."""
+        """Make every x its y; return the preconditioned ones, and J if it is time for an update."""
         J = torch.empty_like(self.W) if self._updating() else None
         self.t += 1
         ones = []
@@ -162,9 +161,10 @@ def precondition_together(
     add: Callable[[Tensor], None] | None = None,
     rows: Sequence[int] | None = None,
 ) -> list[list[Preconditioned]]:
-    """What each makes of its inputs, in their memory, with one batched eigen-decomposition for each rank.
+    """Precondition inputs in their memory, with one batched eigen-decomposition for each rank.
 
     Args:
+        preconditioners: one or more, whose estimates move.
         inputs: for each preconditioner the minibatches of its estimates, in their order: tensors (R, N, columns) of one
             type whose R add up to its `replicas`. They are overwritten.
         add: replaces a tensor of sums over rows by their sum over all processes, where the rows of a minibatch are in

@@ -32,14 +32,14 @@ NEVER_CHOSEN = math.sqrt(np.finfo(np.float32).max)
 
 
 def log_priors(counts: np.ndarray) -> np.ndarray:
-    """Log prior of each pdf from its (num_pdfs,) counts in the alignments: Kaldi's nnet1 PdfPrior, scale 1."""
+    """Return each pdf's log prior from (num_pdfs,) counts in the alignments: Kaldi's nnet1 PdfPrior, scale 1."""
     share = counts / counts.sum()
     log_prior = np.log(share + PRIOR_FLOOR)
     return np.where(share < NEVER_SEEN, NEVER_CHOSEN, log_prior).astype(np.float32)
 
 
 def read_log_priors(folder: Path, num_pdfs: int) -> np.ndarray:
-    """(num_pdfs,) of the network or ensemble in a folder; ValueError when they are damaged or of other pdfs."""
+    """Return (num_pdfs,) of the network or ensemble in a folder; ValueError when they are damaged or of other pdfs."""
     path = folder / PRIOR_FILE
     try:
         log_prior = np.load(path, allow_pickle=False)
@@ -54,7 +54,7 @@ def read_log_priors(folder: Path, num_pdfs: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Network:
-    """All that decoding needs.
+    """A trained network as decoding needs it.
 
     net: one replica, float32. log_prior (num_pdfs,). normalisation: of its features. feature_config: what they were
     made with, as the frame store tells.

@@ -38,9 +38,9 @@ class NgSgd(Optimizer):
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         super().__init__(network, max_change, add)
-        self._begin()
+        self._make_sides()
 
-    def _begin(self) -> None:
+    def _make_sides(self) -> None:
         places = layout(self.network.spec)
         self._sides = [
             *self._sides_of("in", [p.into + 1 for p in places], RANK_IN),
@@ -48,7 +48,7 @@ class NgSgd(Optimizer):
         ]
 
     def forget(self) -> None:
-        self._begin()
+        self._make_sides()
 
     def _sides_of(self, of: str, dims: list[int], rank: int) -> Iterator[_Side]:
         """Yield the sides of layers with these dimensions; layers of one dimension and number of rows share one."""
@@ -95,7 +95,7 @@ class NgSgd(Optimizer):
         }
 
     def _by_replica(self, tensor: Tensor) -> Tensor:
-        """(R, L, ...) of what a preconditioner of L layers has: (L * R, ...), or one number for all."""
+        """Return as (R, L, ...) the state of a preconditioner of L layers: (L * R, ...), or one number for all."""
         replicas = self.network.replicas
         return tensor.unflatten(0, (-1, replicas)).transpose(0, 1) if tensor.dim() else tensor.expand(replicas)
 

@@ -22,7 +22,7 @@ class Loss:
 
 
 class Objective(Protocol):
-    """What a minibatch's logits are trained for; made anew for each minibatch, with what is known of its frames."""
+    """The loss that logits are trained for; made for each minibatch, with what is known of its frames."""
 
     def __call__(self, logits: Tensor) -> Loss:
         """Return the loss of (R, B, num_pdfs) logits, which are left as they are."""

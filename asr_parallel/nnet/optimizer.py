@@ -30,9 +30,12 @@ class Optimizer(ABC):
     """
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
-        """Args:
-        max_change: limits; None: none.
-        add: for a network that several processes have in common, each with frames of its own; for one replica.
+        """Start with a state of zeros.
+
+        Args:
+            network: whose parameters are moved.
+            max_change: limits; None: none.
+            add: for a network that several processes have in common, each with frames of its own; for one replica.
         """
         self.network = network
         self.max_change = max_change
@@ -93,7 +96,7 @@ class Optimizer(ABC):
             self.network.parameters[:, start:end].addcmul_(direction[:, start:end], factor)
 
     def _lengths(self, factors: Tensor) -> Tensor:
-        """(R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
+        """Return (R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
         squares = sums_of_squares([(self._change.flat[:, start:end],) for start, end in self._spans])
         return squares.view(len(self._spans), -1).mT.sqrt() * factors
 
@@ -101,6 +104,7 @@ class Optimizer(ABC):
         """Write the gradient, preconditioned or not, of this process's frames into the buffer.
 
         Args:
+            inputs, derivatives: of every affine component.
             frames: that a replica's sums are over: of this process, with `add` of all processes.
 
         Returns:
@@ -119,11 +123,11 @@ class Optimizer(ABC):
         return factors
 
     def _moved(self, factors: Tensor, finite: Tensor) -> None:
-        """Called after the parameters went against the direction in the buffer, times these (R, L) factors."""
+        """Follow a step of the parameters against the direction in the buffer, times these (R, L) factors."""
         return
 
     def moments(self) -> list[Tensor]:
-        """State of which workers may form a mean, (R, ...) each, to be written to."""
+        """Return state of which workers may form a mean, (R, ...) each, to be written to."""
         return []
 
     def forget(self) -> None:
@@ -141,10 +145,10 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _tensors(self) -> State:
-        """All state beside `skipped`, (R, ...) each, by name."""
+        """Return all state beside `skipped`, (R, ...) each, by name."""
 
     def state(self) -> State:
-        """Copies of all that a later `restore` needs to go on as if nothing had happened."""
+        """Return copies of all that a later `restore` needs to go on as if nothing had happened."""
         return {name: t.clone() for name, t in {"skipped": self.skipped, **self._tensors()}.items()}
 
     def restore(self, state: State) -> None:

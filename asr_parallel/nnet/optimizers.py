@@ -49,8 +49,9 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """Nesterov's momentum, v = m v + g with g taken where the velocity will lead (EAMSGD's: Zhang, Choromanska & LeCun,
-    arXiv 1412.6651, section 2.2).
+    """Nesterov's momentum, v = m v + g with g taken where the velocity will lead.
+
+    EAMSGD's: Zhang, Choromanska & LeCun, arXiv 1412.6651, section 2.2.
 
     Table: momentum = delta; velocity, times -rate (1 - delta), = v^i; parameters = x^i + delta v^i.
     `leave_lookahead` gives x^i.
@@ -125,7 +126,7 @@ OPTIMIZERS = ("ng-sgd", "sgd", "momentum", "nesterov", "adam")
 def optimizer(
     name: str, network: StackedNetwork, max_change: MaxChange | None, momentum: float, add: Add | None = None
 ) -> Optimizer:
-    """The optimiser of this name in OPTIMIZERS; ValueError for another."""
+    """Return the optimiser of this name in OPTIMIZERS; ValueError for another."""
     if name == "ng-sgd":
         return NgSgd(network, max_change, add)
     if name == "sgd":

@@ -1,4 +1,4 @@
-"""The mean of what several networks make of the same frames."""
+"""The mean output of several networks for the same frames."""
 
 import math
 
@@ -20,7 +20,7 @@ class Outputs:
     """
 
     def __init__(self, average: str = "posterior", temperature: float = 1.0) -> None:
-        """ValueError when out of range."""
+        """Raise ValueError for an option out of range."""
         if average not in AVERAGES:
             raise ValueError(f"unknown ensemble_average {average!r}; expected one of {', '.join(AVERAGES)}")
         if not 0 < temperature < math.inf:
@@ -28,22 +28,22 @@ class Outputs:
         self.average, self.temperature = average, temperature
 
     def of_one(self, logits: Tensor) -> Tensor:
-        """(..., num_pdfs) logits of one model -> what is averaged, float32 or the logits' type if that is wider."""
+        """Return what is averaged, for (..., num_pdfs) logits of one model: float32, or the logits' type if wider."""
         dtype = torch.promote_types(logits.dtype, torch.float32)
         if self.temperature != 1:
             logits = logits.to(dtype) / self.temperature
         return (torch.softmax if self.average == "posterior" else torch.log_softmax)(logits, dim=-1, dtype=dtype)
 
     def of_posterior(self, posterior: Tensor) -> Tensor:
-        """What is averaged, from (..., num_pdfs) posteriors of one model."""
+        """Return the output to average for (..., num_pdfs) posteriors of one model."""
         return posterior if self.average == "posterior" else _log(posterior)
 
     def posterior(self, mean: Tensor) -> Tensor:
-        """(..., num_pdfs) mean of what of_one gave -> the posteriors of all."""
+        """Return the posteriors of all models for a (..., num_pdfs) mean of outputs."""
         return mean if self.average == "posterior" else torch.softmax(mean, dim=-1)
 
     def log_posterior(self, mean: Tensor) -> Tensor:
-        """The same, its logarithm."""
+        """Return the logarithm of `posterior`."""
         return _log(mean) if self.average == "posterior" else torch.log_softmax(mean, dim=-1)
 
 

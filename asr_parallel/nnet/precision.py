@@ -1,4 +1,4 @@
-"""Which type of number the network's products are computed in."""
+"""The type of number that the network's products are computed in."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype for a precision; parameters and their sums stay float32 in any case.
+    """Return the dtype for a precision; parameters and their sums stay float32 in any case.
 
     "auto" is bfloat16 where it has hardware of its own: GPUs from Ampere on, CPUs with AMX tiles or AVX512-BF16 (whose
     products are twice as fast as in float32). Elsewhere float32.
@@ -31,7 +31,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name: "auto" is the first GPU if there is one, else the CPU; ValueError when it is not there."""
+    """Return the device of a name; "auto" is the first GPU if there is one, else the CPU; ValueError for none."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):

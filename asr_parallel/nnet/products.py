@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """out = a @ b of (R, n, k) and (R, k, m) of one type; `out` (R, n, m) of that type or wider."""
+    """Write a @ b into `out` and return it: (R, n, k) and (R, k, m) of one type, out (R, n, m) of that or wider."""
     if a.dtype != out.dtype:
         return out.copy_(product(a, b, a.new_empty(out.shape)))
     if a.device.type != "cpu":
@@ -20,7 +20,7 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
 
 
 def add_product(c: Tensor, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> Tensor:
-    """out = c + alpha * a @ b, all of one type; `out` may be c, and c (R, 1, m) a row for all."""
+    """Write c + alpha * a @ b into `out` and return it, all of one type; out may be c, and c (R, 1, m)."""
     if a.device.type != "cpu":
         return torch.baddbmm(c, a, b, alpha=alpha, out=out)
     for own_c, own_a, own_b, own_out in zip(c, a, b, out, strict=True):

@@ -56,7 +56,7 @@ class StackedRbm:
         low = dtype != torch.float32
         self._working = Parts.of(spec, torch.zeros_like(self.parameters, dtype=dtype)) if low else self.parts
         self._model = Model(self.parts, self.moves, self._working if low else None, self.lr_scale, spec.gaussian)
-        self._rooms: dict[str, Tensor] = {}
+        self._workspace: dict[str, Tensor] = {}
 
     @property
     def parameters(self) -> Tensor:
@@ -69,12 +69,12 @@ class StackedRbm:
         return self.moves.flat
 
     def parameters_changed(self) -> None:
-        """Tell that `parameters` was written to."""
+        """Update what depends on `parameters`, which was written to."""
         if self._working is not self.parts:
             self._working.flat.copy_(self.parameters)
 
     def initialise(self, seed: int, mean_activation: Tensor | None = None) -> "StackedRbm":
-        """Draw the weights, the same in every replica, from N(0, WEIGHT_STDDEV squared); returns itself.
+        """Draw the weights, the same in every replica, from N(0, WEIGHT_STDDEV squared); return itself.
 
         Args:
             mean_activation: (V,) of Bernoulli visible units, whose logits the visible biases become; hidden biases,
@@ -91,7 +91,7 @@ class StackedRbm:
         return self
 
     def hidden(self, visible: Tensor, out: Tensor | None = None) -> Tensor:
-        """Probabilities (R, B, H) of the hidden units given visible ones (R, B, V), both of the RBM's dtype.
+        """Return probabilities (R, B, H) of the hidden units given visible ones (R, B, V), both of the RBM's dtype.
 
         A single RBM takes the visible units of any number of replicas.
         """
@@ -102,28 +102,28 @@ class StackedRbm:
         return sigmoid(add_product(bias, visible, weight, alpha=1, out=out))
 
     def reconstruct(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
-        """Mean (R, B, V) of the visible units given hidden ones (R, B, H), both of the RBM's dtype."""
+        """Return the mean (R, B, V) of the visible units given hidden ones (R, B, H), both of the RBM's dtype."""
         out = hidden.new_empty(*hidden.shape[:2], self.spec.visible_dim) if out is None else out
         mean = add_product(self._working.visible_bias.unsqueeze(1), hidden, self._working.weight, alpha=1, out=out)
         return mean if self.spec.gaussian else sigmoid(mean)
 
-    def _room(self, name: str, *shape: int) -> Tensor:
-        """Memory that every minibatch uses again."""
-        room = self._rooms.get(name)
-        if room is None or room.shape != shape:
-            room = self._rooms[name] = torch.empty(shape, dtype=self.dtype, device=self.parameters.device)
-        return room
+    def _workspace_tensor(self, name: str, *shape: int) -> Tensor:
+        """Return memory that every minibatch uses again."""
+        found = self._workspace.get(name)
+        if found is None or found.shape != shape:
+            found = self._workspace[name] = torch.empty(shape, dtype=self.dtype, device=self.parameters.device)
+        return found
 
     def contrast(self, data: Tensor, seeds: Sequence[int]) -> RbmPhases:
-        """Both phases of CD-1 for data (R, B, V) of the RBM's dtype; the next call writes into the same memory.
+        """Return both phases of CD-1 for data (R, B, V) of the RBM's dtype; the next call writes into the same memory.
 
         Args:
             seeds: of the replicas' samples, R numbers below 2^64, others for every minibatch.
         """
         replicas, rows, _ = data.shape
-        visible = self._room("visible", replicas, 2 * rows, self.spec.visible_dim)
-        hidden = self._room("hidden", replicas, 2 * rows, self.spec.hidden_dim)
-        sample = self._room("sample", replicas, rows, self.spec.hidden_dim)
+        visible = self._workspace_tensor("visible", replicas, 2 * rows, self.spec.visible_dim)
+        hidden = self._workspace_tensor("hidden", replicas, 2 * rows, self.spec.hidden_dim)
+        sample = self._workspace_tensor("sample", replicas, rows, self.spec.hidden_dim)
         visible[:, :rows] = data  # dearer otherwise: two products, or as much copied by who makes the data
         positive = self.hidden(data, out=hidden[:, :rows])
         draw_binary(positive, seeds, out=sample)
@@ -149,7 +149,7 @@ class StackedRbm:
         on_cpu, gradient = phases.visible.device.type == "cpu", None
         if not on_cpu or self.dtype != torch.float32:
             replicas = 1 if on_cpu else len(self.parameters)
-            gradient = self._room("gradient", replicas, self.spec.hidden_dim, self.spec.visible_dim)
+            gradient = self._workspace_tensor("gradient", replicas, self.spec.hidden_dim, self.spec.visible_dim)
         take = step_on_cpu if on_cpu else step_elsewhere
         return take(self._model, phases.visible, phases.hidden, gradient, Rates(rate, momentum, l2), active)
 
@@ -158,7 +158,7 @@ class StackedRbm:
         self.lr_scale.fill_(1)
 
     def free_energy(self, visible: Tensor) -> Tensor:
-        """(R, B) float32, nats: minus the log of the unnormalised probability of visible units (R, B, V)."""
+        """Return (R, B) float32, nats: minus the log of the unnormalised probability of visible units (R, B, V)."""
         x = visible.float()
         inside = torch.baddbmm(self.parts.hidden_bias.unsqueeze(1), x, self.parts.weight.mT)
         bias = self.parts.visible_bias.unsqueeze(1)
@@ -167,7 +167,7 @@ class StackedRbm:
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """In place. On a CPU replica by replica: where torch ends its vector loops shows in the last bit."""
+    """Apply it in place, on a CPU replica by replica: where torch ends its vector loops shows in the last bit."""
     if x.device.type != "cpu":
         return x.sigmoid_()
     for own in x:

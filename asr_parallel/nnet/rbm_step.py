@@ -21,7 +21,7 @@ RATE_AFTER_GUARD = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a step changes: parameters, velocity, their copy of the products' dtype (or None) and lr_scale (R,)."""
+    """The tensors that a step changes: parameters, velocity, a copy of the products' dtype or None, lr_scale (R,)."""
 
     parts: Parts
     moves: Parts
@@ -32,7 +32,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of a step, on its device.
+    """The result of a step, on its device.
 
     struck (R,) bool: whether the variance guard struck.
     error_sum (R,) float32: squared error of the reconstruction over frames and dimensions; 0 of replicas not active.
@@ -54,7 +54,7 @@ class Rates:
 def step_on_cpu(
     model: Model, visible: Tensor, hidden: Tensor, gradient: Tensor | None, rates: Rates, active: Tensor | None
 ) -> Step:
-    """Each replica in turn, its numbers the same whatever is beside it.
+    """Train each replica in turn, its numbers the same whatever is beside it.
 
     Args:
         visible, hidden: as in Phases.
@@ -97,7 +97,7 @@ def step_on_cpu(
 def step_elsewhere(
     model: Model, visible: Tensor, hidden: Tensor, gradient: Tensor | None, rates: Rates, active: Tensor | None
 ) -> Step:
-    """All replicas at once; arguments as `step_on_cpu`, except that gradient is (R, H, V) of any dtype."""
+    """Train all replicas at once; arguments as `step_on_cpu`, except that gradient is (R, H, V) of any dtype."""
     assert gradient is not None
     rows = visible.shape[1] // 2
     parts, moves = model.parts, model.moves
@@ -129,7 +129,7 @@ def step_elsewhere(
 
 @njit(nogil=True)
 def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tuple[float, float, float]:
-    """Data, the first half of the rows of `both` (2B, V), with their reconstruction, the other half.
+    """Compare data, the first half of the rows of `both` (2B, V), with their reconstruction, the other half.
 
     Adds the sums over rows of data less reconstruction to `difference` (V,). Returns the sum of squared errors and, of
     data and reconstruction, the dimensions' standard deviations added up, which are what Kaldi compares.
@@ -169,7 +169,7 @@ def _take(
     parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
     biases: np.ndarray, weights: int,
 ) -> None:  # fmt: skip
-    """The first `weights` numbers of velocity have momentum and gradient already; `biases` is the gradient of those."""
+    """Step, where the first `weights` numbers of velocity have momentum and gradient already; `biases`: a gradient."""
     for k in range(weights):
         velocity[k] -= decay * parameters[k]
         parameters[k] += velocity[k]
@@ -183,7 +183,7 @@ def _take_low(
     parameters: np.ndarray, velocity: np.ndarray, momentum: np.float32, each: np.float32, decay: np.float32,
     gradient: np.ndarray, biases: np.ndarray, copy: np.ndarray,
 ) -> None:  # fmt: skip
-    """The weights' gradient and the copy of all parameters are bits of bfloat16."""
+    """Step, where the weights' gradient and the copy of all parameters are bits of bfloat16."""
     weights = len(gradient)
     for k in range(weights):
         by = np.uint32(np.uint32(gradient[k]) << np.uint32(16)).view(np.float32)
@@ -202,7 +202,7 @@ def _take_low(
 
 @njit(nogil=True, inline="always")
 def _rounded(x: np.float32) -> np.uint16:
-    """To the nearest bfloat16, to an even one from the middle."""
+    """Round to the nearest bfloat16, to an even one from the middle."""
     bits = np.float32(x).view(np.uint32)
     odd = (bits >> np.uint32(16)) & np.uint32(1)
     return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))

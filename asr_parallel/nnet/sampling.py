@@ -20,7 +20,7 @@ STEPS = np.float32(65536)  # a probability is compared with 16 random bits
 
 
 def draw_binary(probabilities: Tensor, seeds: Sequence[int], out: Tensor) -> Tensor:
-    """Fill `out` with zeros and ones; returns it.
+    """Fill `out` with zeros and ones; return it.
 
     A replica's sample follows from its seed and its probabilities alone. On a CPU a probability counts as the next
     multiple of 2^-16, so that 0 never gives a one and 1 always does.
@@ -43,12 +43,12 @@ def draw_binary(probabilities: Tensor, seeds: Sequence[int], out: Tensor) -> Ten
 
 
 def bits_of(x: Tensor) -> np.ndarray:
-    """A float32 or bfloat16 tensor on the CPU as uint32 or uint16 that share its memory."""
+    """Return a float32 or bfloat16 tensor on the CPU as uint32 or uint16 that share its memory."""
     return x.view(torch.uint16 if x.dtype == torch.bfloat16 else torch.uint32).numpy()
 
 
 def shift_of(x: Tensor) -> np.uint32:
-    """By what those bits are shifted up to be a float32's: a bfloat16 is its upper half."""
+    """Return the shift that makes those bits a float32's: a bfloat16 is its upper half."""
     return np.uint32(16 if x.dtype == torch.bfloat16 else 0)
 
 

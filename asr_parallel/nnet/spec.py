@@ -19,7 +19,7 @@ ALIGNMENT = 32
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one affine component lies in a flat buffer: `out * in` weights row by row, then `out` biases."""
+    """The place of one affine component in a flat buffer: `out * in` weights row by row, then `out` biases."""
 
     start: int
     out: int
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A component in its network: dimensions of its input, and where its tensors begin in the flat buffer."""
+    """A component in its network: dimensions of its input, and the first index of its tensors in the flat buffer."""
 
     component: Component
     input_dim: int

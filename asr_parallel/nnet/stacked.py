@@ -39,7 +39,7 @@ class Layers:
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """What one minibatch gives the optimiser: each affine component's input and the derivative by its output.
+    """A minibatch as the optimiser needs it: each affine component's input and the derivative by its output.
 
     inputs (R, rows, in) and derivatives (R, rows, out), of the products' dtype, from the first to the output layer.
     Rows are frames, or frames times points in time. loss_sum, correct: see nnet/objectives.py.
@@ -111,12 +111,12 @@ class StackedNetwork:
 
     @property
     def replicas(self) -> int:
-        """R."""
+        """R, the number of networks."""
         return self.parameters.shape[0]
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.parameters.device
 
     def initialise(self, *seeds: int) -> "StackedNetwork":

@@ -12,7 +12,7 @@ CHUNK = 1024  # squares added up in float32 before float64 takes over
 
 
 def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
-    """Every replica's sum: (sum of R,) float32.
+    """Return every replica's sum: (sum of R,) float32.
 
     On a CPU in one pass over memory: torch's own reductions are several times slower for bfloat16.
 
@@ -33,7 +33,8 @@ def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
 
 
 def _off_the_cpu(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32).square_()
+    length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
+    return length.square_()
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract"})
@@ -50,7 +51,7 @@ def _of_float32(x: np.ndarray) -> float:
 
 @njit(nogil=True, fastmath={"reassoc", "contract"})
 def _of_bfloat16(bits: np.ndarray) -> float:
-    """A bfloat16 is the upper half of a float32."""
+    """Return the sum of squares of bfloat16 numbers; each is the upper half of a float32."""
     total = 0.0
     for start in range(0, len(bits), CHUNK):
         part = bits[start : start + CHUNK]

@@ -92,7 +92,7 @@ def test_a_minibatch_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
         ("--workers 4 --step-seconds nan", "step of nan seconds"),
         ("--workers 4 --frames 0", "--frames must be above 0"),
         ("--workers 4 --minibatch 0", "--minibatch must be above 0"),
-        ("--workers 4 --pdfs 0", "every size of a network must be positive"),
+        ("--workers 4 --pdfs 0", "affine component of dim 0: expected a positive number"),
         ("--workers 4 --relabel-fraction 2", "--relabel-fraction 2.0: expected above 0 and at most 1"),
     ],
 )

@@ -41,7 +41,7 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
     arithmetic = json.loads((tmp_path / "dnn" / "training.json").read_text())["arithmetic"]
     assert arithmetic["threads"] == 1 and arithmetic["products"] in ("float32", "bfloat16")
     described = json.loads((tmp_path / "dnn" / "net.json").read_text())
-    assert described["spec"]["num_pdfs"] == 4 and described["feature_config"]["dim"] == 3
+    assert described["network"]["components"][-1]["dim"] == 4 and described["feature_config"]["dim"] == 3
     options = json.loads((tmp_path / "dnn" / "stage.json").read_text())["options"]
     assert (options["optimizer"], options["nonlinearity"]) == ("ng-sgd", "relu-renorm")
 
@@ -55,7 +55,7 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
         (["--epochs", "0"], "epochs 0: expected a whole number of at least 1"),
         (["--threads", "0"], "--threads must be above 0"),
         (["--report-frames", "0"], "--report-frames must be above 0"),
-        (["--hidden-dim", "0"], "every size of a network must be positive"),
+        (["--hidden-dim", "0"], "hidden_dim 0: expected a whole number at least 1"),
         (
             ["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25", *NO_LIMITS],
             "training diverged",

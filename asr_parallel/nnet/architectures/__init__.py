@@ -52,7 +52,8 @@ def make_network(name: str, options: Mapping[str, Any], frame_dim: int, context:
     Args:
         name: the architecture's.
         options: values by name; those of other architectures are left alone.
-        frame_dim, context: features of a frame, and frames on either side in the windows that it is given.
+        frame_dim: features of a frame.
+        context: frames on either side in the windows that it is given.
         num_pdfs: number of outputs.
 
     Raises:
