@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from asr_parallel.features.make_frames import make_frames
+    from asr_parallel.features.frame_writer import make_frames
     from asr_parallel.hmm.alignment import AlignmentSet
     from asr_parallel.hmm.transitions import TransitionModel
     from asr_parallel.record.stage import run_stage

@@ -29,11 +29,11 @@ class ArpaFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.remarks: Counter[str] = Counter()
-        self._promised: list[int] = []  # n-grams of each order, as the header says
+        self._declared: list[int] = []  # n-grams of each order, as the header says
 
     @property
     def order(self) -> int:
-        return len(self._promised)
+        return len(self._declared)
 
     def __iter__(self) -> Iterator[tuple[int, list[str], str, str]]:
         """Read the file once.
@@ -54,7 +54,7 @@ class ArpaFile:
 
     def _ngrams(self, lines: Iterable[bytes]) -> Iterator[tuple[int, list[str], str, str]]:
         self.remarks.clear()
-        self._promised.clear()
+        self._declared.clear()
         k = -1  # -1 before \data\, 0 in the header, then the order of the section
         found = 0
         unigrams: set[str] = set()
@@ -68,7 +68,7 @@ class ArpaFile:
                     found += 1
                     yield self._ngram(k, fields, unigrams)
                 elif fields[0] == b"ngram" and k == 0:
-                    self._promise(b"".join(fields[1:]))
+                    self._declare(b"".join(fields[1:]))
                 elif fields == [b"\\data\\"] and k < 0:
                     k = 0
                 else:
@@ -88,18 +88,18 @@ class ArpaFile:
             f"{self.path}: " + ("no \\data\\ ... \\end\\; expected an ARPA file" if k < 0 else "no \\end\\: cut short?")
         )
 
-    def _promise(self, text: bytes) -> None:
+    def _declare(self, text: bytes) -> None:
         order, _, count = text.partition(b"=")
         if int(order) != self.order + 1:
             raise ValueError(f"expected the number of {self.order + 1}-grams")
-        self._promised.append(int(count))
+        self._declared.append(int(count))
 
     def _check_section(self, k: int, found: int, unigrams: set[str]) -> None:
         for needed in (SENTENCE_START, SENTENCE_END):
             if needed not in unigrams:
                 raise ValueError(f"there is no unigram {needed}, which the model of a sentence has")
-        if found != self._promised[k - 1]:
-            raise ValueError(f"there are {found} {k}-grams, but the header promises {self._promised[k - 1]}")
+        if found != self._declared[k - 1]:
+            raise ValueError(f"there are {found} {k}-grams, but the header promises {self._declared[k - 1]}")
 
     def _ngram(self, k: int, fields: list[bytes], unigrams: set[str]) -> tuple[int, list[str], str, str]:
         if len(fields) not in (k + 1, k + 2):

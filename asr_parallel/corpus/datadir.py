@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_parallel.corpus.nist_files import same_channel
+from asr_parallel.corpus.nist_files import canonical_channel
 from asr_parallel.record.files import read_lines, write_lines
 from asr_parallel.record.stage import made_as, moved_along
 
@@ -130,7 +130,7 @@ def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
             problem = f"a second line of {fields[0]}" if fields[0] in channels else repr(line)
             raise ValueError(f"{path}: line {n}: expected 'recording file channel', each recording once; got {problem}")
         if fields:
-            channels[fields[0]] = fields[1], same_channel(fields[2])
+            channels[fields[0]] = fields[1], canonical_channel(fields[2])
     return channels
 
 

@@ -39,7 +39,7 @@ STM_LABEL = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
-class StmSegment:
+class Eval2000Segment:
     """One stretch of a side; `line` is what goes into ref.stm. A gap is no utterance and has no place in the PEM."""
 
     id: str
@@ -65,7 +65,7 @@ def utterance_id(file: str, side: str, start: str, end: str) -> str:
     return f"{file}-{side}_{hundredths[0]:06d}-{hundredths[1]:06d}"
 
 
-def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
+def read_eval2000_stm(path: Path) -> tuple[list[str], list[Eval2000Segment]]:
     """Read comment lines and segments of an STM, repaired where NIST's scorer would stumble.
 
     Raises:
@@ -87,7 +87,9 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: {error}") from error
         repaired = " ".join(part for part in parts if part)
-        segments.append(StmSegment(key, file, side[0], float(start), float(end), text, repaired, speaker == STM_GAP))
+        segments.append(
+            Eval2000Segment(key, file, side[0], float(start), float(end), text, repaired, speaker == STM_GAP)
+        )
     _refuse_repeats(path, [segment.id for segment in segments if not segment.is_gap])
     return comments, segments
 
@@ -151,7 +153,7 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
     stm = _find_reference(reference, STM_NAME, ".stm")
     glm = _find_reference(reference, GLM_NAME, ".glm")
     check_glm(glm)
-    comments, segments = read_stm(stm)
+    comments, segments = read_eval2000_stm(stm)
     differing = {segment.id for segment in segments if not segment.is_gap} ^ set(read_pem(pem))
     if differing:
         raise ValueError(

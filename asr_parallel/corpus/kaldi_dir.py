@@ -74,7 +74,7 @@ def _sound_file(folder: Path, key: str, value: str) -> Path:
     return path
 
 
-def sound_files(source: Path) -> dict[str, Path]:
+def wav_scp_files(source: Path) -> dict[str, Path]:
     """Return the sound files that `source`/wav.scp names, by recording; ValueError where one is not a plain file."""
     return {key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()}
 
@@ -141,7 +141,7 @@ def import_kaldi_directory(
     """
     from lhotse import RecordingSet, SupervisionSet
 
-    sounds = sound_files(source)  # all of it before any is opened: a pipe is refused whatever else is wrong
+    sounds = wav_scp_files(source)  # all of it before any is opened: a pipe is refused whatever else is wrong
     texts, speakers = without_sentence_marks(read_table(source / "text"), source), read_table(source / "utt2spk")
     segments = (
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
@@ -172,8 +172,8 @@ def import_kaldi_directory(
             if not (texts[key] or keep_empty):
                 raise ValueError("empty transcript")
             if len(speakers.get(key, "").split()) != 1:
-                said = speakers.get(key)
-                raise ValueError(f"utt2spk: {said!r} is not one word" if said else "no speaker in utt2spk")
+                given = speakers.get(key)
+                raise ValueError(f"utt2spk: {given!r} is not one word" if given else "no speaker in utt2spk")
         except ValueError as error:
             dropped.bad.append((key, str(error)))
             continue
@@ -195,14 +195,14 @@ def import_kaldi_directory(
     if renamed := sorted(names.keys() & used, key=str.encode):
         write_lines(folder / CHANNELS_FILE, (" ".join((key, *names[key])) for key in renamed))
     if (source / "stm").is_file():
-        heard: dict[tuple[str, str], SupervisionSegment] = {}
+        channels: dict[tuple[str, str], SupervisionSegment] = {}
         for s in supervisions:
-            other = heard.setdefault(stm_channel(s.recording_id, s.channel, names), s).recording_id
+            other = channels.setdefault(stm_channel(s.recording_id, s.channel, names), s).recording_id
             if other != s.recording_id:
                 raise ValueError(
                     f"{source / CHANNELS_FILE}: {other} and {s.recording_id} have the same file and channel"
                 )
-        _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
+        _write_stm(source / "stm", folder / "ref.stm", channels, {names.get(key, (key,))[0] for key in bad})
     if (source / "glm").is_file():
         check_glm(source / "glm")
         (folder / "glm").write_bytes((source / "glm").read_bytes())
@@ -210,17 +210,17 @@ def import_kaldi_directory(
     log_counts(source.name, len(used), supervisions)
 
 
-def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionSegment]", bad: set[str]) -> None:
+def _write_stm(path: Path, out: Path, channels: "dict[tuple[str, str], SupervisionSegment]", bad: set[str]) -> None:
     """Copy an stm file without the segments of recordings that were left out.
 
     Args:
-        heard: recording and channel, as the stm names them, of the utterances -> one of these.
+        channels: recording and channel, as the stm names them, of the utterances -> one of these.
         bad: the recordings that were left out.
 
     Raises:
         ValueError: a malformed line; words where no utterance is, or an utterance where no segment is.
     """
-    left_out, told = set(), set()
+    left_out, in_stm = set(), set()
     lines = read_stm_lines(path)
     if all(segment.ignored or not segment.text for _, segment in lines):
         raise ValueError(f"{path}: not one of {len(lines)} segments has words to score")
@@ -231,21 +231,21 @@ def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionS
         )
     for n, segment in lines:
         channel = (segment.recording, segment.channel)
-        told.add(channel)
-        if channel in heard or not segment.text or segment.ignored:
+        in_stm.add(channel)
+        if channel in channels or not segment.text or segment.ignored:
             continue
         if segment.recording not in bad:
             raise ValueError(
                 f"{path}: line {n}: no utterance is of recording {segment.recording}, channel {segment.channel}; "
-                f"expected those of the data, such as {' channel '.join(next(iter(heard)))} ({CHANNELS_FILE} names "
+                f"expected those of the data, such as {' channel '.join(next(iter(channels)))} ({CHANNELS_FILE} names "
                 "the stm's recording and channel of each recording in wav.scp)"
             )
         left_out.add(n)
-    if untold := [channel for channel in heard if channel not in told]:
-        recording_name, channel_of = untold[0]
+    if missing := [channel for channel in channels if channel not in in_stm]:
+        recording_name, channel_of = missing[0]
         raise ValueError(
             f"{path}: no segment of recording {recording_name}, channel {channel_of}, of utterance "
-            f"{heard[untold[0]].id}; expected 'recording channel speaker start end [<labels>] words' for all of them"
+            f"{channels[missing[0]].id}; expected 'recording channel speaker start end [<labels>] words' for all of them"
         )
     write_lines(out, (line for n, line in enumerate(read_lines(path), 1) if n not in left_out))
 
@@ -269,10 +269,12 @@ def import_kaldi(
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected a Kaldi data directory")
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
-    sounds = sound_files(source)
+    sounds = wav_scp_files(source)
     # Of wav.scp what its files hold counts, not their paths; of folders in there, such as Kaldi's split*, nothing
-    apart = {source / "wav.scp", *sounds.values()}
-    tables = [path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "." and path not in apart]
+    handled = {source / "wav.scp", *sounds.values()}
+    tables = [
+        path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "." and path not in handled
+    ]
     run_stage(
         out,
         lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, like, keep),

@@ -50,7 +50,7 @@ def channel_name(channel: int) -> str:
     return chr(ord("A") + channel)
 
 
-def same_channel(name: str) -> str:
+def canonical_channel(name: str) -> str:
     """Return one name for those a channel may have: A for A, a and 1, B for B, b and 2; others stay."""
     if name.isdecimal() and 1 <= int(name) <= 26:
         return channel_name(int(name) - 1)
@@ -85,7 +85,7 @@ def read_ctm(path: Path) -> list[CtmWord]:
             recording, channel, start, duration, word, *confidence = fields
             if len(confidence) > 1:
                 raise ValueError
-            words.append(CtmWord(recording, same_channel(channel), float(start), float(duration), word))
+            words.append(CtmWord(recording, canonical_channel(channel), float(start), float(duration), word))
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: expected 'recording channel start duration word'") from error
     return words
@@ -106,7 +106,7 @@ def read_stm(path: Path) -> list[StmSegment]:
     """Read an stm file, with Kaldi's repairs of eval2000's: `((` becomes `(`, <B_ASIDE> and <E_ASIDE> go.
 
     Labels are dropped: they only matter to sclite, which refuses those that comments in the file do not explain.
-    Channels are called A and B (`same_channel`).
+    Channels are called A and B (`canonical_channel`).
 
     Raises:
         ValueError: a line of another form, a segment that ends before it starts, braces that do not match, or no
@@ -142,7 +142,7 @@ def _stm_segment(fields: list[str], where: str) -> StmSegment:
         check_alternatives(text)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return StmSegment(recording, same_channel(channel), speaker, begin, finish, text)
+    return StmSegment(recording, canonical_channel(channel), speaker, begin, finish, text)
 
 
 def _data_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -15,21 +15,21 @@ def check_length(path: Path, file: BinaryIO) -> None:
     """Compare the size of an opened sound file with what its header promises.
 
     Raises:
-        ValueError: shorter than promised, or a SPHERE file compressed by shorten.
+        ValueError: shorter than declared, or a SPHERE file compressed by shorten.
     """
     head = file.read(1024)
     size = path.stat().st_size
     if head.startswith(b"NIST_1A"):
-        promised = _end_by_sphere(path, head, size)
+        declared = _end_by_sphere(path, head, size)
     elif head.startswith(b"OggS"):
         return _check_ogg(path, file)
     elif head[:4] in (b".snd", b"dns."):
-        promised = _end_by_au(head)
+        declared = _end_by_au(head)
     else:
-        start, promised = find_samples(file, head, size)
-        promised = size if is_stream_length(promised - start) else promised
-    if size < promised:
-        raise ValueError(f"{path}: truncated: {size} bytes where its header promises {promised}")
+        start, declared = find_samples(file, head, size)
+        declared = size if is_stream_length(declared - start) else declared
+    if size < declared:
+        raise ValueError(f"{path}: truncated: {size} bytes where its header promises {declared}")
 
 
 def is_stream_length(size: int) -> bool:

@@ -26,7 +26,7 @@ class CmvnStats:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, archive: FeatureArchive) -> "CmvnStats":
+    def from_archive(cls, archive: FeatureArchive) -> "CmvnStats":
         """Add up all utterances of each speaker of an archive."""
         speakers = sorted(set(archive.speakers), key=str.encode)
         row_of = {speaker: row for row, speaker in enumerate(speakers)}
@@ -71,7 +71,7 @@ class CmvnStats:
 
 def apply_cmvn(archive: FeatureArchive, norm_vars: bool) -> FeatureArchive:
     """Subtract each speaker's mean, and with `norm_vars` divide by the deviation; a new archive in memory."""
-    stats = CmvnStats.of(archive)
+    stats = CmvnStats.from_archive(archive)
     shift, scale = stats.shift_and_scale(norm_vars)
     row_of = {speaker: row for row, speaker in enumerate(stats.speakers)}
     rows = np.repeat([row_of[speaker] for speaker in archive.speakers], np.diff(archive.offsets))

@@ -105,7 +105,7 @@ def compute_features(
         out / KIND_FILE,
         {"kind": options.kind, "settings": asdict(KINDS[options.kind]), "sample_rates": sorted(rates)},
     )
-    CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
+    CmvnStats.from_archive(FeatureArchive.open(out)).save(out / "cmvn.npz")
     reasons = [*dropped.bad, *((utterance, "too short for one frame") for utterance in skipped)]
     write_lines(out / "skipped.txt", (f"{utterance} {reason}" for utterance, reason in reasons))
     if origins:

@@ -1,6 +1,11 @@
-"""Time derivatives as Kaldi's add-deltas appends them (feat/feature-functions.cc, DeltaFeatures)."""
+"""Delta features as in Kaldi's add-deltas (feat/feature-functions.cc, DeltaFeatures), and the features of the GMMs."""
+
+from pathlib import Path
 
 import numpy as np
+
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.cmvn import apply_cmvn
 
 
 def delta_filters(order: int, window: int) -> list[np.ndarray]:
@@ -41,3 +46,19 @@ def add_deltas(x: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
                 block += np.float32(tap) * padded[start : start + len(x)]
         blocks.append(block)
     return np.concatenate(blocks, axis=1)
+
+
+def gmm_features(folder: Path) -> FeatureArchive:
+    """Return the features that every GMM is trained on: normalised MFCC with deltas, (T, 3 D), in memory.
+
+    Args:
+        folder: an archive of MFCC without normalisation.
+
+    Raises:
+        ValueError: not a feature archive.
+    """
+    plain = apply_cmvn(FeatureArchive.open(folder), norm_vars=False)
+    frames = np.empty((len(plain.frames), 3 * plain.dim), dtype=np.float32)
+    for u, matrix in enumerate(plain):
+        frames[plain.offsets[u] : plain.offsets[u + 1]] = add_deltas(matrix)
+    return FeatureArchive(plain.ids, plain.speakers, plain.offsets, frames)

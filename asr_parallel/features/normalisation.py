@@ -25,13 +25,13 @@ class Normalisation:
     scale: tuple[float, ...]
 
     @classmethod
-    def of(cls, folder: Path, norm_vars: bool = False) -> "Normalisation":
+    def estimate(cls, folder: Path, norm_vars: bool = False) -> "Normalisation":
         """Estimate on the archive `folder`.
 
         Raises:
             ValueError: not a feature archive.
         """
-        stats = CmvnStats.of(FeatureArchive.open(folder))
+        stats = CmvnStats.from_archive(FeatureArchive.open(folder))
         scale = np.ones(stats.sums.shape[1])
         if not norm_vars:
             within_speakers = (stats.squares - stats.sums**2 / stats.counts[:, None]).sum(axis=0)
@@ -53,7 +53,7 @@ class Normalisation:
                 f"{folder}: {archive.dim}-dimensional {kind} features; "
                 f"expected {len(self.scale)}-dimensional {self.kind}"
             )
-        stats = CmvnStats.of(archive)
+        stats = CmvnStats.from_archive(archive)
         shift, scale = stats.shift_and_scale(self.norm_vars)
         overall = np.array(self.scale, dtype=np.float32)
         return {name: (scale[s] * overall, shift[s] * overall) for s, name in enumerate(stats.speakers)}

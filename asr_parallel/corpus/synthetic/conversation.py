@@ -8,7 +8,7 @@ import numpy as np
 from asr_parallel.corpus.synthetic.language import Split, draw_sentence
 from asr_parallel.corpus.synthetic.speech import Engine, Speech
 from asr_parallel.corpus.synthetic.sphere import RATE
-from asr_parallel.corpus.synthetic.tokens import BACKCHANNELS, SOUNDS, Deck, Token, speak_naturally, words
+from asr_parallel.corpus.synthetic.tokens import BACKCHANNELS, SOUNDS, SpecialTokens, Token, speak_naturally, words
 from asr_parallel.corpus.synthetic.voices import Speaker
 
 SENTENCES_A_TURN = (0.5, 0.3, 0.2)  # probability of one, two, three
@@ -30,7 +30,7 @@ REPEAT_MEMORY = 30  # a sentence said is not said again within so many
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedUtterance:
     """One sentence or reaction on the time line: who says what, from when (seconds)."""
 
     side: int
@@ -46,11 +46,11 @@ class Placed:
 
 
 @dataclass
-class Conversation:
+class SyntheticConversation:
     """What two sides said, and their dry voices: (2, T) float32 at 8000 Hz."""
 
     topic: str
-    said: list[Placed]
+    said: list[PlacedUtterance]
     seconds: float
 
     def voices(self) -> np.ndarray:
@@ -87,12 +87,12 @@ class Plan:
 
 
 @dataclass
-class _Table:
+class _Timeline:
     """The time line while it grows: what was said, and until when each side is busy."""
 
     engine: Engine
     rng: np.random.Generator
-    said: list[Placed] = field(default_factory=list)
+    said: list[PlacedUtterance] = field(default_factory=list)
     busy_until: list[float] = field(default_factory=lambda: [0.3, 0.3])
     transcribed: float = 0.0
 
@@ -102,20 +102,22 @@ class _Table:
         if start > most:
             return start
         speech = self.engine.say(tokens, speaker, self.rng)
-        piece = Placed(side, speaker, tuple(tokens), start, speech)
+        piece = PlacedUtterance(side, speaker, tuple(tokens), start, speech)
         self.said.append(piece)
         self.busy_until[side] = piece.end + 0.1
         self.transcribed += speech.seconds + MARGIN_SECONDS
         return piece.end
 
 
-def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np.random.Generator) -> Conversation:
+def hold_conversation(
+    plan: Plan, topics: Sequence[str], engine: Engine, rng: np.random.Generator
+) -> SyntheticConversation:
     """Let two people talk until they have said `plan.seconds` seconds of speech."""
-    table = _Table(engine, rng)
-    deck = Deck(rng)
+    timeline = _Timeline(engine, rng)
+    special_tokens = SpecialTokens(rng)
     recent: list[list[str]] = []
     now, sentences, turn = float(rng.uniform(0.3, 2.0)), 0, 0
-    while table.transcribed < plan.seconds:
+    while timeline.transcribed < plan.seconds:
         side = turn % 2
         tells = plan.monologue and side == 0
         count = MONOLOGUE_SENTENCES if tells else 1 + int(rng.choice(3, p=SENTENCES_A_TURN))
@@ -127,20 +129,22 @@ def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np
         for _ in range(count):
             topic = plan.topic if rng.random() > OFF_TOPIC else str(rng.choice(list(topics)))
             text = _fresh_sentence(topic, plan.split, rng, recent)
-            full = plan.every_kind and sentences * SPECIALS_AT_FIRST < Deck.size()
-            specials = [deck.deal() for _ in range(SPECIALS_AT_FIRST if full else int(rng.random() < SPECIAL_SHARE))]
+            full = plan.every_kind and sentences * SPECIALS_AT_FIRST < SpecialTokens.size()
+            specials = [
+                special_tokens.draw() for _ in range(SPECIALS_AT_FIRST if full else int(rng.random() < SPECIAL_SHARE))
+            ]
             sentences += 1
             start = now
-            now = table.place(side, speaker, speak_naturally(text, rng, plan.hesitation, specials), start)
+            now = timeline.place(side, speaker, speak_naturally(text, rng, plan.hesitation, specials), start)
             if now - start > BACKCHANNEL_AFTER and rng.random() < BACKCHANNEL_SHARE:
                 when = rng.uniform(start + 1.0, now + 0.2)
-                table.place(1 - side, plan.speakers[1 - side], _reaction(rng), when, most=now + 0.5)
+                timeline.place(1 - side, plan.speakers[1 - side], _reaction(rng), when, most=now + 0.5)
             now += rng.uniform(*SENTENCE_GAP)
         now += float(np.clip(rng.normal(*GAP_SECONDS), *GAP_LIMITS)) - SENTENCE_GAP[0]
         turn += 1
-    end = max(piece.end for piece in table.said) + rng.uniform(0.5, 1.5)
-    said = sorted(table.said, key=lambda piece: (piece.start, piece.side))
-    return Conversation(plan.topic, said, round(end * RATE) / RATE)
+    end = max(piece.end for piece in timeline.said) + rng.uniform(0.5, 1.5)
+    said = sorted(timeline.said, key=lambda piece: (piece.start, piece.side))
+    return SyntheticConversation(plan.topic, said, round(end * RATE) / RATE)
 
 
 def _fresh_sentence(topic: str, split: Split, rng: np.random.Generator, recent: list[list[str]]) -> list[str]:

@@ -13,18 +13,18 @@ from typing import Literal
 
 import numpy as np
 
-from asr_parallel.corpus.synthetic import eval2000, tree
-from asr_parallel.corpus.synthetic.channel import Difficulty, telephone
-from asr_parallel.corpus.synthetic.conversation import Conversation, Plan, hold_conversation
+from asr_parallel.corpus.synthetic import eval2000_tree, swbd_tree
+from asr_parallel.corpus.synthetic.conversation import Plan, SyntheticConversation, hold_conversation
 from asr_parallel.corpus.synthetic.dictionary import Pronunciations, dictionary, odd_spellings, plain_words
 from asr_parallel.corpus.synthetic.espeak import EspeakEngine
 from asr_parallel.corpus.synthetic.espeak_library import require_espeak
+from asr_parallel.corpus.synthetic.fresh_processes import in_fresh_processes
 from asr_parallel.corpus.synthetic.language import Split, grammar
-from asr_parallel.corpus.synthetic.processes import in_fresh_processes
 from asr_parallel.corpus.synthetic.pronunciation import pronounce
-from asr_parallel.corpus.synthetic.segments import Segment, cut_into_segments
+from asr_parallel.corpus.synthetic.segmentation import Segment, cut_into_segments
 from asr_parallel.corpus.synthetic.speech import Engine
 from asr_parallel.corpus.synthetic.sphere import write_sphere
+from asr_parallel.corpus.synthetic.telephone import Difficulty, simulate_telephone
 from asr_parallel.corpus.synthetic.tokens import Token
 from asr_parallel.corpus.synthetic.tones import ToneEngine, spell
 from asr_parallel.corpus.synthetic.voices import draw_speaker
@@ -58,7 +58,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Made:
+class FinishedConversation:
     """What one conversation came to, for the totals and for the files about all."""
 
     task: Task
@@ -111,8 +111,8 @@ def write_corpus(
         raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
     if seed < 0:
         raise ValueError(f"seed is {seed}; expected 0 or more")
-    if speech not in tree.ENGINES:
-        raise ValueError(f"speech is {speech!r}; expected one of {', '.join(tree.ENGINES)}")
+    if speech not in swbd_tree.ENGINES:
+        raise ValueError(f"speech is {speech!r}; expected one of {', '.join(swbd_tree.ENGINES)}")
     if speech == "espeak":
         require_espeak()
     conversations = conversations or max(2, round(hours * 3600 / SECONDS_A_CONVERSATION))
@@ -128,7 +128,7 @@ def write_corpus(
             split=split,
             index=index,
             name=name,
-            disc=1 + index * tree.DISCS // len(names[split]),
+            disc=1 + index * swbd_tree.DISCS // len(names[split]),
             topic=list(grammar().topics)[index % len(grammar().topics)],
             seconds=amount[split] / len(names[split]),
             speech=speech,
@@ -147,7 +147,7 @@ def write_corpus(
         with closing(in_fresh_processes(calls, jobs, preload=__name__)) as results:
             said = next(results)
             made = list(progress(results, "synthesising", total=len(tasks), unit="conversations"))
-    _write_about_all(root, made, said, speech)
+    _write_shared_files(root, made, said, speech)
     return _count(made)
 
 
@@ -179,7 +179,7 @@ def _pronunciations(seed: int) -> dict[str, list[tuple[str, ...]]]:
     return pronounce(_words(), [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
 
 
-def make_conversation(task: Task) -> Made:
+def make_conversation(task: Task) -> FinishedConversation:
     """Invent, speak and write one conversation. Runs in a process of its own where the engine keeps state."""
     rng = np.random.default_rng([task.seed, 1 + (task.split == "eval"), task.index])
     people = [
@@ -205,34 +205,38 @@ def make_conversation(task: Task) -> Made:
     _write_audio(task, conversation, rng)
     if task.split == "train":
         for side in (0, 1):
-            tree.write_side(task.root, int(task.name), side, sides[side])
-    return Made(task, conversation.seconds, sides, plan.visitor.name if plan.visitor else None)
+            swbd_tree.write_side(task.root, int(task.name), side, sides[side])
+    return FinishedConversation(task, conversation.seconds, sides, plan.visitor.name if plan.visitor else None)
 
 
-def _write_audio(task: Task, conversation: Conversation, rng: np.random.Generator) -> None:
+def _write_audio(task: Task, conversation: SyntheticConversation, rng: np.random.Generator) -> None:
     if task.split == "train":
-        path = tree.audio_path(task.root, int(task.name), task.disc)
+        path = swbd_tree.audio_path(task.root, int(task.name), task.disc)
     else:
-        path = task.root / eval2000.AUDIO / f"{task.name}.sph"
+        path = task.root / eval2000_tree.AUDIO / f"{task.name}.sph"
     shift = task.difficulty.callhome_snr_shift_db if task.name.startswith("en") else 0.0
-    write_sphere(path, telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split])
+    write_sphere(
+        path, simulate_telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split]
+    )
 
 
-def _write_about_all(root: Path, made: Sequence[Made], said: Pronunciations, speech: SpeechKind) -> None:
+def _write_shared_files(
+    root: Path, made: Sequence[FinishedConversation], said: Pronunciations, speech: SpeechKind
+) -> None:
     """Write the files that describe many conversations."""
     train = [one for one in made if one.task.split == "train"]
     evaluation = [one for one in made if one.task.split == "eval"]
-    tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
-    tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
+    swbd_tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
+    swbd_tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
     scored = []
     for one in evaluation:
         for side in (0, 1):
             ignored = 1 if one.task.index == 1 and side == 0 else None
-            scored += eval2000.scored_segments(one.task.name, side, one.segments[side], one.visitor, ignored)
-    eval2000.write_references(root, scored, {one.task.name: one.seconds for one in evaluation})
+            scored += eval2000_tree.reference_segments(one.task.name, side, one.segments[side], one.visitor, ignored)
+    eval2000_tree.write_references(root, scored, {one.task.name: one.seconds for one in evaluation})
 
 
-def _count(made: Sequence[Made]) -> dict[str, float]:
+def _count(made: Sequence[FinishedConversation]) -> dict[str, float]:
     counts: dict[str, float] = {}
     for split in ("train", "eval"):
         own = [one for one in made if one.task.split == split]

@@ -79,7 +79,7 @@ LEAD_INS = {
 }  # words that make room for them
 
 SOUNDS: dict[Kind, str] = {"laughter": "[laughter]", "noise": "[noise]", "vocalized": "[vocalized-noise]"}
-DECK = (  # dealt in random order without repetition, so that even a short conversation has many kinds
+SPECIAL_KINDS = (  # dealt in random order without repetition, so that even a short conversation has many kinds
     "laughter",
     "noise",
     "vocalized",
@@ -94,23 +94,23 @@ DECK = (  # dealt in random order without repetition, so that even a short conve
 )
 
 
-class Deck:
+class SpecialTokens:
     """Deals the special token kinds: each comes up once before any comes up again."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._cards: list[str] = []
+        self._remaining: list[str] = []
 
     @staticmethod
     def size() -> int:
         """Return how many cards one deal-through has."""
-        return len(DECK)
+        return len(SPECIAL_KINDS)
 
-    def deal(self) -> str:
+    def draw(self) -> str:
         """Return the next kind."""
-        if not self._cards:
-            self._cards = [DECK[at] for at in self._rng.permutation(len(DECK))]
-        return self._cards.pop()
+        if not self._remaining:
+            self._remaining = [SPECIAL_KINDS[at] for at in self._rng.permutation(len(SPECIAL_KINDS))]
+        return self._remaining.pop()
 
 
 def speak_naturally(
@@ -122,7 +122,7 @@ def speak_naturally(
         sentence: plain words.
         rng: where chance comes from.
         hesitation: probability of a hesitation or repetition at a given word.
-        specials: kinds from `DECK` to work in.
+        specials: kinds from `SPECIAL_KINDS` to work in.
     """
     tokens = [word(text) for text in sentence]
     spots = rng.random(len(tokens))

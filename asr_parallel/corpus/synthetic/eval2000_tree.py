@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_parallel.corpus.synthetic.segments import Segment
+from asr_parallel.corpus.synthetic.segmentation import Segment
 from asr_parallel.corpus.synthetic.tokens import Token
 from asr_parallel.record.files import write_lines
 
@@ -64,7 +64,7 @@ STM_HEAD = """\
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredSegment:
+class ReferenceSegment:
     """A segment of the evaluation; times in seconds with two decimals; the second speaker of a side has a "1"."""
 
     file: str
@@ -91,9 +91,9 @@ class ScoredSegment:
         return f"{self.start:.2f} {self.end:.2f} {self.side}: {self.transcript}"
 
 
-def scored_segments(
+def reference_segments(
     file: str, side: int, segments: Sequence[Segment], visitor: str | None, ignored: int | None
-) -> list[ScoredSegment]:
+) -> list[ReferenceSegment]:
     """Return the segments to score of one side: all in which words are said.
 
     Args:
@@ -103,14 +103,14 @@ def scored_segments(
         visitor: name of the side's second speaker, if it has one.
         ignored: number (from 0) of the one that is not to be scored, or None.
     """
-    found: list[ScoredSegment] = []
+    found: list[ReferenceSegment] = []
     for segment in segments:
         reference = " ".join(filter(None, (_reference(token) for token, _, _ in segment.tokens)))
         if not any(token.reference for token, _, _ in segment.tokens):
             continue
         corpus = file[:2]
         found.append(
-            ScoredSegment(
+            ReferenceSegment(
                 file=file,
                 side="AB"[side] + ("1" if visitor is not None and segment.speaker == visitor else ""),
                 start=round(segment.start, 2),
@@ -153,7 +153,7 @@ def _transcript(token: Token) -> str:
     return token.reference
 
 
-def write_references(root: Path, segments: Sequence[ScoredSegment], seconds: dict[str, float]) -> None:
+def write_references(root: Path, segments: Sequence[ReferenceSegment], seconds: dict[str, float]) -> None:
     """Write pem, stm, glm and a txt for each file. `seconds` has every file's length."""
     ordered = sorted(segments, key=lambda s: (s.file, s.side[0], s.start))
     write_lines(

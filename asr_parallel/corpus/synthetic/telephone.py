@@ -46,7 +46,7 @@ LOW_HZ, HIGH_HZ = (200.0, 400.0), (3100.0, 3500.0)  # edges of the telephone ban
 FILTER_TAPS = 257
 
 
-def telephone(
+def simulate_telephone(
     voices: np.ndarray, difficulty: Difficulty, rng: np.random.Generator, snr_shift_db: float = 0.0
 ) -> np.ndarray:
     """Return the two sides of a call as they arrive: voices (2, T) float32, silent where nobody speaks -> (2, T)."""

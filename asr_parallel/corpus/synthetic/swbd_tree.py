@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asr_parallel.corpus.synthetic.segments import Segment
+from asr_parallel.corpus.synthetic.segmentation import Segment
 from asr_parallel.record.files import write_lines, write_text
 
 AUDIO = "LDC97S62"

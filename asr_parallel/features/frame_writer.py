@@ -29,7 +29,7 @@ def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars
         ValueError: no utterance has an alignment, or one of another length.
     """
     archive = FeatureArchive.open(feats)
-    normalisation = Normalisation.of(feats, norm_vars)
+    normalisation = Normalisation.estimate(feats, norm_vars)
     affine = normalisation.per_speaker(feats, archive)
     copies = read_json(feats / COPIES) if (feats / COPIES).is_file() else {}
     origin = {i: copies.get(i, (i, 1.0, 1.0)) for i in archive.ids}

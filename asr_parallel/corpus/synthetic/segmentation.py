@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_parallel.corpus.synthetic.conversation import Conversation, Placed
+from asr_parallel.corpus.synthetic.conversation import PlacedUtterance, SyntheticConversation
 from asr_parallel.corpus.synthetic.sphere import RATE
 from asr_parallel.corpus.synthetic.tokens import Token
 
@@ -64,7 +64,9 @@ class Segment:
         return written
 
 
-def cut_into_segments(conversation: Conversation, side: int, rng: np.random.Generator, silences: bool) -> list[Segment]:
+def cut_into_segments(
+    conversation: SyntheticConversation, side: int, rng: np.random.Generator, silences: bool
+) -> list[Segment]:
     """Return the segments of a side, in order, from 0 to the end without gaps.
 
     Args:
@@ -99,9 +101,9 @@ def _on_grid(seconds: float) -> float:
     return round(seconds * RATE) / RATE
 
 
-def _groups(pieces: Sequence[Placed]) -> list[list[Placed]]:
+def _groups(pieces: Sequence[PlacedUtterance]) -> list[list[PlacedUtterance]]:
     """Join neighbouring sentences of one speaker that are near in time."""
-    groups: list[list[Placed]] = []
+    groups: list[list[PlacedUtterance]] = []
     for piece in pieces:
         if (
             groups
@@ -116,7 +118,7 @@ def _groups(pieces: Sequence[Placed]) -> list[list[Placed]]:
 
 
 def _edges(
-    groups: Sequence[Sequence[Placed]], seconds: float, rng: np.random.Generator, silences: bool
+    groups: Sequence[Sequence[PlacedUtterance]], seconds: float, rng: np.random.Generator, silences: bool
 ) -> list[tuple[float, float]]:
     """Start and end of each group's segment."""
     edges = [[0.0, seconds] for _ in groups]
