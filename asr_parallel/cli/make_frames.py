@@ -1,4 +1,4 @@
-"""asr-parallel make-frames: stage 4, features and alignments to the frame store of a network."""
+"""Verb `make-frames`: the frame store from features and alignments (stage 4)."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feats", type=Path, required=True, help="feature archive of stage 2")
     parser.add_argument("--ali", type=Path, required=True, help="GMM system of stage 3 with its alignments")
     parser.add_argument("--out", type=Path, required=True, help="folder of the frame store")
-    parser.add_argument("--norm-vars", action="store_true", help="normalise each speaker's variance too")
+    parser.add_argument("--norm-vars", action="store_true", help="also normalise the variance of each speaker")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -9,11 +9,11 @@ from asr_parallel.features.cmvn import apply_cmvn
 
 
 def delta_filters(order: int, window: int) -> list[np.ndarray]:
-    """Return filters of the derivatives of order 0..`order`; the i-th has 2 * i * window + 1 taps.
+    """Return the filters of the deltas of order 0..`order`; the i-th has 2 * i * window + 1 taps.
 
-    Each is the one before convolved with the slope of a line fitted over +-window frames.
+    Each is the previous one convolved with the slope filter of a line fitted to +-window frames.
     """
-    slope = np.arange(window, -window - 1, -1, dtype=np.float64)  # reversed: convolution turns it round
+    slope = np.arange(window, -window - 1, -1, dtype=np.float64)  # reversed, because convolution reverses it again
     slope /= np.sum(slope**2)
     filters = [np.ones(1)]
     for _ in range(order):
@@ -22,12 +22,12 @@ def delta_filters(order: int, window: int) -> list[np.ndarray]:
 
 
 def add_deltas(x: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
-    """Append derivatives to one utterance's features.
+    """Append deltas to the features of an utterance.
 
     Args:
-        x: (T, D) features; beyond the ends the first and last frame count as repeated.
-        order: highest derivative (Kaldi's default 2).
-        window: frames on either side that a slope is fitted over (Kaldi's default 2).
+        x: (T, D) features; the first and last frame are repeated beyond the ends.
+        order: highest order (Kaldi's default: 2).
+        window: frames on either side for the slope (Kaldi's default: 2).
 
     Returns:
         (T, (order + 1) * D) float32.

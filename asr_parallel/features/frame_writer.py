@@ -1,4 +1,4 @@
-"""Stage 4: a feature archive and its alignments become a frame store."""
+"""Writer of the frame store, from a feature archive and its alignments (stage 4)."""
 
 from pathlib import Path
 
@@ -16,17 +16,17 @@ from asr_parallel.record.matrix_file import matrix_file
 from asr_parallel.record.progress_bar import progress
 
 Labels = dict[str, np.ndarray]
-"""Utterance id -> (frames,) pdf ids."""
+"""Labels by utterance id, (frames,) pdf ids each."""
 
 
 def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False) -> None:
-    """Write the frame store of the archive `feats` into the folder `out`.
+    """Write the frame store of the archive `feats` to the folder `out`.
 
-    Perturbed copies get the labels of their source: warping keeps time, speed stretches it. Utterances without
+    Perturbed copies get the labels of their source, resampled in time for speed perturbation. Utterances without
     alignment are left out and listed in dropped.txt.
 
     Raises:
-        ValueError: no utterance has an alignment, or one of another length.
+        ValueError: no utterance has an alignment, or the length of one differs.
     """
     archive = FeatureArchive.open(feats)
     normalisation = Normalisation.estimate(feats, norm_vars)

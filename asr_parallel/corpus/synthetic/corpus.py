@@ -1,7 +1,7 @@
-"""The whole synthetic corpus: how many conversations, by whom, about what; made in processes, the same for any number.
+"""Generation of the whole synthetic corpus, in parallel processes.
 
-Every conversation is made by a process of its own from the seed and its number alone, so that neither the number of
-processes nor their order can change it (eSpeak NG keeps state between calls).
+Each conversation is made in a process of its own (eSpeak NG keeps state between calls) and depends only on the seed and
+its number, so that the number of processes does not change the corpus.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,17 +33,17 @@ from asr_parallel.record.progress_bar import progress
 
 SpeechKind = Literal["espeak", "tones"]
 
-SECONDS_A_CONVERSATION = 150.0  # of speech, both sides: many speakers rather than long calls
+SECONDS_A_CONVERSATION = 150.0  # speech of both sides: many speakers rather than long calls
 SECONDS_AN_EVAL_FILE = 90.0
-FIRST_CONVERSATION = 2001  # Switchboard's first, and gaps follow
+FIRST_CONVERSATION = 2001  # Switchboard's first number; later ones have gaps
 FIRST_EVAL = {"sw": 4390, "en": 4156}  # as in the evaluation itself
-EXAMPLES = 4000  # sentences in which the dictionary's pronunciations are looked up
+EXAMPLES = 4000  # sentences from which pronunciations in context are taken
 DATABASE = {"train": "SWITCHBOARD", "eval": "HUB5E_00"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that decides one conversation (but for the grammar and the code)."""
+    """The parameters of one conversation."""
 
     root: Path
     seed: int
@@ -59,7 +59,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FinishedConversation:
-    """What one conversation came to, for the totals and for the files about all."""
+    """A finished conversation, as needed for the totals and for files about the whole corpus."""
 
     task: Task
     seconds: float
@@ -67,7 +67,7 @@ class FinishedConversation:
     visitor: str | None
 
     def speech_seconds(self) -> float:
-        """Return seconds of segments in which somebody speaks, both sides together."""
+        """Return the total length of segments with speech, both sides together, in seconds."""
         return sum(s.end - s.start for side in self.segments for s in side if not s.is_silence)
 
     def tokens(self) -> Iterator[Token]:
@@ -92,20 +92,20 @@ def write_corpus(
     """Write the corpus into the folder `root`.
 
     Args:
-        root: folder to fill; LDC97S62/, swb_ms98_transcriptions/, LDC2002S09/ and LDC2002T43/ appear in it.
-        hours: of transcribed speech to train on, both sides of each call added up, as Kaldi counts Switchboard.
+        root: folder of the corpus, with LDC97S62/, swb_ms98_transcriptions/, LDC2002S09/ and LDC2002T43/.
+        hours: hours of transcribed training speech, summed over both sides, as Kaldi counts Switchboard.
         eval_hours: the same for the evaluation.
-        seed: decides everything.
-        jobs: processes; they do not change the result.
-        speech: "espeak" (needs the extra `synth`), or "tones", a stand-in that needs nothing.
+        seed: random seed.
+        jobs: number of processes; does not change the result.
+        speech: "espeak" (needs the extra `synth`), or "tones", which needs no package.
         difficulty: see `Difficulty`.
-        conversations, eval_files: how many; None takes as many as give calls of 2.5 and 1.5 minutes of speech.
+        conversations, eval_files: numbers of calls; None: so that they have 2.5 and 1.5 minutes of speech each.
 
     Returns:
-        Counts: hours, words, speakers and so on, by name.
+        Counts by name: hours, words, speakers and so on.
 
     Raises:
-        ValueError: an amount that cannot be made, or the optional package is missing.
+        ValueError: an impossible amount, or the optional package is not installed.
     """
     if not all(0 < h < float("inf") for h in (hours, eval_hours)):
         raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
@@ -138,7 +138,7 @@ def write_corpus(
         for index, name in enumerate(names[split])
     ]
     said: Pronunciations
-    if speech == "tones":  # keep no state
+    if speech == "tones":  # the engine has no state
         said = {text: [spell(text)] for text in _words()}
         made = [make_conversation(task) for task in progress(tasks, "synthesising", unit="conversations")]
     else:
@@ -158,7 +158,7 @@ def _conversations(count: int, seed: int) -> list[str]:
 
 
 def _eval_files(count: int) -> list[str]:
-    """Return names of the evaluation's files: Switchboard and Callhome halves by turns."""
+    """Return the names of the evaluation's files, Switchboard and CallHome in turn."""
     halves = [("sw", "en")[index % 2] for index in range(count)]
     return [f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}" for index, half in enumerate(halves)]
 
@@ -168,7 +168,7 @@ def _engine(speech: SpeechKind) -> Engine:
 
 
 def _words() -> list[str]:
-    """Return all that must have a pronunciation."""
+    """Return all words that need a pronunciation."""
     return [*plain_words(), *odd_spellings()]
 
 
@@ -180,7 +180,7 @@ def _pronunciations(seed: int) -> dict[str, list[tuple[str, ...]]]:
 
 
 def make_conversation(task: Task) -> FinishedConversation:
-    """Invent, speak and write one conversation. Runs in a process of its own where the engine keeps state."""
+    """Generate, synthesise and write one conversation. Run it in a fresh process if the engine keeps state."""
     rng = np.random.default_rng([task.seed, 1 + (task.split == "eval"), task.index])
     people = [
         draw_speaker(f"{task.split}-{task.name}-{side}", task.split, 2 * task.index + number, rng)
