@@ -74,7 +74,7 @@ def compute_features(
     The result does not depend on `jobs`.
 
     Raises:
-        ValueError: not a data folder, more than `max_bad_share` unreadable utterances, bad options, or no utterance with
+        ValueError: not a data folder, more than `max_bad_share` unreadable audio, bad options, or no utterance with
             a frame.
     """
     if options.seed < 0 or not 0 <= options.dither < float("inf"):

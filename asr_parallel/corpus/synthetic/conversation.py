@@ -97,7 +97,7 @@ class _Timeline:
     transcribed: float = 0.0
 
     def place(self, side: int, speaker: Speaker, tokens: Sequence[Token], start: float, most: float = 1e9) -> float:
-        """Add speech at `start`, or when the side is free; skip it if that is after `most`. Return the end in seconds."""
+        """Add speech at `start`, or when the side is free; skip it if after `most`. Return its end."""
         start = round(max(start, self.busy_until[side]) * RATE) / RATE
         if start > most:
             return start
