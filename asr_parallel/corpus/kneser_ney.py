@@ -42,8 +42,8 @@ def estimate(
             default for trigrams is 2).
 
     Raises:
-        ValueError: no sentences, a word outside a vocabulary without <unk>, or an order that is too high for the size of
-            the vocabulary.
+        ValueError: no sentences, a word outside a vocabulary without <unk>, or an order too high for the vocabulary's
+            size.
     """
     words = vocabulary_list(vocabulary)
     bits = bits_per_word(len(words))
