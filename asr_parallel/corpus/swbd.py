@@ -175,7 +175,7 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a time in seconds") from error
+        raise ValueError(f"{text!r} is no time in seconds") from error
 
 
 def check_conversations(conversations: Iterable[Conversation], dropped: Dropped, max_bad_share: float) -> None:
