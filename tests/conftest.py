@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from asr_parallel.features.archive import write_archive
-from asr_parallel.features.make_frames import make_frames
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.record.files import write_json
 
 NUM_PDFS = 3

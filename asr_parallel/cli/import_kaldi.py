@@ -1,4 +1,4 @@
-"""`asr-parallel import-kaldi`: a data folder from a Kaldi data directory (stage 0)."""
+"""Verb `import-kaldi`: a data folder from a Kaldi data directory (stage 0)."""
 
 import argparse
 from pathlib import Path
@@ -8,27 +8,27 @@ from asr_parallel.corpus.kaldi_dir import import_kaldi
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument(
         "--from",
         dest="source",
         type=Path,
         metavar="DIR",
         required=True,
-        help="wav.scp of plain files, text, utt2spk, and segments, reco2file_and_channel, stm, glm when there",
+        help="wav.scp of plain files, text, utt2spk; optionally segments, reco2file_and_channel, stm, glm",
     )
-    parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="the data folder to make")
+    parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="data folder to write")
     parser.add_argument(
         "--empty-transcripts",
         choices=("keep", "drop"),
-        help="utterances without words: kept, they count in scoring; of no use in training (default: drop in a folder "
-        "named train, else keep)",
+        help="utterances without words: keep them, as scoring needs, or drop them, as for training (default: drop in a "
+        "folder named train, else keep)",
     )
     parser.add_argument(
         "--sampling-rate",
         type=_rate,
         metavar="HZ",
-        help="of the recordings to keep (default: auto, the one that all have, or that of --like)",
+        help="sampling rate of the recordings to keep (default: auto, the common rate, or that of --like)",
     )
     parser.add_argument(
         "--like",

@@ -7,9 +7,11 @@ from asr_parallel.record.stage import run_stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="training data folder: its words need pronunciations")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="training data folder, whose words need pronunciations"
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dictionary", type=Path, help="MS-State's dictionary (sw-ms98-dict.text)")
+    source.add_argument("--dictionary", type=Path, help="the MS-State dictionary (sw-ms98-dict.text)")
     source.add_argument("--lexicon", help="'digits', or a file of lines 'word [probability] phone phone ...'")
     parser.add_argument(
         "--pron-probs",
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("ALI", "LANG"),
         help="estimate pronunciation probabilities from the alignment ALI, made with the lang folder LANG",
     )
-    parser.add_argument("--out", type=Path, required=True, help="lang folder to make")
+    parser.add_argument("--out", type=Path, required=True, help="lang folder to write")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,18 +1,22 @@
-"""`asr-parallel leave-speaker-out`: data sets in which a training speaker is the unseen one (stage 0)."""
+"""Verb `leave-speaker-out`: data sets with one training speaker as the evaluation set (stage 0)."""
 
 import argparse
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--data", type=Path, metavar="E/data", required=True, help="folder with train and dev")
-    parser.add_argument("--speaker", required=True, help="of train; becomes eval and leaves train and dev")
-    parser.add_argument("--out", type=Path, metavar="F/data", required=True, help="folder to make: train, dev and eval")
+    parser.add_argument(
+        "--speaker", required=True, help="speaker of train that becomes eval and is removed from train and dev"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="F/data", required=True, help="folder to write: train, dev and eval"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the data sets."""
+    """Write the data sets."""
     from asr_parallel.corpus.datadir import sound_files
     from asr_parallel.corpus.split import leave_speaker_out
     from asr_parallel.record.stage import run_stage

@@ -1,4 +1,4 @@
-"""Verb `lm`: n-gram language model of the training text, or one made elsewhere, and its perplexity (stage 1)."""
+"""Verb `lm`: an n-gram language model, estimated or from an ARPA file, and its perplexity (stage 1)."""
 
 import argparse
 from pathlib import Path
@@ -9,17 +9,17 @@ from asr_parallel.record.stage import run_stage
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="training data folder, the text to learn from")
+    source.add_argument("--data", type=Path, help="training data folder, whose text the model is estimated on")
     source.add_argument(
-        "--arpa", type=Path, help="a model made elsewhere, ARPA or ARPA.gz: what the lexicon's words can use of it"
+        "--arpa", type=Path, help="an existing model, ARPA or ARPA.gz, which is restricted to the words of the lexicon"
     )
-    parser.add_argument("--lang", type=Path, required=True, help="lang folder, the vocabulary")
+    parser.add_argument("--lang", type=Path, required=True, help="lang folder, which gives the vocabulary")
     parser.add_argument("--order", type=int, help="with --data; 3: trigram; 0: every word equally likely (default 3)")
     parser.add_argument(
         "--min-count", type=int, help="with --data; leave out rarer n-grams of the highest order (default 1: keep all)"
     )
     parser.add_argument("--eval", type=Path, action="append", default=[], help="data folder to measure perplexity on")
-    parser.add_argument("--out", type=Path, required=True, help="folder to make, with lm.arpa and ppl.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write, with lm.arpa and ppl.json")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""asr-parallel make-features: stage 2, audio of a data folder to a feature archive."""
+"""Verb `make-features`: a feature archive of a data folder (stage 2)."""
 
 import argparse
 from pathlib import Path
@@ -17,18 +17,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dither",
         type=float,
         default=DITHER,
-        help="white noise in all audio, deviation in 16-bit steps, so that digital silence varies as real silence does "
-        "(default: %(default)s, Kaldi's; 0: none)",
+        help="white noise added to all audio, standard deviation in 16-bit steps (default: %(default)s, as in Kaldi; "
+        "0: none)",
     )
     parser.add_argument(
         "--noise-floors-db",
         type=_factors,
         default=(),
         metavar="DB,DB",
-        help="white noise so far below each utterance's speech level, hides differing recording noise; more than one: "
-        "copies (default: none)",
+        help="level of white noise below each utterance's speech level, which masks differences in recording noise; "
+        "several: copies (default: none)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the noise (default: %(default)s)")
     parser.add_argument(
         "--speed-factors", type=_factors, default=(1.0,), metavar="F,F", help="copies at these speeds (default: 1.0)"
     )

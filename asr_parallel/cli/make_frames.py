@@ -1,4 +1,4 @@
-"""asr-parallel make-frames: stage 4, features and alignments to the frame store of a network."""
+"""Verb `make-frames`: the frame store from features and alignments (stage 4)."""
 
 import argparse
 from pathlib import Path
@@ -12,13 +12,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the frame store")
     context = "frames on either side in a network's window (default: %(default)s)"
     parser.add_argument("--context", type=int, default=CONTEXT, metavar="N", help=context)
-    parser.add_argument("--norm-vars", action="store_true", help="normalise each speaker's variance too")
+    parser.add_argument("--norm-vars", action="store_true", help="also normalise the variance of each speaker")
 
 
 def run(args: argparse.Namespace) -> None:
     import numpy as np
 
-    from asr_parallel.features.make_frames import make_frames
+    from asr_parallel.features.frame_writer import make_frames
     from asr_parallel.hmm.alignment import AlignmentSet
     from asr_parallel.hmm.transitions import TransitionModel
     from asr_parallel.record.stage import run_stage

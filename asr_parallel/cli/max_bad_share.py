@@ -6,7 +6,7 @@ from asr_parallel.corpus.validate import MAX_BAD_SHARE
 
 
 def add_max_bad_share(parser: argparse.ArgumentParser) -> None:
-    """How much of a corpus may be bad."""
+    """Add the option --max-bad-share."""
     parser.add_argument(
         "--max-bad-share",
         type=_share,

@@ -1,4 +1,4 @@
-"""`asr-parallel prepare-digits`: connected digits from recordings of single ones (stage 0 of recipe digits)."""
+"""Verb `prepare-digits`: connected digits from recordings of single digits (stage 0 of recipe digits)."""
 
 import argparse
 from pathlib import Path
@@ -8,10 +8,15 @@ from asr_parallel.corpus.digits import HOW_TO_GET, TEST_SPEAKERS, prepare_digits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Add the options of the verb."""
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="the corpus: DIR/recordings/DIGIT_SPEAKER_INDEX.wav")
-    parser.add_argument("--lists", type=Path, metavar="DIR", help="{train,dev,test}.{list,text} (default: generated)")
-    parser.add_argument("--out", type=Path, metavar="E", required=True, help="experiment; makes E/corpus and E/data")
+    parser.add_argument(
+        "--lists",
+        type=Path,
+        metavar="DIR",
+        help="folder of {train,dev,test}.{list,text}, such as recipes/digits/lists (default: generated)",
+    )
+    parser.add_argument("--out", type=Path, metavar="E", required=True, help="experiment; writes E/corpus and E/data")
     parser.add_argument(
         "--test-speakers",
         default=",".join(TEST_SPEAKERS),

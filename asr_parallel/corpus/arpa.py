@@ -1,4 +1,4 @@
-"""N-gram models in ARPA text files: written, read, and cut to the words of a lexicon."""
+"""ARPA language models: writing, reading, and restricting one to the words of a lexicon."""
 
 import shutil
 import tempfile
@@ -24,7 +24,7 @@ from asr_parallel.record.log import logger
 
 
 def write_arpa(path: Path, model: NgramModel) -> None:
-    """Write the model. Backoffs of 0 (probability 1) are left out, as SRILM does."""
+    """Write the model. Backoff weights of 0 (log10) are left out, as in SRILM."""
     write_lines(path, _lines(model))
 
 
@@ -48,8 +48,8 @@ def read_arpa(path: Path, words: Collection[str] | None = None) -> NgramModel:
     """Read an ARPA file of any order, plain or gzipped.
 
     Args:
-        words: where given, only the n-grams of these words, <s>, </s> and <unk> are read: all that a text of these
-            words needs, and small however large the model is.
+        words: read only the n-grams of these words, <s>, </s> and <unk>. They suffice to score a text of these
+            words and need little memory, however large the model is. None: read all.
 
     Raises:
         ValueError: see `ArpaFile`.
@@ -75,24 +75,24 @@ def read_arpa(path: Path, words: Collection[str] | None = None) -> NgramModel:
 
 
 def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[list[int], Counter[str]]:
-    """Write the part of an ARPA file that the words of a lexicon can use, as Kaldi's arpa2fst takes it.
+    """Restrict an ARPA file to the words of a lexicon, in the form that Kaldi's arpa2fst accepts.
 
-    Left out are n-grams with another word (such as <eps> and #0), with <s> or </s> inside, without the shorter n-gram
-    that they continue, and repetitions. <UNK> becomes <unk>. What is left keeps its order and its digits; nothing is
-    normalised anew, as in Kaldi. All of it is counted and logged.
+    Dropped are n-grams with any other word (such as <eps> and #0), with <s> or </s> inside, whose history is not
+    itself an n-gram of the model, and duplicates. <UNK> becomes <unk>. The other n-grams keep their order and their
+    digits; probabilities are not renormalised, as in Kaldi. Every kind of change is counted and logged.
 
     Returns:
-        How many n-grams of each order are left, and how many were left out or changed, by reason.
+        The number of n-grams kept of each order, and the number dropped or changed, by reason.
 
     Raises:
-        ValueError: see `ArpaFile`; or none of its words is in the lexicon.
+        ValueError: as for `ArpaFile`, or none of its words is in the lexicon.
     """
     known = {*lexicon, SENTENCE_START, SENTENCE_END}
     base = len(known) + 1
     file, counts, left_out, changed = ArpaFile(source), Counter[int](), Counter[str](), Counter[str]()
     ids: dict[str, int] = {}
     outside: list[str] = []
-    k, histories, seen = 0, set[int](), set[int]()  # n-grams as one number each, exact however long
+    k, histories, seen = 0, set[int](), set[int]()  # each n-gram is one Python integer, exact at any length
     with tempfile.TemporaryFile("w+", encoding="utf-8") as body:
         for order, ngram, prob, backoff in file:
             while k < order:

@@ -1,4 +1,4 @@
-"""ARPA files made elsewhere, read strictly and one n-gram at a time (the format of SRILM's ngram-format(5))."""
+"""A strict reader of ARPA files, one n-gram at a time (format: SRILM's ngram-format(5))."""
 
 import gzip
 import math
@@ -9,38 +9,38 @@ from pathlib import Path
 
 from asr_parallel.corpus.ngram import LOG10_ZERO, SENTENCE_END, SENTENCE_START
 
-# A log10 probability this little above 0 is rounding, which SRILM writes; more is refused
+# SRILM may write a log10 probability slightly above 0 (rounding); a larger one is refused
 ROUNDING = 1e-3
 CAPITAL_MARKS = {"<S>": SENTENCE_START, "</S>": SENTENCE_END}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class ArpaFile:
-    """The n-grams of an ARPA file, plain or gzipped. They are not kept: the file may be larger than memory.
+    """The n-grams of an ARPA file, plain or gzipped. They are streamed: the file may be larger than memory.
 
-    Iterating yields (order, words, log10 probability, log10 backoff or ""). The numbers keep their digits, but a zero
-    probability (-inf) becomes -99, as is the custom in ARPA files, and the highest order, where nothing uses one, has
-    no backoff.
+    Iterating yields (order, words, log10 probability, log10 backoff or ""). The numbers are kept as written,
+    except that a log10 probability of -inf becomes -99, as usual in ARPA files, and that backoff weights of the highest
+    order, which are never used, are dropped.
 
-    order: the highest, known once the header is read.
-    remarks: how many numbers were changed, by what they were.
+    order: the highest order; valid once the header is read.
+    remarks: description of a change -> number of n-grams changed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.remarks: Counter[str] = Counter()
-        self._promised: list[int] = []  # n-grams of each order, as the header says
+        self._declared: list[int] = []  # number of n-grams of each order in the header
 
     @property
     def order(self) -> int:
-        return len(self._promised)
+        return len(self._declared)
 
     def __iter__(self) -> Iterator[tuple[int, list[str], str, str]]:
         """Read the file once.
 
         Raises:
-            ValueError: no ARPA file or a damaged one, a line of another form, a number that is none, counts that are
-                not kept, no <s> or </s>.
+            ValueError: not an ARPA file, a damaged one, a malformed line or number, counts that differ from the
+                header's, no <s> or </s>.
         """
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such language model; expected an ARPA file")
@@ -54,12 +54,12 @@ class ArpaFile:
 
     def _ngrams(self, lines: Iterable[bytes]) -> Iterator[tuple[int, list[str], str, str]]:
         self.remarks.clear()
-        self._promised.clear()
+        self._declared.clear()
         k = -1  # -1 before \data\, 0 in the header, then the order of the section
         found = 0
         unigrams: set[str] = set()
         for n, line in enumerate(lines, 1):
-            # split at ASCII whitespace, as Kaldi does: all other belongs to words
+            # split at ASCII whitespace only, as Kaldi does: other whitespace is part of a word
             fields = line.removeprefix(BYTE_ORDER_MARK if n == 1 else b"").split()
             if not fields or (k < 0 and fields != [b"\\data\\"]):
                 continue
@@ -68,7 +68,7 @@ class ArpaFile:
                     found += 1
                     yield self._ngram(k, fields, unigrams)
                 elif fields[0] == b"ngram" and k == 0:
-                    self._promise(b"".join(fields[1:]))
+                    self._declare(b"".join(fields[1:]))
                 elif fields == [b"\\data\\"] and k < 0:
                     k = 0
                 else:
@@ -88,18 +88,18 @@ class ArpaFile:
             f"{self.path}: " + ("no \\data\\ ... \\end\\; expected an ARPA file" if k < 0 else "no \\end\\: cut short?")
         )
 
-    def _promise(self, text: bytes) -> None:
+    def _declare(self, text: bytes) -> None:
         order, _, count = text.partition(b"=")
         if int(order) != self.order + 1:
             raise ValueError(f"expected the number of {self.order + 1}-grams")
-        self._promised.append(int(count))
+        self._declared.append(int(count))
 
     def _check_section(self, k: int, found: int, unigrams: set[str]) -> None:
         for needed in (SENTENCE_START, SENTENCE_END):
             if needed not in unigrams:
                 raise ValueError(f"there is no unigram {needed}, which the model of a sentence has")
-        if found != self._promised[k - 1]:
-            raise ValueError(f"there are {found} {k}-grams, but the header promises {self._promised[k - 1]}")
+        if found != self._declared[k - 1]:
+            raise ValueError(f"there are {found} {k}-grams, but the header promises {self._declared[k - 1]}")
 
     def _ngram(self, k: int, fields: list[bytes], unigrams: set[str]) -> tuple[int, list[str], str, str]:
         if len(fields) not in (k + 1, k + 2):

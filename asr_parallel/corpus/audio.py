@@ -1,7 +1,7 @@
-"""Reading sound files: samples of a stretch of one channel, and a check of the header and the file's length.
+"""Reading of audio files: samples of a segment of one channel, and a check of the header and the file's length.
 
-Everything goes through libsndfile, so mu-law SPHERE files need no sph2pipe. Files compressed by `shorten`, as on some
-pressings of the discs, are the one kind it cannot read.
+Everything goes through libsndfile, so mu-law SPHERE files need no sph2pipe. SPHERE files compressed
+by `shorten`, as on some pressings of the discs, are the exception: it cannot read them.
 """
 
 import io
@@ -19,17 +19,17 @@ import soundfile
 from asr_parallel.corpus.sound_length import check_length, wav_stream
 
 FULL_SCALE = 32768.0  # samples are returned in the range of 16-bit integers, the scale Kaldi computes features at
-# Of files of floating-point numbers; full scale is 1. The squares of larger ones are too much for the features.
+# Largest magnitude accepted in floating-point files, whose full scale is 1: squares of larger ones overflow.
 LARGEST_SAMPLE = 1e9
-# The size of these files does not tell whether their end is there: their last sample is read
+# Formats whose length in bytes does not show truncation: their last sample is decoded instead
 VARIABLE_RATE = re.compile("FLAC|OGG|MP3|CAF ALAC")
-# What libsndfile logs of MAT4, VOC and WVE
+# libsndfile's log messages for truncated MAT4, VOC and WVE files
 TRUNCATED = re.compile(r"^(\*\*\* File seems to be truncated|Seems to be a truncated|Data length \d+ should be)", re.M)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a header says. samples: per channel; sampling_rate: Hz."""
+    """The contents of an audio file's header: samples per channel, channels, and sampling rate in Hz."""
 
     samples: int
     channels: int
@@ -37,20 +37,20 @@ class AudioInfo:
 
     @property
     def duration(self) -> float:
-        """Length in seconds."""
+        """Duration in seconds."""
         return self.samples / self.sampling_rate
 
 
 def inspect_audio(path: Path, sampling_rate: int | None = None, channels: int | None = None) -> AudioInfo:
-    """Read and check the header of a sound file; no more than its last sample is decoded.
+    """Read and check the header of an audio file; at most its last sample is decoded.
 
     Args:
         path: a file in any format of libsndfile (wav, flac, SPHERE ...) that has a header.
-        sampling_rate, channels: what the file must have, when given.
+        sampling_rate, channels: the required values; None: any.
 
     Raises:
         ValueError: missing, unreadable, compressed by shorten, without a sample, shorter than its header says,
-            or not of the sampling rate or number of channels asked for.
+            or not of the required sampling rate or number of channels.
     """
     try:
         with path.open("rb") as head:
@@ -80,18 +80,18 @@ def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float
     """Return samples of one channel as (N,) float32 in the range of 16-bit integers, [-32768, 32768).
 
     Args:
-        start, duration: the stretch in seconds, rounded to samples; without `duration` up to the end of the file.
+        start, duration: the segment in seconds, rounded to samples; without `duration` it extends to the end of file.
 
     Raises:
-        ValueError: the file cannot be read, has no such channel, ends more than one sample before the stretch does, or
-            holds a number that is not finite or beyond all sound.
+        ValueError: the file cannot be read, has no such channel, ends more than one sample before the segment, or
+            holds a sample that is not finite or absurdly large.
     """
     with _open(path) as file:
         if not 0 <= channel < file.channels:
             raise ValueError(f"{path}: has {file.channels} channel(s); channel {channel} was asked for")
         first = round(start * file.samplerate)
         last = file.frames if duration is None else round((start + duration) * file.samplerate)
-        if not 0 <= first <= last <= file.frames + 1:  # one more: times are rounded to milliseconds or less
+        if not 0 <= first <= last <= file.frames + 1:  # one sample more: times are rounded
             raise ValueError(f"{path}: samples {first} to {last} were asked for; the file has {file.frames} a channel")
         last = min(last, file.frames)
         skipped = 0 if file.seekable() else first  # GSM and some ADPCM can only be read from the start
@@ -100,16 +100,16 @@ def read_audio(path: Path, channel: int = 0, start: float = 0.0, duration: float
         samples = file.read(last - first + skipped, dtype="float32", always_2d=True)[skipped:, channel]
         if len(samples) < last - first:
             raise ValueError(f"{path}: ended after {first + len(samples)} samples; its header promises {file.frames}")
-    sane = np.abs(samples) <= LARGEST_SAMPLE  # false for what is not a number, too
-    if not sane.all():
-        worst = int(np.argmin(sane))
+    valid = np.abs(samples) <= LARGEST_SAMPLE  # false for NaN, too
+    if not valid.all():
+        worst = int(np.argmin(valid))
         raise ValueError(f"{path}: sample {first + worst} is {samples[worst]:g}; expected a number from -1 to 1")
     return samples * np.float32(FULL_SCALE)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a sound file; what goes wrong with it becomes a ValueError that names it."""
+    """Open an audio file; turn any error into a ValueError that names the file."""
     try:
         with path.open("rb") as file:
             stream = wav_stream(file)
@@ -119,7 +119,7 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
                 file.seek(0)
                 source = io.BytesIO(file.read(place) + length + file.read()[len(length) :])
             elif path.suffix.lower() == ".raw":
-                source = os.open(path, os.O_RDONLY)  # by its name soundfile takes it for one without header
+                source = os.open(path, os.O_RDONLY)  # given the name, soundfile would expect a file without header
         with soundfile.SoundFile(source) as opened:
             yield opened
     except OSError as error:

@@ -1,10 +1,10 @@
-"""A data folder: lhotse manifests of recordings and utterances, and Kaldi's plain files beside them for the eye.
+"""A data folder: lhotse manifests of recordings and utterances, with the same as Kaldi's text files.
 
-recordings.jsonl.gz   lhotse RecordingSet, with absolute paths; sound files that moved along with the folder are found
+recordings.jsonl.gz   lhotse RecordingSet, absolute paths; audio files moved together with the folder are found
 supervisions.jsonl.gz lhotse SupervisionSet: one transcribed utterance each, with speaker, channel and text
-text utt2spk segments the same as Kaldi writes them (read by people only; the manifests are the truth)
+text utt2spk segments the same in Kaldi's formats, for people to read: programs read only the manifests
 ref.stm  glm          for an evaluation set scored with NIST's tools
-reco2file_and_channel "recording file channel": what stm and ctm files call a recording and its first channel
+reco2file_and_channel "recording file channel": the names of a recording and its first channel in stm and ctm files
 """
 
 import gzip
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_parallel.corpus.nist_files import same_channel
+from asr_parallel.corpus.nist_files import canonical_channel
 from asr_parallel.record.files import read_lines, write_lines
 from asr_parallel.record.stage import made_as, moved_along
 
@@ -26,7 +26,7 @@ CHANNELS_FILE = "reco2file_and_channel"
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One transcribed stretch of one channel of one recording. Times in seconds."""
+    """A transcribed segment of one channel of a recording. Times in seconds."""
 
     id: str
     recording_id: str
@@ -39,7 +39,7 @@ class Utterance:
 
 
 def write_data(folder: Path, recordings: "RecordingSet", supervisions: "SupervisionSet") -> None:
-    """Write manifests and Kaldi's plain files, sorted by id as Kaldi sorts (bytewise)."""
+    """Write the manifests and Kaldi's text files, sorted by id as Kaldi sorts (bytewise)."""
     from lhotse import RecordingSet, SupervisionSet
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,10 +53,10 @@ def write_data(folder: Path, recordings: "RecordingSet", supervisions: "Supervis
 
 
 def read_utterances(folder: Path) -> list[Utterance]:
-    """Return utterances of a data folder, sorted by id.
+    """Return the utterances of a data folder, sorted by id.
 
     Raises:
-        ValueError: not a data folder, a damaged one, no utterance, or an utterance of an unknown recording.
+        ValueError: not a data folder, a damaged one, one without utterances, or an utterance of an unknown recording.
     """
     from lhotse import SupervisionSet
 
@@ -82,7 +82,7 @@ def read_utterances(folder: Path) -> list[Utterance]:
 
 
 def read_recordings(folder: Path) -> "list[Recording]":
-    """Return the recordings of a data folder, with the paths that their sound files have now.
+    """Return the recordings of a data folder, with the current paths of their audio files.
 
     Raises:
         ValueError: not a data folder, or a damaged one.
@@ -100,7 +100,7 @@ def read_recordings(folder: Path) -> "list[Recording]":
 
 
 def sound_files(folder: Path) -> dict[str, Path]:
-    """Return the sound file of each recording of a data folder by the recording's id; ValueError as read_recordings."""
+    """Return recording id -> audio file of a data folder; ValueError as for read_recordings."""
     return {recording.id: Path(recording.sources[0].source) for recording in read_recordings(folder)}
 
 
@@ -117,10 +117,10 @@ def read_sampling_rate(folder: Path) -> int:
 
 
 def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
-    """Read recording -> file and channel of `folder`/reco2file_and_channel, Kaldi's file; empty where there is none.
+    """Read Kaldi's reco2file_and_channel of a folder: recording -> (file, channel); empty if there is no such file.
 
     Raises:
-        ValueError: a line of another form, or a recording twice.
+        ValueError: a malformed line, or a duplicate recording.
     """
     path = folder / CHANNELS_FILE
     channels: dict[str, tuple[str, str]] = {}
@@ -130,21 +130,21 @@ def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
             problem = f"a second line of {fields[0]}" if fields[0] in channels else repr(line)
             raise ValueError(f"{path}: line {n}: expected 'recording file channel', each recording once; got {problem}")
         if fields:
-            channels[fields[0]] = fields[1], same_channel(fields[2])
+            channels[fields[0]] = fields[1], canonical_channel(fields[2])
     return channels
 
 
 def _write_manifest(path: Path, manifest: Any) -> None:
-    """Write a manifest of lhotse's as UTF-8: its own `to_file` writes in the encoding of the locale."""
+    """Write a lhotse manifest as UTF-8: lhotse's own `to_file` uses the encoding of the locale."""
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in manifest.to_dicts())
 
 
 def read_manifest(kind: Any, path: Path) -> list[Any]:
-    """Return everything in a manifest of lhotse's, read whole: what is damaged shows only then.
+    """Return all items of a lhotse manifest. It is read completely, so that damage is noticed.
 
     Raises:
-        ValueError: damaged.
+        ValueError: the file is damaged.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:

@@ -1,4 +1,7 @@
-"""Lists of connected-digit utterances: which recordings, in which order, with which pauses.
+"""Lists of connected-digit utterances: their recordings, in order, and the pauses between them.
+
+The recipe ships the lists of the published results (recipes/digits/lists). `generate_lists` makes others like them
+from the recordings and a seed.
 
 lists/SET.list   UTT-ID SPEAKER GAP REC GAP REC GAP ... REC GAP     GAP: a pause in milliseconds
 lists/SET.text   UTT-ID word word ...
@@ -13,17 +16,17 @@ from asr_parallel.record.files import read_lines
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LIST_OF_SET = {"train": "train", "dev": "dev", "eval": "test"}  # data set -> name of its list
-# Shape of generated lists; as in the lists published results are for, so that figures can be compared.
-DEV_INDICES = range(5)  # recordings 0-4 of a digit are dev's: the corpus' own convention for its test part
+# Shape of generated lists: that of the lists of the published results, so that results are comparable
+DEV_INDICES = range(5)  # recordings 0-4 of a digit are for dev: the corpus' own convention for its test part
 USES_IN_TRAINING = 3
 WORDS_IN_UTTERANCE = (3, 7)
-GAPS_BETWEEN_MS = (0, 0, 20, 50, 100, 150, 200)  # running together is twice as likely as any one pause
+GAPS_BETWEEN_MS = (0, 0, 20, 50, 100, 150, 200)  # no pause is twice as likely as any one pause
 GAPS_OUTSIDE_MS = tuple(range(100, 300, 10))
 
 
 @dataclass(frozen=True, slots=True)
 class DigitUtterance:
-    """One utterance to be made: recordings (file names) with len(recordings) + 1 pauses around them."""
+    """A connected-digit utterance: recordings (file names) and the len(recordings) + 1 pauses around them."""
 
     id: str
     speaker: str
@@ -32,7 +35,7 @@ class DigitUtterance:
 
     @property
     def text(self) -> str:
-        """The words, by the recordings' names."""
+        """The transcript, from the names of the recordings."""
         return " ".join(WORDS[int(recording[0])] for recording in self.recordings)
 
     def line(self) -> str:
@@ -42,11 +45,11 @@ class DigitUtterance:
 
 
 def read_lists(folder: Path) -> dict[str, list[DigitUtterance]]:
-    """Return utterances of the sets train, dev and eval from a folder of lists.
+    """Read the utterances of the sets train, dev and eval from a folder of lists.
 
     Raises:
-        ValueError: a missing file, a malformed line, an id or recording that is no plain file name, an id twice, or a
-            text that does not fit its list; with file and line.
+        ValueError: a missing file, a malformed line, an id or recording that is not a plain file name, a duplicate
+            id, or a text that differs from its list.
     """
     sets = {}
     seen: set[str] = set()
@@ -92,10 +95,10 @@ def _check_text(path: Path, utterances: Iterable[DigitUtterance]) -> None:
 def generate_lists(
     recordings: Iterable[str], test_speakers: Sequence[str], seed: int
 ) -> dict[str, list[DigitUtterance]]:
-    """Make lists from the names of recordings, the same for the same seed.
+    """Generate lists from the names of recordings; the seed determines them.
 
-    `test_speakers` are eval's alone; the others' first five recordings of each digit are dev's, once, and the rest are
-    training, three times over.
+    Eval has all recordings of `test_speakers`. Of the other speakers, dev has the first five recordings of each digit,
+    used once; train has the rest, each used in three utterances.
 
     Raises:
         ValueError: a test speaker without recordings, or no speaker left to train on.
@@ -122,7 +125,7 @@ def generate_lists(
 
 
 def _chain(names: Sequence[str], speaker: str, part: str, rng: random.Random) -> list[DigitUtterance]:
-    """Shuffle recordings and cut the row into utterances with random pauses."""
+    """Shuffle recordings and cut the sequence into utterances with random pauses."""
     row = list(names)
     rng.shuffle(row)
     utterances: list[DigitUtterance] = []

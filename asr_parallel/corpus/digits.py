@@ -1,7 +1,7 @@
-"""Connected digits from the recordings of single ones: the Free Spoken Digit Dataset's layout to data folders.
+"""Data preparation of the digits recipe: utterances of connected digits, joined from recordings of single digits.
 
-CORPUS/recordings/DIGIT_SPEAKER_INDEX.wav    single digits, mono, 8 kHz
-E/corpus/SET/UTT-ID.wav                      utterances made of them; list, text and dropped.txt beside
+CORPUS/recordings/DIGIT_SPEAKER_INDEX.wav    single digits, mono, 8 kHz: the layout of the Free Spoken Digit Dataset
+E/corpus/SET/UTT-ID.wav                      the joined utterances, with list, text and dropped.txt
 E/data/SET/                                  data folders
 """
 
@@ -24,10 +24,10 @@ from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.stage import run_stage
 
 SAMPLING_RATE = 8000
-# Pauses get noise of this standard deviation (16-bit steps): digital zero would make log energies the features never
-# see in a real recording; 5 is the noise floor of the corpus' quietest speakers.
+# Standard deviation of the noise in pauses (16-bit steps): digital zero would give log energies that never occur in a
+# real recording; 5 is the noise floor of the corpus' quietest speakers.
 PAUSE_NOISE = 5.0
-TEST_SPEAKERS = ("theo", "yweweler")  # the speakers that published results on connected digits hold out
+TEST_SPEAKERS = ("theo", "yweweler")  # held out in the published results
 RECORDING_NAME = re.compile(r"[0-9]_[^_/]+_[0-9]+\.wav")
 HOW_TO_GET = (
     "--corpus is needed: a folder in the layout of the Free Spoken Digit Dataset, e.g. a git clone of the public"
@@ -36,10 +36,10 @@ HOW_TO_GET = (
 
 
 def find_recordings(corpus: Path) -> list[str]:
-    """Return names of the corpus' recordings, sorted.
+    """Return the file names of the corpus' recordings, sorted.
 
     Raises:
-        ValueError: there is no such folder, or it does not have the layout.
+        ValueError: no such folder, or one of another layout.
     """
     folder = corpus / "recordings"
     if not corpus.is_dir():
@@ -51,7 +51,7 @@ def find_recordings(corpus: Path) -> list[str]:
 
 
 def join_recordings(utterance: DigitUtterance, samples_of: Callable[[str], np.ndarray]) -> np.ndarray:
-    """Return recordings and pauses of an utterance one after another, (N,) int16; the noise depends on the id alone."""
+    """Concatenate recordings and pauses of an utterance: (N,) int16. The noise depends only on the utterance id."""
     seed = int.from_bytes(hashlib.sha256(utterance.id.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
 
@@ -67,12 +67,12 @@ def join_recordings(utterance: DigitUtterance, samples_of: Callable[[str], np.nd
 def write_corpus(
     folder: Path, corpus: Path, sets: Mapping[str, Sequence[DigitUtterance]], max_bad_share: float = MAX_BAD_SHARE
 ) -> None:
-    """Make the utterances of all sets as mono wav files of 8 kHz in `folder`/SET/.
+    """Write the utterances of all sets as mono wav files at 8 kHz to `folder`/SET/.
 
     An utterance with a recording that is missing, unreadable, truncated, not mono or not at 8 kHz is left out.
 
     Raises:
-        ValueError: more than `max_bad_share` of a set are left out.
+        ValueError: more than `max_bad_share` of a set is left out.
     """
     cache: dict[str, np.ndarray | ValueError] = {}
 
@@ -100,7 +100,7 @@ def write_corpus(
             except ValueError as error:
                 dropped.bad.append((utterance.id, str(error)))
                 continue
-            # through memory, because libsndfile itself would not tell a full disk from a broken file
+            # encoded in memory: libsndfile does not distinguish a full disk from a broken file
             wav = io.BytesIO()
             soundfile.write(wav, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
             (target / f"{utterance.id}.wav").write_bytes(wav.getvalue())
@@ -112,7 +112,7 @@ def write_corpus(
 
 
 def write_data_folder(folder: Path, corpus_set: Path) -> None:
-    """Write the data folder of one set of utterances made by `write_corpus`: a recording and a supervision each."""
+    """Write the data folder of one set made by `write_corpus`: each utterance is a recording and a supervision."""
     from lhotse import RecordingSet, SupervisionSet
 
     texts = dict(line.split(" ", 1) for line in read_lines(corpus_set / "text"))
@@ -140,12 +140,11 @@ def prepare_digits(
 
     Args:
         corpus: folder in the layout of the Free Spoken Digit Dataset.
-        lists: folder of train, dev and test lists; without it lists are generated from `seed` with `test_speakers`
-            held out.
-        max_bad_share: share of a set's utterances that may be left out for bad audio.
+        lists: folder of train, dev and test lists; None: generate them from `seed`, with `test_speakers` held out.
+        max_bad_share: share of a set's utterances that may be left out because of bad audio.
 
     Raises:
-        ValueError: bad input, see `read_lists`, `find_recordings` and `write_corpus`.
+        ValueError: as for `read_lists`, `find_recordings` and `write_corpus`.
     """
     names = find_recordings(corpus)
     sets = read_lists(lists) if lists else generate_lists(names, test_speakers, seed)

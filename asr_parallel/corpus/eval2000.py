@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 AUDIO_NAME = re.compile(r"((?:sw|en)_\d{4})\.sph", re.IGNORECASE)
 STM_NAME = "hub5e00.english.000405.stm"
 GLM_NAME = "en20000405_hub5.glm"
-WIDEN_SECONDS = 0.1  # on both sides of a segment, as Kaldi does: the reference cuts closely
+WIDEN_SECONDS = 0.1  # at both ends of a segment, as in Kaldi: the reference is cut tightly
 REAL_FILES, REAL_UTTERANCES = 40, 4459
-STM_GAP = "inter_segment_gap"  # the speaker of stretches nobody partitioned: in the STM alone
+STM_GAP = "inter_segment_gap"  # speaker name of the segments that are in the STM but not in the PEM
 STM_LABEL = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
-class StmSegment:
-    """One stretch of a side; `line` is what goes into ref.stm. A gap is no utterance and has no place in the PEM."""
+class Eval2000Segment:
+    """A segment of the STM; `line` is its repaired line for ref.stm. A gap is no utterance and not in the PEM."""
 
     id: str
     file: str
@@ -53,7 +53,7 @@ class StmSegment:
 
 
 def utterance_id(file: str, side: str, start: str, end: str) -> str:
-    """Return Kaldi's id from times as written; decimal, because 100 x 301.85 is 30184.999... in floating point.
+    """Return Kaldi's utterance id. Times are decimal text, because 100 x 301.85 is 30184.999... in floating point.
 
     Raises:
         ValueError: a time is not a number.
@@ -65,11 +65,11 @@ def utterance_id(file: str, side: str, start: str, end: str) -> str:
     return f"{file}-{side}_{hundredths[0]:06d}-{hundredths[1]:06d}"
 
 
-def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
-    """Read comment lines and segments of an STM, repaired where NIST's scorer would stumble.
+def read_eval2000_stm(path: Path) -> tuple[list[str], list[Eval2000Segment]]:
+    """Read the comments and segments of an STM, and repair what NIST's scorer cannot read.
 
     Raises:
-        ValueError: a malformed line, braces that do not match, or an id twice, with the line's number.
+        ValueError: a malformed line, unbalanced braces, or a duplicate id.
     """
     comments: list[str] = []
     segments = []
@@ -87,16 +87,18 @@ def read_stm(path: Path) -> tuple[list[str], list[StmSegment]]:
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: {error}") from error
         repaired = " ".join(part for part in parts if part)
-        segments.append(StmSegment(key, file, side[0], float(start), float(end), text, repaired, speaker == STM_GAP))
+        segments.append(
+            Eval2000Segment(key, file, side[0], float(start), float(end), text, repaired, speaker == STM_GAP)
+        )
     _refuse_repeats(path, [segment.id for segment in segments if not segment.is_gap])
     return comments, segments
 
 
 def read_pem(path: Path) -> list[str]:
-    """Return utterance ids of a partition file.
+    """Read the utterance ids of a partition file (PEM).
 
     Raises:
-        ValueError: a malformed line or an id twice.
+        ValueError: a malformed line or a duplicate id.
     """
     ids = []
     for n, fields, line in _records(path, []):
@@ -125,7 +127,7 @@ def _refuse_repeats(path: Path, ids: list[str]) -> None:
 
 
 def _find_reference(folder: Path, name: str, suffix: str) -> Path:
-    """Return the file of the released name (of two, the one in 2000_hub5_eng_eval_tr), else the only one."""
+    """Return the first file of the released name below the folder, else the first with the suffix."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {name} below it")
     there = files_below(folder)
@@ -136,10 +138,9 @@ def _find_reference(folder: Path, name: str, suffix: str) -> Path:
 
 
 def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: float) -> None:
-    """Make the data folder `folder` of the evaluation set, with ref.stm and glm.
+    """Write the data folder of the evaluation set, with ref.stm and glm.
 
-    ref.stm holds the lines of the recordings that are there, scored or not; stretches that are not scored have no
-    utterance.
+    ref.stm has the lines of all recordings found, scored or not. A segment that is not scored is not an utterance.
 
     Raises:
         ValueError: a wrong tree, STM and PEM that differ, or too much bad audio or too many bad segments.
@@ -151,7 +152,7 @@ def prepare_eval2000(folder: Path, audio: Path, reference: Path, max_bad_share: 
     stm = _find_reference(reference, STM_NAME, ".stm")
     glm = _find_reference(reference, GLM_NAME, ".glm")
     check_glm(glm)
-    comments, segments = read_stm(stm)
+    comments, segments = read_eval2000_stm(stm)
     differing = {segment.id for segment in segments if not segment.is_gap} ^ set(read_pem(pem))
     if differing:
         raise ValueError(

@@ -1,12 +1,12 @@
-"""NIST's global mapping rules (glm): spellings that count as the same word, written alike in reference and hypothesis.
+"""NIST's global mapping rules (glm), which give reference and hypothesis the same spelling of the same word.
 
-    [X] => [Y] / [left] __ [right] ;; comment       X becomes Y between left and right; the context may be left out
-    ;; INPUT_DEPENDENT_APPLICATION = "ctm"          what follows is only for inputs whose kind matches the expression
-    * case_sensitive = 'F'                          letter case of X and of the context does not count
+    [X] => [Y] / [left] __ [right] ;; comment       X becomes Y between left and right; the context is optional
+    ;; INPUT_DEPENDENT_APPLICATION = "ctm"          restricts the following rules to kinds of input that match
+    * case_sensitive = 'F'                          X and the context match in any letter case
 
-Y may hold alternatives, `{we're / we are}`; that is what the section of contractions does. Rules apply to characters,
-in upper case, words with a space on both sides; at each place the first rule of the file that fits is used, and its
-output is not read again. This is the behaviour of sctk's csrfilt.sh -dh and rfilter1.
+Y may have alternatives, `{we're / we are}`, as in the section of contractions. Rules match characters of the text in
+upper case, with a space on both sides of each word. At each position the first matching rule of the file is applied;
+its output is not matched again. This is the behaviour of sctk's csrfilt.sh -dh and rfilter1.
 """
 
 import re
@@ -25,7 +25,7 @@ CASE_SENSITIVE = re.compile(r"\*\s*case_sensitive\s*=\s*['\"](.)", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """source becomes target between left and right; all literal upper-case text."""
+    """A rule: source becomes target between left and right; all are literal text in upper case."""
 
     source: str
     target: str
@@ -35,15 +35,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class MappingRules:
-    """The rules of one kind of input, by the first character of their source, in the order of the file."""
+    """The rules for one kind of input, grouped by the first character of their source, in the order of the file."""
 
     by_first: dict[str, list[Rule]] = field(default_factory=dict)
 
     def apply(self, text: str) -> str:
-        """Map a transcript: upper case, rules, hyphenated words split, `(a b)` as `(a) (b)`."""
+        """Map a transcript: upper case, apply the rules, split hyphenated words, write `(a b)` as `(a) (b)`."""
         text = _upper(text).replace("(", "( ").replace(")", " )")
         text = self._replace(f" {' '.join(text.split())} ")
-        text = re.sub(r"([^( ])-(?=[^) ])", r"\1 ", text)  # a hyphen at a word's end marks a fragment and stays
+        text = re.sub(r"([^( ])-(?=[^) ])", r"\1 ", text)  # a hyphen at the end of a word marks a fragment and is kept
         text = " ".join(text.split())
         while (split := re.sub(r"(\( [^() ]+ )([^() ]+)", r"\1) ( \2", text)) != text:
             text = split
@@ -73,7 +73,7 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
     """Read the rules that apply to an input of these kinds: ("stm", "ref") or ("ctm", "hyp").
 
     Raises:
-        ValueError: a line that is no rule, or one with braces that do not match or are inside others.
+        ValueError: a line that is not a rule, or one with unbalanced or nested braces.
     """
     by_first: dict[str, list[Rule]] = defaultdict(list)
     applies = True
@@ -105,13 +105,13 @@ def read_glm(path: Path, kinds: tuple[str, ...]) -> MappingRules:
 
 
 def check_glm(path: Path) -> None:
-    """Read the rules for both reference and hypothesis; ValueError as in read_glm."""
+    """Check the rules for both reference and hypothesis; ValueError as for read_glm."""
     for kinds in GLM_KINDS:
         read_glm(path, kinds)
 
 
 def _upper(text: str) -> str:
-    """Return the word in upper case, except letters such as ß and ı that lower case does not restore."""
+    """Return text in upper case, except letters such as ß and ı whose upper case does not map back to them."""
     return "".join(u if (u := c.upper()).lower() == c.lower() else c for c in text)
 
 

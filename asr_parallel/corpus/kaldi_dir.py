@@ -1,9 +1,10 @@
-"""Import of a Kaldi data directory: wav.scp, text, utt2spk; segments, reco2file_and_channel, stm and glm when there.
+"""Import of a Kaldi data directory: wav.scp, text, utt2spk; optionally segments, reco2file_and_channel, stm, glm.
 
-wav.scp may only name plain sound files. A pipe is a command, and no command from a data file is ever run.
+wav.scp may only name plain audio files. A pipe is a command, and commands from data files are never run.
 
-A set with an stm is scored by it, as Kaldi's egs/swbd/s5c/local/score.sh does; without one, by its text. An utterance
-with an empty transcript belongs to a test set: what is recognised in it is wrong. It is of no use in training.
+A set with an stm is scored against it, as in Kaldi's egs/swbd/s5c/local/score.sh; one without, against its text. An
+utterance with an empty transcript is kept in a test set, where every recognised word is an insertion, but not in
+training.
 """
 
 import math
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
 SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
-TRAINING_SET = "train"  # the recipes' name for it
+TRAINING_SET = "train"  # its name in the recipes
 
 
 def read_table(path: Path) -> dict[str, str]:
     """Read a file of "key value ..." lines, such as text or utt2spk; a value may be empty.
 
     Raises:
-        ValueError: missing, not UTF-8, or a key twice.
+        ValueError: a missing file, text that is not UTF-8, or a duplicate key.
     """
     if not path.is_file():
         raise ValueError(f"{path.parent}: no {path.name}; expected a Kaldi data directory: wav.scp, text, utt2spk")
@@ -51,7 +52,7 @@ def read_table(path: Path) -> dict[str, str]:
 
 
 def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str]:
-    """Return the transcripts without <s> and </s>, which belong to language models, and say how many were there."""
+    """Return the transcripts without <s> and </s>, which only belong in language models; log how many had them."""
     cleaned = {
         key: " ".join(word for word in text.split() if word.lower() not in SENTENCE_MARKS)
         for key, text in texts.items()
@@ -62,7 +63,7 @@ def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str
 
 
 def _sound_file(folder: Path, key: str, value: str) -> Path:
-    """Return the plain file a line of wav.scp names: relative to the working directory, as in Kaldi, or to `folder`."""
+    """Return the file that a line of wav.scp names, relative to the working directory, as in Kaldi, or to `folder`."""
     command = value.endswith("|") or value.startswith("|") or value in ("", "-")
     path = Path("" if command else value)
     path = path if path.is_absolute() or path.exists() else folder / path
@@ -74,13 +75,13 @@ def _sound_file(folder: Path, key: str, value: str) -> Path:
     return path
 
 
-def sound_files(source: Path) -> dict[str, Path]:
-    """Return the sound files that `source`/wav.scp names, by recording; ValueError where one is not a plain file."""
+def wav_scp_files(source: Path) -> dict[str, Path]:
+    """Read `source`/wav.scp: recording -> audio file; ValueError where one is not a plain file."""
     return {key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()}
 
 
 def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, float, float]:
-    """Return channel and times of a line of segments, without its ids; end -1 is the recording's, as in Kaldi."""
+    """Return channel, start and end of a line of segments; end -1 is the end of the recording, as in Kaldi."""
     if len(fields) not in (2, 3):
         raise ValueError(f"segments: expected 'utt rec start end [channel]', got {len(fields) + 2} fields")
     try:
@@ -97,10 +98,10 @@ def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, flo
 
 
 def check_rates(source: Path, infos: Mapping[str, AudioInfo], like: Path | None = None) -> None:
-    """Check that recordings (id -> what the header says) have one sampling rate, and that of the data folder `like`.
+    """Check that all recordings have the same sampling rate, and that of the data folder `like`, if given.
 
     Raises:
-        ValueError: they have not.
+        ValueError: the rates differ.
     """
     counts = Counter(info.sampling_rate for info in infos.values())
     if len(counts) > 1:
@@ -125,23 +126,23 @@ def import_kaldi_directory(
     like: Path | None = None,
     keep_empty: bool = False,
 ) -> None:
-    """Make the data folder `folder` of the Kaldi data directory `source`.
+    """Convert the Kaldi data directory `source` to the data folder `folder`.
 
-    Left out and counted: recordings that are missing, unreadable, truncated, empty or of another sampling rate, and
-    utterances of them, with bad times, without a speaker or, unless `keep_empty`, without words.
+    Recordings that are missing, unreadable, truncated, empty or of another sampling rate are left out and counted, with
+    their utterances; so are utterances with bad times, without a speaker or, unless `keep_empty`, without words.
 
     Args:
-        sampling_rate: of the recordings to keep, Hz; None: all must have the same.
-        like: a data folder; without `sampling_rate` the recordings must have the rate of those in it.
+        sampling_rate: sampling rate of the recordings to keep, Hz; None: all must have the same.
+        like: a data folder whose sampling rate the recordings must have, unless `sampling_rate` is given.
 
     Raises:
         ValueError: no such directory, a pipe in wav.scp, a duplicate id, text that is not UTF-8, recordings of several
-            sampling rates, too much left out, no word at all, an stm that is malformed or of other recordings, or a
+            sampling rates, too much left out, no words at all, an stm that is malformed or of other recordings, or a
             malformed glm.
     """
     from lhotse import RecordingSet, SupervisionSet
 
-    sounds = sound_files(source)  # all of it before any is opened: a pipe is refused whatever else is wrong
+    sounds = wav_scp_files(source)  # checked before any file is opened: a pipe is always refused
     texts, speakers = without_sentence_marks(read_table(source / "text"), source), read_table(source / "utt2spk")
     segments = (
         read_table(source / "segments") if (source / "segments").exists() else {key: f"{key} 0 -1" for key in sounds}
@@ -172,8 +173,8 @@ def import_kaldi_directory(
             if not (texts[key] or keep_empty):
                 raise ValueError("empty transcript")
             if len(speakers.get(key, "").split()) != 1:
-                said = speakers.get(key)
-                raise ValueError(f"utt2spk: {said!r} is not one word" if said else "no speaker in utt2spk")
+                given = speakers.get(key)
+                raise ValueError(f"utt2spk: {given!r} is not one word" if given else "no speaker in utt2spk")
         except ValueError as error:
             dropped.bad.append((key, str(error)))
             continue
@@ -185,7 +186,7 @@ def import_kaldi_directory(
         raise ValueError(f"{source / 'text'}: all {len(empty)} transcripts are empty; expected 'utterance words ...'")
     used = {s.recording_id for s in supervisions}
     for key in names.keys() & recordings.keys():
-        if recordings[key].num_channels > 1:  # segments says which one; the first is A
+        if recordings[key].num_channels > 1:  # segments gives the channel; the first is A
             names[key] = names[key][0], channel_name(0)
     write_data(
         folder,
@@ -195,14 +196,14 @@ def import_kaldi_directory(
     if renamed := sorted(names.keys() & used, key=str.encode):
         write_lines(folder / CHANNELS_FILE, (" ".join((key, *names[key])) for key in renamed))
     if (source / "stm").is_file():
-        heard: dict[tuple[str, str], SupervisionSegment] = {}
+        channels: dict[tuple[str, str], SupervisionSegment] = {}
         for s in supervisions:
-            other = heard.setdefault(stm_channel(s.recording_id, s.channel, names), s).recording_id
+            other = channels.setdefault(stm_channel(s.recording_id, s.channel, names), s).recording_id
             if other != s.recording_id:
                 raise ValueError(
                     f"{source / CHANNELS_FILE}: {other} and {s.recording_id} have the same file and channel"
                 )
-        _write_stm(source / "stm", folder / "ref.stm", heard, {names.get(key, (key,))[0] for key in bad})
+        _write_stm(source / "stm", folder / "ref.stm", channels, {names.get(key, (key,))[0] for key in bad})
     if (source / "glm").is_file():
         check_glm(source / "glm")
         (folder / "glm").write_bytes((source / "glm").read_bytes())
@@ -210,17 +211,18 @@ def import_kaldi_directory(
     log_counts(source.name, len(used), supervisions)
 
 
-def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionSegment]", bad: set[str]) -> None:
+def _write_stm(path: Path, out: Path, channels: "dict[tuple[str, str], SupervisionSegment]", bad: set[str]) -> None:
     """Copy an stm file without the segments of recordings that were left out.
 
     Args:
-        heard: recording and channel, as the stm names them, of the utterances -> one of these.
+        channels: (recording, channel) as named in the stm -> one utterance of that channel.
         bad: the recordings that were left out.
 
     Raises:
-        ValueError: a malformed line; words where no utterance is, or an utterance where no segment is.
+        ValueError: a malformed line, a segment with words but no utterance in its channel, or an utterance in a channel
+            without segments.
     """
-    left_out, told = set(), set()
+    left_out, in_stm = set(), set()
     lines = read_stm_lines(path)
     if all(segment.ignored or not segment.text for _, segment in lines):
         raise ValueError(f"{path}: not one of {len(lines)} segments has words to score")
@@ -231,21 +233,21 @@ def _write_stm(path: Path, out: Path, heard: "dict[tuple[str, str], SupervisionS
         )
     for n, segment in lines:
         channel = (segment.recording, segment.channel)
-        told.add(channel)
-        if channel in heard or not segment.text or segment.ignored:
+        in_stm.add(channel)
+        if channel in channels or not segment.text or segment.ignored:
             continue
         if segment.recording not in bad:
             raise ValueError(
                 f"{path}: line {n}: no utterance is of recording {segment.recording}, channel {segment.channel}; "
-                f"expected those of the data, such as {' channel '.join(next(iter(heard)))} ({CHANNELS_FILE} names "
+                f"expected those of the data, such as {' channel '.join(next(iter(channels)))} ({CHANNELS_FILE} names "
                 "the stm's recording and channel of each recording in wav.scp)"
             )
         left_out.add(n)
-    if untold := [channel for channel in heard if channel not in told]:
-        recording_name, channel_of = untold[0]
+    if missing := [channel for channel in channels if channel not in in_stm]:
+        recording_name, channel_of = missing[0]
         raise ValueError(
             f"{path}: no segment of recording {recording_name}, channel {channel_of}, of utterance "
-            f"{heard[untold[0]].id}; expected 'recording channel speaker start end [<labels>] words' for all of them"
+            f"{channels[missing[0]].id}; expected 'recording channel speaker start end [<labels>] words' for each"
         )
     write_lines(out, (line for n, line in enumerate(read_lines(path), 1) if n not in left_out))
 
@@ -269,10 +271,12 @@ def import_kaldi(
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected a Kaldi data directory")
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
-    sounds = sound_files(source)
-    # Of wav.scp what its files hold counts, not their paths; of folders in there, such as Kaldi's split*, nothing
-    apart = {source / "wav.scp", *sounds.values()}
-    tables = [path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "." and path not in apart]
+    sounds = wav_scp_files(source)
+    # The stage depends on the audio files' contents, not on their paths in wav.scp, and not on folders such as split*
+    handled = {source / "wav.scp", *sounds.values()}
+    tables = [
+        path for path in sorted(source.iterdir()) if path.is_file() and path.name[0] != "." and path not in handled
+    ]
     run_stage(
         out,
         lambda folder: import_kaldi_directory(source, folder, sampling_rate, max_bad_share, like, keep),

@@ -4,7 +4,7 @@
 
 Below the highest order c is the number of different words seen before the n-gram (the count itself for n-grams that
 start with <s>, which nothing precedes). The unigrams are interpolated with the uniform distribution over the
-vocabulary, so a word of the lexicon that the text never used has a small probability too.
+vocabulary, so that a word of the lexicon that the text lacks has a small probability too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from asr_parallel.corpus.ngram import (
     windows,
 )
 
-# Discounts of counts 1, 2, 3+ where the text is too small to estimate them: KenLM's `lmplz --discount_fallback`
+# Discounts of counts 1, 2, 3+ if the text is too small to estimate them: KenLM's `lmplz --discount_fallback`
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
@@ -33,17 +33,17 @@ def estimate(
     order: int = 3,
     min_count: int = 1,
 ) -> NgramModel:
-    """Estimate a model from tokenised sentences (without <s> and </s>).
+    """Estimate an n-gram model from tokenised sentences (without <s> and </s>).
 
     Args:
-        sentences: the text; words outside `vocabulary` are counted as <unk>, which must then be in it.
-        vocabulary: all words the model gives a probability to.
-        min_count: n-grams of the highest order seen less often are left to the backoff, which makes the graph of a
-            large text smaller (SRILM's default for trigrams is 2).
+        sentences: the training text; words outside `vocabulary` count as <unk>, which it must then have.
+        vocabulary: all words that the model assigns a probability.
+        min_count: rarer n-grams of the highest order are left out, which makes the decoding graph smaller (SRILM's
+            default for trigrams is 2).
 
     Raises:
-        ValueError: no sentence, a word outside the vocabulary without <unk> in it, an order the vocabulary is too
-            large for.
+        ValueError: no sentences, a word outside a vocabulary without <unk>, or an order too high for the vocabulary's
+            size.
     """
     words = vocabulary_list(vocabulary)
     bits = bits_per_word(len(words))
@@ -112,7 +112,7 @@ def _unigrams(seen_words: np.ndarray, count: np.ndarray, num_words: int, start: 
 def _discounts(count: np.ndarray) -> np.ndarray:
     """Return (4,) discounts of counts 0, 1, 2, 3 and more, from the numbers of n-grams seen once to four times.
 
-    The fixed fallback serves where one of the four numbers is 0 or a discount would leave (0, count].
+    FALLBACK_DISCOUNTS are used if one of the four numbers is 0 or a discount would lie outside (0, count].
     """
     n1, n2, n3, n4 = (int((count == c).sum()) for c in (1, 2, 3, 4))
     if min(n1, n2, n3, n4) > 0:

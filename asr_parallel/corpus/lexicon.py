@@ -1,7 +1,7 @@
-"""Pronunciation lexicons: MS-State's dictionary, Kaldi's lexicon.txt and lexiconp.txt, the built-in digits.
+"""Pronunciation lexicons: the MS-State dictionary, Kaldi's lexicon.txt and lexiconp.txt, the built-in digits.
 
-A lexicon is `word -> [(probability, phones), ...]`. Probabilities are those of Kaldi's lexiconp.txt: the likeliest
-pronunciation of a word has 1.0, so that a word with many variants is not punished for having them.
+A lexicon is `word -> [(probability, phones), ...]`. Probabilities are as in Kaldi's lexiconp.txt: the most
+likely pronunciation of a word has 1.0, so that a word is not penalised for having many variants.
 """
 
 import re
@@ -27,7 +27,7 @@ NOISE_WORDS = {"[vocalized-noise]": "spn", "[noise]": "nsn", "[laughter]": "lau"
 RESERVED_WORDS = {"<eps>", "<s>", "</s>"}  # symbols of the FSTs and of ARPA files; so are #0 #1 ...
 DISAMBIGUATION = re.compile(r"#[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-LIKE_A_NUMBER = re.compile(r"[-+]?[0-9.,]*[0-9][0-9.,]*([eE][-+]?[0-9]+)?%?")  # no phone either: 0,99 and 99%
+LIKE_A_NUMBER = re.compile(r"[-+]?[0-9.,]*[0-9][0-9.,]*([eE][-+]?[0-9]+)?%?")  # 0,99 and 99% are not phones either
 VARIANT = re.compile(r"(?<=.)\([0-9]+\)$")
 EXPECTED = "expected 'word phone phone ...' or, in every line, 'word probability phone phone ...'"
 
@@ -35,15 +35,15 @@ EXPECTED = "expected 'word phone phone ...' or, in every line, 'word probability
 def read_lexicon(path: Path, ms_state: bool = False) -> Lexicon:
     """Read "word phone phone ..." or, when every line's second field is a number, "word probability phone ...".
 
-    CMUdict's and Sphinx's manners are known: `;;;` begins a comment, ` # ` ends the phones, `WORD(2)` is another
-    pronunciation of WORD. A lone `#` begins a comment too, a longer word with `#` is a word. Words and phones are kept
-    as they are, except that silence phones are recognised in any case. `ms_state` says that it is MS-State's
-    dictionary: every line with `#` in front is a comment, words are mapped as those of the transcripts are, phones put
-    into lower case.
+    The conventions of CMUdict and Sphinx are supported: `;;;` begins a comment, ` # ` ends the phones, `WORD(2)` is
+    another pronunciation of WORD. A `#` on its own begins a comment too; in a longer word it is part of the word. Words
+    and phones are kept as written, except that silence phones are recognised in any letter case. With `ms_state` (the
+    MS-State dictionary) each line that begins with `#` is a comment, words are mapped like those of the transcripts,
+    and phones are converted to lower case.
 
     Raises:
-        ValueError: a line without phones, a number among the phones, numbers in other columns than in the first line,
-            a reserved symbol, a probability outside (0, 1], no entry, not UTF-8.
+        ValueError: a line without phones, a number among the phones, a probability in some lines but not in others, a
+            reserved symbol, a probability outside (0, 1], no entries, or text that is not UTF-8.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such lexicon; expected a file of lines 'word phone phone ...'")
@@ -73,7 +73,7 @@ def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
     for n, (word, *rest) in rows:
         if ms_state:
             word = map_token(word)
-            if not word or word in NOISE_WORDS:  # their phones are add_noise_words's
+            if not word or word in NOISE_WORDS:  # add_noise_words adds these with their phones
                 continue
         else:
             word = VARIANT.sub("", word)
@@ -97,9 +97,9 @@ def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:
 
 
 def _digit_phones(pronunciations: list[list[str]]) -> set[str]:
-    """Return the single digits that are phones: SAMPA writes vowels so (French "deux d 2"), others their tones.
+    """Return the single digits that are phones, such as vowels in SAMPA (French "deux d 2") or tones.
 
-    They follow another phone somewhere. The last column does not count where it is a number in every line.
+    A digit is a phone if it follows another phone somewhere. A last column that is a number in every line is ignored.
     """
     if all(phones and LIKE_A_NUMBER.fullmatch(phones[-1]) for phones in pronunciations):
         pronunciations = [phones[:-1] for phones in pronunciations]
@@ -108,7 +108,7 @@ def _digit_phones(pronunciations: list[list[str]]) -> set[str]:
 
 
 def _check_columns(name: str, rows: list[tuple[int, list[str]]], digits: set[str]) -> None:
-    """Refuse the first line that has a number behind its word where the first has none, or the other way round."""
+    """Raise ValueError for the first line that, unlike the first of all, has (or lacks) a number after its word."""
     numbers = [bool(LIKE_A_NUMBER.fullmatch(fields[1])) and fields[1] not in digits for _, fields in rows if fields[1:]]
     for (n, fields), number in zip((row for row in rows if row[1][1:]), numbers, strict=True):
         if number is not numbers[0]:
@@ -119,10 +119,10 @@ def _check_columns(name: str, rows: list[tuple[int, list[str]]], digits: set[str
 
 
 def read_lexiconp(path: Path) -> Lexicon:
-    """Read what `write_lexicon` wrote: nothing in it is a comment or a variant's number.
+    """Read a lexiconp.txt written by `write_lexicon`, without comments or numbered variants.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a malformed line.
     """
     lexicon: Lexicon = {}
     for n, line in enumerate(read_lines(path), 1):
@@ -142,7 +142,7 @@ def write_lexicon(path: Path, lexicon: Lexicon) -> None:
 
 
 def is_reserved(word: str) -> bool:
-    """Return whether the word is a symbol of FSTs or ARPA files, which no lexicon may hold."""
+    """Return True for a symbol of FSTs or ARPA files, which a lexicon must not have."""
     return word in RESERVED_WORDS or bool(DISAMBIGUATION.fullmatch(word))
 
 
@@ -154,10 +154,10 @@ def sort_words(words: Iterable[str]) -> list[str]:
 def add_noise_words(lexicon: Lexicon, words: Iterable[str]) -> Lexicon:
     """Return the lexicon with `<unk>` and with those noise words that occur among `words` (of the training text).
 
-    A noise that is never heard in training gets no phone: its model could not be estimated.
+    A noise that does not occur in training gets no phone: its model could not be estimated.
     """
-    heard = set(words)
-    noises = {word: phone for word, phone in NOISE_WORDS.items() if word in heard}
+    present = set(words)
+    noises = {word: phone for word, phone in NOISE_WORDS.items() if word in present}
     extra: Lexicon = {word: [(1.0, (phone,))] for word, phone in (noises | {OOV_WORD: "spn"}).items()}
     return {**lexicon, **extra}
 
@@ -176,7 +176,7 @@ def out_of_vocabulary(counts: Counter[str], lexicon: Mapping[str, object]) -> li
     return sorted(missing, key=lambda pair: (-pair[1], pair[0].encode()))
 
 
-# how a word may be told from one that looks the same -> what it is without that difference
+# description of a difference between words that look alike -> function that removes it
 DIFFERENCES: dict[str, Callable[[str], str]] = {
     "another Unicode form (NFC against NFD)": lambda word: unicodedata.normalize("NFC", word),
     "invisible characters": lambda word: "".join(c for c in word if unicodedata.category(c) not in INVISIBLE),
@@ -185,9 +185,10 @@ DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 
 def near_matches(missing: Iterable[str], known: Iterable[str]) -> str:
-    """Return "; 2 of them are there with another letter case, such as 'Yes'" and the like for words that are not known.
+    """Return a hint for a message about unknown words, such as "; 2 of them are there with another letter case, ...".
 
-    Empty when no difference explains one. Nothing is changed: lexicon, text and language model have to agree.
+    It is empty if no word differs from a known one only in `DIFFERENCES`. Nothing is corrected: lexicon, text and
+    language model have to agree.
     """
     missing, known, found = list(missing), list(known), []
     for difference, plain in DIFFERENCES.items():
@@ -198,10 +199,10 @@ def near_matches(missing: Iterable[str], known: Iterable[str]) -> str:
 
 
 def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, object]) -> None:
-    """List the words that will be mapped to `<unk>` ("word count" lines) and log how many they are.
+    """Write the words that will be mapped to `<unk>`, as lines "word count", and log their number.
 
     Raises:
-        ValueError: no word at all has a pronunciation: the lexicon is of another language or letter case.
+        ValueError: no word has a pronunciation: the lexicon has another language or letter case.
     """
     missing = out_of_vocabulary(counts, lexicon)
     write_lines(path, (f"{word} {n}" for word, n in missing))
@@ -217,9 +218,10 @@ def write_oov_words(path: Path, counts: Counter[str], lexicon: Mapping[str, obje
 
 
 def estimate_probabilities(lexicon: Lexicon, counts: Mapping[tuple[str, tuple[str, ...]], int]) -> Lexicon:
-    """Return pronunciation probabilities from how often an alignment chose each (word, phones).
+    """Estimate pronunciation probabilities from the counts of (word, phones) in an alignment.
 
-    Add-one smoothed, then divided by the word's largest, as Kaldi's utils/dict_dir_add_pronprobs.sh.
+    Counts are smoothed by adding one and divided by the word's largest, as in Kaldi's
+    utils/dict_dir_add_pronprobs.sh.
     """
     estimated: Lexicon = {}
     for word, variants in lexicon.items():

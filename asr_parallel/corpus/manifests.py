@@ -1,7 +1,7 @@
-"""lhotse manifests made from headers alone.
+"""lhotse recordings and supervisions, made from the headers of audio files.
 
 lhotse's own recipes for these corpora are not used: they raise KeyError or IndexError on a missing side or an empty
-segment, call a side's speaker by the conversation only (both people get one name), put a side named A1 on the second
+segment, name speakers after the conversation only (both sides alike), put a side named A1 on the second
 channel, and hand every .sph path to a shell command.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def recording(recording_id: str, path: Path, info: AudioInfo) -> "Recording":
-    """Return a recording stored by the absolute path of its file, which libsndfile must be able to read."""
+    """Return the lhotse recording of an audio file, with its absolute path; libsndfile must be able to read it."""
     from lhotse import AudioSource, Recording
 
     source = AudioSource(type="file", channels=list(range(info.channels)), source=str(path.absolute()))
@@ -26,7 +26,7 @@ def recording(recording_id: str, path: Path, info: AudioInfo) -> "Recording":
 def supervision(
     utterance_id: str, recording_id: str, channel: int, start: float, end: float, speaker: str, text: str
 ) -> "SupervisionSegment":
-    """Return one transcribed stretch, `start` to `end` seconds of one channel (0 is the first)."""
+    """Return a transcribed segment: `start` to `end` seconds of one channel (0 is the first)."""
     from lhotse import SupervisionSegment
 
     # rounded, because 0.3 - 0.1 must not become 0.19999999999999998 in the manifest

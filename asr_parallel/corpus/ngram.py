@@ -1,4 +1,4 @@
-"""Backoff n-gram models as sorted arrays: lookup, perplexity, the uniform word loop.
+"""Backoff n-gram models as sorted arrays: look-up, perplexity, the uniform word loop.
 
 The k-grams of a model are one sorted array of integers: the word ids of a k-gram, packed side by side. A history is
 the integer shifted right by one word, a suffix is the integer without its first word, and looking up a million
@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SENTENCE_START, SENTENCE_END, UNKNOWN = "<s>", "</s>", "<unk>"
-LOG10_ZERO = -99.0  # log10 probability of <s>, which is never predicted: the custom of ARPA files
+LOG10_ZERO = -99.0  # log10 probability of <s>, which is never predicted, as usual in ARPA files
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """words: id -> word, with <s> and </s>. The lists have one array an order, unigrams first:
+    """A backoff n-gram model. The lists have one array for each order, unigrams first.
 
+    words: id -> word, with <s> and </s>.
     keys: sorted (N_k,) int64 packed word ids.
-    log10_prob, log10_backoff: (N_k,) float64; the backoff is 0 where a k-gram is no history (and of the last order).
+    log10_prob, log10_backoff: (N_k,) float64; the backoff is 0 if the k-gram is not a history.
     """
 
     words: list[str]
@@ -42,7 +43,7 @@ class NgramModel:
     def log10_probs(self, ngrams: np.ndarray) -> np.ndarray:
         """Return log10 p(last word | the words before it) of (N, k) word ids, k >= 1; -inf for a word not in the model.
 
-        An id of len(words) or more in the history stands for an unknown word: nothing is known behind it.
+        An id of len(words) or more in the history is an unknown word: the history is cut there.
         """
         ngrams = ngrams[:, -self.order :]
         k = ngrams.shape[1]
@@ -58,7 +59,7 @@ class NgramModel:
 
 @dataclass(frozen=True)
 class Perplexity:
-    """What a model makes of a text. OOV words are counted, but not predicted (as SRILM's `ngram -ppl`)."""
+    """The score of a text. OOV words are counted, but not predicted (as in SRILM's `ngram -ppl`)."""
 
     sentences: int
     words: int
@@ -67,17 +68,17 @@ class Perplexity:
 
     @property
     def perplexity(self) -> float:
-        """Per predicted token: the known words and one </s> a sentence."""
+        """Perplexity per predicted token: the known words and one </s> for each sentence."""
         return float(10.0 ** (-self.log10_prob / (self.words - self.oovs + self.sentences)))
 
 
 def bits_per_word(num_words: int) -> int:
-    """Return bits a word id takes in a packed n-gram; the id `num_words` (unknown) fits too."""
+    """Return the number of bits of a word id in a packed n-gram; the id `num_words` (unknown) fits too."""
     return int(num_words).bit_length()
 
 
 def pack(ngrams: np.ndarray, bits: int) -> np.ndarray:
-    """Pack (N, k) word ids into (N,) int64, the first word in the highest bits; Python's integers when too long."""
+    """Pack (N, k) word ids into (N,) int64, first word highest; Python integers if 63 bits are too few."""
     fits = bits * ngrams.shape[1] < 64
     keys = np.zeros(len(ngrams), dtype=np.int64 if fits else object)
     for column in ngrams.T.astype(keys.dtype):
@@ -119,13 +120,13 @@ def windows(stream: np.ndarray, last: np.ndarray, k: int) -> np.ndarray:
 
 
 def perplexity(model: NgramModel, sentences: Sequence[Sequence[str]]) -> Perplexity:
-    """Score a text, </s> of each sentence included. A word the model has not is an OOV, also where it has <unk>."""
+    """Score a text, with the </s> of each sentence. A word that the model lacks is an OOV, even if it has <unk>."""
     missing = len(model.words)
     stream, position = token_stream(sentences, model.ids, missing)
     is_oov = stream == missing
     stream[is_oov] = model.ids.get(UNKNOWN, missing)  # as a history an OOV is <unk>
     total = 0.0
-    for k in range(2, max(model.order, 2) + 1):  # longest history there is: k - 1 words
+    for k in range(2, max(model.order, 2) + 1):  # the longest history has k - 1 words
         full = position >= k - 1 if k >= model.order else position == k - 1
         total += float(model.log10_probs(windows(stream, np.flatnonzero(full & ~is_oov), k)).sum())
     return Perplexity(
@@ -137,7 +138,7 @@ def perplexity(model: NgramModel, sentences: Sequence[Sequence[str]]) -> Perplex
 
 
 def uniform_model(words: Iterable[str]) -> NgramModel:
-    """Return a free word loop: every word and the sentence end are equally likely at every point."""
+    """Return a uniform word loop: every word and the sentence end are equally likely everywhere."""
     vocabulary = vocabulary_list(words)
     log10_prob = np.full(len(vocabulary), -np.log10(len(vocabulary) - 1))
     log10_prob[vocabulary.index(SENTENCE_START)] = LOG10_ZERO
@@ -145,5 +146,5 @@ def uniform_model(words: Iterable[str]) -> NgramModel:
 
 
 def vocabulary_list(words: Iterable[str]) -> list[str]:
-    """Return <s>, </s> and the words, sorted bytewise: the words of a model."""
+    """Return the words of a model: <s>, </s> and `words`, sorted bytewise."""
     return [SENTENCE_START, SENTENCE_END, *sorted(set(words) - {SENTENCE_START, SENTENCE_END}, key=str.encode)]

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, repair_stm_text
 from asr_parallel.record.files import read_lines, write_lines
 
-STM_LABEL = re.compile(r"<[^<>]*>(?!\S)")  # any first word of this form is one (sctk, src/sclite/stm.c)
+STM_LABEL = re.compile(r"<[^<>]*>(?!\S)")  # sctk takes any first word of this form as label (src/sclite/stm.c)
 
 
 class CtmWord(NamedTuple):
-    """One recognised word. Times in seconds from the start of the recording."""
+    """A recognised word. Times in seconds from the start of the recording."""
 
     recording: str
     channel: str
@@ -30,7 +30,7 @@ class CtmWord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StmSegment:
-    """One reference segment. Times in seconds."""
+    """A reference segment. Times in seconds."""
 
     recording: str
     channel: str
@@ -41,7 +41,7 @@ class StmSegment:
 
     @property
     def ignored(self) -> bool:
-        """True when neither its words nor what was recognised in it count."""
+        """True if the segment is excluded from scoring, words and recognised words alike."""
         return STM_IGNORED in self.text.upper()
 
 
@@ -50,8 +50,8 @@ def channel_name(channel: int) -> str:
     return chr(ord("A") + channel)
 
 
-def same_channel(name: str) -> str:
-    """Return one name for those a channel may have: A for A, a and 1, B for B, b and 2; others stay."""
+def canonical_channel(name: str) -> str:
+    """Return the canonical name of a channel: A for A, a and 1, B for B, b and 2; others are unchanged."""
     if name.isdecimal() and 1 <= int(name) <= 26:
         return channel_name(int(name) - 1)
     return name.upper() if len(name) == 1 else name
@@ -64,7 +64,7 @@ def stm_channel(recording: str, channel: int, names: Mapping[str, tuple[str, str
 
 
 def write_trn(path: Path, texts: Mapping[str, str], speakers: Mapping[str, str]) -> None:
-    """Write utterance id -> words. sclite takes what precedes the first hyphen for the speaker."""
+    """Write utterance id -> words as trn. sclite reads the speaker up to the first hyphen of the id."""
     write_lines(path, (f"{text} ({speakers[i].replace('-', '.')}-{i})".lstrip() for i, text in texts.items()))
 
 
@@ -77,7 +77,7 @@ def read_ctm(path: Path) -> list[CtmWord]:
     """Read a ctm file; confidences are dropped.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a malformed line.
     """
     words = []
     for n, fields in _data_lines(path):
@@ -85,7 +85,7 @@ def read_ctm(path: Path) -> list[CtmWord]:
             recording, channel, start, duration, word, *confidence = fields
             if len(confidence) > 1:
                 raise ValueError
-            words.append(CtmWord(recording, same_channel(channel), float(start), float(duration), word))
+            words.append(CtmWord(recording, canonical_channel(channel), float(start), float(duration), word))
         except ValueError as error:
             raise ValueError(f"{path}: line {n}: expected 'recording channel start duration word'") from error
     return words
@@ -103,14 +103,13 @@ def write_stm(path: Path, segments: Iterable[StmSegment]) -> None:
 
 
 def read_stm(path: Path) -> list[StmSegment]:
-    """Read an stm file, with Kaldi's repairs of eval2000's: `((` becomes `(`, <B_ASIDE> and <E_ASIDE> go.
+    """Read an stm file, with Kaldi's repairs for eval2000: `((` becomes `(`, <B_ASIDE> and <E_ASIDE> are removed.
 
-    Labels are dropped: they only matter to sclite, which refuses those that comments in the file do not explain.
-    Channels are called A and B (`same_channel`).
+    Labels are dropped: only sclite needs them, and it refuses labels that the comments of the file do not define.
+    Channels get their canonical names (`canonical_channel`).
 
     Raises:
-        ValueError: a line of another form, a segment that ends before it starts, braces that do not match, or no
-            segment.
+        ValueError: a malformed line, a segment that ends before it starts, unbalanced braces, or no segments.
     """
     return [segment for _, segment in read_stm_lines(path)]
 
@@ -142,7 +141,7 @@ def _stm_segment(fields: list[str], where: str) -> StmSegment:
         check_alternatives(text)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return StmSegment(recording, same_channel(channel), speaker, begin, finish, text)
+    return StmSegment(recording, canonical_channel(channel), speaker, begin, finish, text)
 
 
 def _data_lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -1,4 +1,4 @@
-"""Stage 0 of recipe swbd: train, dev and eval data folders from the discs or from a synthetic tree like them."""
+"""Data preparation of recipe swbd (stage 0), from the LDC's discs or a synthetic corpus of the same layout."""
 
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,12 @@ def prepare_swbd(
     dev_utterances: int | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> None:
-    """Make the data folders `out`/train, `out`/dev and `out`/eval, each a stage of its own.
+    """Write the data folders `out`/train, `out`/dev and `out`/eval, each as a stage of its own.
 
     Args:
         audio, transcripts: trees of LDC97S62 and of the MS-State transcripts (see `corpus.swbd`).
         eval_audio, eval_transcripts: trees of LDC2002S09 and LDC2002T43 (see `corpus.eval2000`).
-        dev_utterances: how many are held out from training, whole conversations (None: see `corpus.split`).
+        dev_utterances: number of utterances held out from training, in whole conversations (None: see `corpus.split`).
         max_bad_share: share of recordings, of sides and of utterances that may be left out as bad.
 
     Raises:
@@ -41,8 +41,8 @@ def prepare_swbd(
         found, dropped = read_conversations(audio, transcripts)
         check_conversations(found, dropped, max_bad_share)
         train, dev = hold_out_conversations(found, dev_utterances)
-        nowhere = [c for c in found if not c.supervisions]  # in neither set; train's dropped.txt tells of them
-        return {"train": (train, [dropped, *_dropped_of(nowhere)]), "dev": (dev, [])}
+        unused = [c for c in found if not c.supervisions]  # in neither set; listed in train's dropped.txt
+        return {"train": (train, [dropped, *_dropped_of(unused)]), "dev": (dev, [])}
 
     for set_name in ("train", "dev"):
 

@@ -1,7 +1,7 @@
-"""Truncated sound files, told by the length their headers promise; libsndfile reads most of them as shorter ones.
+"""Detection of truncated audio files by the length in their headers; libsndfile reads most of them as shorter ones.
 
-Chunked formats (wav, RF64, W64, AIFF, 8SVX, CAF), AU and SPHERE give the length of their samples. Ogg marks its last
-page. AVR, IRCAM, MAT5, MPC2K, PAF, PVF, SDS and XI are not checked: they give no length, or hardly anybody uses them.
+Chunked formats (wav, RF64, W64, AIFF, 8SVX, CAF), AU and SPHERE state the length of their samples. Ogg marks its last
+page. AVR, IRCAM, MAT5, MPC2K, PAF, PVF, SDS and XI are not checked: they state no length or are rarely used.
 """
 
 import struct
@@ -12,28 +12,28 @@ OGG_LAST_PAGE = 4  # the flag of a stream's last page (RFC 3533, section 6)
 
 
 def check_length(path: Path, file: BinaryIO) -> None:
-    """Compare the size of an opened sound file with what its header promises.
+    """Compare the size of an open audio file with the length in its header.
 
     Raises:
-        ValueError: shorter than promised, or a SPHERE file compressed by shorten.
+        ValueError: shorter than stated, or a SPHERE file compressed by shorten.
     """
     head = file.read(1024)
     size = path.stat().st_size
     if head.startswith(b"NIST_1A"):
-        promised = _end_by_sphere(path, head, size)
+        declared = _end_by_sphere(path, head, size)
     elif head.startswith(b"OggS"):
         return _check_ogg(path, file)
     elif head[:4] in (b".snd", b"dns."):
-        promised = _end_by_au(head)
+        declared = _end_by_au(head)
     else:
-        start, promised = find_samples(file, head, size)
-        promised = size if is_stream_length(promised - start) else promised
-    if size < promised:
-        raise ValueError(f"{path}: truncated: {size} bytes where its header promises {promised}")
+        start, declared = find_samples(file, head, size)
+        declared = size if is_stream_length(declared - start) else declared
+    if size < declared:
+        raise ValueError(f"{path}: truncated: {size} bytes where its header promises {declared}")
 
 
 def is_stream_length(size: int) -> bool:
-    """Tell whether a program that writes to a pipe, and cannot go back to its header, gives this as the length.
+    """Return True for the lengths that programs write when they write to a pipe and cannot update the header.
 
     sox writes 0x7FFFF000 (in AIFF 0x7F000000), arecord 0x80000000 and ffmpeg 0xFFFFFFFF, each with or without the
     header; others write 0, and in 64 bits -1.
@@ -42,7 +42,7 @@ def is_stream_length(size: int) -> bool:
 
 
 def wav_stream(file: BinaryIO) -> tuple[int, bytes] | None:
-    """Return place and right bytes of the samples' length when an opened wav file was written to a pipe, else None."""
+    """Return offset and correct bytes of the length field if an open wav file was written to a pipe, else None."""
     head = file.read(1024)
     size = file.seek(0, 2)
     if head[:4] not in (b"RIFF", b"RIFX") or head[8:12] != b"WAVE":
@@ -50,17 +50,17 @@ def wav_stream(file: BinaryIO) -> tuple[int, bytes] | None:
     start, end = find_samples(file, head, size)
     number = "<I" if head[:4] == b"RIFF" else ">I"
     (riff,) = struct.unpack_from(number, head, 4)
-    empty = start == end and riff + 8 == size  # no sample, and the header knows it
+    empty = start == end and riff + 8 == size  # no samples, and the header says so
     if not start or empty or end == size or not is_stream_length(end - start):
         return None
     return start - 4, struct.pack(number, size - start)
 
 
 def find_samples(file: BinaryIO, head: bytes, size: int) -> tuple[int, int]:
-    """Return where the samples start and end by the header of a chunked format; (0, 0) when that is not known."""
+    """Return start and end of the samples according to the header of a chunked format; (0, 0) if unknown."""
     magic, kind = head[:4], head[8:12]
     names: tuple[bytes, ...] = (b"data",)
-    long_size = 0  # RF64's samples, too long for the chunk's own 32 bits
+    long_size = 0  # length of the samples in RF64, which may exceed the 32 bits of the chunk
     if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64") and kind == b"WAVE":
         position, header, align = 12, (">" if magic == b"RIFX" else "<") + "4sI", 2
     elif magic == b"FORM" and kind in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
@@ -104,13 +104,13 @@ def _end_by_sphere(path: Path, head: bytes, actual: int) -> int:
         samples, size = int(fields["sample_count"]), int(fields["sample_n_bytes"])
         channels, offset = int(fields["channel_count"]), int(lines[1][0])
     except (KeyError, ValueError, IndexError):
-        return 0  # libsndfile says what is wrong with such a header
+        return 0  # libsndfile reports the error in such a header
     # Release 1 of the discs counts the samples of both channels together
     return offset + samples * size * channels if actual != offset + samples * size else 0
 
 
 def _check_ogg(path: Path, file: BinaryIO) -> None:
-    """Walk from page to page: the last has to be there in full and to be marked as the last."""
+    """Check that the last page is complete and marked as the last."""
     position, last = 0, False
     while True:
         file.seek(position)

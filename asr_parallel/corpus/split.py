@@ -1,4 +1,4 @@
-"""Holding out development data from training data, by whole conversations or by speaker."""
+"""Holding out development data from training data, by conversation or by speaker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from asr_parallel.corpus.swbd import Conversation
 from asr_parallel.record.log import logger
 
 DEV_UTTERANCES = 4000  # Kaldi's s5c holds out the first 4,000
-FULL_SIZE_UTTERANCES = 40_000  # from here on 4,000 are at most a tenth
+FULL_SIZE_UTTERANCES = 40_000  # from this size, 4,000 are at most a tenth
 DEV_SHARE = 0.07  # of a smaller corpus
-DEV_OVERFULL = 1.25  # dev may grow this much past its size to keep speakers together
+DEV_OVERFULL = 1.25  # dev may exceed its size by this factor to keep speakers together
 
 
 def hold_out_conversations(
@@ -20,12 +20,11 @@ def hold_out_conversations(
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Return training and development conversations, in order.
 
-    Dev takes the first conversations until it has `dev_utterances` (None: 4,000 of a corpus of real size, 7 % of a
-    smaller one), but so that no speaker is in both parts where that is possible. Conversations without an utterance
-    are in neither.
+    Dev takes the first conversations until it has `dev_utterances` (None: 4,000 of a full-size corpus, 7 % of a smaller
+    one), such that no speaker is in both parts if possible. Conversations without utterances are in neither.
 
     Raises:
-        ValueError: fewer than two conversations, or nothing would be left to train on.
+        ValueError: fewer than two conversations, or none would be left for training.
     """
     conversations = [c for c in conversations if c.supervisions]
     total = sum(len(c.supervisions) for c in conversations)
@@ -42,7 +41,7 @@ def hold_out_conversations(
         if size < dev_utterances and size + group_size <= DEV_OVERFULL * dev_utterances:
             chosen |= {c.id for c in group}
             size += group_size
-    if size < dev_utterances / 2:  # everyone talked to everyone, or conversations are long
+    if size < dev_utterances / 2:  # speakers link most conversations, or conversations are long
         chosen, size = set(), 0
         for conversation in conversations[:-1]:
             if size < dev_utterances:
@@ -59,8 +58,8 @@ def hold_out_conversations(
 
 
 def _linked_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conversation]]:
-    """Return groups of conversations such that no speaker is in two groups, ordered by their first conversation."""
-    parent: dict[str, str] = {}  # a forest over speakers; a root names its group
+    """Return the groups of conversations that share no speaker with another group, ordered by first conversation."""
+    parent: dict[str, str] = {}  # union-find forest over speakers; the root identifies a group
 
     def root(speaker: str) -> str:
         while parent.setdefault(speaker, speaker) != speaker:
@@ -81,16 +80,16 @@ def _linked_by_speakers(conversations: Sequence[Conversation]) -> list[list[Conv
 
 
 def leave_speaker_out(data: Path, speaker: str, out: Path) -> None:
-    """Make data sets in `out` that treat one training speaker as unseen: train, dev and eval.
+    """Write the data sets train, dev and eval to `out`, with one training speaker as the evaluation set.
 
-    For choosing settings that must work on unseen speakers without ever looking at the test set.
+    They serve to tune settings for unseen speakers without looking at the test set.
 
     Args:
-        data: folder of data folders train and dev.
-        speaker: `out`/eval is this speaker's part of train; `out`/train and `out`/dev are everyone else's of each.
+        data: folder with the data folders train and dev.
+        speaker: `out`/eval is this speaker's part of train; `out`/train and `out`/dev are the other speakers' parts.
 
     Raises:
-        ValueError: train has no such speaker, or a set no other.
+        ValueError: no such speaker in train, or no other speaker in one of the sets.
     """
     for source, parts in (("train", {"train": False, "eval": True}), ("dev", {"dev": False})):
         recordings = {r.id: r for r in read_recordings(data / source)}

@@ -1,4 +1,4 @@
-"""Switchboard-1 (LDC97S62) with the MS-State transcripts: discs to conversations of recordings and supervisions.
+"""Switchboard-1 (LDC97S62) with the MS-State transcripts: its conversations as lhotse recordings and supervisions.
 
     AUDIO/**/sw0NNNN.sph                          two-channel mu-law, 8 kHz: A is the first channel
     TRANSCRIPTS/**/swNNNNX-ms98-a-trans.text      X is A or B: "id start end words", silence included
@@ -30,14 +30,14 @@ CHANNEL_OF_SIDE = {"A": 0, "B": 1}
 AUDIO_NAME = re.compile(r"sw0?(\d{4})\.sph", re.IGNORECASE)
 TRANSCRIPT_NAME = re.compile(r"sw(\d{4})([AB])-ms98-a-trans\.text", re.IGNORECASE)
 SPEAKER_TABLE = "conv.tab"
-REAL_CONVERSATIONS = (2435, 2438)  # the two counts that pressings of the discs have
-FULL_SIZE_CONVERSATIONS = 2000  # with this many it claims to be the real thing
-OVERLAP_TOLERANCE_SECONDS = 0.005  # half a step of the times in utterance ids
+REAL_CONVERSATIONS = (2435, 2438)  # the two counts found on pressings of the discs
+FULL_SIZE_CONVERSATIONS = 2000  # a corpus of at least this size should be the real one
+OVERLAP_TOLERANCE_SECONDS = 0.005  # half the resolution of times in utterance ids
 
 
 @dataclass
 class Conversation:
-    """What one conversation gives: its recording and utterances, and what had to be left out of it."""
+    """A conversation: its recording and utterances, and the sides and segments that were left out."""
 
     id: str
     recording: "Recording"
@@ -48,15 +48,15 @@ class Conversation:
 
     @property
     def speakers(self) -> set[str]:
-        """Names of the speakers heard."""
+        """The names of its speakers."""
         return {s.speaker for s in self.supervisions}
 
 
 def find_files(folder: Path, pattern: re.Pattern[str], expected: str) -> dict[str, Path]:
-    """Return files anywhere below `folder` whose names match, by the pattern's groups joined (upper case).
+    """Find the files below `folder` whose names match; the key is the joined groups of the match in upper case.
 
     Raises:
-        ValueError: no such folder, nothing found, or two files of one key.
+        ValueError: no such folder, no file found, or two files of the same key.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {expected} below it")
@@ -75,7 +75,7 @@ def find_files(folder: Path, pattern: re.Pattern[str], expected: str) -> dict[st
 
 
 def read_speakers(path: Path) -> dict[str, str]:
-    """Return side, such as "2001A", -> "swPIN" from a conv.tab: comma separated, PINs of A and B in fields 3 and 4."""
+    """Read a conv.tab: side, such as "2001A" -> "swPIN". Comma separated, PINs of A and B in fields 3 and 4."""
     speakers = {}
     for line in read_lines(path):
         fields = [part.strip(' "') for part in line.split(",")]
@@ -87,10 +87,10 @@ def read_speakers(path: Path) -> dict[str, str]:
 
 
 def read_conversations(audio: Path, transcripts: Path) -> tuple[list[Conversation], Dropped]:
-    """Return all usable conversations in order of their numbers, and the recordings left out.
+    """Read all usable conversations, in order of their numbers, and the recordings left out.
 
     Raises:
-        ValueError: a folder is missing or is not such a tree.
+        ValueError: a folder is missing or has another layout.
     """
     sounds = find_files(audio, AUDIO_NAME, "sw0NNNN.sph of LDC97S62")
     texts = find_files(transcripts, TRANSCRIPT_NAME, "swNNNNA-ms98-a-trans.text of the MS-State transcripts")
@@ -171,18 +171,18 @@ def _add_side(
         )
 
 
-def _seconds(field_: str) -> float:
+def _seconds(text: str) -> float:
     try:
-        return float(field_)
+        return float(text)
     except ValueError as error:
-        raise ValueError(f"{field_!r} is no time in seconds") from error
+        raise ValueError(f"{text!r} is no time in seconds") from error
 
 
 def check_conversations(conversations: Iterable[Conversation], dropped: Dropped, max_bad_share: float) -> None:
-    """Hold recordings, sides and segments against the limit, each on their own.
+    """Check the shares of bad recordings, of bad sides and of bad segments against the limit.
 
     Raises:
-        ValueError: too many are bad, or none is usable.
+        ValueError: too many of one kind are bad, or none is usable.
     """
     conversations = list(conversations)
     sides, segments = Dropped("sides"), Dropped()

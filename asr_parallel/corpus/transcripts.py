@@ -1,14 +1,14 @@
-"""Words of Switchboard's transcripts as the recogniser is to learn them.
+"""Text normalisation of Switchboard's transcripts.
 
-Token kinds of the MS-State transcripts, and what becomes of them (as Kaldi's recipe s5c maps them):
+Kinds of tokens in the MS-State transcripts and the words they are mapped to, as in Kaldi's recipe s5c:
 
     [silence] <b_aside> <e_aside>           nothing
-    [laughter] [noise] [vocalized-noise]    kept: words with phones of their own
-    [laughter-story]                        story        said laughing
-    [it'n/isn't]                            it'n         what was said, not what was meant
-    {yuppiedom}                             yuppiedom    coined
-    them_1                                  them         pronounced in another way
-    ab[solute]-  -[an]y  ammu[n]it          ab-  -y  ammu-it     the letters not said
+    [laughter] [noise] [vocalized-noise]    kept, as words with phones of their own
+    [laughter-story]                        story        said while laughing
+    [it'n/isn't]                            it'n         the word as said
+    {yuppiedom}                             yuppiedom    coined word
+    them_1                                  them         pronunciation variant
+    ab[solute]-  -[an]y  ammu[n]it          ab-  -y  ammu-it     letters not said
 """
 
 import re
@@ -28,7 +28,7 @@ STM_CHOICE = re.compile(r"\{([^{}/]*)/[^{}]*\}")
 
 
 def map_token(token: str) -> str:
-    """Return one token of a transcript or dictionary as the word to learn, in lower case; empty when it is no word."""
+    """Map a token of a transcript or dictionary to a word in lower case; "" if it is not a word."""
     word = token.lower()
     if word in DELETED:
         return ""
@@ -42,12 +42,12 @@ def map_token(token: str) -> str:
 
 
 def normalise(tokens: str) -> str:
-    """Return a segment's tokens as words, separated by single spaces; empty when it holds none."""
+    """Map the tokens of a segment to words, separated by single spaces; "" if there are none."""
     return " ".join(word for word in map(map_token, tokens.split()) if word)
 
 
 def repair_stm_text(text: str) -> str:
-    """Repair what upsets NIST's scorer in the released reference: doubled parentheses and marks of asides."""
+    """Remove what NIST's scorer cannot read in the released reference: doubled parentheses and marks of asides."""
     return " ".join(re.sub(r"<[BE]_ASIDE>", "", text.replace("((", "("), flags=re.IGNORECASE).split())
 
 
@@ -55,10 +55,10 @@ def check_alternatives(text: str, nested: bool = True) -> None:
     """Check the braces of a line of an STM, `{ we're / we are }`.
 
     Args:
-        nested: alternatives may hold alternatives, as NIST's format has it.
+        nested: allow alternatives inside alternatives, as NIST's format does.
 
     Raises:
-        ValueError: a brace without its other, or alternatives inside alternatives.
+        ValueError: unbalanced braces, or alternatives inside alternatives.
     """
     depth, deepest = 0, 0
     for brace in re.findall(r"[{}]", text):
@@ -74,7 +74,7 @@ def check_alternatives(text: str, nested: bool = True) -> None:
 
 
 def plain_stm_text(text: str) -> str:
-    """Return a line of an STM as plain words in lower case: the first of alternatives, optional words kept."""
+    """Return a line of an STM as plain words in lower case, with the first of alternatives and all optional words."""
     while (chosen := STM_CHOICE.sub(r"\1", text)) != text:  # the innermost first
         text = chosen
     return " ".join(text.replace("(", " ").replace(")", " ").lower().split())

@@ -1,4 +1,4 @@
-"""What was left out of a data set and why: counted, written down, and an error when it is too much."""
+"""Record of the items left out of a data set, with reasons, and the check that they are not too many."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,18 +8,20 @@ from pathlib import Path
 from asr_parallel.record.files import write_lines
 from asr_parallel.record.log import logger
 
-MAX_BAD_SHARE = 0.05  # a few damaged files do no harm; one in twenty means the wrong corpus or a broken copy
-MAX_OVERSHOOT_SECONDS = 0.5  # a segment may end this much after its recording and is cut (Kaldi: extract-segments)
+MAX_BAD_SHARE = 0.05  # a few damaged files do no harm; one in twenty suggests the wrong corpus or a broken copy
+MAX_OVERSHOOT_SECONDS = (
+    0.5  # a segment that ends at most this much after its recording is cut (as in Kaldi's extract-segments)
+)
 DROPPED_FILE = "dropped.txt"
 
 
 @dataclass
 class Dropped:
-    """Things of one kind left out of a data set.
+    """Items of one kind that were left out of a data set.
 
     unit: the kind, in the plural.
-    bad: (what, reason) of what is wrong; counts against the limit.
-    quiet: (what, reason) of what is left out as a matter of course, such as segments of silence only.
+    bad: (item, reason) of faulty items; they count against the limit.
+    quiet: (item, reason) of items that are left out as usual, such as segments of silence only.
     """
 
     unit: str = "segments"
@@ -27,11 +29,11 @@ class Dropped:
     quiet: list[tuple[str, str]] = field(default_factory=list)
 
     def check(self, set_name: str, kept: int, max_bad_share: float) -> None:
-        """Log what is bad.
+        """Log the items left out and check that the bad ones are not too many.
 
         Raises:
-            ValueError: nothing is kept, or the bad ones exceed `max_bad_share` of the bad and the kept; the line
-                names the first of them.
+            ValueError: nothing is kept, or more than `max_bad_share` of the bad and kept items are bad; the message
+                names the first.
         """
         first = f"; the first: {self.bad[0][0]}: {self.bad[0][1]}" if self.bad else ""
         total = len(self.bad) + kept
@@ -49,14 +51,14 @@ class Dropped:
 
 
 def write_dropped(folder: Path, all_dropped: Sequence[Dropped]) -> None:
-    """Write `folder`/dropped.txt: a line each, what is bad first."""
+    """Write `folder`/dropped.txt, one item a line, bad ones first."""
     lines = [entry for dropped in all_dropped for entry in dropped.bad]
     lines += [entry for dropped in all_dropped for entry in dropped.quiet]
     write_lines(folder / DROPPED_FILE, (f"{what}: {reason}" for what, reason in lines))
 
 
 def fit_times(start: float, end: float, recording_seconds: float) -> tuple[float, float]:
-    """Start and end in seconds, the end cut to the recording's when it is hardly later.
+    """Return start and end in seconds; an end slightly after that of the recording is cut.
 
     Raises:
         ValueError: not finite, negative, reversed, or past the end of the recording.

@@ -45,7 +45,7 @@ class GmmAcousticModel:
         return self.gmm.num_pdfs
 
     def open_features(self, folder: Path) -> FeatureArchive:
-        from asr_parallel.features.gmm import gmm_features
+        from asr_parallel.features.deltas import gmm_features
 
         if self.trained_on is not None:
             check_features(self.trained_on, folder)

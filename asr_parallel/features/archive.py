@@ -1,4 +1,4 @@
-"""Features of a data set on disk: one memory-mapped matrix of all frames, and an index of its utterances.
+"""A feature archive: one memory-mapped matrix of all frames of a data set, and an index of its utterances.
 
 feats.npy        (T, D) float32, utterance after utterance in the index's order
 utterances.json  {"ids": [...], "speakers": [...], "frames": [...]}  one entry an utterance
@@ -17,7 +17,7 @@ from asr_parallel.record.matrix_file import matrix_file
 
 @dataclass(frozen=True)
 class FeatureArchive:
-    """The frames of a data set.
+    """The features of a data set.
 
     ids, speakers: U utterance ids and the speaker of each.
     offsets: (U + 1,) int64; utterance u is frames[offsets[u]:offsets[u + 1]].
@@ -48,7 +48,7 @@ class FeatureArchive:
         """Open a folder written by `write_archive`.
 
         Raises:
-            ValueError: a file is missing, or matrix and index do not fit together.
+            ValueError: a file is missing, or matrix and index differ in the number of frames.
         """
         for name in ("utterances.json", "feats.npy"):
             if not (folder / name).is_file():
@@ -62,10 +62,10 @@ class FeatureArchive:
 
 
 def write_archive(folder: Path, utterances: Iterable[tuple[str, str, np.ndarray]]) -> None:
-    """Write (id, speaker, (frames, D) array) triples as an archive, streaming: memory holds one utterance.
+    """Write an archive from a stream of (id, speaker, (frames, D) array); memory holds one utterance at a time.
 
     Raises:
-        ValueError: no utterance, a repeated id, or differing dimensions.
+        ValueError: no utterances, a duplicate id, or different dimensions.
     """
     utterances = iter(utterances)
     first = next(utterances, None)

@@ -1,10 +1,10 @@
-"""Perturbed copies of the training speech: more speakers and rates than were recorded.
+"""Data augmentation: copies of the training speech with perturbed speed, vocal-tract length and noise.
 
-A copy has a speed, a warp and a noise floor. Speed resamples the audio, so it changes rate, pitch and formants together
-(Ko et al., "Audio augmentation for speech recognition", 2015). Warp moves the mel filters only, like another vocal
-tract length (Jaitly and Hinton, "Vocal tract length perturbation", 2013). The noise floor is white noise so far below
-the utterance's speech level; it hides how quiet the room was. Ids and speakers of a copy get a prefix, as Kaldi's
-perturb_data_dir_speed.sh gives them: each copy of a speaker is normalised as one more speaker.
+A copy has a speed, a warp and a noise floor. Speed perturbation resamples the audio and so scales rate, pitch and
+formants together (Ko et al., "Audio augmentation for speech recognition", 2015). The warp factor moves only the mel
+filters, as a different vocal tract length would (Jaitly and Hinton, "Vocal tract length perturbation", 2013). The noise
+floor is white noise at a level relative to the utterance's speech level; it masks differences in recording noise. Ids
+and speakers of a copy get a prefix, as in Kaldi's perturb_data_dir_speed.sh: CMVN treats a copy as a new speaker.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from itertools import product
 
 import numpy as np
 
-LARGEST_FACTOR = 2.0  # an octave: beyond it nothing sounds like the same words
+LARGEST_FACTOR = 2.0  # an octave
 
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """A way to change an utterance; the default leaves it alone. noise_floor_db None: no noise is added.
+    """A perturbation of an utterance; the default leaves it unchanged. noise_floor_db None: no noise is added.
 
-    The first noise floor that is asked for belongs to what counts as the original: it gives no prefix.
+    original_floor: the noise floor is the first one, that of the unperturbed data, and gives no prefix.
     """
 
     speed: float = 1.0
@@ -40,10 +40,10 @@ class Perturbation:
 def perturbations(
     speed_factors: Sequence[float], warp_factors: Sequence[float], noise_floors_db: Sequence[float] = ()
 ) -> list[Perturbation]:
-    """Return every speed with every warp and every noise floor; the first noise floor is the original's.
+    """Return all combinations of speed, warp and noise floor; the first noise floor is that of the unperturbed data.
 
     Raises:
-        ValueError: a factor out of range, a repeated one, or none that leaves the speech as it is.
+        ValueError: a factor out of range, a duplicate, or no factor 1.
     """
     for name, factors in (("speed", speed_factors), ("warp", warp_factors)):
         if any(not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors):
@@ -59,7 +59,7 @@ def perturbations(
 
 
 def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
-    """Play (N,) samples `speed` times as fast: about N / speed samples."""
+    """Resample (N,) samples to play `speed` times as fast: about N / speed samples."""
     if speed == 1.0:
         return samples
     from scipy.signal import resample_poly
@@ -69,9 +69,9 @@ def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 
 
 def frame_map(num_frames: int, speed: float, num_source_frames: int) -> np.ndarray:
-    """Return for each of `num_frames` frames of a copy the frame of the original with the same speech in its middle.
+    """Return the corresponding frame of the original for each of the `num_frames` frames of a copy.
 
-    Frame t is centred on 10 t + 12.5 ms; what lies there in the copy lay at `speed` times that in the original.
+    Frame t is centred at 10 t + 12.5 ms; that time in the copy is `speed` times that in the original.
     """
     half = 1.25  # half a window, in frame shifts
     source = np.rint((np.arange(num_frames) + half) * speed - half).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Cepstral mean and variance normalisation per speaker, as Kaldi's compute-cmvn-stats and apply-cmvn do it."""
+"""Cepstral mean and variance normalisation per speaker, as in Kaldi's compute-cmvn-stats and apply-cmvn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ VARIANCE_FLOOR = 1e-20  # Kaldi's ApplyCmvn
 
 @dataclass(frozen=True)
 class CmvnStats:
-    """Sums over each speaker's frames.
+    """CMVN statistics: sums over the frames of each speaker.
 
     speakers: S names, sorted bytewise.
     counts: (S,) frames. sums, squares: (S, D) sums of the features and of their squares. All float64.
@@ -26,8 +26,8 @@ class CmvnStats:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, archive: FeatureArchive) -> "CmvnStats":
-        """Add up all utterances of each speaker of an archive."""
+    def from_archive(cls, archive: FeatureArchive) -> "CmvnStats":
+        """Accumulate the statistics of an archive."""
         speakers = sorted(set(archive.speakers), key=str.encode)
         row_of = {speaker: row for row, speaker in enumerate(speakers)}
         counts = np.zeros(len(speakers))
@@ -41,7 +41,7 @@ class CmvnStats:
         return cls(speakers, counts, sums, squares)
 
     def shift_and_scale(self, norm_vars: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return each speaker's normalisation: features * scale + shift, two (S, D) float32 arrays."""
+        """Return shift and scale of each speaker for features * scale + shift, two (S, D) float32 arrays."""
         means = self.sums / self.counts[:, None]
         scale = np.ones_like(means)
         if norm_vars:
@@ -49,16 +49,16 @@ class CmvnStats:
         return (-means * scale).astype(np.float32), scale.astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write `path` (.npz), whole or not at all."""
+        """Write the statistics to `path` (.npz), atomically."""
         with whole_file(path) as aside, aside.open("wb") as file:
             np.savez(file, speakers=np.array(self.speakers), counts=self.counts, sums=self.sums, squares=self.squares)
 
     @classmethod
     def open(cls, path: Path) -> "CmvnStats":
-        """Read what `save` wrote.
+        """Read the statistics that `save` wrote.
 
         Raises:
-            ValueError: the file is missing or is something else.
+            ValueError: a missing file, or not CMVN statistics.
         """
         if not path.is_file():
             raise ValueError(f"{path}: no such file; expected CMVN statistics made by stage 2")
@@ -70,8 +70,8 @@ class CmvnStats:
 
 
 def apply_cmvn(archive: FeatureArchive, norm_vars: bool) -> FeatureArchive:
-    """Subtract each speaker's mean, and with `norm_vars` divide by the deviation; a new archive in memory."""
-    stats = CmvnStats.of(archive)
+    """Subtract each speaker's mean, and with `norm_vars` divide by the deviation; return a new archive in memory."""
+    stats = CmvnStats.from_archive(archive)
     shift, scale = stats.shift_and_scale(norm_vars)
     row_of = {speaker: row for row, speaker in enumerate(stats.speakers)}
     rows = np.repeat([row_of[speaker] for speaker in archive.speakers], np.diff(archive.offsets))

@@ -1,4 +1,4 @@
-"""Feature extraction of a data folder: reads audio, cuts utterances, computes features in batches and processes."""
+"""Feature extraction from a data folder, in batches and in parallel processes."""
 
 import zlib
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import one_thread
 
-BATCH_SECONDS = 60.0  # of audio in one call: long enough to forget call costs, short enough to stay in the cache
-PROCESSES_FROM_SECONDS = 1200.0  # less audio than this is done sooner than processes have started
+BATCH_SECONDS = 60.0  # audio in one call: long enough to amortise its overhead, short enough for the cache
+PROCESSES_FROM_SECONDS = 1200.0  # for less audio it takes longer to start processes
 COPIES = "copies.json"
 
 _extractor = lru_cache(maxsize=64)(open_extractor)
@@ -34,7 +34,7 @@ _extractor = lru_cache(maxsize=64)(open_extractor)
 
 @dataclass(frozen=True, slots=True)
 class FeatureOptions:
-    """Settings that decide the features' values."""
+    """Options that determine the values of the features."""
 
     kind: str
     backend: str = BACKENDS[0]
@@ -45,7 +45,7 @@ class FeatureOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """Features of one version of one utterance."""
+    """The features of one copy of one utterance."""
 
     id: str
     speaker: str
@@ -57,7 +57,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Features of some utterances. bad: (id, reason) of those that cannot be read. silent: ids of nothing but zeros."""
+    """The features of some utterances. bad: (id, reason) of unreadable ones. silent: ids of all-zero ones."""
 
     computed: list[_Computed] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
@@ -69,12 +69,12 @@ def compute_features(
 ) -> None:
     """Compute features of all utterances of a data folder and write an archive with kind.json and cmvn.npz into `out`.
 
-    With perturbed copies `copies.json` says of each copy what it was made from: id -> [id, speed, warp].
-    Utterances too short for one frame, and those whose audio cannot be read, are left out and listed in skipped.txt.
+    With perturbed copies, copies.json gives their origin: id -> [id of the original, speed, warp].
+    Utterances that are too short for one frame or cannot be read are left out and listed in skipped.txt.
     The result does not depend on `jobs`.
 
     Raises:
-        ValueError: not a data folder, more than `max_bad_share` of unreadable audio, bad options, or no utterance with
+        ValueError: not a data folder, more than `max_bad_share` unreadable audio, bad options, or no utterance with
             a frame.
     """
     if options.seed < 0 or not 0 <= options.dither < float("inf"):
@@ -105,7 +105,7 @@ def compute_features(
         out / KIND_FILE,
         {"kind": options.kind, "settings": asdict(KINDS[options.kind]), "sample_rates": sorted(rates)},
     )
-    CmvnStats.of(FeatureArchive.open(out)).save(out / "cmvn.npz")
+    CmvnStats.from_archive(FeatureArchive.open(out)).save(out / "cmvn.npz")
     reasons = [*dropped.bad, *((utterance, "too short for one frame") for utterance in skipped)]
     write_lines(out / "skipped.txt", (f"{utterance} {reason}" for utterance, reason in reasons))
     if origins:
@@ -120,7 +120,7 @@ def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int
     batches = list(_batches(utterances))
     seconds = sum(u.duration for u in utterances) * len(options.copies)
     if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
-        with one_thread():  # as in a worker: the last bits depend on it
+        with one_thread():  # as in a worker process: results depend on it in the last bits
             for batch in progress(batches, f"{options.kind} features", unit="batches"):
                 yield _compute_batch(batch, options)
         return
@@ -140,7 +140,7 @@ def _start_worker() -> None:
 
 
 def _batches(utterances: list[Utterance]) -> Iterator[list[Utterance]]:
-    """Yield utterances in order of their recordings, about BATCH_SECONDS in each batch."""
+    """Yield batches of about BATCH_SECONDS, in order of the recordings."""
     batch: list[Utterance] = []
     by_path = sorted(utterances, key=lambda u: (str(u.path), u.id.encode()))
     for _, of_recording in groupby(by_path, key=lambda u: u.path):
@@ -190,9 +190,9 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> _Batch:
 def add_noise(
     samples: np.ndarray, sample_rate: int, utterance: str, options: FeatureOptions, floor_db: float | None = None
 ) -> np.ndarray:
-    """Add white noise of `dither` 16-bit steps, and of `floor_db` below the speech's level.
+    """Add white noise of `dither` 16-bit steps, and noise `floor_db` dB below the level of the speech.
 
-    It depends on seed and utterance only, not on order or processes.
+    It depends only on the seed and the utterance, not on order or processes.
     """
     deviation = options.dither
     if floor_db is not None:
@@ -205,9 +205,9 @@ def add_noise(
 
 
 def speech_level(samples: np.ndarray, sample_rate: int) -> float:
-    """Return the level of the louder parts of (N,) samples: the upper quartile of the frames' root mean squares.
+    """Return the speech level of (N,) samples: the upper quartile of the RMS values of frames.
 
-    Unlike the mean it asks neither how much of the utterance is pause nor how loud its loudest word is.
+    Unlike the mean, it hardly depends on the share of pauses or on the loudest word.
     """
     length = int(FRAME_LENGTH_SECONDS * sample_rate)
     if len(samples) < length:

@@ -1,10 +1,10 @@
-"""The settings of features: written by stage 2, kept by the frame store and the network, checked when decoding.
+"""Description of features: written by stage 2, stored in the frame store and the network, checked in decoding.
 
-kind.json of a feature archive names the kind of features; archives of stage 2 also tell its settings and the sampling
-rates of the audio. A network's feature_config is that and
+kind.json of a feature archive has the kind of features and, from stage 2, its settings and the sampling rates of the
+audio. The feature_config of a network has these and
 
-    dim           dimensions of one frame
-    options       the options of the stage that made the training features; {} when no stage has made them
+    dim           dimension of one frame
+    options       the options of the stage that made the training features; {} without a stage
     fingerprint   of the archive of training features
 """
 
@@ -22,7 +22,7 @@ def read_kind(folder: Path) -> dict[str, Any]:
     """Return kind.json of the feature archive `folder`: {"kind", and from stage 2 "settings" and "sample_rates" (Hz)}.
 
     Raises:
-        ValueError: there is none, or it does not name a kind.
+        ValueError: no such file, or one without a kind.
     """
     if not (folder / KIND_FILE).is_file():
         raise ValueError(f"{folder}: no {KIND_FILE}; expected features made by stage 2")
@@ -33,25 +33,25 @@ def read_kind(folder: Path) -> dict[str, Any]:
 
 
 def feature_config(folder: Path, archive: FeatureArchive) -> dict[str, Any]:
-    """Return the settings that the opened archive in `folder` was made with; ValueError when it has no kind."""
+    """Return the feature_config of the open archive in `folder`; ValueError if it has no kind."""
     made = read_json(folder / RECORD)["options"] if (folder / RECORD).is_file() else {}
     return {**read_kind(folder), "dim": archive.dim, "options": made, "fingerprint": fingerprint(folder)}
 
 
 def copy_kind(feats: Path, folder: Path) -> None:
-    """Keep kind.json of the archive `feats`, if it has one, in the folder of a model trained on it."""
+    """Copy kind.json of the archive `feats`, if it has one, to the folder of a model trained on it."""
     if (feats / KIND_FILE).is_file():
         write_json(folder / KIND_FILE, read_kind(feats))
 
 
 def check_features(trained_on: dict[str, Any], folder: Path) -> None:
-    """Refuse the archive `folder` when a model trained on other features is to be used on it.
+    """Check that the archive `folder` has the features that a model was trained on.
 
-    Engines and perturbed copies may differ, the kind, its settings and the sampling rates may not: mel filters reach
-    up to half the sampling rate. What either side does not tell is not compared.
+    Backends and perturbed copies may differ. The kind, its settings and the sampling rates may not: mel filters extend
+    to half the sampling rate. Entries that one side lacks are not compared.
 
     Raises:
-        ValueError: the features are others, or not from stage 2.
+        ValueError: the features differ, or are not from stage 2.
     """
     here = read_kind(folder)
     for key in ("kind", "settings", "sample_rates"):

@@ -1,14 +1,19 @@
-"""Time derivatives as Kaldi's add-deltas appends them (feat/feature-functions.cc, DeltaFeatures)."""
+"""Delta features as in Kaldi's add-deltas (feat/feature-functions.cc, DeltaFeatures), and the features of the GMMs."""
+
+from pathlib import Path
 
 import numpy as np
 
+from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.cmvn import apply_cmvn
+
 
 def delta_filters(order: int, window: int) -> list[np.ndarray]:
-    """Return filters of the derivatives of order 0..`order`; the i-th has 2 * i * window + 1 taps.
+    """Return the filters of the deltas of order 0..`order`; the i-th has 2 * i * window + 1 taps.
 
-    Each is the one before convolved with the slope of a line fitted over +-window frames.
+    Each is the previous one convolved with the slope filter of a line fitted to +-window frames.
     """
-    slope = np.arange(window, -window - 1, -1, dtype=np.float64)  # reversed: convolution turns it round
+    slope = np.arange(window, -window - 1, -1, dtype=np.float64)  # reversed, because convolution reverses it again
     slope /= np.sum(slope**2)
     filters = [np.ones(1)]
     for _ in range(order):
@@ -17,12 +22,12 @@ def delta_filters(order: int, window: int) -> list[np.ndarray]:
 
 
 def add_deltas(x: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
-    """Append derivatives to one utterance's features.
+    """Append deltas to the features of an utterance.
 
     Args:
-        x: (T, D) features; beyond the ends the first and last frame count as repeated.
-        order: highest derivative (Kaldi's default 2).
-        window: frames on either side that a slope is fitted over (Kaldi's default 2).
+        x: (T, D) features; the first and last frame are repeated beyond the ends.
+        order: highest order (Kaldi's default: 2).
+        window: frames on either side for the slope (Kaldi's default: 2).
 
     Returns:
         (T, (order + 1) * D) float32.
@@ -41,3 +46,19 @@ def add_deltas(x: np.ndarray, order: int = 2, window: int = 2) -> np.ndarray:
                 block += np.float32(tap) * padded[start : start + len(x)]
         blocks.append(block)
     return np.concatenate(blocks, axis=1)
+
+
+def gmm_features(folder: Path) -> FeatureArchive:
+    """Return the features that every GMM is trained on: normalised MFCC with deltas, (T, 3 D), in memory.
+
+    Args:
+        folder: an archive of MFCC without normalisation.
+
+    Raises:
+        ValueError: not a feature archive.
+    """
+    plain = apply_cmvn(FeatureArchive.open(folder), norm_vars=False)
+    frames = np.empty((len(plain.frames), 3 * plain.dim), dtype=np.float32)
+    for u, matrix in enumerate(plain):
+        frames[plain.offsets[u] : plain.offsets[u + 1]] = add_deltas(matrix)
+    return FeatureArchive(plain.ids, plain.speakers, plain.offsets, frames)

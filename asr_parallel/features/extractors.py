@@ -1,8 +1,7 @@
-"""MFCC and fbank exactly as Kaldi's compute-mfcc-feats and compute-fbank-feats make them, from one of three engines.
+"""MFCC and fbank as in Kaldi's compute-mfcc-feats and compute-fbank-feats, by one of three backends.
 
-Frames of 25 ms every 10 ms, only whole ones (snip_edges), Povey window, DC offset removed, pre-emphasis 0.97.
-Samples come in the range of 16-bit integers, as `corpus.audio.read_audio` gives them and as Kaldi reads them; dither
-is added before (compute.py).
+Frames of 25 ms every 10 ms, snip_edges, Povey window, DC offset removed, pre-emphasis 0.97. Samples are in the range of
+16-bit integers, as from `corpus.audio.read_audio` and in Kaldi; dither is added before (compute.py).
 """
 
 import importlib
@@ -18,23 +17,23 @@ from asr_parallel.record.optional import require
 
 FRAME_SHIFT_SECONDS = 0.01
 FRAME_LENGTH_SECONDS = 0.025
-# Kaldi's default (feat/feature-window.h), a deviation in 16-bit steps. Without noise all frames of digital silence are
-# the same, and their Gaussians' variances vanish.
+# Kaldi's default (feat/feature-window.h), a standard deviation in 16-bit steps. Without it all frames of digital
+# silence are the same, and the variances of their Gaussians vanish.
 DITHER = 1.0
 CEPSTRAL_LIFTER = 22  # Kaldi's MfccOptions
 
 Extractor = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-"""Samples of several utterances, each (N,) in the 16-bit range -> their features, each (frames, D) float32."""
+"""Function from samples of utterances, (N,) each in the 16-bit range, to features, (frames, D) float32 each."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureKind:
-    """The kind of features to compute. num_ceps 0 means the log mel energies themselves."""
+    """Settings of a kind of features. num_ceps 0: log mel filterbank energies."""
 
     num_ceps: int
     num_mel_bins: int
     low_freq: float
-    high_freq: float  # at or below 0: from the Nyquist frequency downwards
+    high_freq: float  # at or below 0: relative to the Nyquist frequency
 
     @property
     def dim(self) -> int:
@@ -46,11 +45,11 @@ KINDS = {
     "fbank": FeatureKind(0, 40, 20.0, 0.0),  # 40 bins, the rest Kaldi's defaults
     "mfcc_hires": FeatureKind(40, 40, 40.0, -200.0),  # Switchboard s5c conf/mfcc_hires.conf
 }
-BACKENDS = ("lhotse", "torchaudio", "kaldi-native-fbank")  # the first is the default: much the fastest
+BACKENDS = ("lhotse", "torchaudio", "kaldi-native-fbank")  # the first is the default and by far the fastest
 
 
 def num_frames(num_samples: int, sample_rate: int) -> int:
-    """Return how many whole frames fit (Kaldi's snip_edges=true)."""
+    """Return the number of frames (Kaldi's snip_edges=true)."""
     length, shift = int(FRAME_LENGTH_SECONDS * sample_rate), int(FRAME_SHIFT_SECONDS * sample_rate)
     return 0 if num_samples < length else 1 + (num_samples - length) // shift
 
@@ -60,12 +59,12 @@ def open_extractor(kind: str, sample_rate: int, backend: str = BACKENDS[0], warp
 
     Args:
         kind: a key of KINDS.
-        sample_rate: of the samples, Hz.
+        sample_rate: sampling rate, Hz.
         backend: one of BACKENDS; all give the same features to about 1e-2.
-        warp: vocal-tract length factor (1: none), see mel.py.
+        warp: VTLN warp factor (1: none), see mel.py.
 
     Raises:
-        ValueError: unknown kind or backend, a backend that is not installed or cannot warp.
+        ValueError: unknown kind or backend, or a backend that is not installed or cannot warp.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown feature kind {kind!r}; expected one of {', '.join(KINDS)}")
@@ -76,7 +75,7 @@ def open_extractor(kind: str, sample_rate: int, backend: str = BACKENDS[0], warp
 
 
 def _lhotse(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
-    """Return an extractor of lhotse's torch layers with our filters (the same, but able to warp)."""
+    """Return an extractor by lhotse's torch layers, with our mel filters, which support warping."""
     import torch
     from lhotse.features.kaldi.layers import Wav2LogFilterBank, Wav2MFCC
 
@@ -89,7 +88,7 @@ def _lhotse(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
         "high_freq": kind.high_freq,
         "num_filters": kind.num_mel_bins,
     }
-    with warnings.catch_warnings():  # lhotse warns that snip_edges does not suit its own bookkeeping, not used here
+    with warnings.catch_warnings():  # lhotse warns that snip_edges does not suit its data sets, which are not used here
         warnings.simplefilter("ignore")
         layer = (
             Wav2MFCC(num_ceps=kind.num_ceps, cepstral_lifter=CEPSTRAL_LIFTER, **options)
@@ -101,8 +100,8 @@ def _lhotse(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
     shift = int(FRAME_SHIFT_SECONDS * sample_rate)
 
     def extract(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        # One call for the batch: utterances lie end to end on the grid of frame shifts, and the few frames
-        # that reach over a border are left out afterwards.
+        # One call for the batch: utterances are concatenated, each from a multiple of the frame shift, and
+        # the few frames that cross a boundary are dropped afterwards.
         slots = [-(-len(wave) // shift) for wave in waves]
         starts = np.concatenate([[0], np.cumsum(slots)])
         length = int(FRAME_LENGTH_SECONDS * sample_rate)
@@ -144,7 +143,7 @@ def _torchaudio(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
 
 
 def _native(kind: FeatureKind, sample_rate: int, warp: float) -> Extractor:
-    """Return an extractor by kaldi-native-fbank: Kaldi's C++ code, one frame a call."""
+    """Return an extractor by kaldi-native-fbank: Kaldi's C++ code, one frame per call."""
     if warp != 1.0:
         raise ValueError("the feature backend kaldi-native-fbank cannot warp frequencies; use lhotse")
     import kaldi_native_fbank as knf

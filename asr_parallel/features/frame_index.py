@@ -1,4 +1,4 @@
-"""index.json of a frame store: read and checked for itself, before anything relies on it."""
+"""Reader and checks of index.json of a frame store."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,14 @@ from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import read_json
 
 TYPES = {"context": int, "num_pdfs": int, "normalisation": dict, "feature_config": dict}
-TYPES_OF_EACH = {"ids": str, "speakers": str, "sources": str, "frames": int}  # lists, one entry an utterance
+TYPES_OF_EACH = {"ids": str, "speakers": str, "sources": str, "frames": int}  # lists, one entry for each utterance
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """Return the index, its normalisation as a Normalisation.
+    """Read and check the index; its normalisation becomes a Normalisation.
 
     Raises:
-        ValueError: a key is missing, or a value is of another type than stage 4 writes or makes no sense.
+        ValueError: a missing key, or a value of the wrong type or out of range.
     """
     index = read_json(path)
     if not isinstance(index, dict):

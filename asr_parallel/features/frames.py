@@ -1,12 +1,12 @@
-"""The frame store: a network's training data, ready to be spliced by a strided view.
+"""The frame store: the training data of a network, stored so that splicing is a strided view.
 
     frames.npy    (P, D) float16: normalised frames, each utterance with its first and last frame repeated
-                  `context` times, so that every window of 2 * context + 1 rows around a real frame stays inside it
-    labels.npy    (P,) int16 or int32: pdf id of each row; -1 on the repeated rows
-    index.json    context, num_pdfs, normalisation, what the features were made with (config.py), and of each utterance
+                  `context` times, so that each window of 2 * context + 1 rows around a frame is within the utterance
+    labels.npy    (P,) int16 or int32: pdf id of each row; -1 in the repeated rows
+    index.json    context, num_pdfs, normalisation, feature_config (config.py), and for each utterance
                   id, speaker, source and number of frames
 
-An utterance's `source` is its id, or for a perturbed copy the id of the utterance it was made from.
+The `source` of an utterance is its id, or for a perturbed copy the id of the original utterance.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from asr_parallel.features.frame_index import read_index
 from asr_parallel.features.normalisation import Normalisation
 
 CONTEXT = 5  # frames on either side: 11 in all (Kaldi steps/nnet/train.sh, splice 5)
-# Of the choice of what is held out, in place of a training's seed: trainings of all seeds are judged by the same
-# frames, and one that starts from another does not train on what that one held out. Any number would do
+# Fixed seed of the held-out split, instead of the seed of a training: trainings of all seeds are evaluated on the same
+# frames, and one that continues another does not train on frames held out there. The value is arbitrary
 HELD_OUT_SEED = 0
-CHECKED_ROWS = 1 << 15  # looked at in one go: what that takes fits a processor's cache
+CHECKED_ROWS = 1 << 15  # checked in one pass: they fit the processor's cache
 
 
 FLOAT16_EXPONENT = np.uint16(0x7C00)
@@ -35,7 +35,7 @@ class FrameStore:
 
     frames (P, D) float16, labels (P,): memory-mapped. ids, speakers, sources: U each.
     offsets (U + 1,) int64: utterance u has the rows offsets[u] .. offsets[u + 1], repeated ones included.
-    feature_config: what the features were made with, see config.py.
+    feature_config: description of the features, see config.py.
     """
 
     frames: np.ndarray
@@ -51,11 +51,11 @@ class FrameStore:
 
     @classmethod
     def open(cls, folder: Path) -> "FrameStore":
-        """Open a folder made by stage 4 and check all of it: every row is read once, a few megabytes at a time.
+        """Open a folder made by stage 4 and check it completely: every row is read, a few megabytes at a time.
 
         Raises:
-            ValueError: a file is missing or truncated, sizes or types do not fit together, the features are not those
-                that are described, a frame is not finite, a label out of range.
+            ValueError: a file is missing or truncated, sizes or types are inconsistent, the features differ from their
+                description, a frame is not finite, or a label is out of range.
         """
         for name in ("index.json", "frames.npy", "labels.npy"):
             if not (folder / name).is_file():
@@ -95,7 +95,7 @@ class FrameStore:
             )
 
     def _check_rows(self, folder: Path, start: int, stop: int) -> None:
-        # Float16 numbers that are not finite have all bits of the exponent set; looked at as integers it is seen fast.
+        # A float16 number is not finite if all bits of its exponent are set; the test on integers is fast.
         finite = (self.frames[start:stop].view(np.uint16) & FLOAT16_EXPONENT) != FLOAT16_EXPONENT
         if not finite.all():
             row = start + int(np.argmin(finite.all(axis=1)))
@@ -118,17 +118,17 @@ class FrameStore:
 
     @property
     def dim(self) -> int:
-        """Dimensions of one frame."""
+        """Dimension of one frame."""
         return int(self.frames.shape[1])
 
     @property
     def spliced_dim(self) -> int:
-        """Dimensions of a frame with its context."""
+        """Dimension of a spliced frame."""
         return (2 * self.context + 1) * self.dim
 
     @cached_property
     def _windows(self) -> np.ndarray:
-        # Rows are contiguous, so a window of rows is one stretch of memory: window k is rows k .. k + 2 * context.
+        # Rows are contiguous in memory, so window k is rows k .. k + 2 * context without a copy.
         rows, dim = self.frames.shape
         item = self.frames.itemsize
         return np.lib.stride_tricks.as_strided(
@@ -136,18 +136,18 @@ class FrameStore:
         )
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Return spliced frames around B real rows: (B, (2 * context + 1) * D) float16, earliest frame first."""
+        """Return the spliced frames of B rows, none of them padding: (B, (2 * context + 1) * D) float16."""
         return self._windows[rows - self.context]
 
     def rows_of(self, utterances: np.ndarray) -> np.ndarray:
-        """Return rows of the real frames of some utterances (indices into ids), in order; int32 if they fit."""
+        """Return the rows of utterances (indices into ids) without padding, in order; int32 if they fit."""
         dtype = np.int32 if self.offsets[-1] <= np.iinfo(np.int32).max else np.int64
         first, last = self.offsets[:-1] + self.context, self.offsets[1:] - self.context
         parts = [np.arange(first[u], last[u], dtype=dtype) for u in utterances]
         return np.concatenate([np.empty(0, dtype=dtype), *parts])
 
     def groups(self, by: str) -> list[str]:
-        """Return what must stay together: each utterance's source ("utterance") or its speaker ("speaker").
+        """Return the group of each utterance for splitting: its source ("utterance") or its speaker ("speaker").
 
         Raises:
             ValueError: any other `by`.
@@ -160,15 +160,15 @@ class FrameStore:
         raise ValueError(f"cannot split by {by!r}; expected utterance or speaker")
 
     def split(self, held_out: float, by: str) -> tuple[np.ndarray, np.ndarray]:
-        """Choose utterances to train on and to hold out: two arrays of numbers into ids, the same in every training.
+        """Return the utterances to train on and to hold out, as indices into ids; the same in every training.
 
         Args:
-            held_out: share of utterances, or of speakers, to hold out; at least one, and not all.
-            by: "utterance" or "speaker". Copies go with their source: nothing that was held out is trained on in
-                another guise, and only sources themselves are held out.
+            held_out: share of utterances, or of speakers, to hold out; at least one is held out, and not all.
+            by: "utterance" or "speaker". Copies of held-out utterances are in neither part: they are not
+                trained on, and only original utterances are held out.
 
         Raises:
-            ValueError: bad arguments or too little data to cut in two.
+            ValueError: bad arguments or too little data to split.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held-out share {held_out}: expected a number between 0 and 1")
@@ -184,7 +184,7 @@ class FrameStore:
 
 
 def _map(path: Path, dimensions: int, dtypes: tuple[type[np.generic], ...]) -> np.ndarray:
-    """Memory-map a .npy file; ValueError when it is damaged or of other dimensions or types."""
+    """Memory-map a .npy file; ValueError if it is damaged or has another number of dimensions or type."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError) as error:

@@ -1,9 +1,9 @@
-"""Kaldi's mel filters, with its warp of the frequency axis for vocal-tract length (feat/mel-computations.cc)."""
+"""Kaldi's mel filters, with VTLN warping of the frequency axis (feat/mel-computations.cc)."""
 
 import numpy as np
 
-VTLN_LOW_HZ = 100.0  # Kaldi's MelBanksOptions: below this the warp bends back to the identity
-VTLN_HIGH_HZ = -500.0  # the same at the upper end, from the Nyquist frequency downwards
+VTLN_LOW_HZ = 100.0  # Kaldi's MelBanksOptions: below this the warp returns to the identity
+VTLN_HIGH_HZ = -500.0  # the same at the upper end, relative to the Nyquist frequency
 
 
 def hz_to_mel(hz: np.ndarray) -> np.ndarray:
@@ -17,7 +17,7 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def warp_frequency(hz: np.ndarray, warp: float, low_hz: float, high_hz: float, nyquist: float) -> np.ndarray:
-    """Return frequencies warped by Kaldi's VTLN: f / warp between two knees, bent so that the ends stay in place.
+    """Return frequencies warped by Kaldi's VTLN: piecewise linear, f / warp in the middle, with fixed ends.
 
     Args:
         hz: frequencies.
@@ -35,8 +35,8 @@ def mel_banks(
     """Return triangular filters, (fft_length / 2 + 1, num_bins) float32; the Nyquist bin has weight 0, as in Kaldi.
 
     Args:
-        low_hz, high_hz: the outermost edges; high_hz at or below 0 counts from the Nyquist frequency.
-        warp: vocal-tract length factor, see `warp_frequency`.
+        low_hz, high_hz: the outermost edges; high_hz at or below 0 is relative to the Nyquist frequency.
+        warp: VTLN warp factor, see `warp_frequency`.
 
     Raises:
         ValueError: edges that do not fit the sampling rate or the warp, or a filter too narrow to hold an FFT bin.

@@ -1,4 +1,4 @@
-"""Normalisation of raw features to a network's input: per-speaker CMVN, then one scale a dimension for all."""
+"""Normalisation of the input features of a network: per-speaker CMVN, then a global scale for each dimension."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from asr_parallel.features.config import read_kind
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Estimated on training data, kept with the network and applied to whatever it decodes.
+    """Normalisation estimated on training data, stored with the network and applied to all its input.
 
-    kind: the features it is for (a key of extractors.KINDS).
-    norm_vars: whether each speaker's variance is normalised too, not the mean alone.
-    scale: D factors, one over the deviation of the training data after CMVN. Their mean is zero by then.
+    kind: kind of features (a key of extractors.KINDS).
+    norm_vars: normalise the variance of each speaker too, not only the mean.
+    scale: D factors, the inverse standard deviations of the training data after CMVN; means are zero then.
     """
 
     kind: str
@@ -25,13 +25,13 @@ class Normalisation:
     scale: tuple[float, ...]
 
     @classmethod
-    def of(cls, folder: Path, norm_vars: bool = False) -> "Normalisation":
-        """Estimate on the archive `folder`.
+    def estimate(cls, folder: Path, norm_vars: bool = False) -> "Normalisation":
+        """Estimate the normalisation on the archive `folder`.
 
         Raises:
             ValueError: not a feature archive.
         """
-        stats = CmvnStats.of(FeatureArchive.open(folder))
+        stats = CmvnStats.from_archive(FeatureArchive.open(folder))
         scale = np.ones(stats.sums.shape[1])
         if not norm_vars:
             within_speakers = (stats.squares - stats.sums**2 / stats.counts[:, None]).sum(axis=0)
@@ -39,13 +39,13 @@ class Normalisation:
         return cls(read_kind(folder)["kind"], norm_vars, tuple(scale.tolist()))
 
     def per_speaker(self, folder: Path, archive: FeatureArchive) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return the normalisation of raw frames: speaker -> (scale, shift), (D,) float32 each, for x * scale + shift.
+        """Return speaker -> (scale, shift), (D,) float32 each, to normalise features x as x * scale + shift.
 
         Args:
-            folder, archive: the opened archive and the folder it came from.
+            folder, archive: an open archive and its folder.
 
         Raises:
-            ValueError: the archive holds another kind of features or other dimensions.
+            ValueError: the archive has another kind of features or another dimension.
         """
         kind = read_kind(folder)["kind"]
         if (kind, archive.dim) != (self.kind, len(self.scale)):
@@ -53,13 +53,13 @@ class Normalisation:
                 f"{folder}: {archive.dim}-dimensional {kind} features; "
                 f"expected {len(self.scale)}-dimensional {self.kind}"
             )
-        stats = CmvnStats.of(archive)
+        stats = CmvnStats.from_archive(archive)
         shift, scale = stats.shift_and_scale(self.norm_vars)
         overall = np.array(self.scale, dtype=np.float32)
         return {name: (scale[s] * overall, shift[s] * overall) for s, name in enumerate(stats.speakers)}
 
     def apply(self, folder: Path) -> FeatureArchive:
-        """Open the raw archive `folder` and normalise it, in memory.
+        """Open the archive `folder` and return its normalised features, in memory.
 
         Raises:
             ValueError: not a feature archive, or of another kind.
@@ -73,7 +73,7 @@ class Normalisation:
         return FeatureArchive(raw.ids, raw.speakers, raw.offsets, frames)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-like value that `from_json` takes."""
+        """Return a JSON value for `from_json`."""
         return asdict(self)
 
     @classmethod

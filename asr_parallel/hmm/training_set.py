@@ -9,7 +9,7 @@ import numpy as np
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.features.gmm import gmm_features
+from asr_parallel.features.deltas import gmm_features
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.em import Aligned
 from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph

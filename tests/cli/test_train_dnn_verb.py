@@ -18,7 +18,7 @@ SMALL = [*("--hidden-layers", "1", "--hidden-dim", "8", "--minibatch", "32", "--
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A frame store of 20 utterances in three dimensions and four pdfs, made by the verb's own stage."""
     from asr_parallel.features.archive import write_archive
-    from asr_parallel.features.make_frames import make_frames
+    from asr_parallel.features.frame_writer import make_frames
     from asr_parallel.record.files import write_json
 
     feats, out = tmp_path_factory.mktemp("feats"), tmp_path_factory.mktemp("frames")

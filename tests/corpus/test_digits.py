@@ -15,10 +15,11 @@ from asr_parallel.cli.main import main
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.digit_lists import DigitUtterance, generate_lists, read_lists
-from asr_parallel.corpus.digits import find_recordings, join_recordings, prepare_digits
+from asr_parallel.corpus.digits import TEST_SPEAKERS, find_recordings, join_recordings, prepare_digits
 from asr_parallel.corpus.split import leave_speaker_out
 
 Program = Callable[..., tuple[int, str]]
+SHIPPED_LISTS = Path(__file__).parents[2] / "recipes" / "digits" / "lists"
 
 
 @pytest.fixture
@@ -195,10 +196,23 @@ def test_a_full_disk_and_a_kill_leave_nothing_half_written(
     assert sorted(p.name for p in out.iterdir()) == ["corpus", "data"]
 
 
+def test_the_shipped_lists_use_every_recording_of_the_corpus_as_published() -> None:
+    sets = read_lists(SHIPPED_LISTS)
+    assert {name: len(utterances) for name, utterances in sets.items()} == {"train": 1095, "dev": 44, "eval": 203}
+    used = {name: [r for u in utterances for r in u.recordings] for name, utterances in sets.items()}
+    speakers = {name: {u.speaker for u in utterances} for name, utterances in sets.items()}
+    assert speakers["eval"] == set(TEST_SPEAKERS) and speakers["train"] == speakers["dev"]
+    assert not speakers["eval"] & speakers["train"] and not set(used["dev"]) & set(used["train"])
+    expected = {
+        f"{digit}_{s}_{n}.wav" for s in set().union(*speakers.values()) for digit in range(10) for n in range(50)
+    }
+    assert set().union(*used.values()) == expected
+
+
 @pytest.mark.skipif("ASR_PARALLEL_FSDD" not in os.environ, reason="ASR_PARALLEL_FSDD names no corpus of real digits")
 def test_the_real_corpus(tmp_path: Path) -> None:
     corpus = Path(os.environ["ASR_PARALLEL_FSDD"])
-    prepare_digits(corpus, corpus / "lists", tmp_path, max_bad_share=0.0)
+    prepare_digits(corpus, SHIPPED_LISTS, tmp_path, max_bad_share=0.0)
     counts = {}
     for name in ("train", "dev", "eval"):
         utterances = read_utterances(tmp_path / "data" / name)

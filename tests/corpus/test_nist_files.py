@@ -5,9 +5,9 @@ import pytest
 from asr_parallel.corpus.nist_files import (
     CtmWord,
     StmSegment,
+    canonical_channel,
     read_ctm,
     read_stm,
-    same_channel,
     stm_channel,
     write_ctm,
     write_stm,
@@ -59,7 +59,7 @@ def test_labels_are_no_words_and_channels_have_one_name(tmp_path, label, channel
 
 
 def test_channels_1_and_2_are_a_and_b(tmp_path):
-    assert [same_channel(name) for name in ("1", "2", "A", "B", "b", "0", "mic1")] == [*"ABABB0", "mic1"]
+    assert [canonical_channel(name) for name in ("1", "2", "A", "B", "b", "0", "mic1")] == [*"ABABB0", "mic1"]
     (tmp_path / "a.ctm").write_text("rec 2 0.5 0.25 hi\n")
     assert [w.channel for w in read_ctm(tmp_path / "a.ctm")] == ["B"]
     assert stm_channel("r1", 0, {"r1": ("call", "B")}) == ("call", "B")

@@ -14,7 +14,7 @@ from lhotse import RecordingSet, SupervisionSet
 from asr_parallel.corpus import eval2000, swbd
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.datadir import read_utterances
-from asr_parallel.corpus.eval2000 import read_stm, utterance_id
+from asr_parallel.corpus.eval2000 import read_eval2000_stm, utterance_id
 from asr_parallel.corpus.transcripts import normalise
 
 Program = Callable[..., tuple[int, str]]
@@ -131,13 +131,13 @@ def test_speakers_of_conv_tab(tree: Path, prepare: Program) -> None:
 def test_evaluation_follows_the_stm(tree: Path, prepare: Program) -> None:
     stm = next((tree / "LDC2002T43").rglob("*.stm"))
     stm.write_text(stm.read_text().replace("sw_4390 A sw_4390_A ", "sw_4390 A sw_4390_A1 ", 1))  # a second person
-    _, segments = read_stm(stm)
+    _, segments = read_eval2000_stm(stm)
     assert prepare() == (0, "")
     folder = _data(tree, "eval")
     ignored = {s.id for s in segments if "IGNORE_TIME_SEGMENT_IN_SCORING" in s.text}
     utterances = read_utterances(folder)
     assert ignored and {u.id for u in utterances} == {s.id for s in segments} - ignored
-    _, kept = read_stm(folder / "ref.stm")
+    _, kept = read_eval2000_stm(folder / "ref.stm")
     assert kept == segments
     assert all(u.channel == "AB".index(u.id[8]) and u.speaker == u.id[:9] for u in utterances)
     by_id = {s.id: s for s in segments}
@@ -160,14 +160,14 @@ def test_gaps_of_the_stm_are_no_utterances(tree: Path, prepare: Program) -> None
 
 def test_an_empty_transcript_stays_in_the_evaluation_set(tree: Path, prepare: Program) -> None:
     stm = next((tree / "LDC2002T43").rglob("*.stm"))
-    _, segments = read_stm(stm)
+    _, segments = read_eval2000_stm(stm)
     [first, *_] = [s for s in segments if s.text and "IGNORE" not in s.text]
     lines = [" ".join(line.split()) for line in stm.read_text().splitlines()]
     lines[lines.index(first.line)] = first.line.removesuffix(first.text)
     stm.write_text("\n".join(lines) + "\n")
     assert prepare() == (0, "")
     assert {u.id: u.text for u in read_utterances(_data(tree, "eval"))}[first.id] == ""
-    assert any(s.id == first.id and not s.text for s in read_stm(_data(tree, "eval") / "ref.stm")[1])
+    assert any(s.id == first.id and not s.text for s in read_eval2000_stm(_data(tree, "eval") / "ref.stm")[1])
 
 
 @pytest.mark.parametrize("suffix", [".stm", ".glm"])

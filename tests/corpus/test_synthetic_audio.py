@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr_parallel.corpus.synthetic.channel import Difficulty, telephone
 from asr_parallel.corpus.synthetic.conversation import Plan, hold_conversation
-from asr_parallel.corpus.synthetic.segments import cut_into_segments
+from asr_parallel.corpus.synthetic.segmentation import cut_into_segments
 from asr_parallel.corpus.synthetic.sounds import make_sound
 from asr_parallel.corpus.synthetic.sphere import RATE, mu_law, write_sphere
+from asr_parallel.corpus.synthetic.telephone import Difficulty, simulate_telephone
 from asr_parallel.corpus.synthetic.tones import ToneEngine
 from asr_parallel.corpus.synthetic.voices import VARIANTS, draw_speaker
 
@@ -32,7 +32,7 @@ def test_noise_has_the_level_asked_for_and_is_there_in_silence(snr: float) -> No
     rng = np.random.default_rng(3)
     voices = _bursts(rng)
     dry = dict(reverberation_seconds=(0.02, 0.02), direct_to_reverberant_db=(30.0, 30.0))
-    lines = telephone(voices, Difficulty(snr_db=(snr, snr), **CLEAR, **dry), rng)  # type: ignore[arg-type]
+    lines = simulate_telephone(voices, Difficulty(snr_db=(snr, snr), **CLEAR, **dry), rng)  # type: ignore[arg-type]
     for side in (0, 1):
         speaking = voices[side] != 0
         noise = np.mean(lines[side, ~speaking] ** 2)
@@ -44,7 +44,7 @@ def test_noise_has_the_level_asked_for_and_is_there_in_silence(snr: float) -> No
 def test_the_line_passes_the_telephone_band_only_and_keeps_time() -> None:
     rng = np.random.default_rng(4)
     voices = _bursts(rng)
-    lines = telephone(voices, Difficulty(snr_db=(40.0, 40.0), **CLEAR), rng)  # type: ignore[arg-type]
+    lines = simulate_telephone(voices, Difficulty(snr_db=(40.0, 40.0), **CLEAR), rng)  # type: ignore[arg-type]
     power = np.abs(np.fft.rfft(lines[0].reshape(-1, 800) * np.hanning(800))) ** 2
     power = power.mean(axis=0)  # bins of 10 Hz
     assert power[1:10].mean() < 0.003 * power[60:250].mean()

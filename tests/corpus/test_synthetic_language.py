@@ -5,7 +5,13 @@ import pytest
 
 from asr_parallel.corpus.synthetic.dictionary import dictionary, odd_spellings, plain_words
 from asr_parallel.corpus.synthetic.language import draw_sentence, grammar, parse_grammar, split_of
-from asr_parallel.corpus.synthetic.tokens import DECK, Deck, broken_off, only_ending, speak_naturally
+from asr_parallel.corpus.synthetic.tokens import (
+    SPECIAL_KINDS,
+    SpecialTokens,
+    partial_word,
+    speak_naturally,
+    word_ending,
+)
 from asr_parallel.corpus.synthetic.tones import spell
 
 SMALL = """
@@ -75,15 +81,15 @@ def test_no_longer_sentence_is_in_both_splits() -> None:
 
 
 def test_a_deck_deals_every_kind_once_before_any_again() -> None:
-    deck = Deck(np.random.default_rng(0))
-    assert sorted(deck.deal() for _ in range(Deck.size())) == sorted(DECK)
+    special_tokens = SpecialTokens(np.random.default_rng(0))
+    assert sorted(special_tokens.draw() for _ in range(SpecialTokens.size())) == sorted(SPECIAL_KINDS)
 
 
 def test_special_kinds_are_written_as_the_transcripts_write_them() -> None:
-    assert broken_off("absolute", 2).written == "ab[solute]-" and broken_off("absolute", 2).reference == "ab-"
-    assert only_ending("any", 1).written == "-[an]y" and only_ending("any", 1).share == pytest.approx(1 / 3)
+    assert partial_word("absolute", 2).written == "ab[solute]-" and partial_word("absolute", 2).reference == "ab-"
+    assert word_ending("any", 1).written == "-[an]y" and word_ending("any", 1).share == pytest.approx(1 / 3)
     rng = np.random.default_rng(2)
-    for special in DECK:
+    for special in SPECIAL_KINDS:
         tokens = speak_naturally(["it", "is", "a", "nice", "computer"], rng, 0.0, [special])
         plain = speak_naturally(["it", "is", "a", "nice", "computer"], rng, 0.0, [])
         assert any(not token.written.replace("'", "").isalpha() for token in tokens), special
@@ -92,7 +98,7 @@ def test_special_kinds_are_written_as_the_transcripts_write_them() -> None:
 
 def test_the_dictionary_cuts_the_pronunciation_of_broken_words() -> None:
     said = {word: [spell(word)] for word in [*plain_words(), *odd_spellings()]}
-    entries = dictionary(said, [broken_off("weather", 4), only_ending("weather", 2)])
+    entries = dictionary(said, [partial_word("weather", 4), word_ending("weather", 2)])
     assert entries["weather"] == [("w", "eh", "ae", "t", "hh", "eh", "r")]
     assert entries["weat[her]-"] == [("w", "eh", "ae", "t")]
     assert entries["-[weath]er"] == [("eh", "r")]

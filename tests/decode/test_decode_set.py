@@ -16,7 +16,7 @@ from asr_parallel.decode.decoder import DecoderOptions
 from asr_parallel.decode.hypotheses import WordTime, hypotheses_of
 from asr_parallel.decode.lattice_archive import read_lattices
 from asr_parallel.features.archive import FeatureArchive, write_archive
-from asr_parallel.features.gmm import gmm_features
+from asr_parallel.features.deltas import gmm_features
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.graph import make_graph

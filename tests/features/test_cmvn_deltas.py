@@ -7,8 +7,7 @@ import pytest
 
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.cmvn import CmvnStats, apply_cmvn
-from asr_parallel.features.deltas import add_deltas, delta_filters
-from asr_parallel.features.gmm import gmm_features
+from asr_parallel.features.deltas import add_deltas, delta_filters, gmm_features
 
 
 def archive(folder: Path) -> FeatureArchive:
@@ -40,7 +39,7 @@ def test_each_speaker_is_normalised_over_all_its_utterances(tmp_path: Path) -> N
 
 
 def test_statistics_survive_the_disk(tmp_path: Path) -> None:
-    stats = CmvnStats.of(archive(tmp_path))
+    stats = CmvnStats.from_archive(archive(tmp_path))
     stats.save(tmp_path / "cmvn.npz")
     again = CmvnStats.open(tmp_path / "cmvn.npz")
     assert again.speakers == ["anna", "ben"]

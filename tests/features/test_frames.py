@@ -10,8 +10,8 @@ from asr_parallel.features import frames
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.cmvn import apply_cmvn
 from asr_parallel.features.config import check_features
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import CONTEXT, FrameStore
-from asr_parallel.features.make_frames import make_frames
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import write_json
 
@@ -60,10 +60,10 @@ def test_windows_are_the_normalised_frames_with_repeated_ends(feats: Path, folde
 
 
 def test_all_frames_together_have_mean_zero_and_variance_one(feats: Path, folder: Path) -> None:
-    scaled = Normalisation.of(feats).apply(feats).frames
+    scaled = Normalisation.estimate(feats).apply(feats).frames
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
-    per_speaker = Normalisation.of(feats, norm_vars=True).apply(feats)
+    per_speaker = Normalisation.estimate(feats, norm_vars=True).apply(feats)
     np.testing.assert_allclose(per_speaker[2].std(axis=0), 1, atol=1e-5)
 
 
@@ -253,7 +253,7 @@ def test_the_store_knows_what_its_features_were_made_with(feats: Path, tmp_path:
 
 
 def test_normalisation_refuses_other_features(feats: Path) -> None:
-    made = Normalisation.of(feats)
+    made = Normalisation.estimate(feats)
     assert Normalisation.from_json(json.loads(json.dumps(made.to_json()))) == made
     write_json(feats / "kind.json", {"kind": "mfcc"})
     with pytest.raises(ValueError, match="3-dimensional mfcc features; expected 3-dimensional fbank"):

@@ -11,8 +11,8 @@ from asr_parallel.corpus.digit_lists import read_lists
 from asr_parallel.corpus.digits import SAMPLING_RATE, join_recordings
 from asr_parallel.corpus.lexicon import add_noise_words, digits_lexicon
 from asr_parallel.features.archive import write_archive
+from asr_parallel.features.deltas import gmm_features
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS, open_extractor
-from asr_parallel.features.gmm import gmm_features
 from asr_parallel.hmm import mono, tri
 from asr_parallel.hmm.gmm_training import Schedule
 from asr_parallel.hmm.lang import Lang, build_lang

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from asr_parallel.features.archive import write_archive
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.features.make_frames import make_frames
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel

@@ -15,8 +15,8 @@ from asr_parallel.corpus.digit_lists import read_lists
 from asr_parallel.corpus.digits import SAMPLING_RATE, join_recordings
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.extractors import open_extractor
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.features.make_frames import make_frames
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.outputs import AVERAGES, Outputs
 from asr_parallel.nnet.stacked import StackedNetwork

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from asr_parallel.cli.main import main
 from asr_parallel.features.archive import write_archive
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.features.make_frames import make_frames
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures import make_network
 from asr_parallel.nnet.architectures.tdnn import TdnnOptions

@@ -12,8 +12,8 @@ from asr_parallel.corpus.digit_lists import read_lists
 from asr_parallel.corpus.digits import SAMPLING_RATE, join_recordings
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.extractors import open_extractor
+from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.features.make_frames import make_frames
 from asr_parallel.pretraining.rbm_options import PretrainOptions
 from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
 from asr_parallel.record.files import write_json

@@ -1,15 +1,16 @@
-"""A synthetic Switchboard: invented telephone conversations in the very layout of the LDC's releases.
+"""A synthetic Switchboard corpus: generated telephone conversations in the layout of the LDC's releases.
 
-The speech is made by a machine; every figure measured on it must be called synthetic. `corpus.write_corpus` makes
-the whole tree. Data flow, one file each:
+The speech is synthetic; every result measured on it must be called synthetic. `corpus.write_corpus` writes the whole
+corpus. Data flow, one module each:
 
     grammar.txt -> language   sentences of small talk, training and evaluation kept apart
-    tokens                    the transcript's token kinds (partial words, laughter, asides, ...) put into sentences
-    voices                    who speaks, through which telephone
+    tokens                    special tokens (partial words, laughter, asides, ...) inserted into sentences
+    voices                    speakers
     espeak | tones            tokens -> samples and word times
-    conversation              two sides take turns on one time line
-    channel                   reverberation, noise, telephone band
-    tree, eval2000, sphere    files as the LDC lays them out
-    dictionary, pronunciation phones of every word
-    processes                 every conversation in a process of its own
+    conversation              turns of two speakers on one time line
+    segmentation              transcribed segments of each side
+    telephone                 reverberation, noise, telephone band
+    swbd_tree, eval2000_tree, sphere    files in the layout of the LDC
+    dictionary, pronunciation           phones of every word
+    fresh_processes           one process for each conversation
 """

@@ -1,4 +1,4 @@
-"""Two people take turns on one time line."""
+"""Simulation of turn taking: two speakers on one time line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,30 +8,30 @@ import numpy as np
 from asr_parallel.corpus.synthetic.language import Split, draw_sentence
 from asr_parallel.corpus.synthetic.speech import Engine, Speech
 from asr_parallel.corpus.synthetic.sphere import RATE
-from asr_parallel.corpus.synthetic.tokens import BACKCHANNELS, SOUNDS, Deck, Token, speak_naturally, words
+from asr_parallel.corpus.synthetic.tokens import BACKCHANNELS, SOUNDS, SpecialTokens, Token, speak_naturally, words
 from asr_parallel.corpus.synthetic.voices import Speaker
 
 SENTENCES_A_TURN = (0.5, 0.3, 0.2)  # probability of one, two, three
-MONOLOGUE_SENTENCES = 3  # of the one who tells, each turn
+MONOLOGUE_SENTENCES = 3  # in each turn of the speaker of a monologue
 GAP_SECONDS = (
     0.25,
     0.4,
 )  # mean and deviation of the time between turns; negative means they overlap (Switchboard-like)
 GAP_LIMITS = (-0.7, 1.6)
 SENTENCE_GAP = (0.15, 0.7)  # seconds between sentences of a turn
-BACKCHANNEL_SHARE = 0.4  # of the sentences longer than BACKCHANNEL_AFTER get one from the listener
+BACKCHANNEL_SHARE = 0.4  # share of sentences longer than BACKCHANNEL_AFTER with a backchannel of the listener
 BACKCHANNEL_AFTER = 2.0  # seconds
-LAUGH_SHARE = 0.08  # of the backchannels are laughter only
-OFF_TOPIC = 0.2  # of the sentences are about something else
-SPECIAL_SHARE = 0.16  # of the sentences hold one of the special token kinds
-SPECIALS_AT_FIRST = 3  # in each sentence of a conversation that must show every kind
-MARGIN_SECONDS = 0.48  # about what a turn's segment is longer than its speech, for reckoning the amount
-REPEAT_MEMORY = 30  # a sentence said is not said again within so many
+LAUGH_SHARE = 0.08  # share of backchannels that are only laughter
+OFF_TOPIC = 0.2  # share of sentences on another topic
+SPECIAL_SHARE = 0.16  # share of sentences with a special token
+SPECIALS_AT_FIRST = 3  # in each sentence of a conversation that must have every kind
+MARGIN_SECONDS = 0.48  # mean difference between the length of a turn's segment and its speech
+REPEAT_MEMORY = 30  # a sentence is not repeated within so many
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """One sentence or reaction on the time line: who says what, from when (seconds)."""
+class PlacedUtterance:
+    """A sentence or backchannel on the time line; start in seconds."""
 
     side: int
     speaker: Speaker
@@ -41,20 +41,20 @@ class Placed:
 
     @property
     def end(self) -> float:
-        """Seconds."""
+        """End in seconds."""
         return self.start + self.speech.seconds
 
 
 @dataclass
-class Conversation:
-    """What two sides said, and their dry voices: (2, T) float32 at 8000 Hz."""
+class SyntheticConversation:
+    """A conversation before the telephone is simulated."""
 
     topic: str
-    said: list[Placed]
+    said: list[PlacedUtterance]
     seconds: float
 
     def voices(self) -> np.ndarray:
-        """Return both sides' samples, zero where nobody speaks."""
+        """Return the clean voices of both sides, (2, T) float32 at 8000 Hz, zero outside speech."""
         tracks = np.zeros((2, round(self.seconds * RATE)), dtype=np.float32)
         for piece in self.said:
             first = round(piece.start * RATE)
@@ -64,16 +64,16 @@ class Conversation:
 
 @dataclass
 class Plan:
-    """How a conversation shall be.
+    """Specification of a conversation.
 
     Attributes:
-        topic, split: what it is about, and which sentences it may use.
-        speakers: of side A and side B.
-        seconds: of speech to reach, both sides together.
-        hesitation: see `channel.Difficulty`.
-        monologue: side A talks nearly always, B listens.
-        every_kind: sentences are full of special tokens until each kind has been heard.
-        visitor: a second person on side A, who has every other turn of that side.
+        topic, split: the topic and the split, which decide the sentences it may use.
+        speakers: the speakers of side A and side B.
+        seconds: amount of speech, both sides together.
+        hesitation: see `telephone.Difficulty`.
+        monologue: side A speaks nearly all the time.
+        every_kind: the first sentences have many special tokens, until each kind has occurred.
+        visitor: a second speaker on side A, in every other turn of that side.
     """
 
     topic: str
@@ -87,38 +87,40 @@ class Plan:
 
 
 @dataclass
-class _Table:
-    """The time line while it grows: what was said, and until when each side is busy."""
+class _Timeline:
+    """The time line under construction: utterances so far, and when each side becomes free."""
 
     engine: Engine
     rng: np.random.Generator
-    said: list[Placed] = field(default_factory=list)
+    said: list[PlacedUtterance] = field(default_factory=list)
     busy_until: list[float] = field(default_factory=lambda: [0.3, 0.3])
     transcribed: float = 0.0
 
     def place(self, side: int, speaker: Speaker, tokens: Sequence[Token], start: float, most: float = 1e9) -> float:
-        """Say tokens from `start` (not before the side is free, not after `most`); returns the end in seconds."""
+        """Add speech at `start`, or when the side is free; skip it if after `most`. Return its end."""
         start = round(max(start, self.busy_until[side]) * RATE) / RATE
         if start > most:
             return start
         speech = self.engine.say(tokens, speaker, self.rng)
-        piece = Placed(side, speaker, tuple(tokens), start, speech)
+        piece = PlacedUtterance(side, speaker, tuple(tokens), start, speech)
         self.said.append(piece)
         self.busy_until[side] = piece.end + 0.1
         self.transcribed += speech.seconds + MARGIN_SECONDS
         return piece.end
 
 
-def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np.random.Generator) -> Conversation:
-    """Let two people talk until they have said `plan.seconds` seconds of speech."""
-    table = _Table(engine, rng)
-    deck = Deck(rng)
+def hold_conversation(
+    plan: Plan, topics: Sequence[str], engine: Engine, rng: np.random.Generator
+) -> SyntheticConversation:
+    """Generate turns of two speakers until there are `plan.seconds` seconds of speech."""
+    timeline = _Timeline(engine, rng)
+    special_tokens = SpecialTokens(rng)
     recent: list[list[str]] = []
     now, sentences, turn = float(rng.uniform(0.3, 2.0)), 0, 0
-    while table.transcribed < plan.seconds:
+    while timeline.transcribed < plan.seconds:
         side = turn % 2
-        tells = plan.monologue and side == 0
-        count = MONOLOGUE_SENTENCES if tells else 1 + int(rng.choice(3, p=SENTENCES_A_TURN))
+        is_monologue = plan.monologue and side == 0
+        count = MONOLOGUE_SENTENCES if is_monologue else 1 + int(rng.choice(3, p=SENTENCES_A_TURN))
         if plan.monologue and side == 1:
             count = 1
         speaker = plan.speakers[side]
@@ -127,24 +129,26 @@ def hold_conversation(plan: Plan, topics: Sequence[str], engine: Engine, rng: np
         for _ in range(count):
             topic = plan.topic if rng.random() > OFF_TOPIC else str(rng.choice(list(topics)))
             text = _fresh_sentence(topic, plan.split, rng, recent)
-            full = plan.every_kind and sentences * SPECIALS_AT_FIRST < Deck.size()
-            specials = [deck.deal() for _ in range(SPECIALS_AT_FIRST if full else int(rng.random() < SPECIAL_SHARE))]
+            full = plan.every_kind and sentences * SPECIALS_AT_FIRST < SpecialTokens.size()
+            specials = [
+                special_tokens.draw() for _ in range(SPECIALS_AT_FIRST if full else int(rng.random() < SPECIAL_SHARE))
+            ]
             sentences += 1
             start = now
-            now = table.place(side, speaker, speak_naturally(text, rng, plan.hesitation, specials), start)
+            now = timeline.place(side, speaker, speak_naturally(text, rng, plan.hesitation, specials), start)
             if now - start > BACKCHANNEL_AFTER and rng.random() < BACKCHANNEL_SHARE:
                 when = rng.uniform(start + 1.0, now + 0.2)
-                table.place(1 - side, plan.speakers[1 - side], _reaction(rng), when, most=now + 0.5)
+                timeline.place(1 - side, plan.speakers[1 - side], _backchannel(rng), when, most=now + 0.5)
             now += rng.uniform(*SENTENCE_GAP)
         now += float(np.clip(rng.normal(*GAP_SECONDS), *GAP_LIMITS)) - SENTENCE_GAP[0]
         turn += 1
-    end = max(piece.end for piece in table.said) + rng.uniform(0.5, 1.5)
-    said = sorted(table.said, key=lambda piece: (piece.start, piece.side))
-    return Conversation(plan.topic, said, round(end * RATE) / RATE)
+    end = max(piece.end for piece in timeline.said) + rng.uniform(0.5, 1.5)
+    said = sorted(timeline.said, key=lambda piece: (piece.start, piece.side))
+    return SyntheticConversation(plan.topic, said, round(end * RATE) / RATE)
 
 
 def _fresh_sentence(topic: str, split: Split, rng: np.random.Generator, recent: list[list[str]]) -> list[str]:
-    """Return a sentence not said lately; `recent` remembers it."""
+    """Return a sentence that is not in `recent`, and add it there."""
     text = draw_sentence(topic, split, rng)
     while text in recent:
         text = draw_sentence(topic, split, rng)
@@ -153,8 +157,8 @@ def _fresh_sentence(topic: str, split: Split, rng: np.random.Generator, recent: 
     return text
 
 
-def _reaction(rng: np.random.Generator) -> list[Token]:
-    """Return a listener's back-channel."""
+def _backchannel(rng: np.random.Generator) -> list[Token]:
+    """Return a backchannel of the listener."""
     if rng.random() < LAUGH_SHARE:
         return [Token(SOUNDS["laughter"], "", "laughter")]
     return words(str(rng.choice(BACKCHANNELS)))

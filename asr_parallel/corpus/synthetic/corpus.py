@@ -1,7 +1,7 @@
-"""The whole synthetic corpus: how many conversations, by whom, about what; made in processes, the same for any number.
+"""Generation of the whole synthetic corpus, in parallel processes.
 
-Every conversation is made by a process of its own from the seed and its number alone, so that neither the number of
-processes nor their order can change it (eSpeak NG keeps state between calls).
+Each conversation is made in a process of its own (eSpeak NG keeps state between calls) and depends only on the seed and
+its number, so that the number of processes does not change the corpus.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,18 +13,18 @@ from typing import Literal
 
 import numpy as np
 
-from asr_parallel.corpus.synthetic import eval2000, tree
-from asr_parallel.corpus.synthetic.channel import Difficulty, telephone
-from asr_parallel.corpus.synthetic.conversation import Conversation, Plan, hold_conversation
+from asr_parallel.corpus.synthetic import eval2000_tree, swbd_tree
+from asr_parallel.corpus.synthetic.conversation import Plan, SyntheticConversation, hold_conversation
 from asr_parallel.corpus.synthetic.dictionary import Pronunciations, dictionary, odd_spellings, plain_words
 from asr_parallel.corpus.synthetic.espeak import EspeakEngine
 from asr_parallel.corpus.synthetic.espeak_library import require_espeak
+from asr_parallel.corpus.synthetic.fresh_processes import in_fresh_processes
 from asr_parallel.corpus.synthetic.language import Split, grammar
-from asr_parallel.corpus.synthetic.processes import in_fresh_processes
 from asr_parallel.corpus.synthetic.pronunciation import pronounce
-from asr_parallel.corpus.synthetic.segments import Segment, cut_into_segments
+from asr_parallel.corpus.synthetic.segmentation import Segment, cut_into_segments
 from asr_parallel.corpus.synthetic.speech import Engine
 from asr_parallel.corpus.synthetic.sphere import write_sphere
+from asr_parallel.corpus.synthetic.telephone import Difficulty, simulate_telephone
 from asr_parallel.corpus.synthetic.tokens import Token
 from asr_parallel.corpus.synthetic.tones import ToneEngine, spell
 from asr_parallel.corpus.synthetic.voices import draw_speaker
@@ -33,17 +33,17 @@ from asr_parallel.record.progress_bar import progress
 
 SpeechKind = Literal["espeak", "tones"]
 
-SECONDS_A_CONVERSATION = 150.0  # of speech, both sides: many speakers rather than long calls
+SECONDS_A_CONVERSATION = 150.0  # speech of both sides: many speakers rather than long calls
 SECONDS_AN_EVAL_FILE = 90.0
-FIRST_CONVERSATION = 2001  # Switchboard's first, and gaps follow
+FIRST_CONVERSATION = 2001  # Switchboard's first number; later ones have gaps
 FIRST_EVAL = {"sw": 4390, "en": 4156}  # as in the evaluation itself
-EXAMPLES = 4000  # sentences in which the dictionary's pronunciations are looked up
+EXAMPLES = 4000  # sentences from which pronunciations in context are taken
 DATABASE = {"train": "SWITCHBOARD", "eval": "HUB5E_00"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that decides one conversation (but for the grammar and the code)."""
+    """The parameters of one conversation."""
 
     root: Path
     seed: int
@@ -58,8 +58,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one conversation came to, for the totals and for the files about all."""
+class FinishedConversation:
+    """A finished conversation, as needed for the totals and for files about the whole corpus."""
 
     task: Task
     seconds: float
@@ -67,7 +67,7 @@ class Made:
     visitor: str | None
 
     def speech_seconds(self) -> float:
-        """Return seconds of segments in which somebody speaks, both sides together."""
+        """Return the total length of segments with speech, both sides together, in seconds."""
         return sum(s.end - s.start for side in self.segments for s in side if not s.is_silence)
 
     def tokens(self) -> Iterator[Token]:
@@ -92,27 +92,27 @@ def write_corpus(
     """Write the corpus into the folder `root`.
 
     Args:
-        root: folder to fill; LDC97S62/, swb_ms98_transcriptions/, LDC2002S09/ and LDC2002T43/ appear in it.
-        hours: of transcribed speech to train on, both sides of each call added up, as Kaldi counts Switchboard.
+        root: folder of the corpus, with LDC97S62/, swb_ms98_transcriptions/, LDC2002S09/ and LDC2002T43/.
+        hours: hours of transcribed training speech, summed over both sides, as Kaldi counts Switchboard.
         eval_hours: the same for the evaluation.
-        seed: decides everything.
-        jobs: processes; they do not change the result.
-        speech: "espeak" (needs the extra `synth`), or "tones", a stand-in that needs nothing.
+        seed: random seed.
+        jobs: number of processes; does not change the result.
+        speech: "espeak" (needs the extra `synth`), or "tones", which needs no package.
         difficulty: see `Difficulty`.
-        conversations, eval_files: how many; None takes as many as give calls of 2.5 and 1.5 minutes of speech.
+        conversations, eval_files: numbers of calls; None: so that they have 2.5 and 1.5 minutes of speech each.
 
     Returns:
-        Counts: hours, words, speakers and so on, by name.
+        Counts by name: hours, words, speakers and so on.
 
     Raises:
-        ValueError: an amount that cannot be made, or the optional package is missing.
+        ValueError: an impossible amount, or the optional package is not installed.
     """
     if not all(0 < h < float("inf") for h in (hours, eval_hours)):
         raise ValueError(f"hours ({hours}) and eval-hours ({eval_hours}) must both be more than 0")
     if seed < 0:
         raise ValueError(f"seed is {seed}; expected 0 or more")
-    if speech not in tree.ENGINES:
-        raise ValueError(f"speech is {speech!r}; expected one of {', '.join(tree.ENGINES)}")
+    if speech not in swbd_tree.ENGINES:
+        raise ValueError(f"speech is {speech!r}; expected one of {', '.join(swbd_tree.ENGINES)}")
     if speech == "espeak":
         require_espeak()
     conversations = conversations or max(2, round(hours * 3600 / SECONDS_A_CONVERSATION))
@@ -128,7 +128,7 @@ def write_corpus(
             split=split,
             index=index,
             name=name,
-            disc=1 + index * tree.DISCS // len(names[split]),
+            disc=1 + index * swbd_tree.DISCS // len(names[split]),
             topic=list(grammar().topics)[index % len(grammar().topics)],
             seconds=amount[split] / len(names[split]),
             speech=speech,
@@ -138,7 +138,7 @@ def write_corpus(
         for index, name in enumerate(names[split])
     ]
     said: Pronunciations
-    if speech == "tones":  # keep no state
+    if speech == "tones":  # the engine has no state
         said = {text: [spell(text)] for text in _words()}
         made = [make_conversation(task) for task in progress(tasks, "synthesising", unit="conversations")]
     else:
@@ -147,7 +147,7 @@ def write_corpus(
         with closing(in_fresh_processes(calls, jobs, preload=__name__)) as results:
             said = next(results)
             made = list(progress(results, "synthesising", total=len(tasks), unit="conversations"))
-    _write_about_all(root, made, said, speech)
+    _write_shared_files(root, made, said, speech)
     return _count(made)
 
 
@@ -158,7 +158,7 @@ def _conversations(count: int, seed: int) -> list[str]:
 
 
 def _eval_files(count: int) -> list[str]:
-    """Return names of the evaluation's files: Switchboard and Callhome halves by turns."""
+    """Return the names of the evaluation's files, Switchboard and CallHome in turn."""
     halves = [("sw", "en")[index % 2] for index in range(count)]
     return [f"{half}_{FIRST_EVAL[half] + 7 * (index // 2)}" for index, half in enumerate(halves)]
 
@@ -168,7 +168,7 @@ def _engine(speech: SpeechKind) -> Engine:
 
 
 def _words() -> list[str]:
-    """Return all that must have a pronunciation."""
+    """Return all words that need a pronunciation."""
     return [*plain_words(), *odd_spellings()]
 
 
@@ -179,8 +179,8 @@ def _pronunciations(seed: int) -> dict[str, list[tuple[str, ...]]]:
     return pronounce(_words(), [grammar().sentence(str(rng.choice(topics)), rng) for _ in range(EXAMPLES)])
 
 
-def make_conversation(task: Task) -> Made:
-    """Invent, speak and write one conversation. Runs in a process of its own where the engine keeps state."""
+def make_conversation(task: Task) -> FinishedConversation:
+    """Generate, synthesise and write one conversation. Run it in a fresh process if the engine keeps state."""
     rng = np.random.default_rng([task.seed, 1 + (task.split == "eval"), task.index])
     people = [
         draw_speaker(f"{task.split}-{task.name}-{side}", task.split, 2 * task.index + number, rng)
@@ -205,34 +205,38 @@ def make_conversation(task: Task) -> Made:
     _write_audio(task, conversation, rng)
     if task.split == "train":
         for side in (0, 1):
-            tree.write_side(task.root, int(task.name), side, sides[side])
-    return Made(task, conversation.seconds, sides, plan.visitor.name if plan.visitor else None)
+            swbd_tree.write_side(task.root, int(task.name), side, sides[side])
+    return FinishedConversation(task, conversation.seconds, sides, plan.visitor.name if plan.visitor else None)
 
 
-def _write_audio(task: Task, conversation: Conversation, rng: np.random.Generator) -> None:
+def _write_audio(task: Task, conversation: SyntheticConversation, rng: np.random.Generator) -> None:
     if task.split == "train":
-        path = tree.audio_path(task.root, int(task.name), task.disc)
+        path = swbd_tree.audio_path(task.root, int(task.name), task.disc)
     else:
-        path = task.root / eval2000.AUDIO / f"{task.name}.sph"
+        path = task.root / eval2000_tree.AUDIO / f"{task.name}.sph"
     shift = task.difficulty.callhome_snr_shift_db if task.name.startswith("en") else 0.0
-    write_sphere(path, telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split])
+    write_sphere(
+        path, simulate_telephone(conversation.voices(), task.difficulty, rng, shift), task.name, DATABASE[task.split]
+    )
 
 
-def _write_about_all(root: Path, made: Sequence[Made], said: Pronunciations, speech: SpeechKind) -> None:
+def _write_shared_files(
+    root: Path, made: Sequence[FinishedConversation], said: Pronunciations, speech: SpeechKind
+) -> None:
     """Write the files that describe many conversations."""
     train = [one for one in made if one.task.split == "train"]
     evaluation = [one for one in made if one.task.split == "eval"]
-    tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
-    tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
+    swbd_tree.write_dictionary(root, dictionary(said, (token for one in train for token in one.tokens())))
+    swbd_tree.write_documents(root, {int(one.task.name): one.task.disc for one in train}, speech)
     scored = []
     for one in evaluation:
         for side in (0, 1):
             ignored = 1 if one.task.index == 1 and side == 0 else None
-            scored += eval2000.scored_segments(one.task.name, side, one.segments[side], one.visitor, ignored)
-    eval2000.write_references(root, scored, {one.task.name: one.seconds for one in evaluation})
+            scored += eval2000_tree.reference_segments(one.task.name, side, one.segments[side], one.visitor, ignored)
+    eval2000_tree.write_references(root, scored, {one.task.name: one.seconds for one in evaluation})
 
 
-def _count(made: Sequence[Made]) -> dict[str, float]:
+def _count(made: Sequence[FinishedConversation]) -> dict[str, float]:
     counts: dict[str, float] = {}
     for split in ("train", "eval"):
         own = [one for one in made if one.task.split == split]

@@ -1,4 +1,4 @@
-"""The pronunciation dictionary: every plain word of the language, and the special tokens that occur."""
+"""The pronunciation dictionary: every plain word of the grammar, and the special tokens that occur."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,13 +20,13 @@ Pronunciations = Mapping[str, Sequence[tuple[str, ...]]]
 
 
 def plain_words() -> list[str]:
-    """Return every word that may be said, sorted, without invented words and names heard in the evaluation only."""
+    """Return every word that may occur, sorted, except coined words."""
     phrases = " ".join([*HESITATIONS, *BACKCHANNELS, *OPENERS, *TAGS, *ASIDES, *LEAD_INS.values()])
     return sorted(grammar().words() | set(phrases.split()))
 
 
 def odd_spellings() -> list[str]:
-    """Return spellings of mispronounced and weak forms: they need pronunciations, but no entries."""
+    """Return the spellings of mispronounced and weak forms: they need pronunciations, but no entries."""
     return sorted({*(spelt for _, spelt in MISPRONOUNCED.values()), *WEAK_FORMS.values()})
 
 
@@ -34,9 +34,9 @@ def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[
     """Return the entries of the dictionary.
 
     Args:
-        said: pronunciations of the plain words and the odd spellings.
-        tokens: everything that occurs in the transcripts: broken-off words, mispronunciations and weak forms get
-            entries of their own, in the transcripts' notation, as in the MS-State dictionary.
+        said: pronunciations of `plain_words` and `odd_spellings`.
+        tokens: all tokens of the transcripts. Partial words, mispronunciations and weak forms get entries in the
+            notation of the transcripts, as in the MS-State dictionary.
 
     Raises:
         ValueError: a word without a pronunciation.
@@ -51,12 +51,12 @@ def dictionary(said: Pronunciations, tokens: Iterable[Token]) -> dict[str, list[
         whole = said.get(token.spoken)
         if whole is None:
             continue
-        entries[token.written] = list(dict.fromkeys(_heard(token, phones) for phones in whole))
+        entries[token.written] = list(dict.fromkeys(_spoken_phones(token, phones) for phones in whole))
     return entries
 
 
-def _heard(token: Token, phones: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the part of a pronunciation that is heard of a broken-off word."""
+def _spoken_phones(token: Token, phones: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the spoken part of the pronunciation of a partial word."""
     count = max(1, round(len(phones) * token.share))
     if token.kind == "beginning":
         return phones[:count]

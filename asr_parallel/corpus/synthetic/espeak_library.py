@@ -1,9 +1,9 @@
-"""eSpeak NG through ctypes: text in, samples and times of words out; or text in, phonemes out.
+"""ctypes binding of eSpeak NG: text to samples and times of phonemes, or text to phonemes.
 
 eSpeak NG is free software under the GNU General Public License, version 3 or later. It comes with the package
-`espeakng_loader` (this package's extra `synth`), is nowhere part of this package, and is loaded only in processes
-started for synthesis. It has one state per process, and what it says depends a little on what it said before: the
-same calls in the same order in a fresh process give the same samples.
+`espeakng_loader` (this package's extra `synth`), is not part of this package, and is loaded only in processes
+started for synthesis. It has global state, so that its output depends slightly on earlier calls: the same calls in the
+same order in a fresh process give the same samples.
 """
 
 import ctypes
@@ -49,7 +49,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True, slots=True)
 class PhonemeEvent:
-    """A phoneme begins: its name ("_..." for pauses), its sample, and where in the text its word begins (from 0)."""
+    """The start of a phoneme: name ("_..." for pauses), sample, and position of its word in the text (from 0)."""
 
     name: str
     sample: int
@@ -57,12 +57,12 @@ class PhonemeEvent:
 
 
 def require_espeak() -> Any:
-    """Return the package that carries the library; ValueError saying which extra installs it. Loads no library."""
+    """Return the package with the library, without loading it; ValueError that names the extra to install."""
     return require("espeakng_loader", extra="synth", purpose="synthesising speech")
 
 
 class EspeakLibrary:
-    """The loaded library with its one state. Make one per process only."""
+    """The loaded library. Create one in each process only: its state is global."""
 
     def __init__(self) -> None:
         loader = require_espeak()
@@ -76,7 +76,7 @@ class EspeakLibrary:
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._chunks: list[np.ndarray] = []
         self._events: list[PhonemeEvent] = []
-        self._callback = _Callback(self._receive)  # kept: the library calls it as long as it lives
+        self._callback = _Callback(self._receive)  # a reference must be kept as long as the library may call it
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:
@@ -92,7 +92,7 @@ class EspeakLibrary:
         return 0
 
     def set_voice(self, voice: str, words_a_minute: int, pitch: int, pitch_range: int) -> None:
-        """Choose accent+variant and manner; ValueError for a voice that is not there (eSpeak would take another)."""
+        """Set voice (accent+variant), rate and pitch; ValueError for an unknown voice (eSpeak would use another)."""
         _, _, variant = voice.partition("+")
         if variant and not (self._data / "voices" / "!v" / variant).is_file():
             raise ValueError(f"eSpeak NG has no voice variant {variant!r}")
@@ -102,7 +102,7 @@ class EspeakLibrary:
             self._library.espeak_SetParameter(parameter, value, 0)
 
     def synthesise(self, text: str) -> tuple[np.ndarray, list[PhonemeEvent]]:
-        """Return samples (int16, at `rate`) and the phonemes' beginnings."""
+        """Return samples (int16, at `rate`) and the starts of the phonemes."""
         self._chunks, self._events = [], []
         data = text.encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
@@ -112,7 +112,7 @@ class EspeakLibrary:
         return np.concatenate(self._chunks), self._events
 
     def phonemes(self, text: str) -> list[list[str]]:
-        """Return phonemes of each word, stress marks removed. Words said as one ("of the") are one here too."""
+        """Return phonemes of each word, stress marks removed. Words that eSpeak joins ("of the") are one entry."""
         buffer = ctypes.create_string_buffer(text.encode())  # must live while the pointer walks along it
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         parts = []
@@ -130,7 +130,7 @@ def plain(name: str) -> str:
 
 @cache
 def library() -> EspeakLibrary:
-    """Return this process's library."""
+    """Return the library of this process."""
     return EspeakLibrary()
 
 
@@ -140,11 +140,11 @@ def word_spans(
     """Return first and last sample of each word.
 
     Args:
-        starts: where in the text each word begins, ascending; `lengths`: its letters.
-        events: phonemes in order of time; words said as one have only the first one's text position.
-        samples: length of the whole.
+        starts, lengths: position in the text and number of letters of each word, in order.
+        events: phonemes in order of time; words that eSpeak joins have the text position of the first.
+        samples: total number of samples.
 
-    A group of words said as one is shared out among them by their letters.
+    The span of joined words is divided in proportion to their letters.
     """
     spans: dict[int, tuple[int, int]] = {}
     for event, following in zip(events, [*events[1:], None], strict=True):

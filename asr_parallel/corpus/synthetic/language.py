@@ -1,7 +1,7 @@
-"""The small-talk language: sentences drawn from a grammar with topics and agreement.
+"""Sentences of small talk, drawn from a grammar with topics and agreement.
 
-Training and evaluation share the grammar (so an n-gram learnt from one fits the other) and no sentence: every
-sentence belongs to one of the two by a hash of its words, whatever the seed.
+Training and evaluation share the grammar, so that an n-gram model of one fits the other, but no sentences: a hash of
+its words assigns each sentence to one of the two, whatever the seed.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ Split = Literal["train", "eval"]
 
 GRAMMAR = Path(__file__).with_name("grammar.txt")
 FORMS = {"base": 0, "s": 1, "past": 2, "ing": 3, "done": 4, "sg": 0, "pl": 1}  # places in one/another/...
-EVAL_SHARE = 0.15  # of all possible sentences are kept for the evaluation: enough to draw from without repetition
-FREE_WORDS = 4  # sentences of up to so many words may be said in both splits: "oh really", "that's true"
-MAX_SENTENCE_WORDS = 22  # longer ones are drawn again: nobody says them in small talk
+EVAL_SHARE = 0.15  # share of all possible sentences for the evaluation: enough to avoid repetition
+FREE_WORDS = 4  # sentences of at most so many words may occur in both splits: "oh really", "that's true"
+MAX_SENTENCE_WORDS = 22  # longer ones are redrawn: small talk does not have them
 
 Rules = Mapping[str, tuple[tuple[float, str], ...]]
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """Rules of each topic, the general ones included; each rule a tuple of (cumulative probability, text)."""
+    """The rules of each topic, with the general ones; a rule is a tuple of (cumulative probability, text)."""
 
     topics: Mapping[str, Rules]
 
@@ -41,7 +41,7 @@ class Grammar:
         ]
 
     def words(self) -> set[str]:
-        """Return every word the grammar can say."""
+        """Return every word that the grammar can generate."""
         found = {"an"}
         for rules in self.topics.values():
             for alternatives in rules.values():
@@ -69,10 +69,10 @@ def _expand(rules: Rules, name: str, form: int | None, rng: np.random.Generator)
 
 
 def parse_grammar(text: str) -> Grammar:
-    """Read the notation explained at the head of grammar.txt.
+    """Parse the notation explained at the top of grammar.txt.
 
     Raises:
-        ValueError: a line that is no rule, or no [general] section.
+        ValueError: a line that is not a rule, or no [general] section.
     """
     sections: dict[str, dict[str, str]] = {}
     section = name = ""
@@ -116,7 +116,7 @@ def grammar() -> Grammar:
 
 
 def split_of(words: list[str]) -> Split | None:
-    """Return the split a sentence belongs to; None when it is short enough to be said in both."""
+    """Return the split of a sentence; None if it is short enough to occur in both."""
     if len(words) <= FREE_WORDS:
         return None
     number = int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:4], "big")
@@ -124,7 +124,7 @@ def split_of(words: list[str]) -> Split | None:
 
 
 def draw_sentence(topic: str, split: Split, rng: np.random.Generator) -> list[str]:
-    """Return a sentence on a topic that may be said in this split."""
+    """Draw a sentence on a topic that may occur in this split."""
     while True:
         words = grammar().sentence(topic, rng)
         if len(words) <= MAX_SENTENCE_WORDS and split_of(words) in (None, split):

@@ -1,6 +1,6 @@
-"""Pronunciations: what eSpeak NG's American voice says for each word, in ARPAbet-like phones.
+"""Pronunciations of eSpeak NG's American voice, in ARPAbet-like phones.
 
-Words are looked up within sentences too, because little words are said otherwise there ("a", "to", "the").
+Words are also looked up within sentences, where function words ("a", "to", "the") are pronounced differently.
 """
 
 from collections import Counter
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from asr_parallel.corpus.synthetic.espeak_library import library
 
 VOICE = "en-us"
-LEAST_SHARE = 0.15  # of a word's occurrences a variant must have to enter the dictionary
+LEAST_SHARE = 0.15  # smallest share of a word's occurrences of a variant in the dictionary
 MOST_VARIANTS = 3
 
 # eSpeak NG's American phonemes (its own mnemonics) -> phones as in the MS-State dictionary; dx is the flap of "water"
@@ -60,32 +60,32 @@ def to_phones(phonemes: Sequence[str]) -> tuple[str, ...]:
                 f"eSpeak phoneme {name!r} (in {' '.join(phonemes)}) has no phone; known: {' '.join(PHONES)}"
             )
         for phone in PHONES[name].split():
-            # "er" and a linking r are one sound here; so is any doubled phone
+            # an r after "er" is dropped, and so is a repeated phone
             if not (phones and (phones[-1] == phone or (phone == "r" and phones[-1] == "er"))):
                 phones.append(phone)
     return tuple(phones)
 
 
 def pronounce(words: Iterable[str], sentences: Iterable[Sequence[str]]) -> dict[str, list[tuple[str, ...]]]:
-    """Return pronunciations of each word, the most frequent first. Loads eSpeak NG: call it in a process of its own.
+    """Return the pronunciations of each word, the most frequent first. Call it in a fresh process: it loads eSpeak NG.
 
     Args:
-        words: all that need one.
-        sentences: examples of their use.
+        words: the words to look up.
+        sentences: examples of their use, tokenised.
 
     Raises:
         ValueError: a word cannot be pronounced.
     """
     library().set_voice(VOICE, 180, 50, 50)
-    heard: dict[str, Counter[tuple[str, ...]]] = {word: Counter() for word in words}
+    variants: dict[str, Counter[tuple[str, ...]]] = {word: Counter() for word in words}
     for sentence in sentences:
         said = library().phonemes(" ".join(sentence))
-        if len(said) == len(sentence):  # else some are said as one word ("of the"): which is which is not told
+        if len(said) == len(sentence):  # else eSpeak joined some words ("of the"), and which is unknown
             for word, phonemes in zip(sentence, said, strict=True):
-                if word in heard:
-                    heard[word][to_phones(phonemes)] += 1
+                if word in variants:
+                    variants[word][to_phones(phonemes)] += 1
     found = {}
-    for word, counts in heard.items():
+    for word, counts in variants.items():
         if not counts:
             counts[to_phones([name for part in library().phonemes(word) for name in part])] += 1
         total = counts.total()

@@ -1,4 +1,4 @@
-"""Sounds that are no words: laughter, coughs and breaths, knocks and rustles."""
+"""Non-speech sounds: laughter, coughs and breaths, knocks and rustles."""
 
 import numpy as np
 from scipy.signal import lfilter
@@ -8,7 +8,7 @@ from asr_parallel.corpus.synthetic.sphere import RATE
 from asr_parallel.corpus.synthetic.tokens import Kind
 from asr_parallel.corpus.synthetic.voices import Speaker
 
-LOUDNESS = 0.06  # root mean square, as speech's
+LOUDNESS = 0.06  # RMS, as of speech
 
 
 def make_sound(kind: Kind, speaker: Speaker, rng: np.random.Generator) -> Speech:
@@ -20,8 +20,8 @@ def make_sound(kind: Kind, speaker: Speaker, rng: np.random.Generator) -> Speech
     return Speech(samples, ((0.0, len(samples) / RATE),))
 
 
-def shake(speech: Speech, rng: np.random.Generator) -> Speech:
-    """Return a word said laughing: the voice trembles at 5 to 7 Hz and is breathy."""
+def add_laughter(speech: Speech, rng: np.random.Generator) -> Speech:
+    """Return a word said while laughing: breathy, with a tremolo of 5 to 7 Hz."""
     t = np.arange(len(speech.samples)) / RATE
     tremble = 0.65 + 0.35 * np.sin(2 * np.pi * rng.uniform(5, 7) * t + rng.uniform(0, 6))
     breath = rng.standard_normal(len(t)) * np.abs(speech.samples) * 0.4
@@ -29,20 +29,20 @@ def shake(speech: Speech, rng: np.random.Generator) -> Speech:
 
 
 def _resonance(signal: np.ndarray, hertz: float, width: float) -> np.ndarray:
-    """Return `signal` through one two-pole resonator."""
+    """Filter the signal by a two-pole resonator."""
     radius = np.exp(-np.pi * width / RATE)
     filtered: np.ndarray = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hertz / RATE), radius**2], signal)
     return filtered
 
 
 def _formants(signal: np.ndarray, speaker: Speaker) -> np.ndarray:
-    """Return `signal` through a neutral vocal tract (500, 1500, 2500 Hz) of the speaker's length."""
+    """Filter the signal by a neutral vocal tract (500, 1500, 2500 Hz) of the speaker's length."""
     factor = speaker.formant_factor * (1.15 if speaker.sex == "F" else 1.0)
     return sum((_resonance(signal, factor * f, 120.0) for f in (500, 1500, 2500)), np.zeros(len(signal)))
 
 
 def _laugh(speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
-    """Return ha ha ha: 3 to 6 breathy voiced bursts, about five a second, falling in pitch and loudness."""
+    """Return laughter: 3 to 6 breathy voiced bursts, about five a second, falling in pitch and loudness."""
     bursts = int(rng.integers(3, 7))
     period = rng.uniform(0.16, 0.24)
     out = np.zeros(round(bursts * period * RATE))

@@ -1,4 +1,4 @@
-"""What a speech engine gives: samples, and when each token is heard."""
+"""The interface of a speech synthesiser, and its output: samples and the times of tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from asr_parallel.corpus.synthetic.voices import Speaker
 
 @dataclass(frozen=True)
 class Speech:
-    """Samples (float32, 8000 Hz) and a (start, end) in seconds for each token said (marks: no length)."""
+    """Samples (float32, 8000 Hz) and (start, end) in seconds of each token (equal for marks)."""
 
     samples: np.ndarray
     times: tuple[tuple[float, float], ...]
 
     @property
     def seconds(self) -> float:
-        """Length of the whole."""
+        """Total duration."""
         return len(self.samples) / RATE
 
 
 class Engine(Protocol):
-    """Says tokens in a speaker's voice. May hold state: give it the same calls in the same order."""
+    """A speech synthesiser. It may have state: only the same calls in the same order give the same output."""
 
     def say(self, tokens: Sequence[Token], speaker: Speaker, rng: np.random.Generator) -> Speech:
-        """Speak the tokens."""
+        """Synthesise the tokens in the voice of the speaker."""
         ...
 
 
 def join(pieces: Sequence[Speech]) -> Speech:
-    """Join pieces one after the other."""
+    """Concatenate speech."""
     times: list[tuple[float, float]] = []
     at = 0.0
     for piece in pieces:
@@ -44,7 +44,7 @@ def join(pieces: Sequence[Speech]) -> Speech:
 
 
 def cut(piece: Speech, start: float, end: float) -> Speech:
-    """Return the one-token speech between two of its times, with soft edges of 5 ms."""
+    """Cut speech of one token to start and end in seconds, faded over 5 ms at both ends."""
     first, last = round(start * RATE), max(round(end * RATE), round(start * RATE) + 80)
     samples = piece.samples[first:last].copy()
     edge = min(40, len(samples) // 2)

@@ -1,18 +1,18 @@
-"""Writing two-channel mu-law SPHERE files as the Switchboard discs have them."""
+"""Writer of two-channel mu-law SPHERE files, as on the Switchboard discs."""
 
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-RATE = 8000  # samples a second of every file here
+RATE = 8000  # sampling rate of the synthetic corpus, Hz
 HEADER_BYTES = 1024  # NIST SPHERE 2.6: the header is a multiple of 1024 bytes
 _BIAS, _CLIP = 0x84, 32635  # ITU-T G.711, 16-bit input
 
 
 @cache
 def _mu_law_table() -> np.ndarray:
-    """Return the code of every 16-bit sample, indexed by the sample seen as uint16."""
+    """Return the mu-law code of each 16-bit sample, indexed by the sample as uint16."""
     samples = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     magnitude = np.minimum(np.abs(samples), _CLIP) + _BIAS
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7

@@ -1,4 +1,4 @@
-"""Transcript tokens: what is written, what is said, and how plain sentences come to hold every kind of them.
+"""Tokens of the transcripts, and the insertion of special tokens into plain sentences.
 
 The kinds and their notation are those of the MS-State Switchboard transcripts:
 `[laughter]` `[noise]` `[vocalized-noise]` `[laughter-word]` `ab[solute]-` `-[an]y` `[it'n/isn't]` `{yuppiedom}`
@@ -16,15 +16,15 @@ Kind = Literal["word", "beginning", "ending", "laughed", "laughter", "noise", "v
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of a transcript.
+    """A token of a transcript.
 
     Attributes:
-        written: as the transcript has it.
+        written: its form in the transcript.
         spoken: the word to say, in plain spelling; empty for sounds and marks.
-        kind: a plain word, the beginning or ending of a broken-off one, a word spoken laughing, a sound, or a
-            mark without any sound.
-        share: for broken-off words, how much of the word is heard (0 to 1).
-        reference: as the evaluation's reference has it: "" when it is left out there.
+        kind: a plain word, the beginning or ending of a partial word, a word spoken while laughing, a sound, or a
+            mark without sound.
+        share: spoken share of a partial word (0 to 1).
+        reference: its form in the reference of the evaluation; "" if it is left out there.
     """
 
     written: str
@@ -60,15 +60,15 @@ BACKCHANNELS = (
 )
 OPENERS = ("well", "yeah", "so", "but", "and", "oh", "you know", "i mean", "no", "okay", "and then", "right but")
 TAGS = ("you know", "i guess", "too", "though", "i think", "or something", "and all that", "right")
-COINAGES = ("yuppiedom", "chickeny", "snowish", "dogdom", "unfixable", "golfaholic")  # nobody's dictionary has them
-# the word meant: what is heard as the transcript spells it, and as a speech engine must have it spelt
+COINAGES = ("yuppiedom", "chickeny", "snowish", "dogdom", "unfixable", "golfaholic")  # in no dictionary
+# intended word -> spelling in the transcript, spelling for the synthesiser
 MISPRONOUNCED = {
     "isn't": ("it'n", "itten"),
     "wasn't": ("wadn't", "wadn't"),
     "can't": ("cain't", "cain't"),
     "because": ("becuz", "becuz"),
 }
-WEAK_FORMS = {"them": "em", "about": "bout", "because": "cuz"}  # written them_1, ...: the dictionary's second entries
+WEAK_FORMS = {"them": "em", "about": "bout", "because": "cuz"}  # written them_1, ...: variants in the dictionary
 ASIDES = ("hold on a minute", "not now honey", "be quiet", "i'm on the phone")
 
 LEAD_INS = {
@@ -76,10 +76,10 @@ LEAD_INS = {
     "coinage": "it's like",
     "mispronounced": "it so",
     "long": "and everything",
-}  # words that make room for them
+}  # words inserted before the special token
 
 SOUNDS: dict[Kind, str] = {"laughter": "[laughter]", "noise": "[noise]", "vocalized": "[vocalized-noise]"}
-DECK = (  # dealt in random order without repetition, so that even a short conversation has many kinds
+SPECIAL_KINDS = (  # drawn in random order without replacement, so that even a short conversation has many kinds
     "laughter",
     "noise",
     "vocalized",
@@ -94,35 +94,35 @@ DECK = (  # dealt in random order without repetition, so that even a short conve
 )
 
 
-class Deck:
-    """Deals the special token kinds: each comes up once before any comes up again."""
+class SpecialTokens:
+    """A sampler of special token kinds without replacement: each occurs once before any occurs again."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._cards: list[str] = []
+        self._remaining: list[str] = []
 
     @staticmethod
     def size() -> int:
-        """Return how many cards one deal-through has."""
-        return len(DECK)
+        """Return the number of draws after which every kind has occurred."""
+        return len(SPECIAL_KINDS)
 
-    def deal(self) -> str:
-        """Return the next kind."""
-        if not self._cards:
-            self._cards = [DECK[at] for at in self._rng.permutation(len(DECK))]
-        return self._cards.pop()
+    def draw(self) -> str:
+        """Draw the next kind."""
+        if not self._remaining:
+            self._remaining = [SPECIAL_KINDS[at] for at in self._rng.permutation(len(SPECIAL_KINDS))]
+        return self._remaining.pop()
 
 
 def speak_naturally(
     sentence: Sequence[str], rng: np.random.Generator, hesitation: float, specials: Sequence[str]
 ) -> list[Token]:
-    """Return a sentence as people say it: with openers, tags, hesitations, repetitions and the given special kinds.
+    """Make a sentence spontaneous: add openers, tags, hesitations, repetitions and the given special tokens.
 
     Args:
         sentence: plain words.
-        rng: where chance comes from.
+        rng: random generator.
         hesitation: probability of a hesitation or repetition at a given word.
-        specials: kinds from `DECK` to work in.
+        specials: kinds from `SPECIAL_KINDS` to insert.
     """
     tokens = [word(text) for text in sentence]
     spots = rng.random(len(tokens))
@@ -136,12 +136,12 @@ def speak_naturally(
     if rng.random() < 0.12:
         tokens += [word(text) for text in str(rng.choice(TAGS)).split()]
     for special in specials:
-        tokens = _work_in(special, tokens, rng)
+        tokens = _insert_special(special, tokens, rng)
     return tokens
 
 
-def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> list[Token]:
-    """Return `tokens` with one special kind put in; where it does not fit, a sentence that fits it is added."""
+def _insert_special(special: str, tokens: list[Token], rng: np.random.Generator) -> list[Token]:
+    """Insert a special token; if it does not fit in the sentence, add words that it fits."""
     at = int(rng.integers(len(tokens) + 1))
     long_words = [i for i, t in enumerate(tokens) if t.kind == "word" and len(t.spoken) >= 5 and t.spoken.isalpha()]
     if not long_words and special in ("laughed", "beginning", "ending"):
@@ -155,9 +155,9 @@ def _work_in(special: str, tokens: list[Token], rng: np.random.Generator) -> lis
             laughed = Token(f"[laughter-{tokens[chosen].spoken}]", tokens[chosen].spoken, "laughed")
             tokens[chosen] = replace(laughed, reference=tokens[chosen].reference)
         case "beginning":
-            tokens.insert(chosen, broken_off(tokens[chosen].spoken, int(rng.integers(2, 4))))
+            tokens.insert(chosen, partial_word(tokens[chosen].spoken, int(rng.integers(2, 4))))
         case "ending":
-            tokens.insert(chosen, only_ending(tokens[chosen].spoken, 2))
+            tokens.insert(chosen, word_ending(tokens[chosen].spoken, 2))
         case "mispronounced":
             at = next((i for i, t in enumerate(tokens) if t.written in MISPRONOUNCED), len(tokens))
             meant = tokens[at].written if at < len(tokens) else str(rng.choice(list(MISPRONOUNCED)))
@@ -181,13 +181,13 @@ def words(text: str) -> list[Token]:
     return [word(part) for part in text.split()]
 
 
-def broken_off(text: str, letters: int) -> Token:
+def partial_word(text: str, letters: int) -> Token:
     """Return the first `letters` of a word, as `ab[solute]-`."""
     heard = text[:letters]
     return Token(f"{heard}[{text[letters:]}]-", text, "beginning", letters / len(text), f"{heard}-")
 
 
-def only_ending(text: str, letters: int) -> Token:
+def word_ending(text: str, letters: int) -> Token:
     """Return the last `letters` of a word, as `-[an]y`."""
     heard = text[-letters:]
     return Token(f"-[{text[:-letters]}]{heard}", text, "ending", letters / len(text), f"-{heard}")

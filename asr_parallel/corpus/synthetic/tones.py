@@ -1,14 +1,14 @@
-"""A stand-in for speech that needs no synthesiser: every letter is a pair of tones.
+"""Tones in place of speech, without a synthesiser: each letter is a pair of tones.
 
-For trying the recipe's plumbing quickly and without the optional package; nobody could understand it, but a
-recogniser trained on it can: letters are its phones.
+They serve to try a recipe quickly and without the optional package. Nobody understands them, but a recogniser can be
+trained on them: each letter is a phone.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from asr_parallel.corpus.synthetic.sounds import make_sound, shake
+from asr_parallel.corpus.synthetic.sounds import add_laughter, make_sound
 from asr_parallel.corpus.synthetic.speech import Speech, cut, join
 from asr_parallel.corpus.synthetic.sphere import RATE
 from asr_parallel.corpus.synthetic.tokens import Token
@@ -18,11 +18,11 @@ _PHONES = "ae b k d eh f g hh ih jh k l m n ow p k r s t ah v w s iy z"  # for a
 PHONE_OF_LETTER = dict(zip("abcdefghijklmnopqrstuvwxyz", _PHONES.split(), strict=True))
 SECONDS_A_LETTER = 0.06
 GAP_SECONDS = 0.02  # between words
-LOUDNESS = 0.06  # root mean square
+LOUDNESS = 0.06  # RMS
 
 
 def spell(text: str) -> tuple[str, ...]:
-    """Return the phones of a word in this language: one a letter."""
+    """Return the phones of a word, one for each letter."""
     phones = tuple(PHONE_OF_LETTER[letter] for letter in text if letter in PHONE_OF_LETTER)
     if not phones:
         raise ValueError(f"{text!r}: no letter to spell it with")
@@ -30,10 +30,10 @@ def spell(text: str) -> tuple[str, ...]:
 
 
 class ToneEngine:
-    """Says words as tones, a letter after the other."""
+    """A synthesiser of tones, one letter after another."""
 
     def __init__(self) -> None:
-        self._places = {phone: at for at, phone in enumerate(sorted(set(PHONE_OF_LETTER.values())))}
+        self._index_of_phone = {phone: at for at, phone in enumerate(sorted(set(PHONE_OF_LETTER.values())))}
 
     def say(self, tokens: Sequence[Token], speaker: Speaker, rng: np.random.Generator) -> Speech:
         """Return the tokens as tones (see `speech.Engine`)."""
@@ -50,16 +50,16 @@ class ToneEngine:
             return cut(spoken, 0.0, length * token.share)
         if token.kind == "ending":
             return cut(spoken, length * (1 - token.share), length)
-        return shake(spoken, rng) if token.kind == "laughed" else spoken
+        return add_laughter(spoken, rng) if token.kind == "laughed" else spoken
 
     def _word(self, text: str, speaker: Speaker, rng: np.random.Generator) -> Speech:
         n = round(SECONDS_A_LETTER * RATE * 180 / speaker.words_a_minute)
         t = np.arange(n) / RATE
         pieces = []
         for phone in spell(text):
-            place = self._places[phone]
-            low = (350 + 40 * place) * speaker.formant_factor
-            high = (1400 + 170 * (place * 7 % 11)) * speaker.formant_factor
+            index = self._index_of_phone[phone]
+            low = (350 + 40 * index) * speaker.formant_factor
+            high = (1400 + 170 * (index * 7 % 11)) * speaker.formant_factor
             phase = rng.uniform(0, 6.28, 2)
             wave = np.sin(2 * np.pi * low * t + phase[0]) + np.sin(2 * np.pi * high * t + phase[1])
             pieces.append(wave * np.hanning(n) ** 0.5 * LOUDNESS)

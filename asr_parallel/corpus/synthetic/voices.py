@@ -1,4 +1,4 @@
-"""The people on the telephone: each a voice, a manner of speaking, a vocal tract and a telephone of their own."""
+"""Speakers: each has a voice, a speaking style and a vocal-tract length."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from asr_parallel.corpus.synthetic.language import Split
 
-# eSpeak NG's English accents, American ones more often: Switchboard's callers were Americans
+# probabilities of eSpeak NG's English accents, mostly American as in Switchboard
 ACCENTS = {
     "en-us": 0.62,
     "en-us-nyc": 0.14,
@@ -18,7 +18,7 @@ ACCENTS = {
 }
 # Variants of eSpeak NG that sound like a person: those whose phones a plain Gaussian classifier, trained on the other
 # voices at 8 kHz, got right in at least 0.3 of the frames (the best 0.68; whispers, robots, jokes mostly less).
-# f2, f3, f5, sandro and victor are not here because eSpeak NG 1.52 says the same differently each time with them.
+# f2, f3, f5, sandro and victor are left out because eSpeak NG 1.52 is not deterministic with them.
 # No variant is in both splits: the evaluation's voices are new in timbre, not only in pitch.
 _TRAIN_MEN = "m1 m3 m4 m5 m8 Alex max ed pablo Hugo paul pedro rob Mario quincy antonio Gene edward2 Denis adam"
 _EVAL_MEN = "m6 m7 Mike Nguyen robert miguel Storm klatt6"
@@ -34,15 +34,15 @@ VOCAL_TRACT = {"M": (0.92, 1.06), "F": (0.96, 1.12)}  # factor on all formants, 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """How one person speaks.
+    """The voice of a speaker.
 
     Attributes:
         name: unique in the corpus.
         sex: "M" or "F".
-        voice: eSpeak NG's accent+variant.
-        pitch, pitch_range: eSpeak's, 0 to 99.
-        words_a_minute: eSpeak's rate.
-        formant_factor: all formants are multiplied by this.
+        voice: name in eSpeak NG, accent+variant.
+        pitch, pitch_range: eSpeak's parameters, 0 to 99.
+        words_a_minute: eSpeak's speaking rate.
+        formant_factor: factor on all formants.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Speaker:
 
 
 def draw_speaker(name: str, split: Split, number: int, rng: np.random.Generator) -> Speaker:
-    """Return a new person of a split, the one with a number: variants come in turn, so that few people have many."""
+    """Draw speaker `number` of a split; variants are used in turn, so that even a few speakers have different ones."""
     sex = "MF"[int(rng.integers(2))]
     accent = str(rng.choice(list(ACCENTS), p=list(ACCENTS.values())))
     variant = VARIANTS[split][sex][number % len(VARIANTS[split][sex])]

@@ -1,4 +1,4 @@
-"""Cutting each side of a conversation into transcribed segments that tile it, as the MS-State transcripts do."""
+"""Segmentation of each side of a conversation into contiguous transcribed segments, as in the MS-State transcripts."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_parallel.corpus.synthetic.conversation import Conversation, Placed
+from asr_parallel.corpus.synthetic.conversation import PlacedUtterance, SyntheticConversation
 from asr_parallel.corpus.synthetic.sphere import RATE
 from asr_parallel.corpus.synthetic.tokens import Token
 
 MARGIN = (0.12, 0.3)  # seconds of silence kept before and after speech
-SMALLEST_SILENCE = 0.8  # seconds: a shorter gap between segments is shared by them
-MERGE_GAP = 0.5  # seconds: sentences of one speaker nearer than this make one segment ...
-LONGEST = 10.0  # ... of at most so many seconds of speech
+SMALLEST_SILENCE = 0.8  # seconds: a shorter gap between segments is divided between them
+MERGE_GAP = 0.5  # seconds: sentences of one speaker with a smaller gap form one segment ...
+LONGEST = 10.0  # ... of at most so many seconds
 WRITTEN_PAUSE = 0.4  # seconds: a longer pause within a segment is written [silence]
 SILENCE = Token("[silence]", "", "mark")
 
@@ -22,7 +22,7 @@ TimedToken = tuple[Token, float, float]
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one side: times in seconds, the tokens with their times; `speaker` is "" where nobody speaks."""
+    """A segment of one side: times in seconds, tokens with their times; `speaker` is "" in silence."""
 
     start: float
     end: float
@@ -32,11 +32,11 @@ class Segment:
 
     @property
     def is_silence(self) -> bool:
-        """True when nothing was said."""
+        """True if the segment has no tokens."""
         return not self.tokens
 
     def timed_words(self) -> list[TimedToken]:
-        """Return the tokens that are heard, with [silence] in every gap: they tile the segment."""
+        """Return the audible tokens, with [silence] in every gap, so that they cover the segment."""
         tiled: list[TimedToken] = []
         at = self.start
         for token, start, end in self.tokens:
@@ -51,7 +51,7 @@ class Segment:
         return tiled
 
     def transcript(self) -> list[str]:
-        """Return the line of the transcript: tokens as written, [silence] for long pauses inside."""
+        """Return the tokens of the transcript, with [silence] for long pauses inside."""
         if self.is_silence:
             return [SILENCE.written]
         written: list[str] = []
@@ -64,14 +64,16 @@ class Segment:
         return written
 
 
-def cut_into_segments(conversation: Conversation, side: int, rng: np.random.Generator, silences: bool) -> list[Segment]:
+def cut_into_segments(
+    conversation: SyntheticConversation, side: int, rng: np.random.Generator, silences: bool
+) -> list[Segment]:
     """Return the segments of a side, in order, from 0 to the end without gaps.
 
     Args:
-        conversation: what was said when.
+        conversation: the utterances on the time line.
         side: 0 (A) or 1 (B).
-        rng: for the margins.
-        silences: False shares every pause out among the segments that speak.
+        rng: random generator of the margins.
+        silences: make segments of silence; False: divide every pause between its neighbours.
     """
     groups = _groups([piece for piece in conversation.said if piece.side == side])
     if not groups:
@@ -95,13 +97,13 @@ def cut_into_segments(conversation: Conversation, side: int, rng: np.random.Gene
 
 
 def _on_grid(seconds: float) -> float:
-    """Return the nearest sample's time."""
+    """Return the time of the nearest sample."""
     return round(seconds * RATE) / RATE
 
 
-def _groups(pieces: Sequence[Placed]) -> list[list[Placed]]:
-    """Join neighbouring sentences of one speaker that are near in time."""
-    groups: list[list[Placed]] = []
+def _groups(pieces: Sequence[PlacedUtterance]) -> list[list[PlacedUtterance]]:
+    """Group consecutive sentences of one speaker that are close in time."""
+    groups: list[list[PlacedUtterance]] = []
     for piece in pieces:
         if (
             groups
@@ -116,9 +118,9 @@ def _groups(pieces: Sequence[Placed]) -> list[list[Placed]]:
 
 
 def _edges(
-    groups: Sequence[Sequence[Placed]], seconds: float, rng: np.random.Generator, silences: bool
+    groups: Sequence[Sequence[PlacedUtterance]], seconds: float, rng: np.random.Generator, silences: bool
 ) -> list[tuple[float, float]]:
-    """Start and end of each group's segment."""
+    """Return start and end of the segment of each group."""
     edges = [[0.0, seconds] for _ in groups]
     gaps = [groups[0][0].start, *(b[0].start - a[-1].end for a, b in itertools.pairwise(groups))]
     gaps.append(seconds - groups[-1][-1].end)

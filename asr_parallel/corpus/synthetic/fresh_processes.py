@@ -1,7 +1,7 @@
-"""Each call in a fresh process of its own, some at a time, results in order.
+"""Parallel execution of calls, each in a fresh process, with results in order.
 
 The pools of the standard library either keep processes between calls or (`max_tasks_per_child`, Python 3.11) may hang
-when interrupted; what is needed here is less.
+when interrupted.
 """
 
 import multiprocessing
@@ -16,15 +16,15 @@ from asr_parallel.record.child_processes import follow_the_parent
 
 
 def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: str) -> Generator[Any, None, None]:
-    """Yield each call's result in order; at most `jobs` processes at a time, each for one call only.
+    """Yield the result of each call, in order; run at most `jobs` processes at a time, each for one call only.
 
     Args:
-        calls: what to do; must be picklable.
-        jobs: processes at a time.
-        preload: module imported once, so that a fresh process costs a fork and not the imports.
+        calls: picklable functions.
+        jobs: number of concurrent processes.
+        preload: module to import once, so that a fresh process costs only a fork.
 
     Raises:
-        Exception: whatever a call raises; then, and when the caller stops, the running processes are ended.
+        Exception: the error of a call; the running processes are terminated, as when the caller stops early.
         BrokenExecutor: a process died.
     """
     context = multiprocessing.get_context("forkserver")
@@ -32,24 +32,24 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
     waiting = deque(enumerate(calls))
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     done: dict[int, Any] = {}
-    following = 0
+    next_number = 0
     try:
-        while following < len(calls):
+        while next_number < len(calls):
             while waiting and len(running) < max(1, jobs):
                 number, call = waiting.popleft()
-                ours, theirs = context.Pipe(duplex=False)
-                process: BaseProcess = context.Process(target=_answer, args=(theirs, call), daemon=True)
+                receiver, sender = context.Pipe(duplex=False)
+                process: BaseProcess = context.Process(target=_run_call, args=(sender, call), daemon=True)
                 process.start()
-                theirs.close()  # so that the end of the process is the end of the pipe
-                running[ours] = (number, process)
+                sender.close()  # so that the pipe closes when the process ends
+                running[receiver] = (number, process)
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)
                 number, process = running[ready]
                 done[number] = _result(ready, process)
                 del running[ready]
-            while following in done:
-                yield done.pop(following)
-                following += 1
+            while next_number in done:
+                yield done.pop(next_number)
+                next_number += 1
     finally:
         for _, process in running.values():
             process.terminate()
@@ -58,7 +58,7 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
             connection.close()
 
 
-def _answer(connection: Connection, call: Callable[[], object]) -> None:
+def _run_call(connection: Connection, call: Callable[[], object]) -> None:
     """Run the task in a fresh process and send its result."""
     follow_the_parent()
     try:

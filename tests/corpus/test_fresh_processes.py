@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_parallel.corpus.synthetic.processes import in_fresh_processes
+from asr_parallel.corpus.synthetic.fresh_processes import in_fresh_processes
 
 
 def _double(value: int) -> tuple[int, int]:
@@ -27,7 +27,7 @@ def _fail() -> None:
 KILLED = """
 import sys, time
 from functools import partial
-from asr_parallel.corpus.synthetic.processes import in_fresh_processes
+from asr_parallel.corpus.synthetic.fresh_processes import in_fresh_processes
 if __name__ == "__main__":
     list(in_fresh_processes([partial(time.sleep, 600)] * 2, 2, "time"))
 """

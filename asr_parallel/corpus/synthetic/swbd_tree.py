@@ -1,9 +1,9 @@
-"""Files of the training half: LDC97S62 (audio) and the MS-State transcripts beside it, in their own layout."""
+"""Files of the synthetic training set, in the layout of LDC97S62 (audio) and of the MS-State transcripts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asr_parallel.corpus.synthetic.segments import Segment
+from asr_parallel.corpus.synthetic.segmentation import Segment
 from asr_parallel.record.files import write_lines, write_text
 
 AUDIO = "LDC97S62"
@@ -29,7 +29,7 @@ def audio_path(root: Path, conversation: int, disc: int) -> Path:
 
 
 def write_side(root: Path, conversation: int, side: int, segments: Sequence[Segment]) -> None:
-    """Write a side's `-trans.text` (segments) and `-word.text` (words)."""
+    """Write `-trans.text` (segments) and `-word.text` (words) of a side."""
     stem = f"sw{conversation}{'AB'[side]}-ms98-a"
     folder = root / TRANSCRIPTS / f"{conversation:04d}"[:2] / f"{conversation}"
     lines, words = [], []

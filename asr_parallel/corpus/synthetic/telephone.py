@@ -1,4 +1,4 @@
-"""From a dry voice to a telephone line: room, surroundings, handset, line.
+"""Simulation of telephone speech: room, background noise, handset, line.
 
 All filters are finite impulse responses applied by FFT in float32; there is no loop over samples.
 """
@@ -13,18 +13,18 @@ from asr_parallel.corpus.synthetic.sphere import RATE
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard the corpus is. Each range is (easiest-or-lowest, hardest-or-highest) and drawn per side.
+    """Acoustic difficulty of the corpus. Each range is (lowest, highest); a value is drawn for each side.
 
     Attributes:
-        snr_db: speech to noise within the telephone band.
-        callhome_snr_shift_db: added to the ratio in the evaluation's `en_` half, within the range (CallHome is harder).
-        reverberation_seconds: time for the room's sound to fall by 60 dB.
-        direct_to_reverberant_db: direct sound to the rest.
-        level_db: of speech, relative to full scale.
-        drift_db: largest slow change of level.
-        colour_db: largest deviation of the handset's response from flat.
-        distortion: of the microphone, as the share of the squared signal (carbon-button like).
-        echo_db: of the other side, where there is crosstalk.
+        snr_db: signal-to-noise ratio within the telephone band.
+        callhome_snr_shift_db: added to the SNR in the `en_` half of the evaluation (CallHome is harder).
+        reverberation_seconds: reverberation time (RT60).
+        direct_to_reverberant_db: direct-to-reverberant ratio.
+        level_db: level of the speech, relative to full scale.
+        drift_db: range of the slow variation of level.
+        colour_db: largest deviation of the handset's frequency response from flat.
+        distortion: quadratic distortion of the microphone (as of carbon buttons).
+        echo_db: level of the other side in calls with crosstalk.
         hesitation: probability of "uh", "um" or a repetition at each word.
     """
 
@@ -41,15 +41,15 @@ class Difficulty:
 
 
 NOISES = ("babble", "hum", "street", "line")
-ECHO_SHARE = 0.4  # of the conversations have crosstalk
+ECHO_SHARE = 0.4  # share of conversations with crosstalk
 LOW_HZ, HIGH_HZ = (200.0, 400.0), (3100.0, 3500.0)  # edges of the telephone band, around the nominal 300 to 3400
 FILTER_TAPS = 257
 
 
-def telephone(
+def simulate_telephone(
     voices: np.ndarray, difficulty: Difficulty, rng: np.random.Generator, snr_shift_db: float = 0.0
 ) -> np.ndarray:
-    """Return the two sides of a call as they arrive: voices (2, T) float32, silent where nobody speaks -> (2, T)."""
+    """Return both sides of a call as received: clean voices (2, T) float32, zero outside speech -> (2, T)."""
     lines = np.stack([_one_side(voices, side, difficulty, rng, snr_shift_db) for side in (0, 1)])
     if rng.random() < ECHO_SHARE:
         gains = 10 ** (rng.uniform(*difficulty.echo_db, 2) / 20)
@@ -68,8 +68,8 @@ def _one_side(
     active = voices[side] != 0
     if not active.any():
         active[:] = True
-    in_room = _convolve(voices[side], _room(difficulty, rng))
-    noise = _surroundings(voices, rng)
+    in_room = _convolve(voices[side], _room_response(difficulty, rng))
+    noise = _background_noise(voices, rng)
     handset = _handset(difficulty, rng)
     speech, noise = (_convolve(sound, handset, FILTER_TAPS // 2) for sound in (in_room, noise))
     snr = max(rng.uniform(*difficulty.snr_db) + snr_shift_db, difficulty.snr_db[0])
@@ -77,7 +77,7 @@ def _one_side(
     noise = noise * (speech_level / _rms(noise) * 10 ** (-snr / 20))
     line = (speech + noise) / speech_level  # speech at 1 (0 dB)
     line = line + rng.uniform(*difficulty.distortion) * 0.05 * (line**2 - np.mean(line**2))
-    points = np.arange(0, length + 5 * RATE, 5 * RATE)  # the level wanders over about five seconds
+    points = np.arange(0, length + 5 * RATE, 5 * RATE)  # the level varies over about five seconds
     drift = np.interp(np.arange(length), points, rng.uniform(-1, 1, len(points)) * difficulty.drift_db / 2)
     gain = 10 ** ((rng.uniform(*difficulty.level_db) + drift) / 20)
     out: np.ndarray = np.clip(line * gain, -1, 1).astype(np.float32)
@@ -89,13 +89,13 @@ def _rms(signal: np.ndarray) -> float:
 
 
 def _convolve(signal: np.ndarray, response: np.ndarray, origin: int = 0) -> np.ndarray:
-    """Return `signal` filtered, same length; `origin` is time zero of the response (the middle if linear-phase)."""
+    """Return the filtered signal, of the same length; `origin` is the index of time zero in the response."""
     out: np.ndarray = oaconvolve(signal, response.astype(np.float32))[origin : origin + len(signal)]
     return out
 
 
-def _room(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
-    """Return an impulse response: the direct sound and an exponentially decaying noise."""
+def _room_response(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
+    """Return a room impulse response: the direct sound and exponentially decaying noise."""
     decay = rng.uniform(*difficulty.reverberation_seconds)
     t = np.arange(1, round(decay * RATE)) / RATE
     tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / decay)
@@ -104,7 +104,7 @@ def _room(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
 
 
 def _handset(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
-    """Return a linear-phase band-pass of the line, coloured by the handset."""
+    """Return a linear-phase band-pass filter: telephone band and handset response."""
     low, high = rng.uniform(*LOW_HZ), rng.uniform(*HIGH_HZ)
     inside = np.linspace(low, high, 7)
     colour = 10 ** (rng.uniform(-1, 1, 7) * difficulty.colour_db / 20)
@@ -114,8 +114,8 @@ def _handset(difficulty: Difficulty, rng: np.random.Generator) -> np.ndarray:
     return taps
 
 
-def _surroundings(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the background noise: mostly one kind of noise, a little of the others; root mean square about 1."""
+def _background_noise(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the background noise: mostly one kind of noise, a little of the others; RMS about 1."""
     weights = rng.dirichlet(np.full(len(NOISES), 0.4))
     makers = {"babble": _babble, "hum": _hum, "street": _street, "line": _line}
     total = np.zeros(voices.shape[1])
@@ -127,7 +127,7 @@ def _surroundings(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _babble(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return many voices at once: this call's speech without its pauses, backwards, laid over itself eight times."""
+    """Return babble: this call's speech without pauses, reversed, summed with eight random shifts."""
     spoken = voices[voices != 0][::-1]
     length = voices.shape[1]
     if len(spoken) < RATE:
@@ -139,7 +139,7 @@ def _babble(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hum(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return mains hum: harmonics of 60 Hz, those within the telephone band heard."""
+    """Return mains hum: the harmonics of 60 Hz within the telephone band."""
     second = np.arange(RATE) / RATE  # every harmonic repeats after a second
     period = np.zeros(RATE)
     for harmonic in range(4, 20):
@@ -148,7 +148,7 @@ def _hum(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _street(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return traffic: low-pass noise that swells every few seconds."""
+    """Return traffic noise: low-pass noise whose level varies over a few seconds."""
     length = voices.shape[1]
     points = np.arange(0, length + 2 * RATE, 2 * RATE)
     swell = 10 ** (np.interp(np.arange(length), points, rng.uniform(-10, 4, len(points))) / 20)
@@ -157,5 +157,5 @@ def _street(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _line(voices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the line's own hiss."""
+    """Return white line noise."""
     return rng.standard_normal(voices.shape[1:], dtype=np.float32)

@@ -1,13 +1,13 @@
-"""Files of the evaluation half, laid out as the 2000 HUB5 English evaluation (LDC2002S09, LDC2002T43).
+"""Reference files of the synthetic evaluation set, in the layout of LDC2002S09 and LDC2002T43 (HUB5 2000, English).
 
-One list of segments gives pem, stm and txt, so that their ids and times agree.
+The pem, stm and txt files are written from the same segments, so that their ids and times agree.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_parallel.corpus.synthetic.segments import Segment
+from asr_parallel.corpus.synthetic.segmentation import Segment
 from asr_parallel.corpus.synthetic.tokens import Token
 from asr_parallel.record.files import write_lines
 
@@ -16,11 +16,11 @@ REFERENCE = "LDC2002T43/reference"
 IGNORE = "IGNORE_TIME_SEGMENT_IN_SCORING"
 HESITATION, BACKCHANNEL = "(%HESITATION)", "%BCACK"
 
-# what two ways of writing the same are made one by, in the reference and in what is recognised (our own choice)
+# words that the glm maps to the same word in reference and hypothesis (our own choice)
 HESITATION_WORDS = ("UH", "UM", "ER", "EH", "AH")
 BACKCHANNEL_WORDS = ("UH-HUH", "UM-HUM", "MM-HMM", "MHM")
 SPELLINGS = {"ALRIGHT": "ALL RIGHT", "GONNA": "GOING TO", "WANNA": "WANT TO", "OK": "OKAY", "GREY": "GRAY"}
-CONTRACTIONS = {  # only those that stand for one thing: "he's" may be "he is" or "he has"
+CONTRACTIONS = {  # only the unambiguous ones: "he's" may be "he is" or "he has"
     "I'M": "I AM",
     "I'VE": "I HAVE",
     "I'LL": "I WILL",
@@ -64,8 +64,8 @@ STM_HEAD = """\
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredSegment:
-    """A segment of the evaluation; times in seconds with two decimals; the second speaker of a side has a "1"."""
+class ReferenceSegment:
+    """A segment of the reference; times in seconds with two decimals; side A1 or B1 is a second speaker of a side."""
 
     file: str
     side: str
@@ -76,41 +76,41 @@ class ScoredSegment:
     transcript: str
 
     def stm(self) -> str:
-        """Return its line of the stm."""
+        """Return the line of the stm."""
         name = f"{self.file}_{self.side}"
         return (
             f"{self.file} {self.side[0]} {name} {self.start:.2f} {self.end:.2f} {self.label}  {self.reference}".rstrip()
         )
 
     def pem(self) -> str:
-        """Return its line of the pem."""
+        """Return the line of the pem."""
         return f"{self.file} {self.side[0]} unknown_speaker {self.start:.2f} {self.end:.2f}"
 
     def txt(self) -> str:
-        """Return its line of the transcript."""
+        """Return the line of the txt transcript."""
         return f"{self.start:.2f} {self.end:.2f} {self.side}: {self.transcript}"
 
 
-def scored_segments(
+def reference_segments(
     file: str, side: int, segments: Sequence[Segment], visitor: str | None, ignored: int | None
-) -> list[ScoredSegment]:
-    """Return the segments to score of one side: all in which words are said.
+) -> list[ReferenceSegment]:
+    """Return the segments of one side that are scored: all with words.
 
     Args:
         file: such as sw_4390 or en_4156.
         side: 0 or 1.
-        segments: of the side, in order.
+        segments: the segments of the side, in order.
         visitor: name of the side's second speaker, if it has one.
-        ignored: number (from 0) of the one that is not to be scored, or None.
+        ignored: index of the segment to mark as not scored, or None.
     """
-    found: list[ScoredSegment] = []
+    found: list[ReferenceSegment] = []
     for segment in segments:
         reference = " ".join(filter(None, (_reference(token) for token, _, _ in segment.tokens)))
         if not any(token.reference for token, _, _ in segment.tokens):
             continue
         corpus = file[:2]
         found.append(
-            ScoredSegment(
+            ReferenceSegment(
                 file=file,
                 side="AB"[side] + ("1" if visitor is not None and segment.speaker == visitor else ""),
                 start=round(segment.start, 2),
@@ -124,7 +124,7 @@ def scored_segments(
 
 
 def _reference(token: Token) -> str:
-    """Return a token as the stm has it: capitals, what may be left out in parentheses, no sounds."""
+    """Return a token as in the stm: upper case, optional words in parentheses, no sounds."""
     if token.kind == "mark":
         return token.written.upper()
     said = token.reference.upper()
@@ -138,7 +138,7 @@ def _reference(token: Token) -> str:
 
 
 def _transcript(token: Token) -> str:
-    """Return a token as the txt has it."""
+    """Return a token as in the txt."""
     sounds = {"laughter": "{laugh}", "vocalized": "{breath}", "noise": "[noise]"}
     if token.kind in sounds:
         return sounds[token.kind]
@@ -153,8 +153,8 @@ def _transcript(token: Token) -> str:
     return token.reference
 
 
-def write_references(root: Path, segments: Sequence[ScoredSegment], seconds: dict[str, float]) -> None:
-    """Write pem, stm, glm and a txt for each file. `seconds` has every file's length."""
+def write_references(root: Path, segments: Sequence[ReferenceSegment], seconds: dict[str, float]) -> None:
+    """Write pem, stm, glm and a txt for each file. `seconds` has the length of each file."""
     ordered = sorted(segments, key=lambda s: (s.file, s.side[0], s.start))
     write_lines(
         root / AUDIO / "hub5e_00.pem",
@@ -171,7 +171,7 @@ def write_references(root: Path, segments: Sequence[ScoredSegment], seconds: dic
 
 
 def glm_lines() -> list[str]:
-    """Return the mapping rules."""
+    """Return the lines of the glm."""
     rules = [(word, "%HESITATION") for word in HESITATION_WORDS]
     rules += [(word, "%BCACK") for word in BACKCHANNEL_WORDS]
     lines = [*GLM_HEAD.splitlines(), ";;", ";; hesitations, backchannels and spellings"]

@@ -1,4 +1,4 @@
-"""Stage 4: a feature archive and its alignments become a frame store."""
+"""Writer of the frame store, from a feature archive and its alignments (stage 4)."""
 
 from pathlib import Path
 
@@ -16,24 +16,24 @@ from asr_parallel.record.matrix_file import matrix_file
 from asr_parallel.record.progress_bar import progress
 
 Labels = dict[str, np.ndarray]
-"""Utterance id -> (frames,) pdf ids."""
+"""Labels by utterance id, (frames,) pdf ids each."""
 
 
 def make_frames(
     feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False, context: int = CONTEXT
 ) -> None:
-    """Write the frame store of the archive `feats` into the folder `out`, for windows of `context` frames on each side.
+    """Write the frame store of the archive `feats` into the folder `out`, for windows of `context` frames on either side.
 
-    Perturbed copies get the labels of their source: warping keeps time, speed stretches it. Utterances without
+    Perturbed copies get the labels of their source, resampled in time for speed perturbation. Utterances without
     alignment are left out and listed in dropped.txt.
 
     Raises:
-        ValueError: no utterance has an alignment, or one of another length; a context below 0.
+        ValueError: no utterance has an alignment, or the length of one differs; a context below 0.
     """
     if context < 0:
         raise ValueError(f"context {context}: expected at least 0")
     archive = FeatureArchive.open(feats)
-    normalisation = Normalisation.of(feats, norm_vars)
+    normalisation = Normalisation.estimate(feats, norm_vars)
     affine = normalisation.per_speaker(feats, archive)
     copies = read_json(feats / COPIES) if (feats / COPIES).is_file() else {}
     origin = {i: copies.get(i, (i, 1.0, 1.0)) for i in archive.ids}
