@@ -102,7 +102,7 @@ class Algorithm:
 
         Args:
             mean: (P,) of all workers' models, for the algorithm to keep.
-            offered: (R, P) the models of which it is.
+            local_params: (R, P) the models of which it is.
         """
         return mean
 

@@ -67,7 +67,7 @@ class Trainer:
             store, options: what decides the network.
             work: folder for checkpoints, snapshots and logs.
             stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.pretrain says so.
-            team: the options' workers and who they are dealt to; all processes make and run a trainer alike.
+            group: the options' workers and who they are dealt to; all processes make and run a trainer alike.
 
         Raises:
             ValueError: options out of range, or too little data.

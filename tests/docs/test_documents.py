@@ -1,0 +1,112 @@
+"""README and docs/: the two set-up commands, commands that parse, the table of algorithms, documented parameters."""
+
+import argparse
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asr_parallel.cli.main import VERBS, build_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("recipes/*/RESULTS.md")),
+]  # fmt: skip
+
+
+def code_lines(document: Path) -> Iterator[str]:
+    """Yield the lines of indented and fenced code, continued lines joined, `NAME="..."` of shell variables replaced."""
+    fenced, joined, variables = False, "", {}
+    for line in document.read_text(encoding="utf-8").splitlines():
+        if line.strip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            joined += line.strip()
+            if joined.endswith("\\"):
+                joined = joined[:-1]
+                continue
+            if match := re.fullmatch(r'([A-Z]+)="(.*)"', joined):
+                variables[match[1]] = joined = match[2]
+            for name, words in variables.items():
+                joined = joined.replace(f"${name}", words)
+            yield joined
+            joined = ""
+
+
+def commands(program: str) -> list[tuple[str, str]]:
+    """Return (document, arguments) of every call of a program in the documents' code."""
+    found = []
+    for document in DOCUMENTS:
+        for line in code_lines(document):
+            before, name, words = line.partition(program)
+            if name and not re.match(r"\w+\(|#|%|import |from ", line) and "#" not in before and "..." not in words:
+                found.append((str(document.relative_to(ROOT)), words))
+    return found
+
+
+def test_readme_sets_up_with_exactly_two_commands() -> None:
+    assert [line for line in code_lines(ROOT / "README.md") if line.startswith("./run.sh")] == ["./run.sh", "./run.sh test"]
+
+
+@pytest.mark.parametrize(("document", "words"), commands("asr-parallel "))
+def test_commands_of_the_program_parse(document: str, words: str) -> None:
+    given = shlex.split(words, comments=True)
+    assert given[0] in VERBS or given[0].startswith("--")
+    build_parser(given[0]).parse_args(given)  # exits where it does not know an option
+
+
+@pytest.mark.parametrize(("document", "words"), commands("run.sh"))
+def test_options_of_recipes_exist(document: str, words: str) -> None:
+    given = shlex.split(words, comments=True)
+    if given[:1] == ["test"]:
+        return
+    recipes = [path.read_text(encoding="utf-8") for path in (*ROOT.glob("recipes/*/run.sh"), ROOT / "recipes/common.sh")]
+    declared = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"options=\(([^)]*)\)", "\n".join(recipes)))))
+    flags = {word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--") and " " not in word}
+    assert flags <= declared | {"recipe", "config", "help"} | training_flags()
+
+
+def training_flags() -> set[str]:
+    """Return the options of train-dnn and the other verbs, which recipes pass on."""
+    flags: set[str] = set()
+    for verb in VERBS:
+        verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+        flags |= {word[2:].replace("-", "_") for word in verbs.choices[verb]._option_string_actions}
+    return flags
+
+
+def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("asr_parallel.parallel.registry")
+    pytest.importorskip("mkdocs")
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import generate
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert generate.with_algorithms_table(readme, generate.algorithms_table()) == readme, "run python docs/generate.py"
+    sys.modules.pop("generate")
+
+
+@pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("asr_parallel/*/__init__.py")))
+def test_documented_arguments_exist(package: str) -> None:
+    unknown = []
+    for path in (ROOT / "asr_parallel" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = {a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]}
+                arguments |= {a.arg for a in (node.args.vararg, node.args.kwarg) if a is not None}
+                unknown += [f"{path.name}: {node.name}: {n}" for n in documented(node) if n not in arguments]
+    assert not unknown
+
+
+def documented(function: ast.FunctionDef) -> list[str]:
+    """Return the names under "Args:" in a function's docstring, where a line may explain several."""
+    section = re.search(r"^Args:\n(( .*\n|\n)*)", (ast.get_docstring(function) or "") + "\n", re.MULTILINE)
+    if section is None:
+        return []
+    heads = re.findall(r"^    (\w+(?:, \w+)*):", section[1], re.MULTILINE)
+    return [name for head in heads for name in head.split(", ")]
