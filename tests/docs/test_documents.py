@@ -2,13 +2,17 @@
 
 import argparse
 import ast
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from asr_parallel.cli.main import VERBS, build_parser
 
@@ -50,7 +54,10 @@ def commands(program: str) -> list[tuple[str, str]]:
 
 
 def test_readme_sets_up_with_exactly_two_commands() -> None:
-    assert [line for line in code_lines(ROOT / "README.md") if line.startswith("./run.sh")] == ["./run.sh", "./run.sh test"]
+    assert [line for line in code_lines(ROOT / "README.md") if line.startswith("./run.sh")] == [
+        "./run.sh",
+        "./run.sh test",
+    ]
 
 
 @pytest.mark.parametrize(("document", "words"), commands("asr-parallel "))
@@ -65,9 +72,13 @@ def test_options_of_recipes_exist(document: str, words: str) -> None:
     given = shlex.split(words, comments=True)
     if given[:1] == ["test"]:
         return
-    recipes = [path.read_text(encoding="utf-8") for path in (*ROOT.glob("recipes/*/run.sh"), ROOT / "recipes/common.sh")]
+    recipes = [
+        path.read_text(encoding="utf-8") for path in (*ROOT.glob("recipes/*/run.sh"), ROOT / "recipes/common.sh")
+    ]
     declared = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"options=\(([^)]*)\)", "\n".join(recipes)))))
-    flags = {word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--") and " " not in word}
+    flags = {
+        word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--") and " " not in word
+    }
     assert flags <= declared | {"recipe", "config", "help"} | training_flags()
 
 
@@ -89,6 +100,35 @@ def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatc
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generate.with_algorithms_table(readme, generate.algorithms_table()) == readme, "run python docs/generate.py"
     sys.modules.pop("generate")
+
+
+def examples() -> list[str]:
+    """Return the Python examples of docs/extending.md."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_example_of_an_algorithm_is_an_algorithm(tmp_path: Path) -> None:
+    pytest.importorskip("asr_parallel.parallel.registry")
+    plugin = tmp_path / "signed_mean.py"
+    plugin.write_text(examples()[0], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "asr_parallel.cli.main", "train-dnn", "--help"],
+        env={**os.environ, "ASR_PARALLEL_PLUGINS": str(plugin)}, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--signed-step" in done.stdout and "signed-mean" in done.stdout
+
+
+def test_the_example_of_a_component_has_the_derivative_of_autograd() -> None:
+    components = pytest.importorskip("asr_parallel.nnet.components")
+    names = {"dataclass": dataclass, "torch": torch, "Tensor": torch.Tensor, **vars(components)}
+    exec(examples()[1], names)
+    component, x = names["LeakyRelu"](slope=0.1), torch.randn(2, 3, 4, requires_grad=True)
+    output, saved = component.forward(x, None)
+    derivative = torch.randn_like(output)
+    expected = torch.autograd.grad(output, x, derivative)[0]
+    torch.testing.assert_close(component.backward(derivative, saved, None), expected)
+    components._kinds.pop("leaky-relu")
 
 
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("asr_parallel/*/__init__.py")))
