@@ -2,9 +2,10 @@
 
     python docs/generate.py      # write the table of algorithms into README.md
 
-The site holds the documents of docs/, those of OUTSIDE, a page of the API for each package and a table of the options.
+The site holds the documents of docs/ and OUTSIDE, a page of the API for each package, and the options of all commands.
 """
 
+import argparse
 import os
 import re
 import sys
@@ -33,6 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     pages = {page: (ROOT / document).read_text(encoding="utf-8") for page, document in OUTSIDE.items()}
     pages |= {f"api/{name}.md": f"# asr_parallel.{name}\n\n::: asr_parallel.{name}\n" for name in PACKAGES}
+    pages["commands.md"] = commands_page()
     for page, text in pages.items():
         files.append(File.generated(config, page, content=text))
     return files
@@ -59,6 +61,35 @@ def _without_links_to_code(markdown: str, source: str) -> str:
         return match[0] if shown else match[1]
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?![a-z]+:|#)([^)\s#]+)[^)]*\)", text, markdown)
+
+
+def commands_page() -> str:
+    """Return a page with the options of every command of asr-parallel, in Markdown."""
+    from asr_parallel.cli.main import VERBS, build_parser
+
+    lines = ["# Commands", "", "`asr-parallel VERB ...`; the options of recipes are shown by `run.sh --help`.", ""]
+    for verb, (_, purpose) in VERBS.items():
+        verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+        lines += [f"## {verb}", "", purpose[0].upper() + purpose[1:] + ".", ""]
+        for group in verbs.choices[verb]._action_groups:
+            options = [one for one in group._group_actions if not isinstance(one, argparse._HelpAction)]
+            title = "" if group.title in ("options", "positional arguments") else (group.title or "")
+            lines += [f"**{title[0].upper()}{title[1:]}**", ""] if options and title else []
+            lines += ["| option | meaning |", "|---|---|"] if options else []
+            lines += [f"| `{_flag(one)}` | {_escaped((one.help or '') % vars(one))} |" for one in options] + [""]
+    return "\n".join(lines)
+
+
+def _flag(option: argparse.Action) -> str:
+    if isinstance(option, argparse.BooleanOptionalAction):
+        return option.option_strings[0].replace("--", "--[no-]")
+    name = option.option_strings[0] if option.option_strings else option.dest
+    values = "" if option.nargs == 0 else option.metavar or "|".join(option.choices or ()) or option.dest.upper()
+    return f"{name} {values}".strip().replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def algorithms_table() -> str:
