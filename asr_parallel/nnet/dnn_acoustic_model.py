@@ -59,4 +59,5 @@ class DnnAcousticModel:
             for start in range(0, len(features), BLOCK_FRAMES):
                 block = windows[start : start + BLOCK_FRAMES].reshape(-1, spec.input_dim)
                 out[start : start + len(block)] = self.log_posteriors(block).numpy()
-        return out - self.log_prior
+        scores: np.ndarray = out - self.log_prior
+        return scores

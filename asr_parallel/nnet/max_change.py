@@ -35,6 +35,6 @@ class MaxChange:
         # filled, not copied: a GPU is not waited for
         limit = lengths.new_full(lengths.shape[1:], self.hidden or math.inf)
         limit[-1:] = self.output or math.inf
-        scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
-        whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
+        scale: Tensor = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
+        whole: Tensor = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
         return scale * ((self.whole or math.inf) / whole.clamp_min(1e-30)).clamp_max(1.0)

@@ -33,7 +33,8 @@ def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
 
 
 def _off_the_cpu(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32).square_()
+    norm: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
+    return norm.square_()
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract"})

@@ -131,6 +131,18 @@ def test_the_example_of_a_component_has_the_derivative_of_autograd() -> None:
     components._kinds.pop("leaky-relu")
 
 
+def test_the_example_of_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("asr_parallel.parallel.registry")
+    pytest.importorskip("asr_parallel.parallel.torch_module")
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    x, model = torch.randn(8, 3), torch.nn.Linear(3, 3)
+    before = model.weight.detach().clone()
+    exec(example[1], {"make_model": lambda: model, "minibatches": [(x, x.argmax(dim=1))] * 9})
+    assert not torch.equal(model.weight, before)
+
+
 @pytest.mark.parametrize("package", sorted(path.parent.name for path in ROOT.glob("asr_parallel/*/__init__.py")))
 def test_documented_arguments_exist(package: str) -> None:
     unknown = []
