@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,8 @@ def commands(program: str) -> list[tuple[str, str]]:
     """Return (document, arguments) of every call of a program in the documents' code."""
     found = []
     for document in DOCUMENTS:
+        if document.name == "extending.md":  # its algorithm is not there by itself
+            continue
         for line in code_lines(document):
             before, name, words = line.partition(program)
             if name and not re.match(r"\w+\(|#|%|import |from ", line) and "#" not in before and "..." not in words:
@@ -64,7 +67,7 @@ def test_readme_sets_up_with_exactly_two_commands() -> None:
 def test_commands_of_the_program_parse(document: str, words: str) -> None:
     given = shlex.split(words, comments=True)
     assert given[0] in VERBS or given[0].startswith("--")
-    build_parser(given[0]).parse_args(given)  # exits where it does not know an option
+    parser_of(given[0]).parse_args(given)  # exits where it does not know an option
 
 
 @pytest.mark.parametrize(("document", "words"), commands("run.sh"))
@@ -79,14 +82,20 @@ def test_options_of_recipes_exist(document: str, words: str) -> None:
     flags = {
         word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--") and " " not in word
     }
-    assert flags <= declared | {"recipe", "config", "help"} | training_flags()
+    assert flags <= declared | {"recipe", "config", "help"} | all_flags()
 
 
-def training_flags() -> set[str]:
-    """Return the options of train-dnn and the other verbs, which recipes pass on."""
+@cache
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return the parser of a command."""
+    return build_parser(verb)
+
+
+def all_flags() -> set[str]:
+    """Return the options of all commands, which recipes pass on."""
     flags: set[str] = set()
     for verb in VERBS:
-        verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+        verbs = next(a for a in parser_of(verb)._actions if isinstance(a, argparse._SubParsersAction))
         flags |= {word[2:].replace("-", "_") for word in verbs.choices[verb]._option_string_actions}
     return flags
 
