@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr_parallel import __version__
 from asr_parallel.cli.main import VERBS, build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,10 @@ def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatc
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert generate.with_algorithms_table(readme, generate.algorithms_table()) == readme, "run python docs/generate.py"
     sys.modules.pop("generate")
+
+
+def test_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def examples() -> list[str]:
