@@ -176,3 +176,10 @@ def documented(function: ast.FunctionDef) -> list[str]:
         return []
     heads = re.findall(r"^    (\w+(?:, \w+)*):", section[1], re.MULTILINE)
     return [name for head in heads for name in head.split(", ")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_files_resolve(document: Path) -> None:
+    links = re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", document.read_text(encoding="utf-8"))
+    generated = {"api/parallel.md"}
+    assert [link for link in links if link not in generated and not (document.parent / link).exists()] == []
