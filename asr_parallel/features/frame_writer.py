@@ -22,7 +22,7 @@ Labels = dict[str, np.ndarray]
 def make_frames(
     feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False, context: int = CONTEXT
 ) -> None:
-    """Write the frame store of the archive `feats` into the folder `out`, for windows of `context` frames on either side.
+    """Write the frame store of `feats` to `out`, for windows of `context` frames on either side.
 
     Perturbed copies get the labels of their source, resampled in time for speed perturbation. Utterances without
     alignment are left out and listed in dropped.txt.

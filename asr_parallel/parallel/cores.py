@@ -48,4 +48,5 @@ def share_of_cores(rank: int, gathered: Sequence[Mapping[str, Any]]) -> int:
     beside = [one for one in gathered if one["machine"] == mine["machine"]]
     users = Counter(core for one in beside for core in one["cores"])
     cores = sum(1 / users[core] for core in mine["cores"])
-    return max(1, math.floor(min(cores, math.ceil(mine["quota"]) / len(beside)) + 1e-9))
+    quota: float = math.ceil(mine["quota"]) / len(beside)
+    return max(1, math.floor(min(cores, quota) + 1e-9))

@@ -213,7 +213,7 @@ class Distributed(Transport):
                     left = [rank for rank in range(self.size) if self._store.check([f"left/{rank}"])]
                 self._store.set("left", json.dumps(left))
             self._store.wait(["left"], timedelta(seconds=2 * self._timeout + ALIVE_SECONDS))
-            left = json.loads(self._store.get("left"))
+            left = list(json.loads(self._store.get("left")))
         except RuntimeError as error:
             raise LostError(f"rank {self.rank}: rank 0, which kept the store of the run, is lost") from error
         if self.rank not in left:

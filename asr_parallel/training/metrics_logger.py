@@ -86,7 +86,7 @@ class MetricsLogger:
         self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._leads else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
         self.train_loss: float | None = state.get("train_loss")  # nats a frame, of the last report; in every process
 
     def __enter__(self) -> Self:

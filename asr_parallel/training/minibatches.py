@@ -92,7 +92,8 @@ class Minibatches:
 
     def frames(self, first: int, last: int) -> np.ndarray:
         """(K,) int64: frames that each of all workers trains on in minibatches first to last - 1 of an epoch."""
-        return (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
+        minibatches: np.ndarray = np.minimum(last, self.counts) - np.minimum(first, self.counts)
+        return minibatches * self.minibatch
 
     def active(self, k: int) -> Tensor | None:
         """(R,) bool on the device: which of these workers train on minibatch k of an epoch. None: all of them."""
@@ -121,7 +122,7 @@ class Minibatches:
 
         pool = single_threads(1, "minibatches")
         try:
-            coming: deque[Future] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
+            coming: deque[Future[Any]] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
             for n, (_, k) in enumerate(places):
                 prepared = coming.popleft().result()
                 if n + AHEAD < len(places):
