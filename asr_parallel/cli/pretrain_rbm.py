@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.pretraining.rbm_options import PretrainOptions
     from asr_parallel.pretraining.run_pretraining import pretrain
+    from asr_parallel.report.filters import plot_filters
+    from asr_parallel.report.layers import plot_layers
 
     check_positive(args, "report_frames", "checkpoint_frames")
     if args.threads is not None:
@@ -72,4 +74,7 @@ def run(args: argparse.Namespace) -> None:
     if launched(args):
         return
     with joined(args, args.out) as transport:
-        pretrain(args.frames, args.out, options, args.report_frames, args.checkpoint_frames, transport, args.resume)
+        pretrain(
+            args.frames, args.out, options, args.report_frames, args.checkpoint_frames, transport, args.resume,
+            plot_filters, plot_layers,
+        )  # fmt: skip

@@ -96,7 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
+    from asr_parallel.report.curves import plot_curves
     from asr_parallel.training.checkpoint import remove_work
+    from asr_parallel.training.metrics_logger import LINES
     from asr_parallel.training.options import PATHS, TrainingOptions, config_identity
     from asr_parallel.training.run_training import train_into, working_path
 
@@ -120,6 +122,8 @@ def run(args: argparse.Namespace) -> None:
                 folder, work, args.frames, options, args.resume, args.report_frames, args.checkpoint_frames,
                 args.evaluate_frames, args.rbm, transport,
             )  # fmt: skip
+            if folder is not None:
+                plot_curves(folder / LINES, folder / "curves.png")
 
         def stage(build: Callable[[Path], None]) -> None:
             run_stage(

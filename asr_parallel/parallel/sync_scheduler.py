@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.parallel.sync_info import DROP_WORSE, DivergedError, SyncInfo, keep
 from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -136,7 +137,7 @@ class SyncScheduler:
             self._optimizer.leave_lookahead()
         return self.model(replicas)
 
-    def sound(self, replicas: Replicas) -> np.ndarray:
+    def finite_mask(self, replicas: Replicas) -> np.ndarray:
         """(K,) bool, whose model is finite. Called by all processes alike."""
         return self._exchange(replicas)[1]
 
@@ -214,35 +215,36 @@ class SyncScheduler:
                 tensor[left_out] = 0.0  # what may have led it astray
         self._optimizer.enter_lookahead()
 
-    def state(self) -> dict[str, Any]:
-        """JSON values for `restore`. Called by all processes alike."""
-        loss = torch.zeros(self.group.num_workers, dtype=torch.float64, device=self._loss.device)
-        loss[list(self.group.local_workers)] = self._loss
-        self.group.transport.all_reduce(loss)
-        return self._state(self._minibatches, self._frames.tolist(), loss.tolist())
-
-    def state_at_meeting(self) -> dict[str, Any]:
-        """What `state` gives right after a meeting, by each process on its own."""
-        return self._state(0, [0] * self.group.num_workers, [0.0] * self.group.num_workers)
-
-    def _state(self, minibatches: int, frames: list[int], loss: list[float]) -> dict[str, Any]:
-        return {
-            "minibatches": minibatches,
+    def state_dict(self) -> State:
+        """Return the state of the scheduler and of the algorithm; not collective, and no copies."""
+        shared = dict(self.algorithm.shared_state())
+        if self._averaged is not None:
+            shared["ema"] = self._averaged
+        per_worker = dict(self.algorithm.worker_state())
+        if self.meet:
+            per_worker["loss"] = self._loss
+        values = {
+            "minibatches": self._minibatches,
             "meetings": self._number,
-            "frames": frames,
-            "loss": [str(of_one) for of_one in loss],  # NaN is no JSON
+            "frames": self._frames.tolist(),
             "left_out": self.left_out.tolist(),
         }
+        return State(shared, per_worker, values)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._minibatches, self._number = state["minibatches"], state["meetings"]
-        self._frames[:] = state["frames"]
-        self.left_out[:] = state["left_out"]
-        losses = torch.tensor([float(text) for text in state["loss"]], dtype=torch.float64)
-        self._loss.copy_(losses[list(self.group.local_workers)])
+    def load_state_dict(self, state: State) -> None:
+        """Go on from what `state_dict` returned."""
+        mine, values = self.state_dict(), state.values
+        copy_tensors(mine.shared, state.shared, "algorithm")
+        copy_tensors(mine.per_worker, state.per_worker, "algorithm")
+        self._minibatches, self._number = values["minibatches"], values["meetings"]
+        self._frames[:] = values["frames"]
+        self.left_out[:] = values["left_out"]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """State that is the same in every process, the algorithm's too, by name; no copies."""
-        own = {} if self._averaged is None else {"ema": self._averaged}
-        return {**self.algorithm.shared_state(), **own}
+    def reassigned_worker(self, params: Tensor) -> dict[str, Tensor]:
+        """Return the tensors of a worker whose process was lost, by name; the rest is a neighbour's.
+
+        Args:
+            params: (R, P) of others right after a synchronization, of which this has loaded the state.
+        """
+        model = self.algorithm.init_reassigned_worker(params, self.algorithm.shared_state())
+        return {"parameters": model, "offered": model, "residual": torch.zeros_like(model)}

@@ -18,14 +18,12 @@ from asr_parallel.parallel.ensemble import LABELLED_BYTES, Ensemble
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.soft_labels import SoftLabels
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.record.timer import COMPRESS, EXCHANGE, LABEL, LOCAL, PHASES, Timer
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches, Place
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.timer import Timer
 
 BLOCK_FRAMES = 2048  # labelled by a model at once
-
-LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = "local", "exchange", "label", "compress", "other"
 
 
 class Compression:
@@ -95,7 +93,7 @@ class Compression:
         if algorithm.lagging:
             self._local_params = algorithm.own["offered"] = network.parameters.clone()
         self._labelling: Generator[None] = (None for _ in ())
-        self.phases = Timer(network.device, LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER)
+        self.phases = Timer(network.device, *PHASES)
 
     def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
         """The minibatches of an epoch, from `first` on, and what is to be learnt of each beside its labels."""
@@ -118,7 +116,7 @@ class Compression:
             target = self._soft.part(slice(None), turn % self._relabelled).dense()
             yield spliced, labels, Soft(target, self._weight, self._outputs.temperature)
 
-    def met(self, done: int) -> None:
+    def after_sync(self, done: int) -> None:
         """Workers have met; to be called right after it.
 
         Args:
@@ -132,7 +130,7 @@ class Compression:
             for _ in self._labelling:
                 pass
 
-    def advance(self) -> None:
+    def after_batch(self) -> None:
         """With overlap: take in the next model. To be called after every minibatch that no meeting followed."""
         next(self._labelling, None)
 
@@ -142,7 +140,7 @@ class Compression:
         if done >= self._period and since < self._lag:
             self._labelling = self._label(done - since)
             for _ in range(since):
-                self.advance()
+                self.after_batch()
 
     def close(self) -> None:
         """No more labels are wanted than there are."""

@@ -1,4 +1,4 @@
-"""Loss, accuracy and mean posterior of a network on rows of a frame store."""
+"""Loss, accuracy and mean posterior of networks on rows of a frame store."""
 
 import math
 from collections.abc import Iterator
@@ -13,9 +13,12 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel.sync_info import DivergedError
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 
+DIVERGED = "training diverged"  # beginning of such errors; a comparison marks its cells by it
 BLOCK_FRAMES = 4096  # forwarded at once
 MEAN_BYTES = 256 << 20  # of posteriors that wait for the next model
 
@@ -26,19 +29,6 @@ class Score:
 
     loss: float
     accuracy: float
-
-
-def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
-    """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
-    transport = transport or SingleProcess()
-    own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
-    sums = torch.zeros(2, dtype=torch.float64, device=network.device)
-    for first, logits in _logits(network, store, own):
-        log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
-        sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
-    frames = max(1, len(rows))
-    total_loss, total_correct = transport.all_reduce_scalars(sums.tolist())
-    return Score(total_loss / frames, total_correct / frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +53,75 @@ class WorkersScore:
         return min(range(len(self.workers)), key=lambda worker: self.workers[worker].loss)
 
 
+class Evaluator:
+    """Evaluates the models of a running training on held-out frames. Collective."""
+
+    def __init__(
+        self,
+        store: FrameStore,
+        rows: np.ndarray,
+        network: StackedNetwork,
+        scheduler: SyncScheduler,
+        ensemble_average: str,
+        each_worker: bool,
+        ema: bool,
+    ) -> None:
+        """Take what to evaluate.
+
+        Args:
+            rows: held-out rows of the store.
+            network: of this process's workers.
+            ensemble_average: see nnet/outputs.py.
+            each_worker: whether every worker is evaluated, too.
+            ema: whether the scheduler keeps a moving average.
+        """
+        self._store, self._rows, self._network, self._scheduler = store, rows, network, scheduler
+        self._group, self._algorithm = scheduler.group, scheduler.algorithm
+        self._outputs, self._each = Outputs(ensemble_average), each_worker
+        alone = self._group.num_workers == 1 or self._algorithm.shared_replica
+        same = alone and not (self._algorithm.has_separate_global_model or ema)
+        self._global = network if same else StackedNetwork(network.spec, 1, network.device, network.dtype)
+
+    def score(self) -> tuple[Score, dict[str, Any] | None]:
+        """Return the score of the global model, or of the ensemble, and JSON values of each worker if asked for."""
+        if not self._each:
+            return self._of_model(), None
+        of_each = self.of_workers()
+        return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
+
+    def of_workers(self) -> WorkersScore:
+        """Return the scores of those whose model and whose loss are finite; DivergedError when there are none."""
+        finite_mask = self._scheduler.finite_mask(self._network)
+        while finite_mask.any():
+            score = evaluate_workers(self._network, finite_mask, self._outputs, self._store, self._rows, self._group)
+            finite = np.array([math.isfinite(of_one.loss) for of_one in score.workers])
+            if (finite == finite_mask).all():
+                return score
+            finite_mask = finite  # finite parameters, but products that overflow: no part of all together either
+        raise DivergedError(f"{DIVERGED}: no worker's model and held-out loss are finite")
+
+    def _of_model(self) -> Score:
+        if self._global is not self._network:
+            self._global.take(self._scheduler.model(self._network))
+        return evaluate(self._global, self._store, self._rows, self._group.transport)
+
+
+def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
+    """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
+    transport = transport or SingleProcess()
+    own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
+    sums = torch.zeros(2, dtype=torch.float64, device=network.device)
+    for first, logits in _logits(network, store, own):
+        log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
+        sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
+    frames = max(1, len(rows))
+    total_loss, total_correct = transport.all_reduce_scalars(sums.tolist())
+    return Score(total_loss / frames, total_correct / frames)
+
+
 def evaluate_workers(
     network: StackedNetwork,
-    sound: np.ndarray,
+    finite_mask: np.ndarray,
     outputs: Outputs,
     store: FrameStore,
     rows: np.ndarray,
@@ -77,11 +133,14 @@ def evaluate_workers(
 
     Args:
         network: (R) models of this process's workers.
-        sound: (K,) bool: whose model is finite, one at least.
+        finite_mask: (K,) bool: whose model is finite, one at least.
     """
     rank, size = group.transport.rank, group.transport.size
     own = rows[len(rows) * rank // size : len(rows) * (rank + 1) // size]
-    workers, teacher = np.flatnonzero(sound).tolist(), StackedNetwork(network.spec, 1, network.device, network.dtype)
+    workers, teacher = (
+        np.flatnonzero(finite_mask).tolist(),
+        StackedNetwork(network.spec, 1, network.device, network.dtype),
+    )
     sums = torch.zeros(
         2, group.num_workers + 1, dtype=torch.float64, device=network.device
     )  # the last: of all together

@@ -18,7 +18,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.threads import single_threads
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
-from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
+from asr_parallel.training.randomness import Purpose, counted_seed
 
 Place = tuple[int, int]  # epoch, minibatch in it
 AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
@@ -148,7 +148,7 @@ class Minibatches:
         order = np.empty((len(self._shares), self.minibatches_per_epoch * self.minibatch), dtype=self._row_dtype)
         for own, share, worker in zip(order, self._shares, self._workers, strict=True):
             shuffled = share.astype(self._row_dtype)
-            np.random.default_rng(counted_seed(self._seed, ORDER, worker, epoch)).shuffle(shuffled)
+            np.random.default_rng(counted_seed(self._seed, Purpose.ORDER, worker, epoch)).shuffle(shuffled)
             whole = len(share) // self.minibatch * self.minibatch
             own[:whole] = shuffled[:whole]
             own[whole:] = share[0]
@@ -161,7 +161,7 @@ class Minibatches:
         generator = torch.Generator()
         each = []
         for worker in self._workers:
-            mixed = counted_seed(self._seed, VARIATION, worker, epoch, k).generate_state(1, np.uint64)
+            mixed = counted_seed(self._seed, Purpose.AUGMENTATION, worker, epoch, k).generate_state(1, np.uint64)
             generator.manual_seed(int(mixed[0]))
             each.append(self._variation.draw(self.minibatch, self._frame_dim, generator))
         return stacked(each)

@@ -1,4 +1,4 @@
-"""One run of stage 6: where an unfinished training lives, whether it goes on, and what is left when it is done."""
+"""One run of stage 6: from a frame store to a folder with a network, going on with an unfinished training."""
 
 import shutil
 from dataclasses import asdict
@@ -9,7 +9,6 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.algorithms import algorithm
 from asr_parallel.parallel.group_stage import agree
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -17,20 +16,18 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import followed, read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
-from asr_parallel.report.curves import plot_curves
-from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
-from asr_parallel.training.members import ENSEMBLE
+from asr_parallel.training.checkpoint import remove_work
+from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
-from asr_parallel.training.recovery import mark, rescue
 from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.work_folder import (
     IDENTITY,
     UNTRAINED,
+    checkpoint_in_errors,
     find_unfinished,
-    naming_the_checkpoint,
-    record_going_on,
+    record_resumed,
 )
 
 RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
@@ -56,8 +53,8 @@ def train_into(
     stack: Path | None = None,
     transport: Transport | None = None,
 ) -> None:
-    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/,
-    and with several workers sync_stats.json.
+    """Train, or go on, and leave in `folder` the network, train.jsonl, training.json, tensorboard/, and with several
+    workers sync_stats.json.
 
     Args:
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
@@ -95,50 +92,46 @@ def train_into(
         going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers, transport)
-    own = (
-        () if algorithm(options, options.epochs).shared_replica else group.local_workers
-    )  # a model in common is nobody's own
-    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
+    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
+    checkpoint = trainer.newest_checkpoint() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
         if transport.rank == 0:
-            record_going_on(work, identity, checkpoint.frames, RATES)
-    else:
-        if transport.rank == 0:
-            _begin(work, identity, trainer)
-    if options.fault_tolerant and not trainer.frames:
-        trainer.marks.append(mark(trainer))
-    with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
+            record_resumed(work, identity, checkpoint.frames, RATES)
+    elif transport.rank == 0:
+        _begin(work, identity, trainer)
+    if trainer.recovery is not None and not trainer.frames:
+        trainer.recovery.take_snapshot(trainer.frames)
+    with checkpoint_in_errors(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
         while True:
             try:
                 network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
                 break
             except LostError as error:
-                if not options.fault_tolerant:
+                if trainer.recovery is None:
                     raise
-                group, checkpoint = rescue(trainer, error)
-                trainer = Trainer(trainer.store, options, work, stack, group)
-                trainer.resume(checkpoint)
-                trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
+                group, state = trainer.recovery.recover(error)
+            trainer = Trainer(trainer.store, options, work, stack, group)
+            trainer.load_state_dict(state)
+            assert trainer.recovery is not None
+            trainer.recovery.take_snapshot(trainer.frames)  # another may be lost before the next synchronization
     if network is None or folder is None:
         return
     network.save(folder)
     if options.workers > 1:
-        write_json(folder / SYNC_STATS, trainer.meetings)
+        write_json(folder / SYNC_STATS, trainer.sync_stats)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
     if (work / ENSEMBLE).exists():
         shutil.copytree(work / ENSEMBLE, folder / ENSEMBLE)
-    plot_curves(folder / LINES, folder / "curves.png")
 
 
 def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
-    """Make the folder of a training that starts anew; ValueError when something no training has made is in the way."""
+    """Make the folder of a new training; ValueError when something that no training has made is in the way."""
     if work.exists():
         if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
             raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")

@@ -11,7 +11,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.randomness import SHARES, counted_seed
+from asr_parallel.training.randomness import Purpose, counted_seed
 
 
 def cut_shares(
@@ -36,7 +36,7 @@ def cut_shares(
     if not 0 < num_workers <= len(members):
         raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
     counts = np.diff(store.offsets) - 2 * store.context
-    random = np.random.default_rng(counted_seed(seed, SHARES))
+    random = np.random.default_rng(counted_seed(seed, Purpose.SHARES))
     groups = random.permutation(sorted(members)).tolist()
     groups.sort(key=lambda group: -counts[members[group]].sum())
     shares: list[list[int]] = [[] for _ in range(num_workers)]

@@ -14,7 +14,8 @@ from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.pretraining import rbm_options as pretrain_options
 from asr_parallel.pretraining.check_features import check_normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_metrics import Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 
 
 @pytest.fixture(scope="module")

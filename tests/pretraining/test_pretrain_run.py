@@ -9,7 +9,7 @@ from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_stack import load_rbm_weights, read_layer
+from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
 from asr_parallel.pretraining.run_pretraining import pretrain
 
 

@@ -58,7 +58,7 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
     seen, backward = Seen(trainer), trainer.network.backward
     compression = trainer.compression
     assert compression is not None
-    met = compression.met
+    after_sync = compression.after_sync
 
     def looked_at(spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Any:
         kept = None if soft is None else Soft(soft.target.clone(), soft.weight, soft.temperature)
@@ -68,10 +68,10 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
     def after(done: int) -> None:
         seen.models[done] = trainer.network.parameters.clone()
         seen.members[done] = trainer.algorithm.members
-        met(done)
+        after_sync(done)
 
     trainer.network.backward = looked_at
-    compression.met = after
+    compression.after_sync = after
     return seen
 
 

@@ -11,10 +11,10 @@ import torch
 from ensembles import PERIOD, WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.training import timer as phases_module
-from asr_parallel.training.checkpoint import Checkpoints
-from asr_parallel.training.compression import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
-from asr_parallel.training.trainer import CHECKPOINTS, Trainer
+from asr_parallel.record import timer as phases_module
+from asr_parallel.record.timer import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints
+from asr_parallel.training.trainer import Trainer
 
 ROUNDS = 67 // PERIOD
 TIMES = ("frames_per_second", "data_wait_share", "seconds")
@@ -63,10 +63,10 @@ def test_stopped_in_any_phase_it_goes_on_as_if_it_had_not_been(store: FrameStore
         shutil.copytree(folder, work / CHECKPOINTS / folder.name)
         shutil.copyfile(whole / "train.jsonl", work / "train.jsonl")  # what was written until the end
         again = Trainer(store, asked, work)
-        checkpoint = again.checkpoints.newest(range(WORKERS))
+        checkpoint = again.newest_checkpoint()
         assert checkpoint is not None
         again.resume(checkpoint)
-        assert again.done == minibatches
+        assert again.number == minibatches
         assert ends(again) == expected, minibatches
         assert record(work) == record(whole), minibatches
 
@@ -88,7 +88,7 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: list[int], kind: str) -> None:
     trainer = Trainer(store, options(relabel_fraction=0.12 if "adam" in kind else 0.05, **KINDS[kind]), tmp_path)
     trainer.run()
-    phases = trainer.meetings["ranks"][0]["phases"]
+    phases = trainer.sync_stats["ranks"][0]["phases"]
     assert set(phases) == {LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER}
     assert sum(phases.values()) == ticks[-1] - ticks[0]
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
@@ -121,7 +121,7 @@ def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ti
 
 
 def test_phases_are_summed(ticks: list[int]) -> None:
-    phases = phases_module.Phases(torch.device("cpu"), "a")  # from 0
+    phases = phases_module.Timer(torch.device("cpu"), "a")  # from 0
     phases.enter("b")  # from 1
     with phases.during("c"):  # from 2
         phases.enter("c")  # from 3, the same

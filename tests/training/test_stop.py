@@ -15,10 +15,11 @@ import torch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_metrics import Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import read_json
 from asr_parallel.record.interrupt import Interrupted, StopRequest
-from asr_parallel.training import stop
+from asr_parallel.training import loop
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NONLINEARITIES
-from asr_parallel.training.combine import snapshot_frames
+from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.options import (
     ADAM_RATE,
@@ -147,7 +147,7 @@ def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store:
         trainer.run(checkpoint_frames=32)
     checkpoint = trainer.checkpoints.newest([0])
     assert checkpoint is not None and checkpoint.frames == 32
-    assert checkpoint.workers[0]["parameters"].isfinite().all()
+    assert checkpoint.workers[0]["network.parameters"].isfinite().all()
 
 
 @pytest.mark.parametrize(
