@@ -89,9 +89,7 @@ def test_restored_within_a_round_it_goes_on() -> None:
     for _ in range(2 * PER_EPOCH):
         rounds.trained(models, np.array([4, 4]))
     again_models.parameters.copy_(models.parameters)
-    for name, tensor in again_rounds.tensors().items():
-        tensor.copy_(rounds.tensors()[name])
-    again_rounds.restore(rounds.state())
+    again_rounds.load_state_dict(rounds.state_dict())
     for _ in range(7 * PER_EPOCH):
         assert rounds.trained(models, np.array([4, 4])) == again_rounds.trained(again_models, np.array([4, 4]))
         assert of.round_epochs == again.round_epochs
@@ -107,8 +105,8 @@ def test_rates_follow_the_rounds(shape: str) -> None:
     assert [plan.learning_rate(frames) for frames in (100, 150, 200, 250, 298)] == pytest.approx(first)
     assert plan.learning_rate(300) == plan.learning_rate(350) == 0.01  # until the next is told of
     again = Cyclical(total_frames=900, top=1.0, bottom=0.01, cycle_frames=None, shape=shape)  # type: ignore[arg-type]
-    again.restore(plan.state())
-    assert again.learning_rate(150) == plan.learning_rate(150) and again.state() == plan.state()
+    again.load_state_dict(plan.state_dict())
+    assert again.learning_rate(150) == plan.learning_rate(150) and again.state_dict() == plan.state_dict()
 
 
 def test_a_training_of_sites_has_such_rates_unless_told_otherwise() -> None:

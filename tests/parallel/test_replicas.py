@@ -22,13 +22,11 @@ from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
-from asr_parallel.training.metrics_logger import LINES, MetricsLogger
+from asr_parallel.training.metrics_logger import LINES
 from asr_parallel.training.minibatches import merged
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.trainer import Trainer
 
 B = 16  # frames of a worker's minibatch
@@ -144,11 +142,8 @@ def repeated(trainer: Trainer, replicas: int, minibatches: list[tuple[Tensor, Te
         for spliced, labels in minibatches:
             yield spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1), None
 
-    trainer._stream = stream  # type: ignore[method-assign]
-    never = 10**9
-    trainer._points = StopPoints(StopRequest(), trainer.group.transport, trainer.rounds, trainer.network.device)
-    with MetricsLogger(trainer.work, total_frames=None, report_frames=never, frames_per_epoch=never) as watch:
-        trainer._epoch(watch, never, never, None)
+    trainer.minibatches = stream  # type: ignore[method-assign]
+    trainer.run_epoch()
     trainer.optimizer.leave_lookahead()  # as at the end of a training
     return trainer.network.parameters
 

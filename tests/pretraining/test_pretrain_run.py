@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
 from asr_parallel.pretraining.run_pretraining import pretrain
 
 

@@ -38,14 +38,14 @@ def test_an_ensembles_round(
     rows = count(monkeypatch, seen.trainer.compression._teacher, "logits", lambda x: x.shape[0] * x.shape[1])
     models = count(monkeypatch, seen.trainer.group.transport, "start_broadcast", lambda tensor, source: 1)
     in_rounds = []
-    met = seen.trainer.compression.met
+    met = seen.trainer.compression.after_sync
 
     def counted(done: int) -> None:
         before = len(models)
         met(done)
         in_rounds.append(len(models) - before)  # at the end members' losses travel too
 
-    monkeypatch.setattr(seen.trainer.compression, "met", counted)
+    monkeypatch.setattr(seen.trainer.compression, "after_sync", counted)
     seen.trainer.run()
     rounds = len(in_rounds)
     assert rounds == MINIBATCHES // PERIOD
@@ -82,7 +82,7 @@ def test_posteriors_are_labelled_before_anybody_tells(
         (seen.trainer.group.transport, "start_broadcast"),
     ):
         count(monkeypatch, where, name, lambda *args, name=name: order.append(name) or 0)
-    seen.trainer.compression.met(PERIOD)
+    seen.trainer.compression.after_sync(PERIOD)
     told = order.index("start_broadcast")
     assert told == WORKERS * seen.trainer.algorithm.relabelled and "logits" not in order[told:]
     assert seen.trainer.compression._soft.probabilities.isfinite().all()

@@ -94,7 +94,7 @@ def test_workers_meet_on_a_gpu(frames_folder: Path, tmp_path: Path, more: dict) 
     trainer.run(checkpoint_frames=1000)
     assert trainer.evaluator.score()[0].accuracy > 0.6
     again = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
-    checkpoint = trainer.checkpoints.newest([] if trainer.algorithm.shared_replica else range(3))
+    checkpoint = trainer.newest_checkpoint()
     assert checkpoint is not None
     again.resume(checkpoint)
 

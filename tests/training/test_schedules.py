@@ -202,8 +202,16 @@ def test_bad_rates_are_refused(bad: float) -> None:
         (lambda: Newbob(rate=0.1, best_loss=NAN), "best_loss nan: expected"),
         (lambda: Newbob(rate=0.1, best_loss=1.0, max_epochs=-1), "max_epochs -1: expected"),
         (lambda: Newbob(rate=0.1, best_loss=1.0, min_epochs=21), "min_epochs 21: expected at most max_epochs, 20"),
-        (lambda: Newbob(rate=0.1, best_loss=1.0).load_state_dict(State(values={"schedule": "Constant", "frames": 1})), "Constant: expected"),
-        (lambda: Constant(total_frames=9, rate=0.1).load_state_dict(State(values={"schedule": "Constant"})), "Constant: expected frames"),
+        (
+            lambda: Newbob(rate=0.1, best_loss=1.0).load_state_dict(
+                State(values={"schedule": "Constant", "frames": 1})
+            ),
+            "Constant: expected",
+        ),
+        (
+            lambda: Constant(total_frames=9, rate=0.1).load_state_dict(State(values={"schedule": "Constant"})),
+            "Constant: expected frames",
+        ),
     ],
 )
 def test_bad_values_are_refused(make: Callable[[], object], message: str) -> None:

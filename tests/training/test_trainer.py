@@ -12,8 +12,8 @@ from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import NONLINEARITIES
-from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.evaluation import evaluate, mean_posterior
+from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.options import (
     ADAM_RATE,
     NNET1_RATE,
