@@ -20,7 +20,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 
 DIVERGED = "training diverged"  # beginning of such errors; a comparison marks its cells by it
 BLOCK_FRAMES = 4096  # forwarded at once
-MEAN_BYTES = 256 << 20  # of posteriors that wait for the next model
+MEAN_BYTES = 256 << 20  # of posteriors in memory until the next model comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class WorkersScore:
-    """Of each worker's model (infinite losses for those that are not finite), and of all the others' mean output."""
+    """Scores of each worker's model (infinite losses for those that are not finite), and of the others' mean output."""
 
     workers: list[Score]
     ensemble: Score
 
     def fields(self) -> dict[str, Any]:
-        """As JSON values; None for what is not finite."""
+        """Return JSON values; None for what is not finite."""
         return {
             "workers_loss": [one.loss if math.isfinite(one.loss) else None for one in self.workers],
             "workers_accuracy": [one.accuracy for one in self.workers],
@@ -97,7 +97,7 @@ class Evaluator:
             finite = np.array([math.isfinite(of_one.loss) for of_one in score.workers])
             if (finite == finite_mask).all():
                 return score
-            finite_mask = finite  # finite parameters, but products that overflow: no part of all together either
+            finite_mask = finite  # finite parameters, but products that overflow: not in the ensemble either
         raise DivergedError(f"{DIVERGED}: no worker's model and held-out loss are finite")
 
     def _of_model(self) -> Score:
@@ -107,7 +107,7 @@ class Evaluator:
 
 
 def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
-    """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
+    """Return the score of the first replica on some rows of a store, a part of them in each process. Collective."""
     transport = transport or SingleProcess()
     own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
     sums = torch.zeros(2, dtype=torch.float64, device=network.device)
@@ -127,9 +127,9 @@ def evaluate_workers(
     rows: np.ndarray,
     group: WorkerGroup,
 ) -> WorkersScore:
-    """Loss and accuracy of every worker and of their ensemble on some rows of a store. Called by all processes alike.
+    """Return the scores of every worker and of their ensemble on some rows of a store. Collective.
 
-    The models come by one after the other, as in training/compression.py, and again for every MEAN_BYTES of posteriors.
+    The models are broadcast one after the other, as in EC-DNN, and again for every MEAN_BYTES of posteriors.
 
     Args:
         network: (R) models of this process's workers.
@@ -166,7 +166,7 @@ def evaluate_workers(
 
 
 def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> np.ndarray:
-    """(num_pdfs,) float64: what the first replica gives each pdf on average on some rows of a store."""
+    """Return (num_pdfs,) float64, the first replica's mean posterior on some rows of a store."""
     total = torch.zeros(network.spec.num_pdfs, dtype=torch.float64, device=network.device)
     for _, logits in _logits(network, store, rows):
         total += torch.softmax(logits, dim=1, dtype=torch.float32).sum(dim=0, dtype=torch.float64)
@@ -175,7 +175,7 @@ def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray)
 
 
 def _logits(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-    """Logits (B, num_pdfs) of the first replica, block after block of rows, and how many rows there were before."""
+    """Yield the number of rows so far and logits (B, num_pdfs) of the first replica, block after block."""
     one = network.replica(0)
     for start in range(0, len(rows), BLOCK_FRAMES):
         spliced = torch.from_numpy(store.gather(rows[start : start + BLOCK_FRAMES])).to(network.device, network.dtype)
@@ -187,7 +187,7 @@ def _labels(store: FrameStore, rows: np.ndarray, device: torch.device) -> Tensor
 
 
 def _counted(log_posterior: Tensor, labels: Tensor) -> Tensor:
-    """(2,) float64: loss summed over (B, num_pdfs) frames, and how many have the label as best pdf."""
+    """Return (2,) float64, the loss summed over (B, num_pdfs) frames, and how many have the label as best pdf."""
     of_label = log_posterior.gather(1, labels[:, None]).squeeze(1)
     right = (of_label >= log_posterior.amax(dim=1)).sum()
     return torch.stack([-of_label.sum(dtype=torch.float64), right.double()])

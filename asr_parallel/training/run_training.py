@@ -53,15 +53,16 @@ def train_into(
     stack: Path | None = None,
     transport: Transport | None = None,
 ) -> None:
-    """Train, or go on, and leave in `folder` the network, train.jsonl, training.json, tensorboard/, and with several
-    workers sync_stats.json.
+    """Train, or go on with a training, and leave its results in `folder`.
+
+    They are the network, train.jsonl, training.json, tensorboard/, and with several workers sync_stats.json.
 
     Args:
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
         work: of the unfinished training.
         frames: frame store.
-        resume: True: only go on, perhaps with other learning rates, False: only start anew, None: go on if `work` holds
-            a checkpoint of this training; that of another one is kept aside.
+        resume: True: only go on, perhaps with other learning rates, False: start from the beginning, None: go on if
+            `work` holds a checkpoint of this training; that of another one is kept aside.
         report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
         stack, transport: as for Trainer.
 

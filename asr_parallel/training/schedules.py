@@ -277,7 +277,7 @@ class Newbob:
 
 
 def _decay(first: float, last: float, share: float) -> float:
-    """first * (last/first)^share for a share from 0 on; exact at both ends, and the last from share 1 on."""
+    """Return first * (last/first)^share, exact at both ends, and the last from share 1 on."""
     return last if share >= 1 else _between(first, last, first * (last / first) ** share)
 
 

@@ -32,7 +32,7 @@ from asr_parallel.training.init_model import init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.loop_hooks import AlgorithmHook, BestModel, LastModels, PeriodicEvaluation
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import merged
+from asr_parallel.training.minibatches import merge_workers
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.recovery import Recovery
 from asr_parallel.training.shares import group_minibatches
@@ -217,7 +217,7 @@ class Trainer(Loop):
         step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
         step.waited_seconds = self.batches.waited_seconds
         if self.algorithm.shared_replica:
-            spliced, labels, active = *merged(spliced, labels, active), None
+            spliced, labels, active = *merge_workers(spliced, labels, active), None
         if self.teacher is not None:
             soft = self.teacher.soft(spliced)
         back = self.network.backward(spliced, labels, soft)

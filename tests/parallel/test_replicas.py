@@ -25,7 +25,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
 from asr_parallel.training.metrics_logger import LINES
-from asr_parallel.training.minibatches import merged
+from asr_parallel.training.minibatches import merge_workers
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
@@ -168,10 +168,10 @@ def test_gradient_with_several_workers_is_one_worker_with_all_their_frames(
     minibatches: list[tuple[Tensor, Tensor]] = []
 
     def kept(*args: Any) -> tuple[Tensor, Tensor]:
-        minibatches.append(merged(*args))
+        minibatches.append(merge_workers(*args))
         return tuple(tensor.clone() for tensor in minibatches[-1])  # type: ignore[return-value]
 
-    monkeypatch.setattr(module, "merged", kept)
+    monkeypatch.setattr(module, "merge_workers", kept)
     several.run()
     assert {len(labels[0]) for _, labels in minibatches} == {4 * B, 3 * B}
     torch.testing.assert_close(several.network.parameters, repeated(one, 1, minibatches), rtol=1e-5, atol=1e-6)
