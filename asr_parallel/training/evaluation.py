@@ -155,7 +155,7 @@ def evaluate_workers(
                 log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
                 sums[:, worker] += _counted(log_posterior, _labels(store, part[piece], network.device))
                 total[piece].add_(outputs.of_one(logits), alpha=1 / len(workers))
-        for first, mean in enumerate(total.split(BLOCK_FRAMES)):
+        for first, mean in enumerate(torch.split(total, BLOCK_FRAMES)):
             piece = slice(first * BLOCK_FRAMES, first * BLOCK_FRAMES + len(mean))
             sums[:, -1] += _counted(outputs.log_posterior(mean), _labels(store, part[piece], network.device))
     group.transport.all_reduce(sums)

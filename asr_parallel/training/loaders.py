@@ -97,7 +97,7 @@ class PinnedLoader:
 
     def __init__(self, store: FrameStore, dtype: torch.dtype, device: torch.device) -> None:
         self._store, self._dtype, self._device = store, dtype, device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
     def upload(self, order: np.ndarray) -> np.ndarray:
         return order

@@ -97,7 +97,7 @@ class MetricsLogger(Hook):
         self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._is_main else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
         self.train_loss: float | None = state.get("train_loss")
         self._timer = timer
 

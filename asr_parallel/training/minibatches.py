@@ -92,7 +92,8 @@ class Minibatches:
 
     def frames(self, first: int, last: int) -> np.ndarray:
         """Return (K,) int64, frames that each worker trains on in minibatches first to last - 1 of an epoch."""
-        return (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
+        frames: np.ndarray = (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
+        return frames
 
     def active(self, k: int) -> Tensor | None:
         """Return (R,) bool, which of these workers train on minibatch k of an epoch; None: all of them."""

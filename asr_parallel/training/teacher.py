@@ -59,5 +59,5 @@ class Teacher:
         replicas, rows = spliced.shape[:2]
         frames = spliced.flatten(0, 1).expand(self._networks.replicas, -1, -1)
         mean = self._outputs.of_one(self._networks.logits(frames)).mean(dim=0)
-        posterior = self._outputs.posterior(mean).unflatten(0, (replicas, rows))
+        posterior = self._outputs.posterior(mean).view(replicas, rows, -1)
         return Soft(posterior, self._weight, self._outputs.temperature)
