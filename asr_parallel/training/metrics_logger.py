@@ -286,7 +286,7 @@ class MetricsLogger(Hook):
     def _show(self, loss: float, accuracy: float, count: int, speed: float, wait_share: float, scale: float) -> None:
         text = f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %, learning rate {self._learning_rate:.3g}"
         if scale < LIMITED:
-            text += f" (limited to {100 * scale:.2g} % of a step)"
+            text += f" (limits keep {100 * scale:.2g} % of a step)"
         waiting = f"waiting for data {100 * wait_share:.0f} %"
         skipped = f", {count} steps skipped" if count else ""
         now = time.monotonic()

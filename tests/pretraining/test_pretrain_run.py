@@ -11,6 +11,8 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
 from asr_parallel.pretraining.run_pretraining import pretrain
+from asr_parallel.report.filters import plot_filters
+from asr_parallel.report.layers import plot_layers
 
 
 def options(layers: int) -> PretrainOptions:
@@ -22,9 +24,9 @@ def test_finished_layers_are_kept_and_handed_over(
 ) -> None:
     monkeypatch.setattr(normalised, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
     out = tmp_path / "stack"
-    pretrain(frames_folder, out, options(1), 1000, 10**9)
+    pretrain(frames_folder, out, options(1), 1000, 10**9, draw_filters=plot_filters, draw_layers=plot_layers)
     made = (out / "1" / "rbm.safetensors").stat().st_mtime_ns
-    pretrain(frames_folder, out, options(2), 1000, 10**9)
+    pretrain(frames_folder, out, options(2), 1000, 10**9, draw_filters=plot_filters, draw_layers=plot_layers)
     assert (out / "1" / "rbm.safetensors").stat().st_mtime_ns == made
     assert sorted(path.name for path in out.iterdir()) == ["1", "2", "curves.png"]
 
