@@ -81,7 +81,7 @@ class InRounds(Training):
             self.optimizer.step(minibatch, RATE, None, int(frames.sum()))
             self._done += 1
             if self.rounds.trained(self.network, frames, minibatch.loss_sum, RATE):
-                self.compression.met(self._done)
+                self.compression.after_sync(self._done)
         return time.perf_counter() - began
 
 
