@@ -49,7 +49,9 @@ def ours(visible: int, hidden: int, rows: int, dtype: torch.dtype, replicas: int
 
     def minibatch() -> None:
         k = next(number)
-        seeds = [int(counted_seed(0, Purpose.RBM_SAMPLES, r, k).generate_state(1, np.uint64)[0]) for r in range(replicas)]
+        seeds = [
+            int(counted_seed(0, Purpose.RBM_SAMPLES, r, k).generate_state(1, np.uint64)[0]) for r in range(replicas)
+        ]
         rbm.update(rbm.contrast(data, seeds), 1e-4, 0.9).error_sum.sum()
 
     return minibatch
