@@ -18,7 +18,7 @@ import torch
 
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.training.randomness import counted_seed
+from asr_parallel.training.randomness import Purpose, counted_seed
 
 # visible, hidden, minibatch; Kaldi's frames/s on one core of the same kind of machine at its own sizes
 SIZES = [(440, 2048, 128), (440, 2048, 512), (2048, 2048, 128), (2048, 2048, 512), (440, 512, 100), (512, 512, 100)]
@@ -49,7 +49,9 @@ def ours(visible: int, hidden: int, rows: int, dtype: torch.dtype, replicas: int
 
     def minibatch() -> None:
         k = next(number)
-        seeds = [int(counted_seed(0, r, k).generate_state(1, np.uint64)[0]) for r in range(replicas)]
+        seeds = [
+            int(counted_seed(0, Purpose.RBM_SAMPLES, r, k).generate_state(1, np.uint64)[0]) for r in range(replicas)
+        ]
         rbm.update(rbm.contrast(data, seeds), 1e-4, 0.9).error_sum.sum()
 
     return minibatch

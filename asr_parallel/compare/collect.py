@@ -29,7 +29,8 @@ from asr_parallel.report.comparison import (
     WordErrors,
 )
 from asr_parallel.report.published import PUBLISHED
-from asr_parallel.training.divergence import DIVERGED, has_diverged, highest_loss
+from asr_parallel.training.divergence import has_diverged, highest_loss
+from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
 from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save
 
 from asr_parallel import __version__
@@ -19,18 +20,17 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
+from asr_parallel.nnet.rbm_stack import TENSORS, read_layer
 from asr_parallel.parallel.group_stage import agree, together
 from asr_parallel.parallel.transport import SingleProcess, Transport
+from asr_parallel.pretraining.rbm_metrics import LINES, Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions, identity_of
-from asr_parallel.pretraining.rbm_stack import TENSORS, read_layer
-from asr_parallel.pretraining.rbm_trainer import LINES, LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import followed, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
-from asr_parallel.report.filters import plot_filters
-from asr_parallel.report.layers import plot_layers
 from asr_parallel.training.checkpoint import remove_work
-from asr_parallel.training.work_folder import IDENTITY, find_unfinished, naming_the_checkpoint, record_going_on
+from asr_parallel.training.work_folder import IDENTITY, checkpoint_in_errors, find_unfinished, record_resumed
 
 RATES = ("rate_gaussian", "rate_bernoulli")  # options that a layer may be gone on with that had others
 
@@ -43,14 +43,17 @@ def pretrain(
     checkpoint_frames: int,
     transport: Transport | None = None,
     resume: bool | None = None,
+    draw_filters: Callable[[np.ndarray, int, Path], None] | None = None,
+    draw_layers: Callable[[list[Path], Path], None] | None = None,
 ) -> None:
     """Train the layers that are not there yet, each from its newest checkpoint if it has one.
 
     Args:
         out: folder of the stack; beside its layers it gets curves.png.
-        resume: of the first layer that is not there yet. True: only go on with it, perhaps with other learning rates,
-            False: begin it anew, None: go on if it has a checkpoint of these options; that of others is kept aside.
+        draw_filters, draw_layers: of the pictures, see report/filters.py and report/layers.py; None: no pictures.
         transport: of the processes that share the workers; all of them call this alike.
+        resume: for the first layer that is not there yet. True: only go on with it, perhaps with other learning rates,
+            False: start it anew, None: go on if it has a checkpoint of these options; that of others is kept aside.
 
     Raises:
         ValueError: bad options or data, nothing to go on with, or a layer that diverged or collapsed.
@@ -78,12 +81,12 @@ def pretrain(
             nonlocal resume
             _begin_or_resume(trainer, work, given, resume)
             resume = None
-            with naming_the_checkpoint(
+            with checkpoint_in_errors(
                 trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1] if not layer else RATES[1:]
             ):
                 rbm = trainer.run(report_frames, checkpoint_frames)
             if new is not None:
-                _write(rbm, store, new)
+                _write(rbm, store, new, draw_filters)
                 for name in (LINES, IDENTITY):
                     shutil.copyfile(work / name, new / name)
 
@@ -95,8 +98,8 @@ def pretrain(
 
         together(transport, stage, build)
         below.append(_read(folder, options, gaussian=layer == 0))
-    if transport.rank == 0:
-        plot_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
+    if transport.rank == 0 and draw_layers is not None:
+        draw_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
 
 
 def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any], resume: bool | None) -> None:
@@ -104,26 +107,28 @@ def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]
     transport = trainer.group.transport
     leads = transport.rank == 0
     going_on = transport.broadcast_object(leads and find_unfinished(work, identity, resume, RATES))
-    checkpoint = trainer.checkpoints.newest(trainer.group.local_workers) if going_on else None
+    checkpoint = trainer.newest_checkpoint() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a layer with these options and inputs to go on from")
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
         if leads:
-            record_going_on(work, identity, checkpoint.frames, RATES)
+            record_resumed(work, identity, checkpoint.frames, RATES)
     elif leads:
         remove_work(work)
         work.mkdir(parents=True)
         write_json(work / IDENTITY, {"identity": identity})
 
 
-def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:
+def _write(
+    rbm: StackedRbm, store: FrameStore, folder: Path, draw_filters: Callable[[np.ndarray, int, Path], None] | None
+) -> None:
     parts = rbm.parts
     named = {"weight": parts.weight, "hidden_bias": parts.hidden_bias, "visible_bias": parts.visible_bias}
     (folder / TENSORS).write_bytes(save({name: part[0].cpu().contiguous() for name, part in named.items()}))
-    if rbm.spec.gaussian:
-        plot_filters(parts.weight[0].cpu().numpy(), store.dim, folder / "filters.png")
+    if rbm.spec.gaussian and draw_filters is not None:
+        draw_filters(parts.weight[0].cpu().numpy(), store.dim, folder / "filters.png")
 
 
 def _read(folder: Path, options: PretrainOptions, gaussian: bool) -> StackedRbm:

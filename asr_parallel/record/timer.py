@@ -1,25 +1,29 @@
-"""Where the time of a training goes: to exactly one phase at a time."""
+"""Seconds of a process by phase; at any moment exactly one phase runs."""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+# Phases of a round: local training, exchange of models (with the wait for others), labelling, compression, other
+LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = PHASES = ("local", "exchange", "label", "compress", "other")
+
 
 class Timer:
-    """Seconds by phase, of one process; work that a GPU has not done yet is waited for when a phase ends.
+    """Measures seconds by phase. Queued work of a GPU is waited for when a phase ends.
 
-    total: since this was made; of every phase that was named or was.
+    total: since this was made, by phase.
+    now: the current phase.
     """
 
     def __init__(self, device: torch.device, first: str, *others: str) -> None:
         self.total = dict.fromkeys((first, *others), 0.0)
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._device, self.now, self._since = device, first, time.monotonic()
 
     def enter(self, phase: str) -> None:
-        """Another phase begins, or the same goes on."""
+        """Start another phase, or go on with the same."""
         if self._device.type == "cuda" and phase != self.now:
             torch.cuda.synchronize(self._device)
         now = time.monotonic()
@@ -28,7 +32,7 @@ class Timer:
 
     @contextmanager
     def during(self, phase: str) -> Iterator[None]:
-        """A phase in between."""
+        """Enter a phase, and the one before it at the end."""
         before = self.now
         self.enter(phase)
         try:
@@ -37,8 +41,16 @@ class Timer:
             self.enter(before)
 
     def lap(self) -> dict[str, float]:
-        """Seconds by phase since the last lap."""
+        """Return seconds by phase since the last lap."""
         self.enter(self.now)
-        lap = {phase: seconds - self._told.get(phase, 0.0) for phase, seconds in self.total.items()}
-        self._told = dict(self.total)
+        lap = {phase: seconds - self._reported.get(phase, 0.0) for phase, seconds in self.total.items()}
+        self._reported = dict(self.total)
         return lap
+
+
+class NoTimer:
+    """A timer that measures nothing and waits for nothing."""
+
+    def during(self, phase: str) -> AbstractContextManager[None]:
+        """Return a context without effect."""
+        return nullcontext()

@@ -51,8 +51,11 @@ class Checkpoints:
     """The checkpoints of one training in one folder; the `keep` newest are kept."""
 
     def __init__(self, folder: Path, keep: int = 2, transport: Transport | None = None) -> None:
-        """Args:
-        transport: of the run's processes, which call everything here together. Rank 0 alone makes and removes folders.
+        """Touch nothing yet.
+
+        Args:
+            transport: of the run's processes, which call everything here together. Rank 0 alone makes and removes
+                folders.
         """
         if keep < 1:
             raise ValueError(f"{keep} checkpoints to keep: expected at least 1")
@@ -76,19 +79,19 @@ class Checkpoints:
         """
         final = self.folder / f"{frames:0{DIGITS}d}"
         aside = self.folder / f".{final.name}.partial"
-        leads = self.transport.rank == 0
+        is_main = self.transport.rank == 0
         try:
-            if leads:
+            if is_main:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._recover()
                 shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir()
             self.transport.barrier()
             files = {_worker_file(worker): own for worker, own in (workers or {}).items()}
-            if leads:
+            if is_main:
                 files[TENSORS] = tensors
             digests = self.transport.all_gather_object({name: _write(aside / name, own) for name, own in files.items()})
-            if leads:
+            if is_main:
                 versions = {"asr_parallel": __version__, "torch": torch.__version__}
                 files_digests = {name: digest for of_rank in digests for name, digest in of_rank.items()}
                 described = {"frames": frames, "versions": versions, "state": dict(state), "files": files_digests}
@@ -103,10 +106,10 @@ class Checkpoints:
         except OSError as error:
             raise OSError(error.errno, f"cannot write a checkpoint: {error.strerror or error}", str(final)) from error
         finally:
-            if leads:
+            if is_main:
                 shutil.rmtree(aside, ignore_errors=True)
                 self._recover()
-        if not leads:
+        if not is_main:
             return
         folders = self._folders()
         newest = folders.index(final) + 1
@@ -114,7 +117,7 @@ class Checkpoints:
             self._remove(old)
 
     def newest(self, workers: Iterable[int] = ()) -> Checkpoint | None:
-        """The newest checkpoint that is whole, None when there is none; leftovers of killed processes are removed.
+        """Return the newest checkpoint that is whole, None when there is none; remove leftovers of killed processes.
 
         Args:
             workers: whose own tensors are wanted.
@@ -147,7 +150,7 @@ class Checkpoints:
         return max((int(path.name) for path in self._folders()), default=None)
 
     def _folders(self) -> list[Path]:
-        """Of the checkpoints, from the oldest to the newest."""
+        """Return the checkpoints' folders, from the oldest to the newest."""
         return sorted(path for path in self.folder.glob("*") if path.name.isdigit())
 
     def _recover(self) -> None:
@@ -181,7 +184,7 @@ def _worker_file(worker: int) -> str:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Bring tensors to the disk; returns the file's digest."""
+    """Write tensors to the disk; return the file's digest."""
     data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     path.write_bytes(data)
     sync(path)
@@ -210,5 +213,5 @@ def _tensors(folder: Path, name: str, digests: Mapping[str, str]) -> dict[str, T
 
 
 def _digest(described: dict[str, Any]) -> str:
-    """Of all else that state.json holds."""
+    """Return the digest of all else that state.json holds."""
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

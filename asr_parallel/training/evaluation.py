@@ -1,4 +1,4 @@
-"""Loss, accuracy and mean posterior of a network on rows of a frame store."""
+"""Loss, accuracy and mean posterior of networks on rows of a frame store."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +13,14 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel.sync_info import DivergedError
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 
+DIVERGED = "training diverged"  # beginning of such errors; a comparison marks its cells by it
 BLOCK_FRAMES = 4096  # forwarded at once
-MEAN_BYTES = 256 << 20  # of posteriors that wait for the next model
+MEAN_BYTES = 256 << 20  # of posteriors in memory until the next model comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +31,15 @@ class Score:
     accuracy: float
 
 
-def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
-    """Loss and accuracy of the first replica on some rows of a store, a part of them in each of a run's processes."""
-    transport = transport or SingleProcess()
-    own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
-    sums = torch.zeros(2, dtype=torch.float64, device=network.device)
-    for first, logits in _logits(network, store, own):
-        log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
-        sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
-    frames = max(1, len(rows))
-    total_loss, total_correct = transport.all_reduce_scalars(sums.tolist())
-    return Score(total_loss / frames, total_correct / frames)
-
-
 @dataclass(frozen=True, slots=True)
 class WorkersScore:
-    """Of each worker's model (infinite losses for those that are not finite), and of all the others' mean output."""
+    """Scores of each worker's model (infinite losses for those that are not finite), and of the others' mean output."""
 
     workers: list[Score]
     ensemble: Score
 
     def fields(self) -> dict[str, Any]:
-        """As JSON values; None for what is not finite."""
+        """Return JSON values; None for what is not finite."""
         return {
             "workers_loss": [one.loss if math.isfinite(one.loss) else None for one in self.workers],
             "workers_accuracy": [one.accuracy for one in self.workers],
@@ -63,26 +53,94 @@ class WorkersScore:
         return min(range(len(self.workers)), key=lambda worker: self.workers[worker].loss)
 
 
+class Evaluator:
+    """Evaluates the models of a running training on held-out frames. Collective."""
+
+    def __init__(
+        self,
+        store: FrameStore,
+        rows: np.ndarray,
+        network: StackedNetwork,
+        scheduler: SyncScheduler,
+        ensemble_average: str,
+        each_worker: bool,
+        ema: bool,
+    ) -> None:
+        """Take what to evaluate.
+
+        Args:
+            rows: held-out rows of the store.
+            network: of this process's workers.
+            ensemble_average: see nnet/outputs.py.
+            each_worker: whether every worker is evaluated, too.
+            ema: whether the scheduler keeps a moving average.
+        """
+        self._store, self._rows, self._network, self._scheduler = store, rows, network, scheduler
+        self._group, self._algorithm = scheduler.group, scheduler.algorithm
+        self._outputs, self._each = Outputs(ensemble_average), each_worker
+        alone = self._group.num_workers == 1 or self._algorithm.shared_replica
+        same = alone and not (self._algorithm.has_separate_global_model or ema)
+        self._global = network if same else StackedNetwork(network.spec, 1, network.device, network.dtype)
+
+    def score(self) -> tuple[Score, dict[str, Any] | None]:
+        """Return the score of the global model, or of the ensemble, and JSON values of each worker if asked for."""
+        if not self._each:
+            return self._of_model(), None
+        of_each = self.of_workers()
+        return of_each.ensemble if self._algorithm.ensemble else self._of_model(), of_each.fields()
+
+    def of_workers(self) -> WorkersScore:
+        """Return the scores of those whose model and whose loss are finite; DivergedError when there are none."""
+        finite_mask = self._scheduler.finite_mask(self._network)
+        while finite_mask.any():
+            score = evaluate_workers(self._network, finite_mask, self._outputs, self._store, self._rows, self._group)
+            finite = np.array([math.isfinite(of_one.loss) for of_one in score.workers])
+            if (finite == finite_mask).all():
+                return score
+            finite_mask = finite  # finite parameters, but products that overflow: not in the ensemble either
+        raise DivergedError(f"{DIVERGED}: no worker's model and held-out loss are finite")
+
+    def _of_model(self) -> Score:
+        if self._global is not self._network:
+            self._global.take(self._scheduler.model(self._network))
+        return evaluate(self._global, self._store, self._rows, self._group.transport)
+
+
+def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:
+    """Return the score of the first replica on some rows of a store, a part of them in each process. Collective."""
+    transport = transport or SingleProcess()
+    own = rows[len(rows) * transport.rank // transport.size : len(rows) * (transport.rank + 1) // transport.size]
+    sums = torch.zeros(2, dtype=torch.float64, device=network.device)
+    for first, logits in _logits(network, store, own):
+        log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
+        sums += _counted(log_posterior, _labels(store, own[first : first + len(logits)], network.device))
+    frames = max(1, len(rows))
+    total_loss, total_correct = transport.all_reduce_scalars(sums.tolist())
+    return Score(total_loss / frames, total_correct / frames)
+
+
 def evaluate_workers(
     network: StackedNetwork,
-    sound: np.ndarray,
+    finite_mask: np.ndarray,
     outputs: Outputs,
     store: FrameStore,
     rows: np.ndarray,
     group: WorkerGroup,
 ) -> WorkersScore:
-    """Loss and accuracy of every worker and of their ensemble on some rows of a store. Called by all processes alike.
+    """Return the scores of every worker and of their ensemble on some rows of a store. Collective.
 
-    The models come by one after the other, as in parallel/ecdnn/compression.py, and again for every MEAN_BYTES of
-    posteriors.
+    The models are broadcast one after the other, as in EC-DNN, and again for every MEAN_BYTES of posteriors.
 
     Args:
         network: (R) models of this process's workers.
-        sound: (K,) bool: whose model is finite, one at least.
+        finite_mask: (K,) bool: whose model is finite, one at least.
     """
     rank, size = group.transport.rank, group.transport.size
     own = rows[len(rows) * rank // size : len(rows) * (rank + 1) // size]
-    workers, teacher = np.flatnonzero(sound).tolist(), StackedNetwork(network.spec, 1, network.device, network.dtype)
+    workers, teacher = (
+        np.flatnonzero(finite_mask).tolist(),
+        StackedNetwork(network.spec, 1, network.device, network.dtype),
+    )
     sums = torch.zeros(
         2, group.num_workers + 1, dtype=torch.float64, device=network.device
     )  # the last: of all together
@@ -97,7 +155,7 @@ def evaluate_workers(
                 log_posterior = torch.log_softmax(logits, dim=1, dtype=torch.float32)
                 sums[:, worker] += _counted(log_posterior, _labels(store, part[piece], network.device))
                 total[piece].add_(outputs.of_one(logits), alpha=1 / len(workers))
-        for first, mean in enumerate(total.split(BLOCK_FRAMES)):
+        for first, mean in enumerate(torch.split(total, BLOCK_FRAMES)):
             piece = slice(first * BLOCK_FRAMES, first * BLOCK_FRAMES + len(mean))
             sums[:, -1] += _counted(outputs.log_posterior(mean), _labels(store, part[piece], network.device))
     group.transport.all_reduce(sums)
@@ -108,7 +166,7 @@ def evaluate_workers(
 
 
 def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> np.ndarray:
-    """(num_pdfs,) float64: what the first replica gives each pdf on average on some rows of a store."""
+    """Return (num_pdfs,) float64, the first replica's mean posterior on some rows of a store."""
     total = torch.zeros(network.spec.num_pdfs, dtype=torch.float64, device=network.device)
     for _, logits in _logits(network, store, rows):
         total += torch.softmax(logits, dim=1, dtype=torch.float32).sum(dim=0, dtype=torch.float64)
@@ -117,7 +175,7 @@ def mean_posterior(network: StackedNetwork, store: FrameStore, rows: np.ndarray)
 
 
 def _logits(network: StackedNetwork, store: FrameStore, rows: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-    """Logits (B, num_pdfs) of the first replica, block after block of rows, and how many rows there were before."""
+    """Yield the number of rows so far and logits (B, num_pdfs) of the first replica, block after block."""
     one = network.replica(0)
     for start in range(0, len(rows), BLOCK_FRAMES):
         spliced = torch.from_numpy(store.gather(rows[start : start + BLOCK_FRAMES])).to(network.device, network.dtype)
@@ -129,7 +187,7 @@ def _labels(store: FrameStore, rows: np.ndarray, device: torch.device) -> Tensor
 
 
 def _counted(log_posterior: Tensor, labels: Tensor) -> Tensor:
-    """(2,) float64: loss summed over (B, num_pdfs) frames, and how many have the label as best pdf."""
+    """Return (2,) float64, the loss summed over (B, num_pdfs) frames, and how many have the label as best pdf."""
     of_label = log_posterior.gather(1, labels[:, None]).squeeze(1)
     right = (of_label >= log_posterior.amax(dim=1)).sum()
     return torch.stack([-of_label.sum(dtype=torch.float64), right.double()])

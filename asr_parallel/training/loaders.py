@@ -2,7 +2,7 @@
 
 mapped     CPU: gathered from the memory map and converted, in the thread that prepares ahead
 pinned     GPU without room for the store: gathered into pinned memory as float16, copied on a stream of its own
-resident   the whole store on the device, gathered there; what is sent is an epoch's order, and the variation if any
+resident   the whole store on the device, gathered there; only an epoch's order is sent, and the augmentation if any
 """
 
 from typing import Any, Protocol
@@ -23,17 +23,17 @@ class Loader(Protocol):
     """Prepares minibatches of (R, B) rows of the store, in another thread, and finishes them in the consumer's."""
 
     def upload(self, order: np.ndarray) -> Any:
-        """An epoch's (R, N) rows in the form that `prepare` wants, an array or tensor."""
+        """Return an epoch's (R, N) rows in the form that `prepare` takes, an array or tensor."""
 
     def prepare(self, rows: Any, drawn: DrawnAugmentation) -> Any:
-        """All that can be done ahead. `drawn` is for R * B examples."""
+        """Do all that can be done ahead. `drawn` is for R * B examples."""
 
     def finish(self, prepared: Any) -> tuple[Tensor, Tensor]:
-        """Spliced frames (R, B, spliced_dim), labels (R, B) int64 on the device, ready for the current stream."""
+        """Return spliced frames (R, B, spliced_dim) and labels (R, B) int64 on the device, for the current stream."""
 
 
 def make_loader(store: FrameStore, dtype: torch.dtype, device: torch.device, resident: bool | None = None) -> Loader:
-    """The loader for a device. resident: whether the store is to live on it; None: on a GPU with room for it."""
+    """Return the loader for a device. resident: whether the store is kept on it; None: on a GPU with room for it."""
     on_gpu = device.type == "cuda"
     if resident or (resident is None and on_gpu and _fits(store, device)):
         return ResidentLoader(store, dtype, device)
@@ -50,9 +50,9 @@ def _labels(store: FrameStore, rows: np.ndarray) -> Tensor:
 
 
 def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnAugmentation, out: Tensor) -> None:
-    """Spliced frames of (R, B) rows into out (R, B, spliced_dim), varied and converted, in pieces that fit a cache.
+    """Write spliced frames of (R, B) rows into out (R, B, spliced_dim), augmented, in pieces that fit a cache.
 
-    Frames are varied as float32. On its way to bfloat16 a CPU is also faster over float32.
+    Frames are augmented as float32, by way of which a CPU also converts to bfloat16 faster.
     """
     rows, out = rows.reshape(-1), out.flatten(0, 1)
     step = max(1, PIECE_VALUES // store.spliced_dim)
@@ -65,8 +65,8 @@ def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnAugmentation, out: 
             out[start:stop] = piece
 
 
-def _varied(halves: Tensor, drawn: DrawnAugmentation, dtype: torch.dtype) -> Tensor:
-    """Spliced frames (R, B, spliced_dim) float16 on the device, varied as float32 and converted."""
+def _augmented(halves: Tensor, drawn: DrawnAugmentation, dtype: torch.dtype) -> Tensor:
+    """Return (R, B, spliced_dim) float16 frames augmented as float32 and converted."""
     if drawn == DrawnAugmentation(None, None):
         return halves.to(dtype)
     spliced = halves.float()
@@ -75,7 +75,7 @@ def _varied(halves: Tensor, drawn: DrawnAugmentation, dtype: torch.dtype) -> Ten
 
 
 class MappedLoader:
-    """From the memory map to tensors of the CPU."""
+    """Loader from the memory map to tensors of the CPU."""
 
     def __init__(self, store: FrameStore, dtype: torch.dtype) -> None:
         self._store, self._dtype = store, dtype
@@ -93,11 +93,11 @@ class MappedLoader:
 
 
 class PinnedLoader:
-    """From the memory map through pinned memory to a GPU. torch's pinned memory is reused once its copy is done."""
+    """Loader through pinned memory to a GPU. torch reuses pinned memory once its copy is done."""
 
     def __init__(self, store: FrameStore, dtype: torch.dtype, device: torch.device) -> None:
         self._store, self._dtype, self._device = store, dtype, device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
     def upload(self, order: np.ndarray) -> np.ndarray:
         return order
@@ -108,7 +108,7 @@ class PinnedLoader:
         labels = _labels(self._store, rows).pin_memory()
         drawn = drawn.pinned()
         with torch.cuda.stream(self._stream):
-            spliced = _varied(halves.to(self._device, non_blocking=True), drawn, self._dtype)
+            spliced = _augmented(halves.to(self._device, non_blocking=True), drawn, self._dtype)
             return spliced, labels.to(self._device, non_blocking=True), self._stream.record_event()
 
     def finish(self, prepared: tuple[Tensor, Tensor, torch.cuda.Event]) -> tuple[Tensor, Tensor]:
@@ -136,12 +136,12 @@ class ResidentLoader:
 
     def finish(self, prepared: tuple[Tensor, DrawnAugmentation]) -> tuple[Tensor, Tensor]:
         rows, drawn = prepared[0].long(), prepared[1]
-        spliced = _varied(self._frames[rows.unsqueeze(-1) + self._window].flatten(-2), drawn, self._dtype)
+        spliced = _augmented(self._frames[rows.unsqueeze(-1) + self._window].flatten(-2), drawn, self._dtype)
         return spliced, self._labels[rows].long()
 
 
 def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A memory-mapped array copied to the device, a part at a time."""
+    """Copy a memory-mapped array to the device, a part at a time."""
     sample = torch.from_numpy(np.empty(0, dtype=array.dtype))
     out = torch.empty(array.shape, dtype=sample.dtype, device=device)
     for start in range(0, len(array), UPLOAD_ROWS):

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar or log lines, train.jsonl, and TensorBoard's files."""
+"""Metrics of a running training: a progress bar or log lines, train.jsonl, and TensorBoard's files."""
 
 import math
 import sys
@@ -12,34 +12,41 @@ from typing import Any, Self
 from torch import Tensor
 from tqdm import tqdm
 
+from asr_parallel.parallel.state import State
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.record.event_file import EventFile
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import SECONDS_BETWEEN_LINES
+from asr_parallel.record.timer import NoTimer, Timer
+from asr_parallel.training.hooks import EpochEnd, Hook, Step
 
 LINES = "train.jsonl"
 EVENTS = "tensorboard"
-LIMITED = 0.995  # a part of steps that is said beside their rate
+LIMITED = 0.995  # the share of a step left by its limits is logged when below this
 TRAIN, HELD_OUT, ROUND = "train", "held-out", "round"
 
 
-class MetricsLogger:
-    """Watches one training, or one that goes on after start_frames frames.
+class MetricsLogger(Hook):
+    """Records the metrics of a training, or of one that goes on after start_frames frames.
 
     train.jsonl gets a line of kind "train" whenever the frames pass a multiple of report_frames (means since the last
     line, measured while the weights moved) and before every line of kind "held-out". Lines have
         kind, frames (over all workers, since the training began), epoch (frames / frames_per_epoch),
         loss (nats a frame) and accuracy (share of frames whose best pdf is the label); null where not finite,
         learning_rate (of the last minibatch; null before the first), skipped (steps so far that were not applied),
-    those of training also max_change_scale (length of a step over the one without limits, mean over the steps that all
-    workers applied; null when there were none), and frames_per_second and data_wait_share (of the time, that went by
-    waiting for data), the only values by which two runs of the same training differ; those of held-out data also
+    those of kind "train" also max_change_scale (length of a step over the one without limits, mean over all workers'
+    steps that were applied; null when there were none), and frames_per_second and data_wait_share (part of the time
+    spent waiting for data), the only values by which two runs of the same training differ; those of held-out data also
     accepted.
 
-    A training that goes on leaves out what was written of frames beyond start_frames. With the `state` that was taken
-    at start_frames, its file is the one of a training that never stopped.
+    A training that goes on drops lines of more than start_frames frames. With the state that was taken at start_frames,
+    its file is the one of a training that never stopped.
+
+    train_loss: nats a frame, of the last report; in every process.
     """
+
+    collective_state = True
 
     def __init__(
         self,
@@ -51,53 +58,58 @@ class MetricsLogger:
         start_frames: int = 0,
         state: Mapping[str, Any] | None = None,
         transport: Transport | None = None,
+        timer: Timer | NoTimer | None = None,
     ) -> None:
-        """Args:
+        """Open no files yet; that is done on entering the context.
+
+        Args:
             folder: where train.jsonl and tensorboard/ are written.
             total_frames: all that will be trained on, over all workers; None when that is not known.
             report_frames: frames between two reports.
             frames_per_epoch: over all workers.
             start_frames: frames trained on before.
-            state: what state() returned after start_frames frames.
-            transport: of the run's processes: each watches its own steps, rank 0 writes of all.
+            state: the values of state_dict() after start_frames frames; empty or None: none is known.
+            transport: of the run's processes: each adds up its own steps, rank 0 writes the sums over all.
+            timer: of the phases of a round, if they are measured.
 
         Raises:
             ValueError: numbers out of range, or a state taken at other frames.
         """
         if report_frames < 1 or frames_per_epoch < 1:
             raise ValueError(f"report_frames {report_frames}, frames_per_epoch {frames_per_epoch}: expected at least 1")
-        if state is not None and state["frames"] != start_frames:
-            raise ValueError(f"state of the watch after {state['frames']} frames: expected after {start_frames}")
+        if state and state["frames"] != start_frames:
+            raise ValueError(f"state of the metrics after {state['frames']} frames: expected after {start_frames}")
         self._folder = folder
         self._total_frames = total_frames
         self._report_frames = report_frames
         self._frames_per_epoch = frames_per_epoch
         self._start_frames = start_frames
         self._transport = transport or SingleProcess()
-        self._leads = self._transport.rank == 0
+        self._is_main = self._transport.rank == 0
         state = state or {}
         self._frames = start_frames
         self._unreported = int(state.get("unreported", 0))
-        self._loss_sum = _Sum(state.get("loss_sum", 0.0) if self._leads else 0.0)
-        self._correct = _Sum(state.get("correct", 0.0) if self._leads else 0.0)
-        self._kept = _Sum(state.get("kept", 0.0) if self._leads else 0.0)  # of max_change_scale, over applied steps
-        self._applied = _Sum(state.get("applied", 0.0) if self._leads else 0.0)
+        self._loss_sum = _RunningSum(state.get("loss_sum", 0.0) if self._is_main else 0.0)
+        self._correct = _RunningSum(state.get("correct", 0.0) if self._is_main else 0.0)
+        self._scale_sum = _RunningSum(state.get("scale_sum", 0.0) if self._is_main else 0.0)  # of max_change_scale
+        self._applied = _RunningSum(state.get("applied", 0.0) if self._is_main else 0.0)
         self._learning_rate: float | None = state.get("learning_rate")
-        self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._leads else 0
+        self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._is_main else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
         self._timed = 0  # frames of this process since the last report
         self._bar: tqdm[Any] | None = None
-        self.train_loss: float | None = state.get("train_loss")  # nats a frame, of the last report; in every process
+        self.train_loss: float | None = state.get("train_loss")
+        self._timer = timer
 
     def __enter__(self) -> Self:
         start = self._start_frames
-        before = start if start else -1  # a training that begins anew keeps nothing
-        if self._leads:
-            with _naming(self._folder):
+        before = start if start else -1  # a training from the beginning keeps no line
+        if self._is_main:
+            with _named_errors(self._folder):
                 self._lines = JsonLines(self._folder / LINES, lambda line: line["frames"] <= before)
                 self._events = EventFile(self._folder / EVENTS, before + 1)
             self._last_kinds = {line["kind"] for line in self._lines.kept if line["frames"] == start}
-        if self._leads and sys.stderr.isatty():
+        if self._is_main and sys.stderr.isatty():
             self._bar = tqdm(desc="training", total=self._total_frames, initial=start, unit=" frames", unit_scale=True)
         self._last_logged = time.monotonic()
         self._restart_clock(self._last_logged)
@@ -110,8 +122,8 @@ class MetricsLogger:
         finally:
             if self._bar is not None:
                 self._bar.close()
-            if self._leads:
-                with _naming(self._folder):
+            if self._is_main:
+                with _named_errors(self._folder):
                     self._events.close()
 
     def minibatch(
@@ -122,7 +134,7 @@ class MetricsLogger:
         learning_rate: float,
         max_change_scale: Tensor | None = None,
     ) -> None:
-        """Take in one step; what is on a GPU is not waited for before the next report.
+        """Count one step; values on a GPU are not waited for before the next report.
 
         Args:
             frames: of this minibatch, over all workers.
@@ -138,7 +150,7 @@ class MetricsLogger:
         self._loss_sum.add(loss_sum)
         self._correct.add(correct)
         if max_change_scale is not None:
-            self._kept.add(max_change_scale.nansum())
+            self._scale_sum.add(max_change_scale.nansum())
             self._applied.add((~max_change_scale.isnan()).sum())
         self._learning_rate = learning_rate
         if self._bar is not None:
@@ -149,11 +161,11 @@ class MetricsLogger:
             self._last_minibatch = time.monotonic()
 
     def data_wait(self, seconds_total: float) -> None:
-        """Take in how long the training has waited for data so far."""
+        """Take the seconds that the training has waited for data so far."""
         self._waited = seconds_total
 
     def skipped(self, count: Tensor | int) -> None:
-        """Take in how many steps so far were not applied because the change was not finite.
+        """Take the number of steps so far that were not applied because the change was not finite.
 
         A tensor is summed when a report is due, and may count on until then.
         """
@@ -161,8 +173,8 @@ class MetricsLogger:
 
     def round(self, seconds: Mapping[str, float]) -> None:
         """Record where this process's time has gone since the last call, by phase."""
-        if self._leads:
-            with _naming(self._folder):
+        if self._is_main:
+            with _named_errors(self._folder):
                 self._lines.append(
                     {"kind": ROUND, "frames": self._frames, "epoch": self._epoch, "seconds": dict(seconds)}
                 )
@@ -174,7 +186,7 @@ class MetricsLogger:
         assert frames == self._frames, (frames, self._frames)
         self._report(self._last_minibatch)
         (skipped,) = self._transport.all_reduce_scalars([self._skipped_now()])
-        if not self._leads:
+        if not self._is_main:
             return
         self._write(HELD_OUT, loss, accuracy, int(skipped), {"accepted": accepted}, more or {})
         with tqdm.external_write_mode(file=sys.stderr):  # takes the bar, if any, away and puts it back below
@@ -182,26 +194,42 @@ class MetricsLogger:
                 "epoch %.4g: held-out loss %.4f, accuracy %.2f %%%s",
                 self._epoch, loss, 100 * accuracy, "" if accepted else " (rejected)",
             )  # fmt: skip
-        self._restart_clock(time.monotonic())  # what went by was not training
+        self._restart_clock(time.monotonic())  # an evaluation is no training
 
-    def state(self) -> dict[str, Any]:
-        """What is not yet written, as JSON values, for the `state` of a MetricsLogger that goes on from here."""
-        loss_sum, correct, kept, applied, skipped = self._totals()
-        return {
+    def due(self, step: Step) -> bool:
+        return step.crosses(self._report_frames)
+
+    def on_batch(self, step: Step) -> None:
+        assert step.loss_sums is not None and step.correct is not None
+        self.data_wait(step.waited_seconds)
+        loss_sum, correct = step.loss_sums.sum(), step.correct.sum()
+        self.minibatch(step.frames - step.before, loss_sum, correct, step.learning_rate, step.max_change_scale)
+        if step.synced and isinstance(self._timer, Timer):
+            self.round(self._timer.lap())
+
+    def on_epoch_end(self, end: EpochEnd) -> None:
+        self.held_out(end.frames, end.loss, end.accuracy, end.accepted, end.per_worker)
+        end.train_loss = self.train_loss
+
+    def state_dict(self) -> State:
+        """Return sums that are not yet written, for the `state` of a MetricsLogger that goes on from here."""
+        loss_sum, correct, scale_sum, applied, skipped = self._totals()
+        values = {
             "frames": self._frames,
             "unreported": self._unreported,
             "loss_sum": loss_sum,
             "correct": correct,
-            "kept": kept,
+            "scale_sum": scale_sum,
             "applied": applied,
             "learning_rate": self._learning_rate,
             "skipped": int(skipped),
             "train_loss": _finite(self.train_loss),
         }
+        return State(values=values)
 
     def _totals(self) -> list[float]:
-        """Sums since the last report and steps skipped so far, over all processes."""
-        sums = (self._loss_sum, self._correct, self._kept, self._applied)
+        """Return sums since the last report and steps skipped so far, over all processes."""
+        sums = (self._loss_sum, self._correct, self._scale_sum, self._applied)
         return self._transport.all_reduce_scalars([*map(float, sums), self._skipped_now()])
 
     @property
@@ -212,23 +240,28 @@ class MetricsLogger:
         return int(self._skipped.sum()) if isinstance(self._skipped, Tensor) else self._skipped
 
     def _report(self, ended: float | None = None) -> None:
-        """Write the means since the last report, if there was a step since; they end now or `ended` (monotonic)."""
+        """Write the means since the last report, if there was a step since; up to now or `ended` (monotonic)."""
         if not self._unreported:
             return
-        loss_sum, correct, kept, applied, skipped = self._totals()
+        loss_sum, correct, scale_sum, applied, skipped = self._totals()
         loss, accuracy = loss_sum / self._unreported, correct / self._unreported
         self.train_loss = loss
-        scale = kept / applied if applied else math.nan
+        scale = scale_sum / applied if applied else math.nan
         ended = time.monotonic() if ended is None else ended  # not before the GPU is done
         seconds = max(ended - self._began, 1e-9)
         speed = self._timed / seconds
         wait_share = min(1.0, max(0.0, self._waited - self._waited_before) / seconds)
-        if self._leads:
+        if self._is_main:
             more = {"max_change_scale": scale, "frames_per_second": speed, "data_wait_share": wait_share}
             self._write(TRAIN, loss, accuracy, int(skipped), more)
             self._show(loss, accuracy, int(skipped), speed, wait_share, scale)
         self._unreported = 0
-        self._loss_sum, self._correct, self._kept, self._applied = _Sum(), _Sum(), _Sum(), _Sum()
+        self._loss_sum, self._correct, self._scale_sum, self._applied = (
+            _RunningSum(),
+            _RunningSum(),
+            _RunningSum(),
+            _RunningSum(),
+        )
         self._restart_clock(ended)
 
     def _restart_clock(self, now: float) -> None:
@@ -241,11 +274,11 @@ class MetricsLogger:
         beside: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         if self._frames == self._start_frames and kind in self._last_kinds:
-            return  # by the run this one goes on from, after it had saved itself
+            return  # written by the run that this one goes on from, after its checkpoint
         rate = self._learning_rate
         numbers = {"loss": loss, "accuracy": accuracy, "learning_rate": rate, "skipped": skipped}
         finite = {name: _finite(value) for name, value in {**numbers, **more}.items()}
-        with _naming(self._folder):
+        with _named_errors(self._folder):
             self._lines.append({"kind": kind, "frames": self._frames, "epoch": self._epoch, **finite, **(beside or {})})
             tags = {f"{kind}/{name}": float(value) for name, value in finite.items() if value is not None}
             self._events.add(self._frames, tags)
@@ -268,8 +301,8 @@ class MetricsLogger:
             self._last_logged = now
 
 
-class _Sum:
-    """A sum that stays, in float64, where its terms are; turning it into a number waits for the device."""
+class _RunningSum:
+    """A float64 sum on the device of its terms; turning it into a number waits for the device."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._value: Tensor | float = start
@@ -288,8 +321,8 @@ def _finite(value: float | None) -> float | None:
 
 
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
-    """Say of an OSError (a full disk) whose writing it ended."""
+def _named_errors(folder: Path) -> Iterator[None]:
+    """Name the folder in an OSError (a full disk)."""
     try:
         yield
     except OSError as error:

@@ -18,7 +18,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.threads import single_threads
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
-from asr_parallel.training.randomness import ORDER, VARIATION, counted_seed
+from asr_parallel.training.randomness import Purpose, counted_seed
 
 Place = tuple[int, int]  # epoch, minibatch in it
 AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
@@ -43,7 +43,7 @@ class Minibatches:
         workers: Sequence[int],
         minibatch: int,
         seed: int,
-        variation: Augmentation | None,
+        augmentation: Augmentation | None,
         dtype: torch.dtype,
         device: torch.device,
         resident: bool | None = None,
@@ -56,8 +56,8 @@ class Minibatches:
             shares: for each worker the rows of the store (real frames) it trains on.
             workers: numbers of the workers, from 0; one a share.
             minibatch: B, frames of one worker.
-            seed: of order and variation, not negative.
-            variation: None for frames as they are.
+            seed: of order and augmentation, not negative.
+            augmentation: None for frames as they are.
             dtype: of the spliced frames.
             device: where the minibatches are wanted.
             resident: whether the whole store is kept on the device; None: on a GPU with room for it.
@@ -79,7 +79,7 @@ class Minibatches:
         self.waited_seconds = 0.0
         self._shares, self._workers = list(shares), list(workers)
         self.minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
-        self._variation = variation or Augmentation()
+        self._augmentation = augmentation or Augmentation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
         self.loader = loader or make_loader(store, dtype, torch.device(device), resident)
         self._device = torch.device(device)
@@ -87,25 +87,25 @@ class Minibatches:
 
     @property
     def frames_per_epoch(self) -> int:
-        """Over all workers."""
+        """Frames of an epoch, over all workers."""
         return int(self.frames(0, self.minibatches_per_epoch).sum())
 
     def frames(self, first: int, last: int) -> np.ndarray:
-        """(K,) int64: frames that each of all workers trains on in minibatches first to last - 1 of an epoch."""
-        minibatches: np.ndarray = np.minimum(last, self.counts) - np.minimum(first, self.counts)
-        return minibatches * self.minibatch
+        """Return (K,) int64, frames that each worker trains on in minibatches first to last - 1 of an epoch."""
+        frames: np.ndarray = (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
+        return frames
 
     def active(self, k: int) -> Tensor | None:
-        """(R,) bool on the device: which of these workers train on minibatch k of an epoch. None: all of them."""
+        """Return (R,) bool, which of these workers train on minibatch k of an epoch; None: all of them."""
         ends = [len(share) // self.minibatch for share in self._shares]
         return None if k < min(ends) else torch.tensor([k < end for end in ends], device=self._device)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The minibatches of epoch `number`, from minibatch `first` on, as `at` gives them."""
+        """Return the minibatches of epoch `number`, from minibatch `first` on, as `at` does."""
         return self.at([(number, k) for k in range(first, self.minibatches_per_epoch)])
 
     def at(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The minibatches at these places, one after the other.
+        """Yield the minibatches at these places, one after the other.
 
         Spliced frames (R, B, spliced_dim) of the dtype, labels (R, B) int64, both on the device and the caller's to
         keep or change. Closing the iterator ends its thread; what goes wrong in the thread is raised here.
@@ -138,38 +138,38 @@ class Minibatches:
             pool.shutdown(cancel_futures=True)
 
     def _order_of(self, epoch: int) -> Any:
-        """An epoch's order as the loader wants it."""
+        """Return an epoch's order in the loader's form."""
         order = self._orders.get(epoch)
         if order is None:
             order = self._orders[epoch] = self.loader.upload(self._order(epoch))
         return order
 
     def _order(self, epoch: int) -> np.ndarray:
-        """(R, rows of an epoch): each worker's whole share shuffled, and its first row where it has ended."""
+        """Return (R, rows of an epoch), each worker's share shuffled, and its first row where it has ended."""
         order = np.empty((len(self._shares), self.minibatches_per_epoch * self.minibatch), dtype=self._row_dtype)
         for own, share, worker in zip(order, self._shares, self._workers, strict=True):
             shuffled = share.astype(self._row_dtype)
-            np.random.default_rng(counted_seed(self._seed, ORDER, worker, epoch)).shuffle(shuffled)
+            np.random.default_rng(counted_seed(self._seed, Purpose.ORDER, worker, epoch)).shuffle(shuffled)
             whole = len(share) // self.minibatch * self.minibatch
             own[:whole] = shuffled[:whole]
             own[whole:] = share[0]
         return order
 
     def _draw(self, epoch: int, k: int) -> DrawnAugmentation:
-        """The variation of minibatch k, for R * B examples."""
-        if self._variation == Augmentation():
+        """Draw the augmentation of minibatch k, for R * B examples."""
+        if self._augmentation == Augmentation():
             return DrawnAugmentation(None, None)
         generator = torch.Generator()
         each = []
         for worker in self._workers:
-            mixed = counted_seed(self._seed, VARIATION, worker, epoch, k).generate_state(1, np.uint64)
+            mixed = counted_seed(self._seed, Purpose.AUGMENTATION, worker, epoch, k).generate_state(1, np.uint64)
             generator.manual_seed(int(mixed[0]))
-            each.append(self._variation.draw(self.minibatch, self._frame_dim, generator))
+            each.append(self._augmentation.draw(self.minibatch, self._frame_dim, generator))
         return stacked(each)
 
 
-def merged(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The frames of all workers, or of those that are active (R,), as one minibatch of one replica; it may be empty."""
+def merge_workers(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the frames of all workers, or of the active ones (R,), as one minibatch of one replica, maybe empty."""
     if active is not None:
         spliced, labels = spliced[active], labels[active]
     return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)

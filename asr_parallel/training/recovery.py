@@ -1,106 +1,109 @@
-"""How a training goes on when a process is lost, without going back to a checkpoint.
+"""Recovery of a training that has lost a process, without going back to a checkpoint.
 
-Logical workers do not depend on processes: those of the lost one move to the others, which begin them where all were
-after the last meeting that everybody left has seen, or at the very beginning. What was trained since then is trained
-again. All that a worker does follows from its number, so the model becomes what it would have been; only what the moved
-workers had for themselves, the optimiser's state above all, is gone, and they take over a neighbour's.
+Logical workers do not depend on processes: those of the lost one move to the others, and all go back to the last
+synchronization that every remaining process has seen, or to the beginning. What was trained since then is trained
+again. What a worker does follows from its number, so the model becomes what it would have been; only the moved workers'
+own state, above all the optimiser's, is lost, and they take over a neighbour's.
 """
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from asr_parallel.parallel.state import State
+from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.log import logger
-from asr_parallel.training.checkpoint import Checkpoint
+from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.loop import stacked_state
 
-if TYPE_CHECKING:
-    from asr_parallel.training.trainer import Trainer
+PARAMETERS = "network.parameters"  # name of the models in a trainer's state
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A process's state right after a meeting, or at the beginning.
+    """The state of a loop in memory, right after a synchronization or at the beginning.
 
-    shared, own: tensors, the latter (R, ...); state: as in a Checkpoint.
+    syncs: synchronizations before it.
+    frames: of training before it.
     """
 
-    meetings: int
+    syncs: int
     frames: int
-    shared: dict[str, Tensor]
-    own: dict[str, Tensor]
-    state: dict[str, Any]
+    state: State
 
 
-def mark(trainer: "Trainer") -> Snapshot:
-    """The state of a trainer, right after a meeting or at the beginning; every process on its own."""
-    syncs = trainer.rounds.state_dict()
-    own = {"parameters": trainer.network.parameters, **syncs.per_worker}
-    if trainer.best is not None:
-        own["best"] = trainer.best
-    state = {
-        "epoch": trainer.epoch,
-        "minibatch": trainer.minibatch,
-        "schedule": trainer.schedule.state(),
-        "syncs": syncs.values,
-        "watch": None,
-    }
-    return Snapshot(
-        trainer.rounds.num_syncs,
-        trainer.frames,
-        {name: tensor.clone() for name, tensor in syncs.shared.items()},
-        {name: tensor.clone() for name, tensor in own.items()} | trainer.optimizer.state(),
-        state,
-    )
+class Recovery(Hook):
+    """Takes snapshots, and goes back to one when a process is lost.
 
-
-def rescue(trainer: "Trainer", error: OSError) -> tuple[WorkerGroup, Checkpoint]:
-    """Agree with the others that are left on who trains on whose data from where.
-
-    Args:
-        trainer: which a lost process has ended.
-
-    Returns:
-        The team of those left, and what a trainer of it is to resume from.
-
-    Raises:
-        LostError: rank 0 is lost, the others have gone on without this process, or the workers have not met
-            since a checkpoint.
+    snapshots: the last two: other processes are at most one synchronization behind.
     """
-    before, transport = trainer.group, trainer.group.transport
-    own, size = list(before.local_workers), transport.size
-    dealt = [list(before.workers_of(rank)) for rank in range(size)]
-    left = transport.shrink_group()
-    group = WorkerGroup(before.num_workers, transport, _deal(dealt, left))
-    meetings = min(transport.all_gather_object(trainer.marks[-1].meetings if trainer.marks else 0))
-    found = next((mark for mark in trainer.marks if mark.meetings == meetings), None)
-    if found is None:
-        raise error  # before the first meeting since a checkpoint, which is all there is to go on from
-    lost = [rank for rank in range(size) if rank not in left]
-    if group.is_main:
-        logger.warning(
-            "rank %s of %d lost; worker %s moved; going on in %d processes from meeting %d, after %d frames",
-            ", ".join(map(str, lost)), size, ", ".join(str(worker) for rank in lost for worker in dealt[rank]),
-            len(left), meetings, found.frames,
-        )  # fmt: skip
-    names = trainer.rounds.state_dict().per_worker
-    syncs = State(found.shared, {name: found.own[name] for name in names})
-    model, tensors = trainer.rounds.reassigned_worker(found.own["parameters"], syncs)
-    workers = {}
-    for worker in group.local_workers:
-        r = own.index(worker) if worker in own else 0
-        workers[worker] = {name: tensor[r] for name, tensor in found.own.items()}
-        if worker not in own:
-            workers[worker] |= {"parameters": model, **tensors}
-    return group, Checkpoint(found.frames, found.shared, found.state, workers)
+
+    def __init__(self, scheduler: SyncScheduler, state_dict: Callable[[], State]) -> None:
+        """Take no snapshot yet.
+
+        Args:
+            state_dict: of the loop, not collective.
+        """
+        self._scheduler, self._state_dict = scheduler, state_dict
+        self.snapshots: deque[Snapshot] = deque(maxlen=2)
+
+    def on_sync(self, step: Step) -> None:
+        self.take_snapshot(step.frames)
+
+    def take_snapshot(self, frames: int) -> None:
+        """Keep the loop's state, after so many frames."""
+        self.snapshots.append(Snapshot(self._scheduler.num_syncs, frames, self._state_dict().clone()))
+
+    def recover(self, error: OSError) -> tuple[WorkerGroup, State]:
+        """Agree with the remaining processes on who trains which workers from where.
+
+        Args:
+            error: raised if there is no snapshot that all have.
+
+        Returns:
+            The remaining group, and the state from which a new trainer of it goes on.
+
+        Raises:
+            LostError: rank 0 is lost, the others have gone on without this process, or there was no synchronization
+                since a checkpoint.
+        """
+        before, transport = self._scheduler.group, self._scheduler.group.transport
+        own, size = list(before.local_workers), transport.size
+        assigned = [list(before.workers_of(rank)) for rank in range(size)]
+        left = transport.shrink_group()
+        group = WorkerGroup(before.num_workers, transport, _reassign(assigned, left))
+        syncs = min(transport.all_gather_object(self.snapshots[-1].syncs if self.snapshots else 0))
+        found = next((snapshot for snapshot in self.snapshots if snapshot.syncs == syncs), None)
+        if found is None:
+            raise error  # only the checkpoint is there to go on from
+        lost = [rank for rank in range(size) if rank not in left]
+        if group.is_main:
+            logger.warning(
+                "rank %s of %d lost; worker %s moved; going on in %d processes from synchronization %d,"
+                " after %d frames",
+                ", ".join(map(str, lost)), size, ", ".join(str(worker) for rank in lost for worker in assigned[rank]),
+                len(left), syncs, found.frames,
+            )  # fmt: skip
+        state = found.state
+        model, own_state = self._scheduler.reassigned_worker(state.per_worker[PARAMETERS], state.part("scheduler"))
+        fresh = {PARAMETERS: model, **{f"scheduler.{name}": tensor for name, tensor in own_state.items()}}
+        workers: dict[int, dict[str, Tensor]] = {}
+        for worker in group.local_workers:
+            r = own.index(worker) if worker in own else 0
+            rows = {name: tensor[r] for name, tensor in state.per_worker.items()}
+            if worker not in own:
+                rows |= fresh
+            workers[worker] = rows
+        return group, stacked_state(state.shared, workers, group.local_workers, state.values)
 
 
-def _deal(dealt: list[list[int]], left: list[int]) -> tuple[tuple[int, ...], ...]:
-    """Workers of those that are left, by new rank; those of the lost go to whoever has fewest."""
-    after = [list(dealt[rank]) for rank in left]
-    for rank, workers in enumerate(dealt):
+def _reassign(assigned: list[list[int]], left: list[int]) -> tuple[tuple[int, ...], ...]:
+    """Return the workers of the remaining processes, by new rank; a lost one's go to whoever has fewest."""
+    after = [list(assigned[rank]) for rank in left]
+    for rank, workers in enumerate(assigned):
         for worker in workers if rank not in left else ():
             min(after, key=len).append(worker)
     return tuple(map(tuple, after))

@@ -1,6 +1,7 @@
-"""One run of stage 6: where an unfinished training lives, whether it goes on, and what is left when it is done."""
+"""One run of stage 6: from a frame store to a folder with a network, going on with an unfinished training."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +10,24 @@ import torch
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.group_stage import agree
-from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import followed, read_lines, write_json
 from asr_parallel.record.log import logger
-from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
-from asr_parallel.report.curves import plot_curves
-from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
-from asr_parallel.training.members import ENSEMBLE
+from asr_parallel.training.checkpoint import remove_work
+from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
-from asr_parallel.training.recovery import mark, rescue
 from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.work_folder import (
     IDENTITY,
     UNTRAINED,
+    checkpoint_in_errors,
     find_unfinished,
-    naming_the_checkpoint,
-    record_going_on,
+    record_resumed,
 )
 
 RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
@@ -56,15 +53,16 @@ def train_into(
     stack: Path | None = None,
     transport: Transport | None = None,
 ) -> None:
-    """Train, or go on with it, and leave in `folder` the network, train.jsonl, training.json, curves.png, tensorboard/,
-    and with several workers sync_stats.json.
+    """Train, or go on with a training, and leave its results in `folder`.
+
+    They are the network, train.jsonl, training.json, tensorboard/, and with several workers sync_stats.json.
 
     Args:
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
         work: of the unfinished training.
         frames: frame store.
-        resume: True: only go on, perhaps with other learning rates, False: only start anew, None: go on if `work` holds
-            a checkpoint of this training; that of another one is kept aside.
+        resume: True: only go on, perhaps with other learning rates, False: start from the beginning, None: go on if
+            `work` holds a checkpoint of this training; that of another one is kept aside.
         report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
         stack, transport: as for Trainer.
 
@@ -76,7 +74,7 @@ def train_into(
     transport = transport or SingleProcess()
     periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
     named = {f"{name}_frames": value for name, value in periods.items()}
-    agree(transport, {"version": __version__, **flat(options), **named, "resume": resume, "frames": str(frames)})
+    agree(transport, {"version": __version__, **asdict(options), **named, "resume": resume, "frames": str(frames)})
     identity: dict[str, Any] = {}
     going_on = False
     if transport.rank == 0:
@@ -87,58 +85,54 @@ def train_into(
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
-        for name, given in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
-            if given is not None:
-                identity[name] = fingerprint(Path(given))
+        for name in ("teacher", "start"):
+            if getattr(options, name) is not None:
+                identity[name] = fingerprint(Path(getattr(options, name)))
         if options.workers.sites is not None:
             identity["sites"] = read_lines(Path(options.workers.sites))
         going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers.workers, transport)
-    own = (
-        () if entry(options.workers.algorithm).cls.shared_replica else group.local_workers
-    )  # a shared model is nobody's own
-    checkpoint = Checkpoints(work / CHECKPOINTS, transport=transport).newest(own) if going_on else None
+    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
+    checkpoint = trainer.newest_checkpoint() if going_on else None
     if resume and checkpoint is None:
         raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
     if checkpoint is not None:
         logger.info("%s: going on after %d frames", work, checkpoint.frames)
         trainer.resume(checkpoint)
         if transport.rank == 0:
-            record_going_on(work, identity, checkpoint.frames, RATES)
-    else:
-        if transport.rank == 0:
-            _begin(work, identity, trainer)
-    if options.workers.fault_tolerant and not trainer.frames:
-        trainer.marks.append(mark(trainer))
-    with naming_the_checkpoint(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
+            record_resumed(work, identity, checkpoint.frames, RATES)
+    elif transport.rank == 0:
+        _begin(work, identity, trainer)
+    if trainer.recovery is not None and not trainer.frames:
+        trainer.recovery.take_snapshot(trainer.frames)
+    with checkpoint_in_errors(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
         while True:
             try:
                 network = trainer.run(report_frames, checkpoint_frames, evaluate_frames)
                 break
             except LostError as error:
-                if not options.workers.fault_tolerant:
+                if trainer.recovery is None:
                     raise
-                group, checkpoint = rescue(trainer, error)
-                trainer = Trainer(trainer.store, options, work, stack, group)
-                trainer.resume(checkpoint)
-                trainer.marks.append(mark(trainer))  # another may be lost before the next meeting
+                group, state = trainer.recovery.recover(error)
+            trainer = Trainer(trainer.store, options, work, stack, group)
+            trainer.load_state_dict(state)
+            assert trainer.recovery is not None
+            trainer.recovery.take_snapshot(trainer.frames)  # another may be lost before the next synchronization
     if network is None or folder is None:
         return
     network.save(folder)
     if options.workers.workers > 1:
-        write_json(folder / SYNC_STATS, trainer.meetings)
+        write_json(folder / SYNC_STATS, trainer.sync_stats)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)
     shutil.copytree(work / EVENTS, folder / EVENTS)
     if (work / ENSEMBLE).exists():
         shutil.copytree(work / ENSEMBLE, folder / ENSEMBLE)
-    plot_curves(folder / LINES, folder / "curves.png")
 
 
 def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
-    """Make the folder of a training that starts anew; ValueError when something no training has made is in the way."""
+    """Make the folder of a new training; ValueError when something that no training has made is in the way."""
     if work.exists():
         if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
             raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")

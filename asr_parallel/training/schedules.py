@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from asr_parallel.parallel.state import State
+
 # Kaldi steps/nnet3/train_dnn.py
 INITIAL_EFFECTIVE_RATE = 3e-4
 FINAL_EFFECTIVE_RATE = 3e-5
@@ -47,11 +49,11 @@ class Schedule(Protocol):
             is not finite never is.
         """
 
-    def state(self) -> dict[str, Any]:
-        """What a restored schedule needs to go on identically, as JSON values."""
+    def state_dict(self) -> State:
+        """Return JSON values by which a schedule goes on identically."""
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where another schedule, made with the same arguments, was; ValueError if `state` is not of its kind."""
+    def load_state_dict(self, state: State) -> None:
+        """Go on where another schedule, made with the same arguments, was; ValueError if it is of another kind."""
 
 
 @dataclass(kw_only=True)
@@ -79,10 +81,10 @@ class _Planned:
         self._frames = frames
         return math.isfinite(held_out_loss)
 
-    def state(self) -> dict[str, Any]:
-        return {"schedule": type(self).__name__, "frames": self._frames}
+    def state_dict(self) -> State:
+        return State(values={"schedule": type(self).__name__, "frames": self._frames})
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self._frames = _checked(state, type(self).__name__, {"frames": int})["frames"]
 
 
@@ -172,10 +174,11 @@ class Cyclical(_Planned):
     def new_round(self, frames: int, round_frames: int) -> None:
         self._began, self._round_frames = frames, round_frames
 
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "began": self._began, "round_frames": self._round_frames}
+    def state_dict(self) -> State:
+        own = {"began": self._began, "round_frames": self._round_frames}
+        return State(values={**super().state_dict().values, **own})
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         values = _checked(state, "Cyclical", {"frames": int, "began": int, "round_frames": int})
         self._frames, self._began, self._round_frames = values["frames"], values["began"], values["round_frames"]
 
@@ -253,8 +256,8 @@ class Newbob:
             self.rate *= HALVING_FACTOR
         return accepted
 
-    def state(self) -> dict[str, Any]:
-        return {
+    def state_dict(self) -> State:
+        values = {
             "schedule": "Newbob",
             "rate": self.rate,
             "first_rate": self.first_rate,
@@ -263,8 +266,9 @@ class Newbob:
             "halving": self.halving,
             "ended": self._ended,
         }
+        return State(values=values)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         kinds = {"rate": float, "first_rate": float, "best_loss": float, "epoch": int, "halving": bool, "ended": bool}
         values = _checked(state, "Newbob", kinds)
         self.best_loss, self.epoch = values["best_loss"], values["epoch"]
@@ -273,7 +277,7 @@ class Newbob:
 
 
 def _decay(first: float, last: float, share: float) -> float:
-    """first * (last/first)^share for a share from 0 on; exact at both ends, and the last from share 1 on."""
+    """Return first * (last/first)^share, exact at both ends, and the last from share 1 on."""
     return last if share >= 1 else _between(first, last, first * (last / first) ** share)
 
 
@@ -282,13 +286,14 @@ def _between(first: float, last: float, value: float) -> float:
     return min(max(first, last), max(min(first, last), value))
 
 
-def _checked(state: Mapping[str, Any], schedule: str, kinds: Mapping[str, type]) -> Mapping[str, Any]:
-    """`state` if it has exactly the values of a schedule's state."""
-    if state.get("schedule") != schedule:
-        raise ValueError(f"state of the learning-rate schedule {state.get('schedule')}: expected {schedule}")
-    if any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+def _checked(state: State, schedule: str, kinds: Mapping[str, type]) -> Mapping[str, Any]:
+    """Return the values of a state if they are those of this schedule."""
+    values = state.values
+    if values.get("schedule") != schedule:
+        raise ValueError(f"state of the learning-rate schedule {values.get('schedule')}: expected {schedule}")
+    if any(type(values.get(name)) is not kind for name, kind in kinds.items()):
         raise ValueError(f"state of the learning-rate schedule {schedule}: expected {', '.join(kinds)}")
-    return state
+    return values
 
 
 def _check_rate(name: str, rate: float) -> None:

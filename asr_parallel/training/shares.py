@@ -1,4 +1,4 @@
-"""Which worker trains on which utterances."""
+"""Assignment of utterances to workers."""
 
 import heapq
 from pathlib import Path
@@ -11,7 +11,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches
-from asr_parallel.training.randomness import SHARES, counted_seed
+from asr_parallel.training.randomness import Purpose, counted_seed
 
 
 def cut_shares(
@@ -36,7 +36,7 @@ def cut_shares(
     if not 0 < num_workers <= len(members):
         raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
     counts = np.diff(store.offsets) - 2 * store.context
-    random = np.random.default_rng(counted_seed(seed, SHARES))
+    random = np.random.default_rng(counted_seed(seed, Purpose.SHARES))
     groups = random.permutation(sorted(members)).tolist()
     groups.sort(key=lambda group: -counts[members[group]].sum())
     shares: list[list[int]] = [[] for _ in range(num_workers)]
@@ -49,7 +49,7 @@ def cut_shares(
 
 
 def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, sites: Path) -> list[np.ndarray]:
-    """The utterances of each site, as cut_shares gives them; sites by the order of their names.
+    """Return the utterances of each site, as cut_shares does; sites by the order of their names.
 
     Args:
         sites: file of lines "SPEAKER SITE".
@@ -77,14 +77,14 @@ def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, 
 def parts_of(
     store: FrameStore, utterances: np.ndarray, workers: int, by: str, sites: Path | None, seed: int
 ) -> list[np.ndarray]:
-    """The utterances of each worker's share; see cut_shares and share_of_sites."""
+    """Return the utterances of each worker's share; see cut_shares and share_of_sites."""
     if sites is not None:
         return share_of_sites(store, utterances, workers, sites)
     return cut_shares(store, utterances, workers, by, seed) if workers > 1 else [utterances]
 
 
 def frames_of(store: FrameStore, parts: list[np.ndarray]) -> list[int]:
-    """Of each share: frames that have all their context."""
+    """Return how many frames each share has."""
     lengths = np.diff(store.offsets) - 2 * store.context
     return [int(lengths[part].sum()) for part in parts]
 
@@ -98,11 +98,11 @@ def group_minibatches(
     seed: int,
     order_seed: int,
     minibatch: int,
-    variation: Augmentation | None,
+    augmentation: Augmentation | None,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Minibatches:
-    """Minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
+    """Return minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
 
     Args:
         by, sites: what a worker gets whole, or a file that says which worker gets which speaker.
@@ -113,6 +113,6 @@ def group_minibatches(
     parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
     return Minibatches(
         store, [store.rows_of(parts[k]) for k in group.local_workers], group.local_workers,
-        minibatch, order_seed, variation, dtype, device,
+        minibatch, order_seed, augmentation, dtype, device,
         frames=frames_of(store, parts),
     )  # fmt: skip

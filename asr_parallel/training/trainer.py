@@ -1,8 +1,6 @@
-"""The loop that trains a network on a frame store."""
+"""Training of a network on a frame store."""
 
-from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +10,39 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.objectives import Soft
+from asr_parallel.nnet.optimizer import Optimizer
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.parallel.algorithm import TrainingHook
-from asr_parallel.parallel.ecdnn.compression import EXCHANGE, OTHER
 from asr_parallel.parallel.registry import entry
-from asr_parallel.parallel.sync_info import DivergedError
+from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
-from asr_parallel.parallel.transport import LostError
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.record.interrupt import Interrupted, StopRequest
+from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.record.log import logger
+from asr_parallel.record.timer import OTHER
 from asr_parallel.training.augmentation import Augmentation
-from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
-from asr_parallel.training.combine import snapshot_frames, write_model
-from asr_parallel.training.divergence import DIVERGED, check_epoch, first_bad, highest_loss, is_sane
-from asr_parallel.training.evaluator import Evaluator
-from asr_parallel.training.export_model import export_model
-from asr_parallel.training.init_model import begin
-from asr_parallel.training.members import ENSEMBLE, keep_members
+from asr_parallel.training.divergence import DivergenceCheck, check_replicas_equal
+from asr_parallel.training.evaluation import Evaluator
+from asr_parallel.training.final_model import ENSEMBLE, Exporter, snapshot_frames
+from asr_parallel.training.hooks import EpochEnd, Hook, Step
+from asr_parallel.training.init_model import init_model
+from asr_parallel.training.loop import Loop, WorkerTensors
+from asr_parallel.training.loop_hooks import AlgorithmHook, BestModel, LastModels, PeriodicEvaluation
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import Minibatches, merged
+from asr_parallel.training.minibatches import Minibatches, merge_workers
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.recovery import Snapshot, mark
+from asr_parallel.training.recovery import Recovery
 from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.stop import StopPoints
 from asr_parallel.training.sync_stats import sync_stats
 from asr_parallel.training.teacher import Teacher
-from asr_parallel.training.training_state import restore, save
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
 
 
-class Trainer:
+class Trainer(Loop):
     """One training, from its first minibatch or from a checkpoint to the final network.
 
     The same store, options and number of threads give the same network, bit for bit, also when the training was killed
@@ -64,106 +60,110 @@ class Trainer:
         """Set up; nothing is trained yet.
 
         Args:
-            store, options: what decides the network.
-            work: folder for checkpoints, snapshots and logs.
-            stack: folder of stage 5 whose RBMs the hidden layers begin as, if options.network.pretrain says so.
-            team: the options' workers and who they are dealt to; all processes make and run a trainer alike.
+            store, options: all that the network depends on.
+            work: folder for checkpoints, models and logs.
+            stack: folder of stage 5 whose RBMs the hidden layers start from, if options.network.pretrain says so.
+            group: the options' workers and their processes, which all make and run a trainer alike.
 
         Raises:
             ValueError: options out of range, or too little data.
         """
-        self.store, self.options, self.work = store, options, work
-        self.group = group = group or WorkerGroup(options.workers.workers)
-        self.algorithm = entry(options.workers.algorithm).cls(options.algorithm)
+        self.store, self.options = store, options
+        soft, optimization, data, workers = options.soft_labels, options.optimization, options.data, options.workers
+        group = group or WorkerGroup(workers.workers)
+        self.algorithm = entry(workers.algorithm).cls(options.algorithm)
         device = choose_device(options.machine.device)
         dtype = choose_dtype(options.machine.precision, device)
-        self.train_part, held_out_part = store.split(options.data.held_out, options.data.held_out_by)
-        self.held_out_rows = store.rows_of(held_out_part)
-        workers = group.local_workers[:1] if self.algorithm.shared_replica else group.local_workers
-        self.network = begin(options, store, workers, stack, device, dtype)
+        train_part, held_out_part = store.split(data.held_out, data.held_out_by)
+        held_out_rows = store.rows_of(held_out_part)
+        modelled = group.local_workers[:1] if self.algorithm.shared_replica else group.local_workers
+        self.network = init_model(options, store, modelled, stack, device, dtype)
         self.teacher = None
-        soft, optimization, data = options.soft_labels, options.optimization, options.data
         if soft.teacher is not None:
-            self.teacher = Teacher(
-                Path(soft.teacher),
-                store,
-                soft.pseudo_weight,
-                soft.temperature,
-                device,
-                dtype,
-            )
-        sites = None if options.workers.sites is None else Path(options.workers.sites)
+            self.teacher = Teacher(Path(soft.teacher), store, soft.pseudo_weight, soft.temperature, device, dtype)
+        sites = None if workers.sites is None else Path(workers.sites)
         self.optimizer = optimizer(
-            options.optimization.optimizer,
-            self.network,
-            options.optimization.limits(),
-            options.optimization.momentum,
+            optimization.optimizer, self.network, optimization.limits(), optimization.momentum,
             self.algorithm.sum_gradients,
-        )
-        variation = Augmentation(data.channel_tilt, data.channel_ripple, data.mask_filters)
-        self.batches = group_minibatches(
-            store, self.train_part, group, options.workers.resolved_share_by, sites, data.seed, data.seed,
-            optimization.minibatch, variation, dtype, device,
         )  # fmt: skip
-        self.rounds = SyncScheduler(
-            self.algorithm, group, self.network, options.workers, self.optimizer,
-            options.workers.optimizer_state_at_sync(options.optimization.optimizer),
-            minibatches_per_epoch=self.batches.minibatches_per_epoch, epochs=options.schedule.epochs,
+        augmentation = Augmentation(data.channel_tilt, data.channel_ripple, data.mask_filters)
+        batches = group_minibatches(
+            store, train_part, group, workers.resolved_share_by, sites, data.seed, data.seed, optimization.minibatch,
+            augmentation, dtype, device,
+        )  # fmt: skip
+        scheduler = SyncScheduler(
+            self.algorithm, group, self.network, workers, self.optimizer,
+            workers.optimizer_state_at_sync(optimization.optimizer),
+            minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
         )  # fmt: skip
 
         def all_frames() -> Minibatches:  # of one worker more, who has them all
             return Minibatches(
-                store, [store.rows_of(self.train_part)], [group.num_workers], optimization.minibatch, data.seed,
-                variation, dtype, device, loader=self.batches.loader,
+                store, [store.rows_of(train_part)], [group.num_workers], optimization.minibatch, data.seed,
+                augmentation, dtype, device, loader=batches.loader,
             )  # fmt: skip
 
         self.compression: TrainingHook | None = None
-        if self.rounds.synchronizes:
+        if scheduler.synchronizes:
             self.compression = self.algorithm.training_hook(
-                network=self.network, batches=self.batches, all_frames=all_frames,
+                network=self.network, batches=batches, all_frames=all_frames,
                 outputs=Outputs(options.final_model.ensemble_average, soft.temperature), weight=soft.pseudo_weight,
             )  # fmt: skip
-        self.evaluator = Evaluator(store, self.held_out_rows, self.network, self.rounds, options)
+        super().__init__(group, scheduler, batches, work)
+        self.evaluator = Evaluator(
+            store, held_out_rows, self.network, scheduler, options.final_model.ensemble_average, options.keeps_workers,
+            options.workers.ema > 0,
+        )  # fmt: skip
         untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
-        frames_per_epoch = self.batches.frames_per_epoch
-        factor = options.workers.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
-        self.schedule = options.make_schedule(frames_per_epoch, factor, untrained.loss)
+        frames_per_epoch = batches.frames_per_epoch
+        lr_scale = options.workers.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
+        self.schedule = options.make_schedule(frames_per_epoch, lr_scale, untrained.loss)
         if self.algorithm.round_epochs is not None:
             self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
-        # The best model so far, where a worse epoch may be taken back.
-        self.best = self.network.parameters.clone() if options.schedule.schedule == "newbob" else None
-        self.epoch, self.minibatch, self.frames = 0, 0, 0
-        self.marks: deque[Snapshot] = deque(maxlen=2)  # others are at most one meeting behind
-        self.watched: dict[str, Any] | None = None  # not yet written when the checkpoint was
-        self.checkpoints = Checkpoints(work / CHECKPOINTS, transport=group.transport)
-        total = self.schedule.total_frames
-        self.snapshots = (
-            snapshot_frames(total, frames_per_epoch, options.combined) if total and options.combined else []
-        )
+        self.exporter = Exporter(self.network, store, options, train_part, held_out_rows)
+        self._make_hooks()
         logger.info(
             "%d frames an epoch, %d held out (%d utterances); %s on %s; loss %.4f before training",
-            frames_per_epoch, len(self.held_out_rows), len(held_out_part),
+            frames_per_epoch, len(held_out_rows), len(held_out_part),
             "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
         )  # fmt: skip
         if group.num_workers > 1:
             logger.info(
                 "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
-                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, factor,
+                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, lr_scale,
             )  # fmt: skip
 
-    @property
-    def done(self) -> int:
-        """Minibatches of a worker so far."""
-        return self.epoch * self.batches.minibatches_per_epoch + self.minibatch
-
-    def _aside(self, phase: str = OTHER) -> AbstractContextManager[None]:
-        """Of what is not training, when a round's time is told apart."""
-        return nullcontext() if self.compression is None else self.compression.phases.during(phase)
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of a training with the same store and options; ValueError when it is of another."""
-        restore(self, checkpoint)
+    def _make_hooks(self) -> None:
+        """Make the hooks that need no files, and list the parts of the state."""
+        options, network, total = self.options, self.network, self.schedule.total_frames
+        self.parts = {
+            "network": WorkerTensors("network", {"parameters": network.parameters}, network.parameters_changed),
+            "scheduler": self.scheduler,
+            "optimizer": _OptimizerState(self.optimizer),
+            "schedule": self.schedule,
+        }
+        self.recovery: Recovery | None = None
+        if options.workers.fault_tolerant:
+            self.recovery = Recovery(self.scheduler, lambda: self.state_dict(collective=False))
+            self.hooks.append(self.recovery)
+        if self.compression is not None:
+            self.parts["compression"] = hook = AlgorithmHook(self.compression)
+            self.hooks.append(hook)
+        self.divergence = DivergenceCheck(
+            network, self.scheduler, self.schedule, self.evaluator, self.untrained_loss, options.optimization.minibatch,
+            options.network.start is not None,
+        )  # fmt: skip
+        moments: list[int] = []
+        if total and options.combined:
+            moments = snapshot_frames(total, self.batches.frames_per_epoch, options.combined)
+        self.last_models = LastModels(
+            self.work / "models", moments, lambda: self.scheduler.model(network), self.group.is_main
+        )
+        self.best: BestModel | None = None
+        if options.schedule.schedule == "newbob":  # a worse epoch is taken back
+            self.parts["best"] = self.best = BestModel(network)
+        self.loaded = State()
 
     def run(
         self,
@@ -189,164 +189,105 @@ class Trainer:
                 report_frames=report_frames,
                 frames_per_epoch=self.batches.frames_per_epoch,
                 start_frames=self.frames,
-                state=self.watched,
+                state=self.loaded.part("metrics").values,
                 transport=self.group.transport,
-            ) as watch,
+                timer=self.timer,
+            ) as metrics,
         ):
-            watch.skipped(self.optimizer.skipped if self.group.is_main or not self.algorithm.shared_replica else 0)
-            self._points = StopPoints(request, self.group.transport, self.rounds, self.network.device)
-            try:
-                if not self.frames:  # a lower learning rate may begin here, too
-                    save(self, watch)
-                while not self.schedule.finished:
-                    self._epoch(watch, report_frames, checkpoint_frames, evaluate_frames)
-                    self._end_epoch(watch)
-            except LostError as error:
-                if request.number:  # which has reached the others too
-                    raise Interrupted(request.number) from error
-                raise
+            metrics.skipped(self.optimizer.skipped if self.group.is_main or not self.algorithm.shared_replica else 0)
+            evaluation = PeriodicEvaluation(self.evaluator, metrics, evaluate_frames, self.timer)
+            self.parts["metrics"] = metrics
+            more: list[Hook] = [metrics, self.divergence, self.last_models, evaluation]
+            self.hooks += more if self.best is None else [*more, self.best]
+            self.train(request, self.network.device, checkpoint_frames)
         if self.compression is not None:
             self.compression.close()
-        best = self._keep_members() if self.options.keeps_workers else None
-        last, self.meetings = self.rounds.finish(self.network), sync_stats(self.rounds, self.compression)
+        best = self._export_workers() if self.options.keeps_workers else None
+        last, self.sync_stats = self.scheduler.finish(self.network), sync_stats(self.scheduler, self.timer)
         if best is not None and self.algorithm.ensemble:
             last = best
         if not self.group.is_main:
             return None
-        newest_first = [self._snapshot(frames) for frames in reversed(self.snapshots)]
-        return export_model(
-            last, self.network, newest_first, self.store, self.options, self.train_part, self.held_out_rows
-        )
+        return self.exporter.export_model(last, self.last_models.newest_first)
 
-    def _epoch(
-        self, watch: MetricsLogger, report_frames: int, checkpoint_frames: int, evaluate_frames: int | None
-    ) -> None:
-        """What is left of the current epoch."""
-        # Frames before the first loss that is not finite; below 0: all were
-        bad = torch.full((), -1, dtype=torch.int64, device=self.network.device)
-        for spliced, labels, soft in self._stream():
-            rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
-            trained = self.batches.frames(self.minibatch, self.minibatch + 1)
-            before, count = self.frames, int(trained.sum())
-            if self.algorithm.shared_replica:
-                spliced, labels, active = *merged(spliced, labels, active), None
-            if self.teacher is not None:
-                soft = self.teacher.soft(spliced)
-            minibatch = self.network.backward(spliced, labels, soft)
-            losses = minibatch.loss_sum
-            counting = losses if active is None else losses.masked_fill(~active, 0.0)
-            loss_sum = counting.sum()
-            wrong = ~loss_sum.isfinite() if self.algorithm.period is not None else ~counting.isfinite().any()
-            bad = torch.where((bad < 0) & wrong, self.frames, bad)
-            self.optimizer.step(minibatch, rate, active, count)
-            with self._aside(EXCHANGE) if self.rounds.sync_due else nullcontext():
-                met = self.rounds.after_batch(self.network, trained, losses, rate)
-            self.frames += count
-            self.minibatch += 1
-            if met and self.algorithm.round_epochs is not None:
-                self.schedule.new_round(self.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
-            if met and self.options.workers.fault_tolerant:
-                self.marks.append(mark(self))
-            if self.compression is not None:
-                self._compress(met)
-            watch.data_wait(self.batches.waited_seconds)
-            watch.minibatch(count, loss_sum, minibatch.correct.sum(), rate, self.optimizer.max_change_scale)
-            if self.compression is not None and met:
-                watch.round(self.compression.phases.lap())
-            report, snapshots, checkpoint = (
-                self._crossed(before, moments)
-                for moments in (self._last(report_frames), self.snapshots, self._last(checkpoint_frames))
-            )
-            evaluation = self._crossed(before, self._last(evaluate_frames)) if evaluate_frames else []
-            if self._points.due(self.done, met):
-                checkpoint = [self.frames]
-            if report or snapshots or checkpoint or evaluation:
-                self._stop_if_diverged(bad)
-            for moment in snapshots:
-                model = self.rounds.model(self.network)
-                if self.group.is_main:
-                    write_model(self._snapshot(moment), model)
-            if evaluation and self.minibatch < self.batches.minibatches_per_epoch:  # else the epoch's end has its own
-                with self._aside():
-                    score, of_each = self.evaluator.score()
-                watch.held_out(self.frames, score.loss, score.accuracy, more=of_each)
-            if checkpoint:
-                frames_of_each = (
-                    [spliced.shape[1]]
-                    if self.algorithm.shared_replica
-                    else trained[list(self.group.local_workers)].tolist()
-                )
-                if is_sane(self, counting, frames_of_each):
-                    with self._aside():
-                        save(self, watch)
-            self._points.stop()
-        self._stop_if_diverged(bad)
+    @property
+    def finished(self) -> bool:
+        return self.schedule.finished
 
-    def _stream(self) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
-        """Minibatches of what is left of the epoch, with what workers learn from each other of them."""
+    def minibatches(self) -> Iterable[tuple[Tensor, Tensor, Soft | None]]:
+        """Return what is left of the epoch, with soft targets where workers learn from each other."""
         if self.compression is not None:
             return self.compression.stream(self.epoch, self.minibatch)
         return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
-    def _compress(self, met: bool) -> None:
-        assert self.compression is not None
-        if met:
-            self.compression.after_sync(self.done)
-        else:
-            self.compression.after_batch()
+    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: Step) -> None:
+        spliced, labels, soft = minibatch
+        step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
+        step.waited_seconds = self.batches.waited_seconds
+        if self.algorithm.shared_replica:
+            spliced, labels, active = *merge_workers(spliced, labels, active), None
+        if self.teacher is not None:
+            soft = self.teacher.soft(spliced)
+        back = self.network.backward(spliced, labels, soft)
+        losses = back.loss_sum
+        step.loss_sums = losses if active is None else losses.masked_fill(~active, 0.0)
+        step.correct = back.correct
+        self.optimizer.step(back, step.learning_rate, active, step.frames - step.before)
+        step.max_change_scale = self.optimizer.max_change_scale
+        self.synchronize(self.network, step, losses)
+        if step.synced and self.algorithm.round_epochs is not None:
+            self.schedule.new_round(step.frames, self.algorithm.round_epochs * self.batches.frames_per_epoch)
 
-    def _keep_members(self) -> Tensor:
-        """The best worker's model; what workers have become since they met last is not yet averaged."""
-        self.optimizer.leave_lookahead()
-        best = keep_members(
-            self.work / ENSEMBLE, self.network, self.evaluator.of_workers(), self.group, self.store, self.options,
-            self.train_part, self.held_out_rows,
-        )  # fmt: skip
-        self.optimizer.enter_lookahead()
-        return best
-
-    def _crossed(self, before: int, moments: list[int]) -> list[int]:
-        """Those of the moments that lie in the minibatch that began after `before` frames."""
-        return [frames for frames in moments if before < frames <= self.frames]
-
-    def _last(self, period: int) -> list[int]:
-        """The last multiple of a period of frames."""
-        return [self.frames // period * period]
-
-    def _snapshot(self, frames: int) -> Path:
-        """Where the model is kept that first had been trained on so many frames."""
-        return self.work / "models" / f"{frames:012d}.safetensors"
-
-    def _stop_if_diverged(self, bad: Tensor) -> None:
-        """ValueError when a minibatch's loss was not finite. Waits for the GPU, so it is called now and then.
-
-        Workers that meet need not stop for one whose loss is not: it is left out and goes on from what others have.
-        """
-        if self.rounds.synchronizes and self.group.num_workers > 1:
-            return
-        frames = first_bad(self.group.transport, int(bad), everywhere=self.algorithm.period is None)
-        if frames is not None:
-            step = frames // (self.options.optimization.minibatch * self.group.num_workers) + 1
-            rate = self.schedule.learning_rate(frames)
-            raise DivergedError(
-                f"{DIVERGED}: the loss of minibatch {step} (after {frames} frames) is not finite, learning rate"
-                f" {rate:.3g} per frame"
-            )
-
-    def _end_epoch(self, watch: MetricsLogger) -> None:
-        with self._aside():
-            score, of_each = self.evaluator.score()
+    def end_epoch(self) -> None:
+        with self.timer.during(OTHER):
+            score, per_worker = self.evaluator.score()
         rate = self.schedule.learning_rate(0)  # what it began with, or newbob's of this epoch
         accepted = self.schedule.end_epoch(self.frames, score.loss)
         self.epoch, self.minibatch = self.epoch + 1, 0
-        watch.held_out(self.frames, score.loss, score.accuracy, accepted, of_each)
-        check_epoch(self, score, of_each, accepted, rate, watch.train_loss)
-        if self.best is not None:
-            if accepted:
-                self.best.copy_(self.network.parameters)
-            else:
-                self.network.parameters.copy_(self.best)
-                self.network.parameters_changed()
-        if self.best is not None or score.loss <= highest_loss(self.untrained_loss, self.store.num_pdfs):
-            with self._aside():
-                save(self, watch)
+        end = EpochEnd(
+            frames=self.frames, loss=score.loss, accuracy=score.accuracy, per_worker=per_worker, accepted=accepted,
+            finished=self.schedule.finished, learning_rate=rate,
+        )  # fmt: skip
+        for hook in self.hooks:
+            hook.on_epoch_end(end)
+        if self.best is not None or score.loss <= self.divergence.highest_loss:
+            self.save()
+
+    def may_save(self, step: Step) -> bool:
+        assert step.loss_sums is not None
+        own = step.worker_frames[list(self.group.local_workers)].tolist()
+        frames = [sum(own)] if self.algorithm.shared_replica else own
+        return self.divergence.is_sane(step.loss_sums, frames, self.frames)
+
+    def save(self) -> None:
+        if self.algorithm.shared_replica:
+            check_replicas_equal(self.group.transport, self.network.parameters)
+        super().save()
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.loaded = state
+
+    def _export_workers(self) -> Tensor:
+        """Write the workers' models, without averaging what they learnt since the last synchronization.
+
+        Returns:
+            (P,) the best one.
+        """
+        self.optimizer.leave_lookahead()
+        best = self.exporter.export_workers(self.work / ENSEMBLE, self.evaluator.of_workers(), self.group)
+        self.optimizer.enter_lookahead()
+        return best
+
+
+class _OptimizerState:
+    """The state of an optimiser, as a part of a loop's."""
+
+    def __init__(self, of: Optimizer) -> None:
+        self._optimizer = of
+
+    def state_dict(self) -> State:
+        return State(per_worker=self._optimizer.state())
+
+    def load_state_dict(self, state: State) -> None:
+        self._optimizer.restore(dict[str, Any](state.per_worker))

@@ -1,4 +1,4 @@
-"""The folder of an unfinished training: whose it is, who goes on with it, and where another one is kept aside."""
+"""The folder of an unfinished training: its identity, whether a run goes on with it, and the ones kept aside."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +21,7 @@ KEPT = ".kept-"  # after the name of a folder that is kept aside: and a number
 
 
 def find_unfinished(work: Path, identity: Mapping[str, Any], resume: bool | None, rates: Collection[str] = ()) -> bool:
-    """Return whether `work` holds what this training goes on from; keep that of another one aside.
+    """Return whether `work` holds this training, unfinished; keep that of another one aside.
 
     Args:
         work: folder with IDENTITY, there or not.
@@ -54,7 +54,7 @@ def find_unfinished(work: Path, identity: Mapping[str, Any], resume: bool | None
     return same is not None
 
 
-def record_going_on(work: Path, identity: Mapping[str, Any], frames: int, rates: Collection[str] = ()) -> None:
+def record_resumed(work: Path, identity: Mapping[str, Any], frames: int, rates: Collection[str] = ()) -> None:
     """Write into IDENTITY that the training goes on after so many frames, and with which rates if they are others."""
     record = read_json(work / IDENTITY)
     before = _identity(work)
@@ -72,8 +72,8 @@ def record_going_on(work: Path, identity: Mapping[str, Any], frames: int, rates:
 
 
 @contextmanager
-def naming_the_checkpoint(checkpoints: Checkpoints, frames_per_epoch: int, rates: Collection[str]) -> Iterator[None]:
-    """Add to what ends a training from which checkpoint it goes on, by the same command or with a lower rate."""
+def checkpoint_in_errors(checkpoints: Checkpoints, frames_per_epoch: int, rates: Collection[str]) -> Iterator[None]:
+    """Add to errors from which checkpoint the same command, or one with a lower rate, goes on."""
     try:
         yield
     except Interrupted as error:
@@ -104,7 +104,7 @@ def _identity(work: Path) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is different, by name of the option or input, in words."""
+    """Return differences in words, by name of the option or input."""
     changes = {}
     for group, flag in ((("options",), _flag), ((), str), (("inputs",), str)):
         was, new = before, now

@@ -108,8 +108,8 @@ def test_rates_follow_the_rounds(shape: str) -> None:
     assert [plan.learning_rate(frames) for frames in (100, 150, 200, 250, 298)] == pytest.approx(first)
     assert plan.learning_rate(300) == plan.learning_rate(350) == 0.01  # until the next is told of
     again = Cyclical(total_frames=900, top=1.0, bottom=0.01, cycle_frames=None, shape=shape)  # type: ignore[arg-type]
-    again.restore(plan.state())
-    assert again.learning_rate(150) == plan.learning_rate(150) and again.state() == plan.state()
+    again.load_state_dict(plan.state_dict())
+    assert again.learning_rate(150) == plan.learning_rate(150) and again.state_dict() == plan.state_dict()
 
 
 def test_a_training_of_sites_has_such_rates_unless_told_otherwise() -> None:

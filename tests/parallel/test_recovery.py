@@ -18,9 +18,8 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_json
-from asr_parallel.training import trainer as training
-from asr_parallel.training.options import training_options
-from asr_parallel.training.recovery import rescue
+from asr_parallel.training.final_model import Exporter
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.run_training import train_into
 from asr_parallel.training.trainer import Trainer
 
@@ -79,7 +78,7 @@ def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
         "workers": 3, "hidden_layers": 1, "hidden_dim": 16, "minibatch": 16, "epochs": 2, "combine": 0,
         "precision": "float32", "learning_rate": 0.002, "period": 4,
     }  # fmt: skip
-    return Trainer(FrameStore.open(frames), training_options(**{**known, **changes}), work)
+    return Trainer(FrameStore.open(frames), TrainingOptions(**{**known, **changes}), work)
 
 
 @pytest.mark.parametrize("algorithm", ["average", "block-momentum", "elastic"])
@@ -99,7 +98,7 @@ def test_a_worker_that_returns_nan_is_left_out_counted_and_goes_on_from_the_othe
     of.optimizer.step = faulty
     network = of.run()
     assert network is not None and bool(network.net.parameters.isfinite().all())
-    assert of.rounds.left_out.tolist() == [0, 2, 0]
+    assert of.scheduler.left_out.tolist() == [0, 2, 0]
     assert bool(of.network.parameters.isfinite().all()) and of.evaluator.score()[0].accuracy > 0.6
     assert sum("worker 1 left out" in message for message in caplog.messages) == 2
 
@@ -109,7 +108,7 @@ def test_a_far_worse_worker_is_left_out(frames_folder: Path, tmp_path: Path) -> 
     of.network.layers.biases[-1][2, 0] = 50.0
     of.network.parameters_changed()
     of.run()
-    assert of.rounds.left_out.tolist() == [0, 0, 1]
+    assert of.scheduler.left_out.tolist() == [0, 0, 1]
 
 
 def test_when_no_worker_is_of_use_the_training_stops(frames_folder: Path, tmp_path: Path) -> None:
@@ -158,12 +157,12 @@ def test_going_on_from_a_checkpoint_changes_nothing(frames_folder: Path, tmp_pat
     checkpoint = None
     if len(names) > 1:  # the last one is of the very end
         (found.folder / names[-1]).rename(found.folder / ".aside")
-        checkpoint = found.newest([] if again.algorithm.shared_replica else range(3))
+        checkpoint = found.newest(again.stored_workers)
     assert checkpoint is not None and checkpoint.frames < straight.frames
     again.resume(checkpoint)
     again.run()
     np.testing.assert_array_equal(
-        again.rounds.model(again.network).numpy(), straight.rounds.model(straight.network).numpy()
+        again.scheduler.model(again.network).numpy(), straight.scheduler.model(straight.network).numpy()
     )
 
 
@@ -186,14 +185,15 @@ def test_whoever_stays_goes_on_as_it_was_at_the_meeting(
     options = {"fault_tolerant": True, **more}
     of = trainer(frames_folder, tmp_path / "of", **options)
     of.run()
-    marks = list(of.marks)
-    of.marks.clear()
-    of.marks.append(marks[back])
+    assert of.recovery is not None
+    snapshots = list(of.recovery.snapshots)
+    of.recovery.snapshots.clear()
+    of.recovery.snapshots.append(snapshots[back])
     object.__setattr__(of.group, "transport", Emptied())
-    group, checkpoint = rescue(of, OSError())
-    assert group.local_workers == (0, 1, 2) and checkpoint.frames == marks[back].frames < of.frames
+    group, state = of.recovery.recover(OSError())
+    assert group.local_workers == (0, 1, 2) and state.values["loop"]["frames"] == snapshots[back].frames < of.frames
     again = trainer(frames_folder, tmp_path / "again", **options)
-    again.resume(checkpoint)
+    again.load_state_dict(state)
     again.run()
     assert torch.equal(again.network.parameters, of.network.parameters) and again.frames == of.frames
 
@@ -202,17 +202,17 @@ def test_the_beginning_is_one_to_go_back_to_also_from_its_checkpoint(
     frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = trainer(frames_folder, tmp_path, fault_tolerant=True).options
-    marks = []
+    snapshots = []
 
     def stopped(of: Trainer, *_: object) -> None:
-        marks.append([mark.frames for mark in of.marks])
+        snapshots.append([snapshot.frames for snapshot in of.recovery.snapshots])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_epoch", stopped)
+    monkeypatch.setattr(Trainer, "run_epoch", stopped)
     for resume in (False, True):
         with pytest.raises(KeyboardInterrupt):
             train_into(None, tmp_path / "work", frames_folder, options, resume, 500, 500)
-    assert marks == [[0], [0]]
+    assert snapshots == [[0], [0]]
 
 
 @pytest.mark.parametrize("algorithm", ["gradient", "average"])
@@ -246,7 +246,7 @@ def test_a_delivery_that_fails_is_done_again_and_nobody_waits_for_it(
     frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
     """Others have nothing to say while rank 0 delivers, which may take longer than they wait for an answer."""
-    export_model, transport, before = training.export_model, Counting(), []
+    export_model, transport, before = Exporter.export_model, Counting(), []
     options = trainer(frames_folder, tmp_path, algorithm=algorithm, period=None).options
 
     def failing(*_: object) -> None:
@@ -260,10 +260,10 @@ def test_a_delivery_that_fails_is_done_again_and_nobody_waits_for_it(
         (tmp_path / "out").mkdir(exist_ok=True)
         train_into(tmp_path / "out", tmp_path / "work", frames_folder, options, resume, 500, 500, transport=transport)
 
-    monkeypatch.setattr(training, "export_model", failing)
+    monkeypatch.setattr(Exporter, "export_model", failing)
     with pytest.raises(KeyboardInterrupt):
         train(False)
-    monkeypatch.setattr(training, "export_model", counting)
+    monkeypatch.setattr(Exporter, "export_model", counting)
     train(True)
     assert before == [transport.calls]
     assert read_json(tmp_path / "out" / "sync_stats.json")["left_out"] == [0, 0, 0]

@@ -14,27 +14,24 @@ from stand_ins import together
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.nnet.spec import layout
+from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
-from asr_parallel.training.metrics_logger import LINES, MetricsLogger
-from asr_parallel.training.minibatches import merged
-from asr_parallel.training.options import TrainingOptions, training_options
-from asr_parallel.training.stop import StopPoints
+from asr_parallel.training.metrics_logger import LINES
+from asr_parallel.training.minibatches import merge_workers
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 B = 16  # frames of a worker's minibatch
 HISTORY, LIMIT = 2000.0, 0.9  # Kaldi's num-samples-history, and the most that an update forgets
-SPEC = dnn(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
+SPEC = NetworkSpec(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
 
 
 def options(**changes: Any) -> TrainingOptions:
@@ -49,7 +46,7 @@ def options(**changes: Any) -> TrainingOptions:
         "combine": 0,
         "keep_workers": False,
     }
-    return training_options(**{**base, **changes})
+    return TrainingOptions(**{**base, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +142,8 @@ def repeated(trainer: Trainer, replicas: int, minibatches: list[tuple[Tensor, Te
         for spliced, labels in minibatches:
             yield spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1), None
 
-    trainer._stream = stream  # type: ignore[method-assign]
-    never = 10**9
-    trainer._points = StopPoints(StopRequest(), trainer.group.transport, trainer.rounds, trainer.network.device)
-    with MetricsLogger(trainer.work, total_frames=None, report_frames=never, frames_per_epoch=never) as watch:
-        trainer._epoch(watch, never, never, None)
+    trainer.minibatches = stream  # type: ignore[method-assign]
+    trainer.run_epoch()
     trainer.optimizer.leave_lookahead()  # as at the end of a training
     return trainer.network.parameters
 
@@ -174,10 +168,10 @@ def test_gradient_with_several_workers_is_one_worker_with_all_their_frames(
     minibatches: list[tuple[Tensor, Tensor]] = []
 
     def kept(*args: Any) -> tuple[Tensor, Tensor]:
-        minibatches.append(merged(*args))
+        minibatches.append(merge_workers(*args))
         return tuple(tensor.clone() for tensor in minibatches[-1])  # type: ignore[return-value]
 
-    monkeypatch.setattr(module, "merged", kept)
+    monkeypatch.setattr(module, "merge_workers", kept)
     several.run()
     assert {len(labels[0]) for _, labels in minibatches} == {4 * B, 3 * B}
     torch.testing.assert_close(several.network.parameters, repeated(one, 1, minibatches), rtol=1e-5, atol=1e-6)

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
-from asr_parallel.parallel.rendezvous import join
+from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import training_options
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 COMMON = {
@@ -63,14 +63,14 @@ def main() -> None:
         for name, more in RUNS.items():
             trainer = Trainer(
                 FrameStore.open(frames),
-                training_options(**{**COMMON, **more}),
+                TrainingOptions(**{**COMMON, **more}),
                 out / name,
                 None,
                 WorkerGroup(4, transport),
             )
             network = trainer.run()
             if network is not None:
-                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.rounds.num_syncs)}
+                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.scheduler.meetings)}
                 for member in (out / name).glob("ensemble/[0-9]"):
                     tensors[f"member {member.name}"] = Network.open(member).net.parameters
                 save_file(tensors, out / f"{name}.safetensors")

@@ -13,8 +13,9 @@ from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.pretraining import rbm_options as pretrain_options
 from asr_parallel.pretraining.check_features import check_normalised
+from asr_parallel.pretraining.rbm_metrics import Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,14 @@ def test_two_layers_learn_to_reconstruct(store: FrameStore, tmp_path: Path) -> N
 def test_resumed_is_bit_identical(store: FrameStore, tmp_path: Path) -> None:
     straight = LayerTrainer(store, options(), Stack([]), tmp_path / "straight").run(500, 10**9)
     broken = LayerTrainer(store, options(), Stack([]), tmp_path / "broken")
-    for spliced, _ in broken.batches.epoch(0):
-        broken._step(spliced)
+    for minibatch in broken.minibatches():
+        broken.run_step(minibatch)
         if broken.frames == 640:
             broken.save()
         if broken.frames == 960:
             break
     again = LayerTrainer(store, options(), Stack([]), tmp_path / "broken")
-    checkpoint = again.checkpoints.newest([0])
+    checkpoint = again.newest_checkpoint()
     assert checkpoint is not None
     again.resume(checkpoint)
     resumed = again.run(10**9, 10**9)
@@ -89,8 +90,7 @@ def test_isolated_workers_each_do_what_they_do_in_another_run(store: FrameStore,
         one = LayerTrainer(store, given, Stack([]), tmp_path / str(worker), One())
         for epoch in range(one.epochs):
             one.epoch, one.minibatch = epoch, 0
-            for spliced, _ in one.batches.epoch(epoch):
-                one._step(spliced)
+            one.run_epoch()
         assert torch.equal(one.rbm.parameters[0], both.rbm.parameters[worker])
 
 
@@ -99,14 +99,14 @@ def test_resumed_workers_are_bit_identical_in_the_second_layer_too(store: FrameS
     first = LayerTrainer(store, given, Stack([]), tmp_path / "first").run(500, 10**9)
     straight = LayerTrainer(store, given, Stack([first]), tmp_path / "straight").run(500, 10**9)
     broken = LayerTrainer(store, given, Stack([first]), tmp_path / "broken")
-    for spliced, _ in broken.batches.epoch(0):
-        broken._step(spliced)
+    for minibatch in broken.minibatches():
+        broken.run_step(minibatch)
         if broken.minibatch == 7:  # between two averages
             broken.save()
         if broken.minibatch == 11:
             break
     again = LayerTrainer(store, given, Stack([first]), tmp_path / "broken")
-    checkpoint = again.checkpoints.newest(range(3))
+    checkpoint = again.newest_checkpoint()
     assert checkpoint is not None
     again.resume(checkpoint)
     assert torch.equal(again.run(10**9, 10**9).parameters, straight.parameters)
@@ -127,9 +127,9 @@ def test_rate_comes_back_after_the_first_minibatch_and_with_every_step_of_the_mo
     monkeypatch.setattr(pretrain_options, "MOMENTUM_STEPS", 1)
     trainer = LayerTrainer(store, options(), Stack([]), tmp_path)
     restored = []
-    for spliced, _ in trainer.batches.epoch(0):
+    for minibatch in trainer.minibatches():
         trainer.rbm.lr_scale.fill_(0.5)
-        trainer._step(spliced)
+        trainer.run_step(minibatch)
         if trainer.rbm.lr_scale.item() == 1:
             restored.append(trainer.minibatch)
     assert restored[:4] == [1, 3, 6, 9]

@@ -14,8 +14,9 @@ from asr_parallel.features.archive import write_archive
 from asr_parallel.features.extractors import open_extractor
 from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.pretraining.rbm_metrics import Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import write_json
 
 CORPUS = os.environ.get("ASR_PARALLEL_FSDD")

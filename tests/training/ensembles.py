@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.objectives import Soft
-from asr_parallel.training.options import TrainingOptions, training_options
+from asr_parallel.nnet.stacked import Soft
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 WORKERS, PERIOD = 3, 9
@@ -33,7 +33,7 @@ def options(**changes: Any) -> TrainingOptions:
     }
     if changes.get("overlap"):
         base["initial"] = "shared"
-    return training_options(**{**base, **changes})
+    return TrainingOptions(**{**base, **changes})
 
 
 @dataclass
@@ -58,7 +58,7 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
     seen, backward = Seen(trainer), trainer.network.backward
     compression = trainer.compression
     assert compression is not None
-    met = compression.after_sync
+    after_sync = compression.after_sync
 
     def looked_at(spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Any:
         kept = None if soft is None else Soft(soft.target.clone(), soft.weight, soft.temperature)
@@ -68,7 +68,7 @@ def watched(store: FrameStore, work: Path, **changes: Any) -> Seen:
     def after(done: int) -> None:
         seen.models[done] = trainer.network.parameters.clone()
         seen.members[done] = trainer.algorithm.members
-        met(done)
+        after_sync(done)
 
     trainer.network.backward = looked_at
     compression.after_sync = after

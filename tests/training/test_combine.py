@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_parallel.training.combine import combine, write_model
+from asr_parallel.training.final_model import combine, write_model
 
 
 def kept(folder: Path, models: list[Tensor]) -> list[Path]:

@@ -11,10 +11,10 @@ import torch
 from ensembles import PERIOD, WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.ecdnn.compression import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
 from asr_parallel.record import timer as phases_module
-from asr_parallel.training.checkpoint import Checkpoints
-from asr_parallel.training.trainer import CHECKPOINTS, Trainer
+from asr_parallel.record.timer import COMPRESS, EXCHANGE, LABEL, LOCAL, OTHER
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints
+from asr_parallel.training.trainer import Trainer
 
 ROUNDS = 67 // PERIOD
 TIMES = ("frames_per_second", "data_wait_share", "seconds")
@@ -63,10 +63,10 @@ def test_stopped_in_any_phase_it_goes_on_as_if_it_had_not_been(store: FrameStore
         shutil.copytree(folder, work / CHECKPOINTS / folder.name)
         shutil.copyfile(whole / "train.jsonl", work / "train.jsonl")  # what was written until the end
         again = Trainer(store, asked, work)
-        checkpoint = again.checkpoints.newest(range(WORKERS))
+        checkpoint = again.newest_checkpoint()
         assert checkpoint is not None
         again.resume(checkpoint)
-        assert again.done == minibatches
+        assert again.number == minibatches
         assert ends(again) == expected, minibatches
         assert record(work) == record(whole), minibatches
 
@@ -88,12 +88,12 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: list[int], kind: str) -> None:
     trainer = Trainer(store, options(relabel_fraction=0.12 if "adam" in kind else 0.05, **KINDS[kind]), tmp_path)
     trainer.run()
-    phases = trainer.meetings["ranks"][0]["phases"]
+    phases = trainer.sync_stats["ranks"][0]["phases"]
     assert set(phases) == {LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER}
     assert sum(phases.values()) == ticks[-1] - ticks[0]
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     rounds = [line for line in lines if line["kind"] == "round"]
-    assert len(rounds) == trainer.batches.minibatches_per_epoch * trainer.options.schedule.epochs // PERIOD
+    assert len(rounds) == trainer.batches.minibatches_per_epoch * trainer.options.epochs // PERIOD
     a_round = WORKERS * 16 * PERIOD if kind == "models" else None
     if a_round:
         assert [line["frames"] for line in rounds] == [a_round * n for n in range(1, ROUNDS + 1)]
@@ -105,14 +105,14 @@ def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: 
 def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ticks: list[int]) -> None:
     """Whoever waits there for others does not train."""
     trainer = Trainer(store, options(), tmp_path)
-    synchronize = trainer.rounds.synchronizer.synchronize
+    synchronize = trainer.algorithm.synchronize
 
     def slow(*args: Any) -> None:
         for _ in range(1000):
             phases_module.time.monotonic()
         synchronize(*args)
 
-    trainer.rounds.synchronizer.synchronize = slow
+    trainer.algorithm.synchronize = slow
     trainer.run()
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     rounds = [line["seconds"] for line in lines if line["kind"] == "round"]

@@ -12,7 +12,7 @@ import torch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.transport import SingleProcess
-from asr_parallel.training.divergence import check_common, first_bad, has_diverged, highest_loss, is_sane
+from asr_parallel.training.divergence import check_divergence, check_replicas_equal, has_diverged, highest_loss
 from asr_parallel.training.evaluation import Score
 from asr_parallel.training.options import TrainingOptions, config_identity, training_options
 from asr_parallel.training.trainer import Trainer
@@ -29,16 +29,16 @@ class Told(SingleProcess):
 
 
 def test_one_bad_loss_is_enough_unless_workers_are_on_their_own() -> None:
-    assert first_bad(Told([-1, -1]), -1, everywhere=False) is None
-    assert first_bad(Told([-1, 640]), -1, everywhere=False) == 640
-    assert first_bad(Told([-1, 640]), -1, everywhere=True) is None
-    assert first_bad(Told([128, 640]), 128, everywhere=True) == 128
+    assert check_divergence(Told([-1, -1]), -1, everywhere=False) is None
+    assert check_divergence(Told([-1, 640]), -1, everywhere=False) == 640
+    assert check_divergence(Told([-1, 640]), -1, everywhere=True) is None
+    assert check_divergence(Told([128, 640]), 128, everywhere=True) == 128
 
 
 def test_a_common_model_that_has_come_apart_is_noticed() -> None:
-    check_common(Told([1.0, 1.0]), torch.ones(1))
-    with pytest.raises(ValueError, match=r"come apart \(sums of parameters \[1.0, 1.5\]\)"):
-        check_common(Told([1.0, 1.5]), torch.ones(1))
+    check_replicas_equal(Told([1.0, 1.0]), torch.ones(1))
+    with pytest.raises(ValueError, match=r"differs between them \(sums of parameters \[1.0, 1.5\]\)"):
+        check_replicas_equal(Told([1.0, 1.5]), torch.ones(1))
 
 
 def test_isolated_workers_do_without_one_that_returns_nan(frames_folder: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_no_checkpoint_is_made_of_a_training_that_diverges(
     frames_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trainer = Trainer(FrameStore.open(frames_folder), ruinous(optimizer="sgd", learning_rate=10.0), tmp_path)
-    sane = [is_sane(trainer, torch.tensor([loss * 32]), [32]) for loss in (0.1, 2.1, 2.3, 1e30, math.nan)]
+    sane = [trainer.divergence.is_sane(torch.tensor([loss * 32]), [32], 0) for loss in (0.1, 2.1, 2.3, 1e30, math.nan)]
     assert sane == [True, True, False, False, False]
     with pytest.raises(ValueError, match="diverged"), caplog.at_level(logging.WARNING):
         trainer.run(checkpoint_frames=32)
@@ -172,7 +172,7 @@ def test_a_checkpoint_is_kept_while_some_worker_is_of_use(
     frames_folder: Path, tmp_path: Path, losses: list[float], frames: list[int], sane: bool
 ) -> None:
     trainer = Trainer(FrameStore.open(frames_folder), ruinous(workers=2, algorithm="average"), tmp_path)
-    assert is_sane(trainer, torch.tensor(losses) * torch.tensor(frames), frames) == sane
+    assert trainer.divergence.is_sane(torch.tensor(losses) * torch.tensor(frames), frames, 0) == sane
 
 
 @pytest.mark.parametrize(

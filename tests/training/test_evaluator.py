@@ -22,7 +22,7 @@ def overflowing(frames_folder: Path, work: Path, workers: list[int]) -> Trainer:
         layers.weights[0][worker] *= 1e3
         layers.weights[1][worker].copy_(torch.where(torch.arange(12) % 2 == 0, 1e37, -1e37))
     trainer.network.parameters_changed()
-    assert trainer.rounds.finite_mask(trainer.network).all()
+    assert trainer.scheduler.finite_mask(trainer.network).all()
     return trainer
 
 
@@ -38,7 +38,7 @@ def test_all_together_are_those_that_do_not_overflow(
     assert score.best == left[int(np.argmin(alone))]
     json.dumps(score.fields(), allow_nan=False)
     with caplog.at_level(logging.WARNING):
-        best = trainer._keep_members()
+        best = trainer._export_workers()
     assert torch.equal(best, trainer.network.parameters[score.best])
     assert f"not finite: worker {', '.join(map(str, lost))}" in caplog.text
     assert len(EnsembleNetwork.open(tmp_path / "ensemble").members) == len(left)
@@ -47,4 +47,4 @@ def test_all_together_are_those_that_do_not_overflow(
 def test_where_all_overflow_the_training_has_diverged(frames_folder: Path, tmp_path: Path) -> None:
     trainer = overflowing(frames_folder, tmp_path, [0, 1, 2])
     with pytest.raises(ValueError, match="training diverged: no worker's model and held-out loss are finite"):
-        trainer._keep_members()
+        trainer._export_workers()

@@ -117,7 +117,7 @@ def test_a_run_cut_in_two_reads_like_one(tmp_path: Path, whole: Path, saved: int
     with first:
         first.held_out(0, 3.0, 0.01)
         train(first, 0, saved)
-        state = json.loads(json.dumps(first.state(), allow_nan=False))
+        state = json.loads(json.dumps(dict(first.state_dict().values), allow_nan=False))
         train(first, saved, min(saved + 40, TOTAL))
     with (tmp_path / "train.jsonl").open("a") as file:
         file.write('{"kind": "train", "fra')
@@ -135,7 +135,7 @@ def test_an_evaluation_saved_before_it_was_recorded_is_recorded_once(tmp_path: P
     with open_watch(tmp_path) as first:
         train(first, 0, EPOCH - MINIBATCH)
         first.minibatch(MINIBATCH, 1.0, 1.0, 0.1)
-        state = first.state()
+        state = first.state_dict().values
         first.held_out(EPOCH, 0.5, 0.5)
     before = (tmp_path / "train.jsonl").read_text()
     with open_watch(tmp_path, start_frames=EPOCH, state=state) as second:
@@ -177,7 +177,7 @@ def test_sums_are_taken_in_float64(tmp_path: Path) -> None:
         watch.minibatch(MINIBATCH, torch.tensor(2.0**25), 1, 0.1)
         for _ in range(3):
             watch.minibatch(MINIBATCH, torch.tensor(1.0), torch.tensor(1), 0.1)
-        state = watch.state()
+        state = watch.state_dict().values
     assert (state["loss_sum"], state["correct"]) == (2.0**25 + 3, 4)
 
 

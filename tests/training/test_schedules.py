@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr_parallel.parallel.state import State
 from asr_parallel.training import schedules
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -167,8 +168,9 @@ def test_a_restored_schedule_goes_on_identically(make: Callable[[], Schedule], l
     first, second = make(), make()
     whole = go_on(make(), losses, 0)
     begun = go_on(first, losses[:cut], 0)
-    second.restore(json.loads(json.dumps(first.state(), allow_nan=False)))
-    assert second.state() == first.state()
+    values = json.loads(json.dumps(dict(first.state_dict().values), allow_nan=False))
+    second.load_state_dict(State(values=values))
+    assert second.state_dict() == first.state_dict()
     assert begun + go_on(second, losses[cut:], cut) == whole
 
 
@@ -200,8 +202,16 @@ def test_bad_rates_are_refused(bad: float) -> None:
         (lambda: Newbob(rate=0.1, best_loss=NAN), "best_loss nan: expected"),
         (lambda: Newbob(rate=0.1, best_loss=1.0, max_epochs=-1), "max_epochs -1: expected"),
         (lambda: Newbob(rate=0.1, best_loss=1.0, min_epochs=21), "min_epochs 21: expected at most max_epochs, 20"),
-        (lambda: Newbob(rate=0.1, best_loss=1.0).restore({"schedule": "Constant", "frames": 1}), "Constant: expected"),
-        (lambda: Constant(total_frames=9, rate=0.1).restore({"schedule": "Constant"}), "Constant: expected frames"),
+        (
+            lambda: Newbob(rate=0.1, best_loss=1.0).load_state_dict(
+                State(values={"schedule": "Constant", "frames": 1})
+            ),
+            "Constant: expected",
+        ),
+        (
+            lambda: Constant(total_frames=9, rate=0.1).load_state_dict(State(values={"schedule": "Constant"})),
+            "Constant: expected frames",
+        ),
     ],
 )
 def test_bad_values_are_refused(make: Callable[[], object], message: str) -> None:

@@ -14,12 +14,13 @@ import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.pretraining import check_features as normalised
+from asr_parallel.pretraining.rbm_metrics import Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions
-from asr_parallel.pretraining.rbm_trainer import LayerTrainer, Stack
+from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import read_json
 from asr_parallel.record.interrupt import Interrupted, StopRequest
-from asr_parallel.training import stop
-from asr_parallel.training.options import training_options
+from asr_parallel.training import loop
+from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 SECONDS = 120
@@ -225,14 +226,14 @@ def test_a_stop_that_cannot_be_agreed_on_falls_back_to_the_last_checkpoint(frame
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     """Have a signal come in a given minibatch."""
-    due = stop.StopPoints.due
+    due = loop.StopPoints.due
 
-    def told(points: stop.StopPoints, minibatch: int, met: bool) -> bool:
+    def told(points: loop.StopPoints, minibatch: int, synced: bool) -> bool:
         if minibatch == last:
             points._request.number = signal.SIGTERM
-        return due(points, minibatch, met)
+        return due(points, minibatch, synced)
 
-    monkeypatch.setattr(stop.StopPoints, "due", told)
+    monkeypatch.setattr(loop.StopPoints, "due", told)
 
 
 OF_ALGORITHMS = [
@@ -247,7 +248,7 @@ def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
         "workers": 2, "hidden_layers": 1, "hidden_dim": 8, "minibatch": 64, "epochs": 2, "combine": 0,
         "precision": "float32", "period": 4,
     }  # fmt: skip
-    return Trainer(FrameStore.open(frames), training_options(**{**known, **changes}), work)
+    return Trainer(FrameStore.open(frames), TrainingOptions(**{**known, **changes}), work)
 
 
 @pytest.mark.parametrize("more", OF_ALGORITHMS)
@@ -264,10 +265,10 @@ def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
             stop_after(context, last)
             cut.run()
         again = trainer(frames_folder, tmp_path / str(last), **more)
-        checkpoint = again.checkpoints.newest([] if again.algorithm.shared_replica else range(2))
+        checkpoint = again.newest_checkpoint()
         assert checkpoint is not None and checkpoint.frames == cut.frames > 0
         again.resume(checkpoint)
-        assert again.done == last
+        assert again.number == last
         again.run()
         assert torch.equal(again.network.parameters, whole.network.parameters), last
 
@@ -279,13 +280,12 @@ def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: boo
     """With overlap before a meeting, when the mean of the last one has to come anyway."""
     request, agreed = StopRequest(), []
     transport = SimpleNamespace(rank=0, size=2, all_reduce_max=lambda _: agreed.append(minibatch))
-    algorithm = SimpleNamespace(period=period)
-    options = SimpleNamespace(overlap=overlap)
-    rounds = SimpleNamespace(synchronizes=period is not None, algorithm=algorithm, options=options, sync_due=False)
-    points = stop.StopPoints(request, transport, rounds, torch.device("cpu"))
+    algorithm = SimpleNamespace(period=period, overlap=overlap)
+    scheduler = SimpleNamespace(meet=period is not None, algorithm=algorithm, sync_due=False)
+    points = loop.StopPoints(request, transport, scheduler, torch.device("cpu"))
     for minibatch in range(1, 321):
         met = period is not None and minibatch % period == 0
-        rounds.sync_due = period is not None and (minibatch + 1) % period == 0
+        scheduler.sync_due = period is not None and (minibatch + 1) % period == 0
         points.due(minibatch, met)
     assert 19 <= len(agreed) <= 20
     if period is not None:
@@ -317,9 +317,9 @@ def test_checkpoints_come_by_the_clock_too_and_change_nothing(
     often, saved = trainer(frames_folder, tmp_path / "often"), []
     save = often.checkpoints.save
     often.checkpoints.save = lambda frames, *rest: (saved.append(frames), save(frames, *rest))
-    monkeypatch.setattr(stop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     often.run()
-    every = often.batches.minibatches_per_epoch * often.options.schedule.epochs
+    every = often.batches.minibatches_per_epoch * often.options.epochs
     assert len(set(saved)) == every + 1  # after every minibatch, and at the beginning
     assert torch.equal(often.network.parameters, seldom.network.parameters)
 
@@ -341,7 +341,7 @@ def test_rbms_stopped_after_any_minibatch(
             stop_after(context, last)
             cut.run(1000, 10**9)
         again = layer(tmp_path / str(last))
-        checkpoint = again.checkpoints.newest(range(workers))
+        checkpoint = again.newest_checkpoint()
         assert checkpoint is not None and checkpoint.frames == cut.frames > 0
         again.resume(checkpoint)
         assert again.minibatch == last

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.training.combine import snapshot_frames
+from asr_parallel.nnet.spec import NONLINEARITIES
 from asr_parallel.training.evaluation import evaluate, mean_posterior
+from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.options import (
     ADAM_RATE,
     NNET1_RATE,
@@ -22,7 +22,6 @@ from asr_parallel.training.options import (
     SCHEDULES,
     TrainingOptions,
     default_rate,
-    training_options,
 )
 from asr_parallel.training.trainer import Trainer
 
@@ -44,7 +43,7 @@ def options(**changes: object) -> TrainingOptions:
         "pnorm_group": 3,
         "precision": "float32",
     }
-    return training_options(**{**base, **changes})  # type: ignore[arg-type]
+    return TrainingOptions(**{**base, **changes})  # type: ignore[arg-type]
 
 
 def lines(work: Path, kind: str) -> list[dict]:
@@ -148,7 +147,7 @@ def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store:
         trainer.run(checkpoint_frames=32)
     checkpoint = trainer.checkpoints.newest([0])
     assert checkpoint is not None and checkpoint.frames == 32
-    assert checkpoint.workers[0]["parameters"].isfinite().all()
+    assert checkpoint.workers[0]["network.parameters"].isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_default_rates() -> None:
     assert (NNET1_RATE, NNET2_RATE, NNET3_RATE, ADAM_RATE) == (0.008, 0.01, 3e-4, 1e-3)
     assert default_rate("ng-sgd", "relu-renorm") == default_rate("sgd", "relu") == NNET3_RATE
     assert default_rate("sgd", "sigmoid") == NNET1_RATE and default_rate("ng-sgd", "pnorm") == NNET2_RATE
-    default = training_options()
+    default = TrainingOptions()
     assert (default.optimizer, default.schedule, default.minibatch, default.epochs) == ("ng-sgd", None, 512, 8)
     assert (default.held_out, default.combined, default.prior, default.precision) == (0.1, 20, "counts", "auto")
 

@@ -1,7 +1,4 @@
-"""A finished stack of RBMs in a folder, and the network that it begins.
-
-Apart from pretrain_run, which draws: a training that begins from a stack does without matplotlib.
-"""
+"""A finished stack of RBMs in a folder, and a network that starts from it."""
 
 from pathlib import Path
 
@@ -17,7 +14,7 @@ TENSORS = "rbm.safetensors"  # of each layer's folder
 
 
 def read_layer(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """weight (H, V), hidden_bias (H,), visible_bias (V,) float32; ValueError when they are not there or do not fit."""
+    """Return weight (H, V), hidden_bias (H,), visible_bias (V,) float32; ValueError when missing or misshapen."""
     try:
         found = load((folder / TENSORS).read_bytes())
         weight, hidden_bias, visible_bias = (found[name] for name in ("weight", "hidden_bias", "visible_bias"))
