@@ -1,7 +1,6 @@
 """One run of stage 6: from a frame store to a folder with a network, going on with an unfinished training."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import followed, read_lines, write_json
 from asr_parallel.record.log import logger
+from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.training.checkpoint import remove_work
 from asr_parallel.training.final_model import ENSEMBLE
@@ -74,7 +74,7 @@ def train_into(
     transport = transport or SingleProcess()
     periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
     named = {f"{name}_frames": value for name, value in periods.items()}
-    agree(transport, {"version": __version__, **asdict(options), **named, "resume": resume, "frames": str(frames)})
+    agree(transport, {"version": __version__, **flat(options), **named, "resume": resume, "frames": str(frames)})
     identity: dict[str, Any] = {}
     going_on = False
     if transport.rank == 0:
@@ -85,9 +85,9 @@ def train_into(
             for layer in layers:  # each made of the one below as it is now, and of these frames
                 check_inputs_unchanged(layer)
             identity["stack"] = [fingerprint(layer) for layer in layers]
-        for name in ("teacher", "start"):
-            if getattr(options, name) is not None:
-                identity[name] = fingerprint(Path(getattr(options, name)))
+        for name, given in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
+            if given is not None:
+                identity[name] = fingerprint(Path(given))
         if options.workers.sites is not None:
             identity["sites"] = read_lines(Path(options.workers.sites))
         going_on = find_unfinished(work, identity, resume, RATES)

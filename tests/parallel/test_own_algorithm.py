@@ -127,7 +127,7 @@ def test_a_matrix_knows_it(tmp_path: Path) -> None:
     file.write_text("workers: [1, 2]\nalgorithms: {signed: {period: 4, signed_step: 0.1}}\n")
     matrix = Matrix.read(file)
     assert [one.algorithm for one in matrix.trainings] == ["none", "signed"]
-    assert matrix.trainings[1].training_options.constants == SignedOptions(period=4, signed_step=0.1)
+    assert matrix.trainings[1].training_options.algorithm == SignedOptions(period=4, signed_step=0.1)
     file.write_text("workers: [2]\nalgorithms: {signed: {signed_step: -1}}\n")
     with pytest.raises(ValueError, match="signed_step -1: expected a whole number above 0"):
         Matrix.read(file)

@@ -19,7 +19,7 @@ from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_json
 from asr_parallel.training.final_model import Exporter
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import training_options
 from asr_parallel.training.run_training import train_into
 from asr_parallel.training.trainer import Trainer
 
@@ -78,7 +78,7 @@ def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
         "workers": 3, "hidden_layers": 1, "hidden_dim": 16, "minibatch": 16, "epochs": 2, "combine": 0,
         "precision": "float32", "learning_rate": 0.002, "period": 4,
     }  # fmt: skip
-    return Trainer(FrameStore.open(frames), TrainingOptions(**{**known, **changes}), work)
+    return Trainer(FrameStore.open(frames), training_options(**{**known, **changes}), work)
 
 
 @pytest.mark.parametrize("algorithm", ["average", "block-momentum", "elastic"])

@@ -14,7 +14,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.parallel.launch import join
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 COMMON = {
@@ -63,7 +63,7 @@ def main() -> None:
         for name, more in RUNS.items():
             trainer = Trainer(
                 FrameStore.open(frames),
-                TrainingOptions(**{**COMMON, **more}),
+                training_options(**{**COMMON, **more}),
                 out / name,
                 None,
                 WorkerGroup(4, transport),

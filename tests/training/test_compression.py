@@ -184,7 +184,7 @@ def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
     lost, at = 1, 2 * PERIOD
     seen = watched(store, tmp_path, overlap=overlap)
     trainer, losses = seen.trainer, {}
-    inner, synchronize = trainer.network.backward, trainer.rounds.synchronizer.synchronize
+    inner, synchronize = trainer.network.backward, trainer.scheduler.synchronizer.synchronize
 
     def spoilt(*args: Any) -> Any:
         if len(seen.minibatches) == at + 2:
@@ -195,7 +195,7 @@ def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
         losses[len(seen.minibatches)] = meeting.loss.copy()
         synchronize(replicas, meeting)
 
-    trainer.network.backward, trainer.rounds.synchronizer.synchronize = spoilt, told
+    trainer.network.backward, trainer.scheduler.synchronizer.synchronize = spoilt, told
     network = trainer.run()
     others = [worker for worker in range(WORKERS) if worker != lost]
     assert seen.members == {done: others if done == at + PERIOD else list(range(WORKERS)) for done in seen.members}

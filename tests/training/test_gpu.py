@@ -14,7 +14,7 @@ from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.sampling import draw_binary
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -60,7 +60,7 @@ def test_only_the_eigenvalues_of_an_update_are_waited_for(name: str) -> None:
 
 
 def test_training_learns_and_resumes_on_a_gpu(frames_folder: Path, tmp_path: Path) -> None:
-    options = TrainingOptions(hidden_layers=2, hidden_dim=32, minibatch=32, epochs=4, learning_rate=0.004)
+    options = training_options(hidden_layers=2, hidden_dim=32, minibatch=32, epochs=4, learning_rate=0.004)
     trainer = Trainer(FrameStore.open(frames_folder), options, tmp_path)
     assert trainer.network.device.type == "cuda" and trainer.network.dtype == torch.bfloat16
     network = trainer.run(checkpoint_frames=1000)
@@ -90,10 +90,10 @@ TOGETHER = [
 @pytest.mark.parametrize("more", TOGETHER)
 def test_workers_meet_on_a_gpu(frames_folder: Path, tmp_path: Path, more: dict) -> None:
     known = {"workers": 3, "hidden_layers": 1, "hidden_dim": 32, "minibatch": 16, "epochs": 6, "learning_rate": 0.004}
-    trainer = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
+    trainer = Trainer(FrameStore.open(frames_folder), training_options(**{**known, **more}), tmp_path)
     trainer.run(checkpoint_frames=1000)
     assert trainer.evaluator.score()[0].accuracy > 0.6
-    again = Trainer(FrameStore.open(frames_folder), TrainingOptions(**{**known, **more}), tmp_path)
+    again = Trainer(FrameStore.open(frames_folder), training_options(**{**known, **more}), tmp_path)
     checkpoint = trainer.newest_checkpoint()
     assert checkpoint is not None
     again.resume(checkpoint)

@@ -20,7 +20,7 @@ from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import read_json
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.training import loop
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 SECONDS = 120
@@ -248,7 +248,7 @@ def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
         "workers": 2, "hidden_layers": 1, "hidden_dim": 8, "minibatch": 64, "epochs": 2, "combine": 0,
         "precision": "float32", "period": 4,
     }  # fmt: skip
-    return Trainer(FrameStore.open(frames), TrainingOptions(**{**known, **changes}), work)
+    return Trainer(FrameStore.open(frames), training_options(**{**known, **changes}), work)
 
 
 @pytest.mark.parametrize("more", OF_ALGORITHMS)

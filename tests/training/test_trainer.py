@@ -43,7 +43,7 @@ def options(**changes: object) -> TrainingOptions:
         "pnorm_group": 3,
         "precision": "float32",
     }
-    return TrainingOptions(**{**base, **changes})  # type: ignore[arg-type]
+    return training_options(**{**base, **changes})  # type: ignore[arg-type]
 
 
 def lines(work: Path, kind: str) -> list[dict]:
@@ -185,7 +185,7 @@ def test_default_rates() -> None:
     assert (NNET1_RATE, NNET2_RATE, NNET3_RATE, ADAM_RATE) == (0.008, 0.01, 3e-4, 1e-3)
     assert default_rate("ng-sgd", "relu-renorm") == default_rate("sgd", "relu") == NNET3_RATE
     assert default_rate("sgd", "sigmoid") == NNET1_RATE and default_rate("ng-sgd", "pnorm") == NNET2_RATE
-    default = TrainingOptions()
+    default = training_options()
     assert (default.optimizer, default.schedule, default.minibatch, default.epochs) == ("ng-sgd", None, 512, 8)
     assert (default.held_out, default.combined, default.prior, default.precision) == (0.1, 20, "counts", "auto")
 
