@@ -22,13 +22,12 @@ from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.parallel.group_stage import agree, together
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.pretraining.rbm_options import PretrainOptions, identity_of
+from asr_parallel.pretraining.rbm_plots import plot_filters, plot_layers
 from asr_parallel.pretraining.rbm_stack import TENSORS, read_layer
 from asr_parallel.pretraining.rbm_trainer import LINES, LayerTrainer, Stack
 from asr_parallel.record.files import followed, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
-from asr_parallel.report.filters import plot_filters
-from asr_parallel.report.layers import plot_layers
 from asr_parallel.training.checkpoint import remove_work
 from asr_parallel.training.work_folder import IDENTITY, find_unfinished, naming_the_checkpoint, record_going_on
 

@@ -17,8 +17,8 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import followed, read_lines, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
-from asr_parallel.report.curves import plot_curves
 from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
+from asr_parallel.training.curves import plot_curves
 from asr_parallel.training.members import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
