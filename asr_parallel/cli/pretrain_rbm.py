@@ -23,8 +23,6 @@ def run(args: argparse.Namespace) -> None:
     """Pretrain, in as many processes as there are."""
     from asr_parallel.pretraining.rbm_options import PretrainOptions
     from asr_parallel.pretraining.run_pretraining import pretrain
-    from asr_parallel.report.filters import plot_filters
-    from asr_parallel.report.layers import plot_layers
 
     given = vars(args)
     options, running, processes = build(PretrainOptions, given), build(RunOptions, given), build(ProcessOptions, given)
@@ -35,5 +33,4 @@ def run(args: argparse.Namespace) -> None:
     ) as transport:
         pretrain(
             args.frames, args.out, options, running.report_frames, running.checkpoint_frames, transport, running.resume,
-            plot_filters, plot_layers,
         )  # fmt: skip

@@ -25,9 +25,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, in as many processes as there are."""
     from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
-    from asr_parallel.report.curves import plot_curves
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.metrics_logger import LINES
     from asr_parallel.training.options import config_identity, option_names, path_names, training_options
     from asr_parallel.training.run_training import train_into, working_path
 
@@ -53,8 +51,6 @@ def run(args: argparse.Namespace) -> None:
                 folder, work, args.frames, options, running.resume, running.report_frames, running.checkpoint_frames,
                 running.evaluate_frames, args.rbm, transport,
             )  # fmt: skip
-            if folder is not None:
-                plot_curves(folder / LINES, folder / "curves.png")
 
         def stage(build: Callable[[Path], None]) -> None:
             identity = config_identity(options)

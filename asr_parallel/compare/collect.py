@@ -18,8 +18,9 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import (
+    PUBLISHED,
     Cell,
-    Clock,
+    ClockInputs,
     Comparison,
     Evaluation,
     MeasuredTime,
@@ -28,7 +29,6 @@ from asr_parallel.report.comparison import (
     Status,
     WordErrors,
 )
-from asr_parallel.report.published import PUBLISHED
 from asr_parallel.training.divergence import has_diverged, highest_loss
 from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
@@ -70,7 +70,7 @@ def collect(
         synthetic=experiment.synthetic,
         hardware=hardware,
         versions=versions | facts["packages"],
-        clock=Clock(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
+        clock=ClockInputs(network.name, network.alpha, network.beta, machine.step_seconds, machine.how),
         commands=(shlex.join(command),),
         published=PUBLISHED,
         options=common,

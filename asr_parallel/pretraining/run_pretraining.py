@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import save
 
 from asr_parallel import __version__
@@ -25,6 +24,7 @@ from asr_parallel.parallel.group_stage import agree, together
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.pretraining.rbm_metrics import LINES, Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions, identity_of
+from asr_parallel.pretraining.rbm_plots import plot_filters, plot_layers
 from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import followed, write_json
 from asr_parallel.record.log import logger
@@ -43,14 +43,11 @@ def pretrain(
     checkpoint_frames: int,
     transport: Transport | None = None,
     resume: bool | None = None,
-    draw_filters: Callable[[np.ndarray, int, Path], None] | None = None,
-    draw_layers: Callable[[list[Path], Path], None] | None = None,
 ) -> None:
     """Train the layers that are not there yet, each from its newest checkpoint if it has one.
 
     Args:
         out: folder of the stack; beside its layers it gets curves.png.
-        draw_filters, draw_layers: of the pictures, see report/filters.py and report/layers.py; None: no pictures.
         transport: of the processes that share the workers; all of them call this alike.
         resume: for the first layer that is not there yet. True: only go on with it, perhaps with other learning rates,
             False: start it anew, None: go on if it has a checkpoint of these options; that of others is kept aside.
@@ -86,7 +83,7 @@ def pretrain(
             ):
                 rbm = trainer.run(report_frames, checkpoint_frames)
             if new is not None:
-                _write(rbm, store, new, draw_filters)
+                _write(rbm, store, new)
                 for name in (LINES, IDENTITY):
                     shutil.copyfile(work / name, new / name)
 
@@ -98,8 +95,8 @@ def pretrain(
 
         together(transport, stage, build)
         below.append(_read(folder, options, gaussian=layer == 0))
-    if transport.rank == 0 and draw_layers is not None:
-        draw_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
+    if transport.rank == 0:
+        plot_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
 
 
 def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any], resume: bool | None) -> None:
@@ -121,14 +118,12 @@ def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any]
         write_json(work / IDENTITY, {"identity": identity})
 
 
-def _write(
-    rbm: StackedRbm, store: FrameStore, folder: Path, draw_filters: Callable[[np.ndarray, int, Path], None] | None
-) -> None:
+def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:
     parts = rbm.parts
     named = {"weight": parts.weight, "hidden_bias": parts.hidden_bias, "visible_bias": parts.visible_bias}
     (folder / TENSORS).write_bytes(save({name: part[0].cpu().contiguous() for name, part in named.items()}))
-    if rbm.spec.gaussian and draw_filters is not None:
-        draw_filters(parts.weight[0].cpu().numpy(), store.dim, folder / "filters.png")
+    if rbm.spec.gaussian:
+        plot_filters(parts.weight[0].cpu().numpy(), store.dim, folder / "filters.png")
 
 
 def _read(folder: Path, options: PretrainOptions, gaussian: bool) -> StackedRbm:

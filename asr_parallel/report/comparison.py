@@ -1,7 +1,7 @@
-"""What a comparison of algorithms x numbers of workers x seeds found: one value, from which the report is made.
+"""The results of a comparison of algorithms, numbers of workers and seeds, from which the report is made.
 
-Two clocks are kept apart: what is called measured is wall time of the very run, what is called modelled comes from the
-clock model. Speedups, efficiency and peak speedup are modelled. Whatever is not known is None.
+Two clocks are kept apart: "measured" is wall time of the run itself, "modelled" comes from the clock model. Speedups,
+efficiency and peak speedup are modelled. Unknown values are None.
 """
 
 from collections import Counter
@@ -12,21 +12,41 @@ from typing import Literal, get_args
 
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
-from asr_parallel.report.published import Published
 
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "diverged", "missing"]
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A speedup published by others, with its peak where the source gives one."""
+
+    who: str
+    source: str
+    workers: int
+    speedup: float
+    peak: float | None = None
+
+
+SU_CHEN = "Su & Chen, arXiv 1507.01239, abstract"
+CNTK = "CNTK documentation, Multiple GPUs and machines, table of Block-Momentum SGD"
+
+PUBLISHED = (
+    Published("model averaging, NG-SGD, 300 h Switchboard", SU_CHEN, 16, 9.3),
+    Published("model averaging, NG-SGD, 300 h Switchboard", SU_CHEN, 32, 17.0),
+    Published("BMUF, LSTM, 2,600 h", CNTK, 64, 43.65, 54.0),
+)
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """The model on held-out data in the course of a training.
+    """The model on held-out data at one point of a training.
 
     Attributes:
-        frames: trained on until then, over all workers.
+        frames: trained on so far, over all workers.
         loss: mean cross-entropy, nats a frame; None where it is not finite.
         accuracy: share of frames, between 0 and 1.
-        measured_seconds, modelled_seconds: since the training began.
+        measured_seconds, modelled_seconds: since the start of the training.
     """
 
     frames: int
@@ -38,15 +58,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Of one set.
+    """Word errors on one set.
 
     Attributes:
         wer: per cent.
         low, high: 95 % confidence interval of wer by bootstrap over speakers, per cent.
         p_value: of the matched-pairs test (MAPSSWE) against the one-worker model with the same optimiser and seed; it
-            is of these two decodes and knows nothing of other seeds.
+            compares these two decodes and says nothing of other seeds.
         per_speaker: (errors, words) by speaker.
-        scorer: who counted, and by which rules.
+        scorer: the scoring program and its rules.
     """
 
     words: int
@@ -62,7 +82,7 @@ class WordErrors:
 
     @property
     def errors(self) -> int:
-        """Of all three kinds."""
+        """Errors of all three kinds."""
         return self.substitutions + self.deletions + self.insertions
 
     def __post_init__(self) -> None:
@@ -73,12 +93,12 @@ class WordErrors:
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise ValueError(f"p value {self.p_value}: expected between 0 and 1")
         if any(len(counts) != 2 for counts in self.per_speaker.values()):
-            raise ValueError("per_speaker: expected errors and words of each")
+            raise ValueError("per_speaker: expected (errors, words) for each speaker")
 
 
 @dataclass(frozen=True)
 class MeasuredTime:
-    """Wall time of a training in seconds and its parts: computing, waiting, exchanging, labelling, all else."""
+    """Wall time of a training in seconds and its parts: compute, wait, exchange, label, everything else."""
 
     seconds: float | None = None
     compute: float | None = None
@@ -101,25 +121,25 @@ class ModelledTime:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training, and what came of it.
+    """One training and its results.
 
     Attributes:
         name: unique in the comparison.
         period: minibatches of a worker between two exchanges.
-        label: what sets it apart from others of the same algorithm ("random start"); "" for nothing.
+        label: name of a variant of the algorithm ("random start"); "" for none.
         status: "missing" where it was not run, or not to its end; "diverged" where its loss was far above the untrained
-            network's. What is not "done" has no figures.
+            network's. A cell that is not "done" has no figures.
         error: the last line of its log, where it failed or diverged.
-        command: commands that make this cell again, joined by &&; folder: where it lies.
+        command: commands that make this cell again, joined by &&; folder: where its files are.
         frames: trained on, over all workers.
         wer: by set, "dev" and "eval".
         speedup_frames: time of one worker over this one's, for the same frames.
-        speedup_loss: the same until the one-worker model's held-out loss is reached; 0 where it never was, which takes
-            for ever; None where it is not known.
+        speedup_loss: the same until the one-worker model's held-out loss is reached; 0 where it never was; None where
+            it is not known.
         efficiency: speedup_frames / workers.
         peak_speedup: the largest over parts of the training, where speedup_frames is the average over all of it.
-        bytes_per_worker: that the algorithm has one worker send, on average.
-        options: of train-dnn, by name, that not all trainings of the comparison have in common.
+        bytes_per_worker: sent by one worker, on average.
+        options: of train-dnn, by name, that are not common to all trainings.
     """
 
     name: str
@@ -147,7 +167,7 @@ class Cell:
 
     @property
     def command_lines(self) -> list[str]:
-        """The command, a line for each of those it is joined of; empty where there is none."""
+        """The command, one line for each of its parts; empty where there is none."""
         *others, last = self.command.split(" && ")
         return [*(f"{one} &&" for one in others), last] if self.command else []
 
@@ -169,12 +189,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Clock:
-    """The model that modelled seconds come from.
+class ClockInputs:
+    """The inputs of the clock model that modelled seconds come from.
 
     Attributes:
-        network: its name; alpha: seconds a message takes at least; beta: bytes a second.
-        step_seconds: of one minibatch on one worker; how: it was measured, and anything else that is assumed.
+        network: its name; alpha: latency of a message in seconds; beta: bandwidth in bytes a second.
+        step_seconds: of one minibatch on one worker; how: the way it was measured, and other assumptions.
     """
 
     network: str
@@ -186,13 +206,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it.
+    """A whole comparison.
 
     Attributes:
-        created: date and time, as it is to be shown.
-        synthetic: whether the speech is, which is then said in every figure, table and caption.
-        hardware, versions: as they are to be shown, by name.
-        commands: that make the whole.
+        created: date and time, for display.
+        synthetic: whether the speech is synthetic; every figure, table and caption then says so.
+        hardware, versions: for display, by name.
+        commands: that make the whole comparison.
         options: of train-dnn, by name, that all trainings have in common.
     """
 
@@ -204,7 +224,7 @@ class Comparison:
     synthetic: bool = False
     hardware: dict[str, Plain] = field(default_factory=dict)
     versions: dict[str, Plain] = field(default_factory=dict)
-    clock: Clock | None = None
+    clock: ClockInputs | None = None
     commands: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     options: dict[str, Plain] = field(default_factory=dict)
@@ -218,15 +238,15 @@ class Comparison:
 
     @classmethod
     def open(cls, path: Path) -> "Comparison":
-        """Read what save() wrote; ValueError with one line that says what does not fit."""
+        """Read the file that save() wrote; ValueError with one line that says what does not fit."""
         comparison: Comparison = from_json(cls, read_json(path), str(path))
         return comparison
 
     def checked(self) -> "Comparison":
-        """Itself, with every value of the kind that it must be; ValueError where one is not."""
+        """Return the same comparison; ValueError where a value has the wrong type."""
         comparison: Comparison = from_json(Comparison, asdict(self), "comparison")
         return comparison
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the comparison as JSON, whole or not at all."""
         write_json(path, asdict(self.checked()))

@@ -1,7 +1,7 @@
-"""What the figures of a comparison have in common: size, colours, axes, and how they become files.
+"""Shared parts of a comparison's figures: size, colours, axes, and files.
 
-Colours are for the clocks: measured is blue and solid, modelled is orange and, where it fills, hatched. Systems have
-colours beside these two, and each a marker and a style of line of its own, so that no figure needs colours to be read.
+Measured time is blue and solid, modelled time is orange and, where it fills, hatched. Systems have other colours, and
+each its own marker and line style, so that figures can be read without colours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,25 +15,26 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from asr_parallel.record.files import whole_file
-from asr_parallel.report.frontier import Curve
+from asr_parallel.report.groups import Curve
+from asr_parallel.report.templates import printable
+from asr_parallel.training.curves import save_png
 
-WIDTH = 4.4  # inches: at 9 points legible on a phone 400 pixels wide, and as wide as a column of a paper can be
+WIDTH = 4.4  # inches: at 9 points legible on a phone 400 pixels wide, and fits a wide column of a paper
 DPI = 250
-LONGEST = {1: 48, 2: 24, 3: 16}  # letters of a label, by the number of columns of a legend
+MAX_LABEL = {1: 48, 2: 24, 3: 16}  # letters of a label, by the number of columns of a legend
 LEGEND_LINE = 0.19  # inches
 LINE_ABOVE, LINE_HEIGHT = 64, 0.15  # letters that fit at 8 points; inches
 MEASURED, MODELLED, NEUTRAL = "#0B5394", "#9C4A00", "#333333"  # at least 6:1 against white
 GRID = "#DDDDDD"
-# Of Paul Tol's muted scheme and black, which can be told apart with any kind of colour vision; without blue and orange
+# Paul Tol's muted scheme and black, distinguishable with any kind of colour vision; without blue and orange
 COLOURS = ("#000000", "#117733", "#AA4499", "#999933", "#882255", "#44AA99", "#CC6677", "#777777")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-FILLINGS: tuple[Any, ...] = ("full", "none", "left", "top", "right")  # as many as make 20 pairs with LINES
+FILLINGS: tuple[Any, ...] = ("full", "none", "left", "top", "right")  # 20 pairs with LINES
 BASELINE: dict[str, Any] = {"color": "#000000", "marker": "*", "markersize": 9, "linestyle": ""}
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 STYLE: dict[Any, Any] = {
@@ -54,13 +55,13 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure and what is said of it.
+    """A figure and its texts.
 
     Attributes:
         name: of its files.
-        alt: what it shows, for those who do not see it.
-        caption: how it is to be read, and what is not in it.
-        tips: texts for parts of the picture, by the gid of what they belong to.
+        alt: description for those who do not see it.
+        caption: how to read it, and what it leaves out.
+        tips: texts for parts of the picture, by their gid.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Plot:
 
     @cached_property
     def svg(self) -> bytes:
-        """The figure as an SVG document, the same for the same figure; first asked for within house_style()."""
+        """The figure as an SVG document, the same for the same figure; compute it first within house_style()."""
         out = BytesIO()
         FigureCanvasSVG(self.figure).print_svg(out, metadata={"Date": None, "Creator": None})
         self.figure.dpi = DPI  # print_svg leaves 72, and save() has yet to write the PNG
@@ -81,13 +82,13 @@ class Plot:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Within this, figures are drawn and written as all of a report are."""
+    """Draw and write figures in the style of a report within this context."""
     with rc_context(STYLE):
         yield
 
 
 def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of the one width and of some height in inches, and its axes, row by row."""
+    """Return a figure of the common width and of some height in inches, and its axes, row by row."""
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
     for one in axes:
@@ -98,7 +99,7 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 
 
 def systems_style(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
-    """How the line of each system is drawn: colour and marker by algorithm, style and filling by variant."""
+    """Return the style of each system's line: colour and marker by algorithm, line style and filling by variant."""
     algorithms = list(dict.fromkeys(curve.algorithm for curve in curves))
     variants = dict.fromkeys(algorithms, 0)
     styles: dict[str, dict[str, Any]] = {}
@@ -115,14 +116,19 @@ def systems_style(curves: Sequence[Curve]) -> dict[str, dict[str, Any]]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D | Any], labels: Sequence[str], columns: int) -> None:
-    """One legend for the whole figure, outside of its axes."""
-    texts = [" " + fit(label, LONGEST[columns]) for label in labels]  # the space: "_x" would be left out
+    """Add one legend for the whole figure, outside its axes."""
+    texts = [" " + fit(label, MAX_LABEL[columns]) for label in labels]  # the space: matplotlib leaves out "_x"
     if texts:
         figure.legend(handles, texts, loc="outside lower left", ncols=columns, frameon=False, handlelength=2.6)
 
 
-def say_above(figure: Figure, text: str) -> None:
-    """Say in the figure itself, above its axes, what it is of; below what was said before. The figure grows by it."""
+def note_inside(figure: Figure, text: str) -> None:
+    """Write a note into the middle of an empty figure."""
+    figure.text(0.55, 0.6, text, ha="center", color=NEUTRAL)
+
+
+def note_above(figure: Figure, text: str) -> None:
+    """Write a note above the axes, below earlier notes, and make the figure higher by as much."""
     lines = wrap(printable(text), LINE_ABOVE, max_lines=3, placeholder=" …")
     before = figure.get_suptitle().splitlines()
     figure.suptitle("\n".join([*before, *lines]), x=0.01, horizontalalignment="left", fontsize=8, color=NEUTRAL)
@@ -143,24 +149,18 @@ def doubling_axis(axes: Axes, values: Sequence[float], ticks: Sequence[float] = 
 
 
 def fit(text: str, most: int) -> str:
-    """The text, cut where it is too long for a figure."""
+    """Return the text, cut where it is too long for a figure."""
     text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def legend_columns(labels: Sequence[str]) -> int:
-    """Two, or one where a label is too long for that."""
-    return 1 if max(map(len, labels), default=0) > LONGEST[2] else 2
-
-
-def printable(text: str) -> str:
-    """The text in one line, with a replacement character for whatever cannot be shown."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Return 2, or 1 where a label is too long for that."""
+    return 1 if max(map(len, labels), default=0) > MAX_LABEL[2] else 2
 
 
 def save(plot: Plot, folder: Path) -> None:
     """Write NAME.png and NAME.svg."""
-    with whole_file(folder / f"{plot.name}.png") as aside:
-        FigureCanvasAgg(plot.figure).print_png(aside)
+    save_png(plot.figure, folder / f"{plot.name}.png")
     with whole_file(folder / f"{plot.name}.svg") as aside:
         aside.write_bytes(plot.svg)

@@ -1,4 +1,4 @@
-"""Held-out loss in the course of the trainings, against frames and against the two clocks."""
+"""Held-out loss during the trainings, against frames and against the two clocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from asr_parallel.report.comparison import Cell, Evaluation
-from asr_parallel.report.figures import LEGEND_LINE, MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
-from asr_parallel.report.frontier import Curve
+from asr_parallel.report.comparison import Cell
+from asr_parallel.report.figures import (
+    LEGEND_LINE,
+    MEASURED,
+    MODELLED,
+    NEUTRAL,
+    Plot,
+    fit,
+    legend_below,
+    new_figure,
+    note_inside,
+)
+from asr_parallel.report.groups import Curve
 
 COLUMNS = 2
 DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (2, 1)), (0, (8, 2, 1, 2, 1, 2)))
@@ -33,8 +43,8 @@ AGAINST = (
 )
 
 
-def course_plots(curves: Sequence[Curve]) -> list[Plot]:
-    """Three figures with a panel for each system and a line for each training."""
+def learning_curve_plots(curves: Sequence[Curve]) -> list[Plot]:
+    """Return three figures with a panel for each system and a line for each training."""
     return [_plot(curves, against) for against in AGAINST]
 
 
@@ -60,7 +70,7 @@ def _plot(curves: Sequence[Curve], against: _Against) -> Plot:
     if values:
         _scale(axes, against, values)
     else:
-        figure.text(0.55, 0.6, "not known", ha="center", color=NEUTRAL)
+        note_inside(figure, "not known")
     figure.supylabel("held-out loss (nats)", fontsize=9)
     lines = [_style(number, len(workers)) for number in range(len(workers))]
     handles = [Line2D([], [], color="#000000", linewidth=1.4)]
@@ -76,20 +86,16 @@ def _plot(curves: Sequence[Curve], against: _Against) -> Plot:
         " each seed, the darker the more workers; black: one worker."
     )
     if against.attribute == "measured_seconds":
-        caption += " Where workers are replicas on one device, measured time tells of that device and not of a speedup."
-    alt = f"{against.title}. In the end: {'; '.join(dict.fromkeys(last)) or 'not known'}."
+        caption += " Where workers are replicas on one device, measured time is that of the device, not a speedup."
+    alt = f"{against.title}. At the end: {'; '.join(dict.fromkeys(last)) or 'not known'}."
     return Plot(against.name, against.title, alt, caption, figure)
 
 
 def _learning_curve(cell: Cell, against: _Against) -> list[tuple[float, float]]:
-    """(position, loss) of the evaluations that have both; on a logarithmic axis what is above zero."""
-    found = [(_position(one, against), one.loss) for one in cell.learning_curve]
+    """Return (position, loss) of the evaluations that have both; on a logarithmic axis only positions above zero."""
+    found: list[tuple[float | None, float | None]]
+    found = [(getattr(one, against.attribute), one.loss) for one in cell.learning_curve]
     return [(x, y) for x, y in found if x is not None and y is not None and (against.attribute == "frames" or x > 0)]
-
-
-def _position(evaluation: Evaluation, against: _Against) -> float | None:
-    value: float | None = getattr(evaluation, against.attribute)
-    return value
 
 
 def _line(cell: Cell, workers: Sequence[int], is_baseline: bool) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def _style(number: int, many: int) -> dict[str, Any]:
 
 
 def _scale(axes: Sequence[Axes], against: _Against, values: Sequence[float]) -> None:
-    """Frames from zero on; seconds, of which many workers need few, on a logarithmic axis."""
+    """Scale the x axis: frames linearly from zero, seconds, of which many workers need few, logarithmically."""
     if against.attribute == "frames":
         axes[0].set_xlim(0, max(1, *values, 1) * 1.02)
         axes[0].xaxis.set_major_locator(MaxNLocator(4))

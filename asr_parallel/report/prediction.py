@@ -1,19 +1,19 @@
-"""What the modelled clock says of algorithms and numbers of workers, as Markdown."""
+"""Predictions of the modelled clock for algorithms and numbers of workers, as Markdown."""
 
 from collections.abc import Sequence
 
 from asr_parallel.clock.modelled_clock import MOST, PAYS, ModelledClock, pays_up_to, smallest_period
-from asr_parallel.report.published import published_markdown
+from asr_parallel.report.comparison import PUBLISHED
 
-EFFICIENCY = 0.9  # that a period is looked for
+EFFICIENCY = 0.9  # for which the smallest period is printed
 
 
 def prediction_markdown(clocks: Sequence[ModelledClock], workers: Sequence[int], measured: str) -> str:
-    """Tables of speedup and of where the time goes, limits, and published speedups.
+    """Return tables of speedups and parts of the time, limits, and published speedups.
 
     Args:
         clocks: one for each algorithm, of any number of workers.
-        measured: where the seconds of a minibatch are from.
+        measured: origin of the seconds of a minibatch.
     """
     clock = clocks[0]
     work, network, jitter = clock.work, clock.network, clock.stragglers.jitter
@@ -38,7 +38,12 @@ def prediction_markdown(clocks: Sequence[ModelledClock], workers: Sequence[int],
         "|---|--:|" + "--:|" * len(workers),
     ]
     lines += [_limits(clock, workers) for clock in clocks]
-    return "\n".join([*lines, "", *published_markdown(), ""])
+    lines += ["", "| published (not ours) | GPUs | published speedup | published peak | source |"]
+    lines += ["|---|--:|--:|--:|---|"]
+    for one in PUBLISHED:
+        peak = "-" if one.peak is None else f"{one.peak:g}"
+        lines.append(f"| {one.who} | {one.workers} | {one.speedup:g} | {peak} | {one.source} |")
+    return "\n".join([*lines, ""])
 
 
 def _row(clock: ModelledClock, workers: int) -> str:

@@ -9,7 +9,7 @@ from asr_parallel.record.files import files_below, read_json
 from asr_parallel.record.stage import RECORD
 
 SYSTEMS = ("mono", "tri", "dnn")  # first and in this order; others follow by name
-COMPARISON, COMPARING = "compare", 8  # the folder of stage 8, where trainings and decodes lie too
+COMPARISON_FOLDER, COMPARISON_STAGE = "compare", 8  # its trainings and decodes count as stage 8
 STAGES = (
     "corpus",
     "lexicon and language model",
@@ -35,7 +35,7 @@ class SystemResult:
 
 
 def system_results(exp: Path) -> list[SystemResult]:
-    """All systems of an experiment that were scored on dev or eval."""
+    """Return all systems of an experiment that were scored on dev or eval."""
     names = {path.parents[2].name for path in exp.glob("*/decode_*/scoring/wer.json")}
     in_order = [name for name in SYSTEMS if name in names] + sorted(names - set(SYSTEMS))
     parts = [(s, rate) for rate in ("wer", "cer") for s in ("dev", "eval")]
@@ -48,26 +48,26 @@ def _scored(decode: Path, rate: str) -> dict[str, Any] | None:
 
 
 def stage_seconds(exp: Path) -> dict[int, float]:
-    """Seconds of each stage number: the sum over the folders that were made in it."""
+    """Return the seconds of each stage number, summed over the folders that were made in it."""
     seconds: dict[int, float] = defaultdict(float)
     for path in (path for path in files_below(exp) if path.name == RECORD):
         if any(part.startswith(".") for part in path.relative_to(exp).parts):
-            continue  # left aside by a run that was killed
+            continue  # left by a run that was killed
         record = read_json(path)
-        of_comparison = path.is_relative_to(exp / COMPARISON)
-        seconds[COMPARING if of_comparison else record["stage"]] += record["seconds"]
+        of_comparison = path.is_relative_to(exp / COMPARISON_FOLDER)
+        seconds[COMPARISON_STAGE if of_comparison else record["stage"]] += record["seconds"]
     return dict(sorted(seconds.items()))
 
 
 def results_markdown(exp: Path, synthetic: bool = False) -> str:
-    """The results as Markdown.
+    """Return the results as Markdown.
 
     Args:
-        synthetic: whether the corpus is synthesised; it is then called so in the title and in every row. A corpus
-            with the generator's synthetic.json counts as such anyway.
+        synthetic: whether the corpus is synthetic; title and rows then say so. A corpus with the generator's
+            synthetic.json is synthetic anyway.
 
     Raises:
-        ValueError: there is no result to show.
+        ValueError: nothing was scored.
     """
     synthetic = synthetic or (exp / "corpus" / "synthetic.json").is_file()
     systems = system_results(exp)
@@ -100,7 +100,7 @@ def _row(system: SystemResult, mark: str, characters: bool) -> str:
 
 
 def _scorer(system: SystemResult) -> str:
-    """Who scored, and what sclite says to it."""
+    """Return the scorer, and whether sclite agrees."""
     records = [r for r in (system.dev, system.eval) if r]
     name = " and ".join(sorted({f"{r['scorer']} {r['rules']}" for r in records}))
     if not all(r["sclite"] for r in records):

@@ -1,6 +1,7 @@
 """Figures with one curve a system and one point a number of workers: WER, efficiency and bytes sent."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,83 +12,73 @@ from asr_parallel.report.figures import (
     BASELINE,
     LEGEND_LINE,
     MODELLED,
-    NEUTRAL,
     Plot,
     doubling_axis,
     legend_below,
     legend_columns,
     new_figure,
-    say_above,
+    note_above,
+    note_inside,
     systems_style,
 )
-from asr_parallel.report.frontier import Curve, Group, Speedup, frontier
+from asr_parallel.report.groups import Curve, Group, Speedup, frontier
 
 SPEEDUPS: dict[Speedup, str] = {
     "speedup_frames": "speedup, same frames (modelled)",
     "speedup_loss": "speedup, same held-out loss (modelled)",
 }
-WIDE = 3  # the worst WER over the best
-MOST_NAMED = 14  # points that are called by their K; if there are more, those of the frontier
+WIDE = 3  # ratio of the worst WER to the best that makes the axis logarithmic
+MAX_NAMED = 14  # points that are labelled with their K; if there are more, only those of the frontier
+Point = tuple[float, float]
 
 
 def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, name: str, scored: str) -> Plot:
-    """WER on a set against one of the two speedups, with confidence bars and the frontier.
+    """Plot WER on a set against one of the two speedups, with confidence bars and the frontier.
 
     Args:
         scored: how many words, and who scored.
     """
+
+    def tip(group: Group, point: Point) -> str:
+        interval = group.interval(name)
+        bars = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+        return f"{group.name}: {name} WER {point[1]:.2f} %{bars}, {SPEEDUPS[which]} {point[0]:.2f}"
+
     figure, (axes,) = new_figure(_height(3.3, curves))
-    say_above(figure, scored)
+    note_above(figure, scored)
     best = frontier(groups, which, name)
-    drawn = {id(group) for curve in curves for group in curve.groups if group.point(which, name)}
-    tips, styles = dict[str, str](), systems_style(curves)
-    seen: set[Group] = set()
-    handles, labels, speeds = [Line2D([], [], **BASELINE)], ["one worker"], []
-    for curve in curves:
-        style = styles[curve.system]
-        placed = [(group, point) for group in curve.groups if (point := group.point(which, name)) is not None]
-        if not placed:
-            continue
-        axes.plot(*zip(*(point for _, point in placed), strict=True), **{**style, "marker": ""})
-        for group, (speedup, wer) in placed:
-            if group in seen:
-                continue
-            seen.add(group)
-            speeds.append(speedup)
-            look = BASELINE if group.is_baseline else {**style, "linestyle": ""}
-            if interval := group.interval(name):
-                bar = {"color": look["color"], "linewidth": 0.8, "marker": "_", "markersize": 5, "alpha": 0.6}
-                axes.plot([speedup] * 2, interval, **bar)
-            one = axes.plot([speedup], [wer], **look, zorder=3)[0]
-            one.set_gid(f"tip-{len(tips)}")
-            tips[f"tip-{len(tips)}"] = _tip(group, which, name)
-            if len(drawn) <= MOST_NAMED or group in best:
-                beside = (5, 6) if group in best else (3, 4)
-                axes.annotate(
-                    str(group.workers), (speedup, wer), beside, textcoords="offset points", fontsize=8.5, zorder=5
-                )
-        if len(placed) > sum(group.is_baseline for group, _ in placed):
-            handles.append(Line2D([], [], **style))
-            labels.append(curve.system)
+    styles = systems_style(curves)
+    points, drawn, tips = _draw(axes, curves, styles, lambda group: group.point(which, name), tip)
+    for group, (speedup, wer) in points.items():
+        if interval := group.interval(name):
+            colour = BASELINE["color"] if group.is_baseline else styles[group.system]["color"]
+            axes.plot([speedup] * 2, interval, color=colour, linewidth=0.8, marker="_", markersize=5, alpha=0.6)
+        if len(points) <= MAX_NAMED or group in best:
+            beside = (5, 6) if group in best else (3, 4)
+            axes.annotate(
+                str(group.workers), (speedup, wer), beside, textcoords="offset points", fontsize=8.5, zorder=5
+            )
+    labels = [system for system, of in drawn.items() if not all(group.is_baseline for group in of)]
+    handles = [Line2D([], [], **style) for style in (BASELINE, *(styles[system] for system in labels))]
+    labels.insert(0, "one worker")
     if best:
-        points = [point for group in best if (point := group.point(which, name)) is not None]
-        axes.plot(*zip(*points, strict=True), color="#555555", linewidth=3.5, alpha=0.25, zorder=1)
-        axes.plot(*zip(*points, strict=True), linestyle="", marker="o", markersize=11, markerfacecolor="none",
-                  markeredgecolor="#555555", markeredgewidth=1.2, zorder=4)  # fmt: skip
-        handles.append(Line2D([], [], color="#BBBBBB", linewidth=3.5, marker="o", markersize=9, markerfacecolor="none",
-                              markeredgecolor="#555555"))  # fmt: skip
+        ends = [points[group] for group in best]
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "#555555"}
+        axes.plot(*zip(*ends, strict=True), color="#555555", linewidth=3.5, alpha=0.25, zorder=1)
+        axes.plot(*zip(*ends, strict=True), linestyle="", markersize=11, markeredgewidth=1.2, zorder=4, **ring)
+        handles.append(Line2D([], [], color="#BBBBBB", linewidth=3.5, markersize=9, **ring))
         labels.append("frontier")
-        doubling_axis(axes, speeds)
-        _wide_range(axes, [wer for group in seen if (point := group.point(which, name)) for wer in point[1:]])
+        doubling_axis(axes, [speedup for speedup, _ in points.values()])
+        _wide_range(axes, [wer for _, wer in points.values()])
     else:
-        _nothing(figure, "no group has both")
+        note_inside(figure, "no group has both")
     axes.set_xlabel(SPEEDUPS[which], color=MODELLED)
     axes.set_ylabel(f"{name} WER (%)")
     legend_below(figure, handles, labels, legend_columns(labels))
-    left_out = dict[str, list[int]]()  # numbers of workers, by system
+    left_out = dict[str, list[str]]()  # numbers of workers, by system
     for group in groups:
-        if group.done and id(group) not in drawn:
-            left_out.setdefault(group.system, []).append(group.workers)
+        if group.done and group not in points:
+            left_out.setdefault(group.system, []).append(str(group.workers))
     caption = (
         f"{scored}. Right and down is better. Numbers beside points are K."
         f" Points are means over seeds{', speedups medians' if which == 'speedup_loss' else ''}; bars are 95 %"
@@ -98,25 +89,21 @@ def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, n
         why = "the one worker's held-out loss was not reached by all seeds, or no WER"
         if which == "speedup_frames":
             why = "no speedup, no WER, or of another number of frames"
-        named = (f"{system}, K = {', '.join(map(str, of))}" for system, of in left_out.items())
+        named = (f"{system}, K = {', '.join(of)}" for system, of in left_out.items())
         caption += f" Not drawn ({why}): {'; '.join(named)}."
     title = f"{name} WER against {SPEEDUPS[which]}"
-    alt = f"{title}. On the frontier: {'; '.join(_tip(group, which, name) for group in best) or 'nothing'}."
+    alt = f"{title}. On the frontier: {'; '.join(tip(group, points[group]) for group in best) or 'nothing'}."
     return Plot(f"wer_{which}", title, alt, caption, figure, tips)
 
 
-def _wide_range(axes: Axes, values: Sequence[float]) -> None:
-    """Make the y axis logarithmic where one system fails and the others would all look alike."""
-    if min(values) > 0 and max(values) > WIDE * min(values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-
-
 def efficiency_plot(curves: Sequence[Curve]) -> Plot:
-    """Modelled efficiency in per cent against K."""
-    figure, axes, tips = _against_workers(curves, lambda g: _scaled(g, lambda c: c.efficiency, 100), "{:.0f} %")
+    """Plot modelled efficiency in per cent against K."""
+
+    def efficiency(group: Group) -> float | None:
+        mean = group.mean(lambda cell: cell.efficiency)
+        return 100 * mean.value if mean else None
+
+    figure, axes, tips = _against_workers(curves, efficiency, "{:.0f} %")
     for level in (100, 90):
         axes.axhline(level, color="#777777", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
     axes.set_ylim(0, max(108, axes.get_ylim()[1]))
@@ -126,78 +113,86 @@ def efficiency_plot(curves: Sequence[Curve]) -> Plot:
         " Dotted: 100 % and 90 %."
     )
     title = "Efficiency (modelled) against the number of workers"
-    return Plot("efficiency", title, _list(title, tips), caption, figure, tips)
+    return Plot("efficiency", title, _alt(title, tips), caption, figure, tips)
 
 
 def bytes_plot(curves: Sequence[Curve]) -> Plot:
-    """What a worker sends in a whole training."""
-    figure, axes, tips = _against_workers(
-        curves, lambda g: _scaled(g, lambda c: c.bytes_per_worker or None), "{:.3g} B"
-    )
+    """Plot the bytes that a worker sends in a whole training."""
+
+    def sent(group: Group) -> float | None:
+        mean = group.mean(lambda cell: cell.bytes_per_worker or None)
+        return mean.value if mean else None
+
+    figure, axes, tips = _against_workers(curves, sent, "{:.3g} B")
     if tips:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(EngFormatter("B", sep=" "))
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=20))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel("bytes sent by a worker")
-    caption = "Bytes that a worker sends in the whole training, mean over workers and seeds; none is not drawn."
+    caption = "Bytes that a worker sends in the whole training, mean over workers and seeds; zero is not drawn."
     title = "Bytes sent against the number of workers"
-    return Plot("bytes", title, _list(title, tips), caption, figure, tips)
+    return Plot("bytes", title, _alt(title, tips), caption, figure, tips)
 
 
 def _against_workers(
     curves: Sequence[Curve], value: Callable[[Group], float | None], form: str
 ) -> tuple[Figure, Axes, dict[str, str]]:
+    """Return a figure of a value against K, its axes and its tips."""
+
+    def point(group: Group) -> Point | None:
+        found = value(group)
+        return None if found is None else (group.workers, found)
+
     figure, (axes,) = new_figure(_height(2.5, curves))
-    styles, tips = systems_style(curves), dict[str, str]()
-    handles, labels, workers, seen = [], [], [], set[Group]()
-    for curve in curves:
-        placed = [(group, found) for group in curve.groups if (found := value(group)) is not None]
-        if not placed:
-            continue
-        style = styles[curve.system]
-        axes.plot([g.workers for g, _ in placed], [found for _, found in placed], **{**style, "marker": ""})
-        for group, found in placed:
-            if group in seen:
-                continue
-            seen.add(group)
-            workers.append(group.workers)
-            look = BASELINE if group.is_baseline else {**style, "linestyle": ""}
-            one = axes.plot([group.workers], [found], **look)[0]
-            one.set_gid(f"tip-{len(tips)}")
-            tips[f"tip-{len(tips)}"] = f"{group.name}: {form.format(found)}"
-        handles.append(Line2D([], [], **style))
-        labels.append(curve.system)
-    if workers:
+    styles = systems_style(curves)
+    points, drawn, tips = _draw(axes, curves, styles, point, lambda g, at: f"{g.name}: {form.format(at[1])}")
+    if points:
+        workers = [group.workers for group in points]
         doubling_axis(axes, workers, sorted(set(workers)))
     else:
-        _nothing(figure, "not known")
+        note_inside(figure, "not known")
     axes.set_xlabel("number of workers K")
-    legend_below(figure, handles, labels, legend_columns(labels))
+    legend_below(figure, [Line2D([], [], **styles[system]) for system in drawn], list(drawn), legend_columns([*drawn]))
     return figure, axes, tips
 
 
-def _scaled(group: Group, value: Callable, scale: float = 1) -> float | None:
-    found = group.mean(value)
-    return scale * found.mean if found else None
+def _draw(
+    axes: Axes, curves: Sequence[Curve], styles: dict[str, dict],
+    point: Callable[[Group], Point | None], tip: Callable[[Group, Point], str],
+) -> tuple[dict[Group, Point], dict[str, list[Group]], dict[str, str]]:  # fmt: skip
+    """Draw a line for each system and a marker for each group; return points, the groups by system, and tips."""
+    points, drawn, tips = dict[Group, Point](), dict[str, list[Group]](), dict[str, str]()
+    for curve in curves:
+        placed = {group: at for group in curve.groups if (at := point(group)) is not None}
+        if not placed:
+            continue
+        drawn[curve.system] = list(placed)
+        style = styles[curve.system]
+        axes.plot(*zip(*placed.values(), strict=True), **{**style, "marker": ""})
+        for group, at in placed.items():
+            if group not in points:
+                points[group] = at
+                gid = f"tip-{len(tips)}"
+                tips[gid] = tip(group, at)
+                axes.plot(*at, **(BASELINE if group.is_baseline else {**style, "linestyle": ""}), zorder=3, gid=gid)
+    return points, drawn, tips
 
 
-def _tip(group: Group, which: Speedup, name: str) -> str:
-    point, interval = group.point(which, name), group.interval(name)
-    assert point is not None
-    bars = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-    return f"{group.name}: {name} WER {point[1]:.2f} %{bars}, {SPEEDUPS[which]} {point[0]:.2f}"
+def _wide_range(axes: Axes, values: Sequence[float]) -> None:
+    """Make the y axis logarithmic if one system fails, so that the others can be told apart."""
+    if min(values) > 0 and max(values) > WIDE * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _list(title: str, tips: dict[str, str]) -> str:
+def _alt(title: str, tips: dict[str, str]) -> str:
     return f"{title}. {'; '.join(dict.fromkeys(tips.values())) or 'Nothing to show'}."
 
 
-def _nothing(figure: Figure, text: str) -> None:
-    figure.text(0.55, 0.6, text, ha="center", color=NEUTRAL)
-
-
 def _height(axes: float, curves: Sequence[Curve]) -> float:
-    """Inches, with room for the legend."""
+    """Return inches, with room for the legend."""
     columns = legend_columns([curve.system for curve in curves])
     return axes + LEGEND_LINE * (-(-(len(curves) + 2) // columns))

@@ -1,6 +1,6 @@
-"""The columns of a comparison's tables, and the tables as CSV.
+"""Columns of a comparison's tables, and the tables as CSV.
 
-No two columns share a name, and what a clock says has that clock's name in its own: measured_seconds, modelled_seconds.
+No two columns share a name. A column of a clock has that clock in its name: measured_seconds, modelled_seconds.
 """
 
 import csv
@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Literal
 
-from asr_parallel.report.comparison import Cell, Comparison, WordErrors
-from asr_parallel.report.frontier import Group, Mean, baseline, frontier, scorers, sets, summarise
+from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.groups import Group, SeedMean, Speedup, baseline, frontier, scorers, sets, summarise
 
 Value = str | int | float | None
 PARTS = ("compute", "wait", "exchange", "label", "other")
-LOSS = "#.5g"  # four digits behind the point, and none too many of one that diverged
+LOSS = "#.5g"  # four digits after the point, and no more for a loss that diverged
+FRONTIERS: dict[Speedup, str] = {"speedup_frames": "same frames", "speedup_loss": "same loss"}
+# Of word errors: attribute, title, format
+ERRORS = {
+    "wer": ("WER %", ".2f"), "low": ("95 % low", ".2f"), "high": ("95 % high", ".2f"), "p_value": ("p", ".2g"),
+    "substitutions": ("sub", ""), "deletions": ("del", ""), "insertions": ("ins", ""), "words": ("words", ""),
+    "scorer": ("scorer", ""),
+}  # fmt: skip
+TEXTS = {"cell", "algorithm", "optimizer", "label", "status", "system", "seeds"}  # aligned to the left
 
 
 @dataclass(frozen=True)
@@ -22,27 +30,35 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: in a file; title: for readers; form: of numbers for readers, as format() takes it.
+        name: in a file; title: for readers; format: of numbers for readers, as format() takes it.
         value: of a cell or a group, None where it is not known.
-        clock: whose word it is, if it is one's.
+        clock: where the value comes from, for seconds and what follows from them.
     """
 
     name: str
     title: str
     value: Callable[[Any], Value]
-    form: str = ""
+    format: str = ""
     clock: Literal["", "measured", "modelled"] = ""
 
-    def show(self, row: Cell | Group, unknown: str = "") -> str:
-        """The value as text for readers."""
+    def show(self, row: Cell | Group) -> str:
+        """Return the value as text for readers."""
         value = self.value(row)
-        if value is None:
-            return unknown
-        return str(value) if isinstance(value, str) or not self.form else format(value, self.form)
+        return "" if value is None else value if isinstance(value, str) else format(value, self.format)
+
+    def number(self, row: Cell | Group) -> str | None:
+        """Return the exact value, None where it is not a number."""
+        value = self.value(row)
+        return str(value) if isinstance(value, int | float) else None
+
+    @property
+    def css(self) -> str | None:
+        """The class of its cells on the page."""
+        return self.clock or ("text" if self.name in TEXTS else None)
 
 
 def identity_columns() -> list[Column]:
-    """What a cell is, and whether it is done."""
+    """Return the columns that say which cell it is, and whether it is done."""
     return [
         Column("cell", "cell", lambda c: c.name),
         Column("algorithm", "algorithm", lambda c: c.algorithm),
@@ -56,51 +72,39 @@ def identity_columns() -> list[Column]:
 
 
 def result_columns(comparison: Comparison) -> list[Column]:
-    """What came of a cell: frames, held-out data and word errors on every set."""
-    columns = [
+    """Return the columns of a cell's results: frames, held-out data and word errors on every set."""
+    return [
         Column("frames", "frames", lambda c: c.frames, ",d"),
         Column("held_out_loss", "held-out loss", held_out_loss, LOSS),
         Column("held_out_accuracy", "held-out accuracy %", _accuracy, ".2f"),
+        *(
+            Column(_error_name(name, of), f"{name} {title}", _error(name, of), form)
+            for name in sets(comparison)
+            for of, (title, form) in ERRORS.items()
+        ),
     ]
-    for name in sets(comparison):
-        columns += [
-            Column(f"{name}_wer", f"{name} WER %", _error(name, "wer"), ".2f"),
-            Column(f"{name}_wer_low", f"{name} 95 % low", _error(name, "low"), ".2f"),
-            Column(f"{name}_wer_high", f"{name} 95 % high", _error(name, "high"), ".2f"),
-            Column(f"{name}_p_value", f"{name} p", _error(name, "p_value"), ".2g"),
-            Column(f"{name}_substitutions", f"{name} sub", _error(name, "substitutions")),
-            Column(f"{name}_deletions", f"{name} del", _error(name, "deletions")),
-            Column(f"{name}_insertions", f"{name} ins", _error(name, "insertions")),
-            Column(f"{name}_words", f"{name} words", _error(name, "words")),
-            Column(f"{name}_scorer", f"{name} scorer", _error(name, "scorer")),
-        ]
-    return columns
 
 
 def time_columns() -> list[Column]:
-    """Seconds by both clocks, speedups and bytes."""
-    columns = [Column("measured_seconds", "measured s", _time("measured", "seconds"), ".1f", "measured")]
-    columns += [
-        Column(f"measured_{p}", f"measured {p} s", _time("measured", p), ".1f", "measured") for p in PARTS
-    ]  # fmt: skip
-    columns.append(Column("modelled_seconds", "modelled s", _time("modelled", "seconds"), ".1f", "modelled"))
-    columns += [
-        Column(f"modelled_{p}", f"modelled {p} s", _time("modelled", p), ".1f", "modelled") for p in PARTS[:-1]
-    ]  # fmt: skip
+    """Return the columns of seconds on both clocks, speedups and bytes."""
+    clocks: dict[Literal["measured", "modelled"], Sequence[str]] = {"measured": PARTS, "modelled": PARTS[:-1]}
+    columns = [
+        Column(f"{clock}_{part}", f"{clock} {title}", _seconds(clock, part), ".1f", clock)
+        for clock, parts in clocks.items()
+        for part, title in (("seconds", "s"), *((part, f"{part} s") for part in parts))
+    ]
     return [
         *columns,
-        Column(
-            "modelled_speedup_frames", "modelled speedup, same frames", lambda c: c.speedup_frames, ".2f", "modelled"
-        ),
-        Column("modelled_speedup_loss", "modelled speedup, same loss", _speedup_to_loss, ".2f", "modelled"),
-        Column("modelled_efficiency", "modelled efficiency", lambda c: c.efficiency, ".2f", "modelled"),
-        Column("modelled_peak_speedup", "modelled peak speedup", lambda c: c.peak_speedup, ".2f", "modelled"),
+        _modelled("speedup_frames", "speedup, same frames", lambda c: c.speedup_frames),
+        _modelled("speedup_loss", "speedup, same loss", lambda c: c.speedup_loss if c.speedup_loss != 0 else "never"),
+        _modelled("efficiency", "efficiency", lambda c: c.efficiency),
+        _modelled("peak_speedup", "peak speedup", lambda c: c.peak_speedup),
         Column("bytes_per_worker", "bytes sent by a worker", lambda c: c.bytes_per_worker, ",d"),
     ]
 
 
 def origin_columns() -> list[Column]:
-    """How a cell is made and why it failed."""
+    """Return the columns that say how a cell is made and why it failed."""
     return [
         Column("options", "options not in common", lambda c: options_text(c.options) or None),
         Column("error", "last log line", lambda c: c.error or None),
@@ -112,104 +116,103 @@ def origin_columns() -> list[Column]:
 def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Column]:
     """Return the columns of groups: means and deviations over seeds, and the median speedup to the same loss."""
     found = sets(comparison)
-    columns = [
+    best = {which: {g.first.name for name in found[:1] for g in frontier(groups, which, name)} for which in FRONTIERS}
+
+    def mean(value: Callable[[Cell], float | None]) -> Callable[[Group], float | None]:
+        return lambda group: _value(group.mean(value))
+
+    return [
         Column("system", "system", lambda g: g.system),
         Column("workers", "K", lambda g: g.workers),
         Column("seeds", "seeds", seeds_text),
         Column("compared_with", "compared with", lambda g: b.name if (b := baseline(g, groups)) else None),
-    ]
-    for name in found:
-        columns += [
-            Column(f"{name}_wer_mean", f"{name} WER %", _mean(_group_wer(name)), ".2f"),
-            Column(f"{name}_wer_deviation", f"{name} deviation", _deviation(_group_wer(name)), ".2f"),
-            Column(f"{name}_wer_low", f"{name} 95 % low", _end(name, 0), ".2f"),
-            Column(f"{name}_wer_high", f"{name} 95 % high", _end(name, 1), ".2f"),
-            *(
-                Column(f"{name}_difference{end}", f"{name} difference{title}", _difference(name, groups, n), "+.2f")
-                for n, (end, title) in enumerate((("", ""), ("_low", ", 95 % low"), ("_high", ", 95 % high")))
-            ),
-            Column(f"{name}_p_least", f"{name} p, least", _p_value(name, min), ".2g"),
-            Column(f"{name}_p_most", f"{name} p, most", _p_value(name, max), ".2g"),
-            Column(f"{name}_words", f"{name} words", _words(name)),
-        ]
-    loss, to_loss = _of(held_out_loss), _group_speedup("speedup_loss")
-    columns += [
+        *(column for name in found for column in _summary_of_set(name, groups)),
         Column("scorer", "scorer", lambda g: scorers(comparison) if any(g.errors(name) for name in found) else None),
-        Column("held_out_loss_mean", "held-out loss", _mean(loss), LOSS),
-        Column("held_out_loss_deviation", "loss deviation", _deviation(loss), LOSS),
-    ]
-    columns += [
-        Column(
-            "modelled_speedup_frames_mean", "modelled speedup, same frames", _mean(_group_speedup("speedup_frames")),
-            ".2f", "modelled",
-        ),
-        Column(
-            "modelled_speedup_loss_median", "modelled speedup, same loss, median", _mean(to_loss), ".2f", "modelled"
-        ),
+        Column("held_out_loss_mean", "held-out loss", mean(held_out_loss), LOSS),
+        Column("held_out_loss_deviation", "loss deviation", lambda g: _deviation(g.mean(held_out_loss)), LOSS),
+        _modelled("speedup_frames_mean", "speedup, same frames", lambda g: _value(g.speedup("speedup_frames"))),
+        _modelled("speedup_loss_median", "speedup, same loss, median", lambda g: _value(g.speedup("speedup_loss"))),
         Column("loss_reached", "same loss reached", reached_text),
+        _modelled("efficiency_mean", "efficiency", mean(lambda c: c.efficiency)),
+        _modelled("peak_speedup_mean", "peak speedup", mean(lambda c: c.peak_speedup)),
+        Column("modelled_seconds_mean", "modelled s", mean(_seconds("modelled", "seconds")), ".1f", "modelled"),
+        Column("measured_seconds_mean", "measured s", mean(_seconds("measured", "seconds")), ".1f", "measured"),
+        Column("bytes_per_worker_mean", "bytes sent by a worker", mean(lambda c: c.bytes_per_worker), ",.0f"),
+        Column(
+            "frontier", "frontier",
+            lambda g: ", ".join(text for which, text in FRONTIERS.items() if g.first.name in best[which]),
+        ),
     ]  # fmt: skip
-    efficiency, peak = _of(lambda c: c.efficiency), _of(lambda c: c.peak_speedup)
-    measured, modelled = _of(_time("measured", "seconds")), _of(_time("modelled", "seconds"))
-    on = {which: {g.first.name for g in frontier(groups, which, found[0])} if found else set() for which in _WHICH}
+
+
+def _summary_of_set(name: str, groups: Sequence[Group]) -> list[Column]:
+    """Return the columns of one set: WER, its interval, difference from the one worker's, p and words."""
+
+    def end(place: int) -> Callable[[Group], float | None]:
+        return lambda group: found[place] if (found := group.interval(name)) else None
+
+    def difference(place: int) -> Callable[[Group], float | None]:
+        return lambda group: found[place] if (found := group.difference(baseline(group, groups), name)) else None
+
+    def p_value(choose: Callable[..., float | None]) -> Callable[[Group], float | None]:
+        return lambda group: choose((e.p_value for e in group.errors(name) if e.p_value is not None), default=None)
+
     return [
-        *columns,
-        Column("modelled_efficiency_mean", "modelled efficiency", _mean(efficiency), ".2f", "modelled"),
-        Column("modelled_peak_speedup_mean", "modelled peak speedup", _mean(peak), ".2f", "modelled"),
-        Column("modelled_seconds_mean", "modelled s", _mean(modelled), ".1f", "modelled"),
-        Column("measured_seconds_mean", "measured s", _mean(measured), ".1f", "measured"),
-        Column("bytes_per_worker_mean", "bytes sent by a worker", _mean(_of(lambda c: c.bytes_per_worker)), ",.0f"),
-        Column("frontier", "frontier", lambda g: ", ".join(t for w, t in _WHICH.items() if g.first.name in on[w])),
+        Column(f"{name}_wer_mean", f"{name} WER %", lambda g: _value(g.wer(name)), ".2f"),
+        Column(f"{name}_wer_deviation", f"{name} deviation", lambda g: _deviation(g.wer(name)), ".2f"),
+        Column(f"{name}_wer_low", f"{name} 95 % low", end(0), ".2f"),
+        Column(f"{name}_wer_high", f"{name} 95 % high", end(1), ".2f"),
+        Column(f"{name}_difference", f"{name} difference", difference(0), "+.2f"),
+        Column(f"{name}_difference_low", f"{name} difference, 95 % low", difference(1), "+.2f"),
+        Column(f"{name}_difference_high", f"{name} difference, 95 % high", difference(2), "+.2f"),
+        Column(f"{name}_p_least", f"{name} p, least", p_value(min), ".2g"),
+        Column(f"{name}_p_most", f"{name} p, most", p_value(max), ".2g"),
+        Column(f"{name}_words", f"{name} words", lambda g: errors[0].words if (errors := g.errors(name)) else None),
     ]
 
 
 def cells_csv(comparison: Comparison) -> str:
-    """A line for each cell, with all that is known of it but its learning_curve."""
+    """Return a line for each cell, with all that is known of it except its learning curve."""
     columns = [*identity_columns(), *result_columns(comparison), *time_columns(), *origin_columns()]
-    return _csv([*columns, _speech(comparison)], comparison.cells)
+    return _csv(columns, comparison.cells, comparison.synthetic)
 
 
 def summary_csv(comparison: Comparison) -> str:
-    """A line for each group."""
+    """Return a line for each group."""
     groups = summarise(comparison)
-    return _csv([*summary_columns(comparison, groups), _speech(comparison)], groups)
+    return _csv(summary_columns(comparison, groups), groups, comparison.synthetic)
 
 
 def options_text(options: Mapping[str, Value]) -> str:
-    """Options of train-dnn in a line."""
+    """Return options of train-dnn in a line."""
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 def seeds_text(group: Group) -> str:
-    """Return how many seeds are done, and what became of the others."""
+    """Return how many seeds are done, and the status of the others."""
     return f"{len(group.done)} of {len(group.cells)}" + (f" ({group.lost})" if group.lost else "")
 
 
 def reached_text(group: Group) -> str | None:
-    """Return how many seeds came to the one worker's held-out loss; None where that is not known of any."""
+    """Return how many seeds reached the one worker's held-out loss; None where that is not known of any."""
     count, of = group.reached
     return f"{count} of {of}" if of else None
 
 
 def held_out_loss(cell: Cell) -> float | None:
-    """At the end of the training."""
+    """Return the held-out loss at the end of the training."""
     return cell.learning_curve[-1].loss if cell.learning_curve else None
 
 
-_WHICH: dict[Any, str] = {"speedup_frames": "same frames", "speedup_loss": "same loss"}
-
-
-def _csv(columns: Sequence[Column], rows: Sequence[Cell] | Sequence[Group]) -> str:
+def _csv(columns: Sequence[Column], rows: Sequence[Cell] | Sequence[Group], synthetic: bool) -> str:
+    """Return a table as CSV; its last column says whether the speech is synthetic."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(column.name for column in columns)
+    writer.writerow([*(column.name for column in columns), "speech"])
     for row in rows:
-        writer.writerow("" if (value := column.value(row)) is None else value for column in columns)
+        values = [column.value(row) for column in columns]
+        writer.writerow(["" if v is None else v for v in (*values, "synthetic" if synthetic else None)])
     return out.getvalue()
-
-
-def _speech(comparison: Comparison) -> Column:
-    """Whether it is synthetic, beside every line of a file."""
-    return Column("speech", "speech", lambda _: "synthetic" if comparison.synthetic else None)
 
 
 def _accuracy(cell: Cell) -> float | None:
@@ -217,64 +220,25 @@ def _accuracy(cell: Cell) -> float | None:
     return None if accuracy is None else 100 * accuracy
 
 
-def _error(name: str, what: str) -> Callable[[Cell], Value]:
-    def value(cell: Cell) -> Value:
-        errors: WordErrors | None = cell.wer.get(name)
-        return None if errors is None else getattr(errors, what)
-
-    return value
+def _error_name(name: str, of: str) -> str:
+    return f"{name}_wer_{of}" if of in ("low", "high") else f"{name}_{of}"
 
 
-def _time(clock: str, part: str) -> Callable[[Cell], float | None]:
+def _error(name: str, of: str) -> Callable[[Cell], Value]:
+    return lambda cell: getattr(cell.wer[name], of) if name in cell.wer else None
+
+
+def _seconds(clock: str, part: str) -> Callable[[Cell], float | None]:
     return lambda cell: getattr(getattr(cell, clock), part, None)
 
 
-def _of(value: Callable[[Cell], float | None]) -> Callable[[Group], Mean | None]:
-    return lambda group: group.mean(value)
+def _modelled(name: str, title: str, value: Callable[[Any], Value]) -> Column:
+    return Column(f"modelled_{name}", f"modelled {title}", value, ".2f", "modelled")
 
 
-def _group_wer(name: str) -> Callable[[Group], Mean | None]:
-    return lambda group: group.wer(name)
+def _value(mean: SeedMean | None) -> float | None:
+    return mean.value if mean else None
 
 
-def _group_speedup(which: Any) -> Callable[[Group], Mean | None]:
-    return lambda group: group.speedup(which)
-
-
-def _mean(value: Callable[[Group], Mean | None]) -> Callable[[Group], float | None]:
-    return lambda group: found.mean if (found := value(group)) else None
-
-
-def _deviation(value: Callable[[Group], Mean | None]) -> Callable[[Group], float | None]:
-    return lambda group: found.deviation if (found := value(group)) else None
-
-
-def _difference(name: str, groups: Sequence[Group], which: int) -> Callable[[Group], float | None]:
-    """From the one worker, and the ends of its interval."""
-
-    def value(group: Group) -> float | None:
-        base = baseline(group, groups)
-        found = group.difference(base, name) if base else None
-        return found[which] if found else None
-
-    return value
-
-
-def _speedup_to_loss(cell: Cell) -> Value:
-    return "never" if cell.speedup_loss == 0 else cell.speedup_loss
-
-
-def _p_value(name: str, which: Callable[[list[float]], float]) -> Callable[[Group], float | None]:
-    def value(group: Group) -> float | None:
-        known = [errors.p_value for errors in group.errors(name) if errors.p_value is not None]
-        return which(known) if known else None
-
-    return value
-
-
-def _end(name: str, which: int) -> Callable[[Group], float | None]:
-    return lambda group: found[which] if (found := group.interval(name)) else None
-
-
-def _words(name: str) -> Callable[[Group], int | None]:
-    return lambda group: errors[0].words if (errors := group.errors(name)) else None
+def _deviation(mean: SeedMean | None) -> float | None:
+    return mean.deviation if mean else None

@@ -1,4 +1,4 @@
-"""Where the time of a training goes, once by the measured and once by the modelled clock."""
+"""Parts of a training's time, on the measured and on the modelled clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from asr_parallel.report.comparison import Cell
-from asr_parallel.report.figures import MEASURED, MODELLED, NEUTRAL, Plot, fit, legend_below, new_figure
-from asr_parallel.report.frontier import Group, Mean
+from asr_parallel.report.figures import MEASURED, MODELLED, Plot, fit, legend_below, new_figure, note_inside
+from asr_parallel.report.groups import Group, SeedMean
 
 PARTS = {"compute": "C", "wait": "W", "exchange": "X", "label": "L", "other": "O"}
-LEAST_NAMED = 0.07  # share of a bar that has room for its letter
+MIN_NAMED = 0.07  # share of a bar that has room for its letter
 
 
 @dataclass(frozen=True)
-class _Clock:
+class _Bars:
     name: str  # of a Cell's attribute
     parts: tuple[str, ...]
     colour: str
@@ -24,8 +24,8 @@ class _Clock:
 
 
 CLOCKS = (
-    _Clock("measured", tuple(PARTS), MEASURED, ("#08306B", "#2A75B5", "#6BAED6", "#B5D4E9", "#EDF4FB"), ("",) * 5),
-    _Clock(
+    _Bars("measured", tuple(PARTS), MEASURED, ("#08306B", "#2A75B5", "#6BAED6", "#B5D4E9", "#EDF4FB"), ("",) * 5),
+    _Bars(
         "modelled", tuple(PARTS)[:-1], MODELLED, ("#C8590A", "#F08A3C", "#FDBE85", "#FEEDDE"),
         ("////", "\\\\\\\\", "xxxx", "----"),
     ),
@@ -33,12 +33,12 @@ CLOCKS = (
 
 
 def time_plots(groups: Sequence[Group]) -> list[Plot]:
-    """Two figures of stacked bars, a bar for each group."""
+    """Return two figures of stacked bars, a bar for each group."""
     return [_plot(groups, clock) for clock in CLOCKS]
 
 
-def _plot(groups: Sequence[Group], clock: _Clock) -> Plot:
-    rows = [(group, split) for group in groups if (split := _split(group, clock))]
+def _plot(groups: Sequence[Group], clock: _Bars) -> Plot:
+    rows = [(group, split) for group in groups if (split := _parts_of(group, clock))]
     figure, (axes,) = new_figure(1.1 + 0.23 * max(4, len(rows)))
     tips: dict[str, str] = {}
     for place, (group, split) in enumerate(rows):
@@ -48,8 +48,8 @@ def _plot(groups: Sequence[Group], clock: _Clock) -> Plot:
         color=clock.colour,
     )  # fmt: skip
     if not rows:
-        figure.text(0.55, 0.6, "not known", ha="center", color=NEUTRAL)
-    axes.set_yticks(range(len(rows)), [_called(group) for group, _ in rows])
+        note_inside(figure, "not known")
+    axes.set_yticks(range(len(rows)), [_row_name(group) for group, _ in rows])
     axes.set_ylim(max(4, len(rows)) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
@@ -68,9 +68,9 @@ def _plot(groups: Sequence[Group], clock: _Clock) -> Plot:
     return Plot(f"time_{clock.name}", title, alt, caption, figure, tips)
 
 
-def _bar(axes: Axes, place: int, split: dict[str, float], clock: _Clock, group: Group, tips: dict[str, str]) -> None:
+def _bar(axes: Axes, place: int, split: dict[str, float], clock: _Bars, group: Group, tips: dict[str, str]) -> None:
     total, left = sum(split.values()), 0.0
-    said = ", ".join(f"{part} {100 * split[part] / total:.1f} %" for part in clock.parts if part in split)
+    text = ", ".join(f"{part} {100 * split[part] / total:.1f} %" for part in clock.parts if part in split)
     for part, (fill, hatch) in zip(clock.parts, _looks(clock), strict=True):
         share = split.get(part, 0.0) / total
         if share > 0:
@@ -79,46 +79,42 @@ def _bar(axes: Axes, place: int, split: dict[str, float], clock: _Clock, group: 
                 place, 100 * share, 0.72, left=100 * left, color=fill, hatch=hatch, edgecolor="#222222", linewidth=0.5
             )[0]
             bar.set_gid(gid)
-            tips[gid] = f"{group.name}, {clock.name}: {said}"
-            if share >= LEAST_NAMED:
+            tips[gid] = f"{group.name}, {clock.name}: {text}"
+            if share >= MIN_NAMED:
                 box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
                 middle = 100 * (left + share / 2)
                 axes.text(middle, place, PARTS[part], ha="center", va="center_baseline", fontsize=8, bbox=box)
         left += share
-    seconds = Mean.of(_seconds(cell, clock) for cell in group.done)
+    seconds = SeedMean.of(_part(cell, clock, "seconds") for cell in group.done)
     if seconds:
         axes.annotate(
-            _amount(seconds.mean), (100, place), (3, 0), textcoords="offset points", va="center", fontsize=8.5,
+            _amount(seconds.value), (100, place), (3, 0), textcoords="offset points", va="center", fontsize=8.5,
             annotation_clip=False, color=clock.colour,
         )  # fmt: skip
 
 
-def _called(group: Group) -> str:
-    """With the number of workers, even if the name is cut."""
+def _row_name(group: Group) -> str:
+    """Return the group's name, which keeps its number of workers even if it is cut."""
     number = group.name.removeprefix(group.system)
     return fit(group.system, 30 - len(number)) + number
 
 
-def _looks(clock: _Clock) -> list[tuple[str, str]]:
+def _looks(clock: _Bars) -> list[tuple[str, str]]:
     return list(zip(clock.fills, clock.hatches, strict=True))
 
 
-def _split(group: Group, clock: _Clock) -> dict[str, float]:
-    """Mean seconds of each part that is known of any seed; empty when there are none."""
+def _parts_of(group: Group, clock: _Bars) -> dict[str, float]:
+    """Return mean seconds of each part that is known for any seed; empty when there are none."""
     known = {}
     for part in clock.parts:
-        if mean := Mean.of(_of(cell, clock, part) for cell in group.done):
-            known[part] = mean.mean
+        if mean := SeedMean.of(_part(cell, clock, part) for cell in group.done):
+            known[part] = mean.value
     return known if sum(known.values()) > 0 else {}
 
 
-def _of(cell: Cell, clock: _Clock, part: str) -> float | None:
+def _part(cell: Cell, clock: _Bars, part: str) -> float | None:
     value: float | None = getattr(getattr(cell, clock.name), part, None)
     return value
-
-
-def _seconds(cell: Cell, clock: _Clock) -> float | None:
-    return _of(cell, clock, "seconds")
 
 
 def _amount(seconds: float) -> str:

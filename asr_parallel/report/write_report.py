@@ -1,13 +1,13 @@
-"""From a comparison to the files that show it."""
+"""All files of a comparison's report."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from asr_parallel.record.files import write_text
 from asr_parallel.report.comparison import Comparison
-from asr_parallel.report.figures import Plot, house_style, save, say_above
-from asr_parallel.report.frontier import curves, diverged, scored, sets, summarise
-from asr_parallel.report.learning_curve_figures import course_plots
+from asr_parallel.report.figures import Plot, house_style, note_above, save
+from asr_parallel.report.groups import curves, diverged, scored, sets, summarise
+from asr_parallel.report.learning_curve_figures import learning_curve_plots
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
@@ -18,17 +18,17 @@ PAGE, VALUE = "report.html", "comparison.json"
 
 
 def write_report(comparison: Comparison, folder: Path) -> Path:
-    """Write all there is to see of a comparison; the same comparison gives the same files.
+    """Write the report of a comparison; the same comparison gives the same files.
 
     Args:
-        folder: gets report.html (one page that needs none of the others), comparison.json, cells.csv (a line for each
+        folder: gets report.html (one page that needs no other file), comparison.json, cells.csv (a line for each
             training), summary.csv (means over seeds), RESULTS.md, table.tex, and plots/NAME.png and NAME.svg.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: a value of the comparison is not of the kind that it must be; nothing is written then.
+        ValueError: a value of the comparison has the wrong type; nothing is written then.
     """
     comparison = comparison.checked()
     with house_style():
@@ -46,24 +46,24 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
 
 
 def draw(comparison: Comparison) -> list[Plot]:
-    """All figures; to be called and written within house_style()."""
+    """Return all figures; call it, and write them, within house_style()."""
     groups = summarise(comparison)
     systems, name = curves(groups), next(iter(sets(comparison)), "eval")
     of = scored(comparison, sets(comparison)[:1])
     plots = [
         wer_plot(groups, systems, "speedup_frames", name, of),
         wer_plot(groups, systems, "speedup_loss", name, of),
-        *course_plots(systems),
+        *learning_curve_plots(systems),
         efficiency_plot(systems),
         bytes_plot(systems),
         *time_plots(groups),
     ]
     if names := diverged(groups):
-        plots = [_saying(plot, f"Diverged: {names}") for plot in plots]
-    return [_saying(plot, "Synthetic speech") for plot in plots] if comparison.synthetic else plots
+        plots = [_with_note(plot, f"Diverged: {names}") for plot in plots]
+    return [_with_note(plot, "Synthetic speech") for plot in plots] if comparison.synthetic else plots
 
 
-def _saying(plot: Plot, text: str) -> Plot:
-    """The plot with these words in it and in its caption."""
-    say_above(plot.figure, f"{text[0].lower()}{text[1:]}")
+def _with_note(plot: Plot, text: str) -> Plot:
+    """Return the plot with a note in it and in its caption."""
+    note_above(plot.figure, f"{text[0].lower()}{text[1:]}")
     return replace(plot, caption=f"{plot.caption} {text}.")

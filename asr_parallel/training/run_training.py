@@ -17,6 +17,7 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.training.checkpoint import remove_work
+from asr_parallel.training.curves import plot_curves
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
@@ -129,6 +130,7 @@ def train_into(
     shutil.copytree(work / EVENTS, folder / EVENTS)
     if (work / ENSEMBLE).exists():
         shutil.copytree(work / ENSEMBLE, folder / ENSEMBLE)
+    plot_curves(folder / LINES, folder / "curves.png")
 
 
 def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:

@@ -16,7 +16,7 @@ from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.modelled import Machine, step_name
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.report.comparison import Cell, Comparison
-from asr_parallel.report.frontier import curves, summarise
+from asr_parallel.report.groups import curves, summarise
 
 SHAPE, FRAMES = (40, 5, 100), 100_000
 COURSE = [(10.0, 3.0), (20.0, 2.0), (40.0, 1.0), (50.0, 1.5)]

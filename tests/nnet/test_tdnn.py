@@ -223,4 +223,7 @@ def test_the_verb_refuses_a_store_of_too_little_context(
     assert "expected a frame store of context 13 (make-frames --context)" in capsys.readouterr().err.splitlines()[-1]
     words = ["--frames", str(frames_folder), "--out", str(tmp_path / "net"), "--splice-indexes", "-1,0 0"]
     assert main(["train-dnn", *words]) == 1
-    assert "splice_indexes '-1,0 0' is of no use to architecture dnn, only to tdnn" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "splice_indexes '-1,0 0' is of no use to architecture dnn, only to tdnn"
+        in capsys.readouterr().err.splitlines()[-1]
+    )

@@ -5,14 +5,14 @@ import random
 
 from asr_parallel.report.comparison import (
     Cell,
-    Clock,
+    ClockInputs,
     Comparison,
     Evaluation,
     MeasuredTime,
     ModelledTime,
+    Published,
     WordErrors,
 )
-from asr_parallel.report.published import Published
 
 DIVERGED = "training diverged: held-out loss 4e+32 at the end, above 13"
 WORDS = {"dev": 1383, "eval": 3058}
@@ -100,7 +100,7 @@ def comparison() -> Comparison:
         "Averaging and others", "synthetic Switchboard, 1.50 h", "2031-05-06 07:08 UTC", tuple(cells),
         "asr-parallel hub5", True, {"cpu": "made-up 2000", "cores": 2, "gpu": None},
         {"asr_parallel": "0.0", "torch": "2.13.0"},
-        Clock("10 GbE", 3e-5, 1.1e9, 0.0125, "median of 50 steps of the very network"),
+        ClockInputs("10 GbE", 3e-5, 1.1e9, 0.0125, "median of 50 steps of the very network"),
         ("asr-parallel compare conf/compare.yaml --exp exp/swbd",),
         (
             Published("Su and Chen", "arXiv 1507.01239, abstract", 16, 9.3),
@@ -125,5 +125,5 @@ def hostile() -> Comparison:
     )
     return Comparison(
         HOSTILE, HOSTILE, HOSTILE, cells, HOSTILE, False, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE},
-        Clock(HOSTILE, how=HOSTILE), (HOSTILE,), (Published(HOSTILE, HOSTILE, 2, 1.5),),
+        ClockInputs(HOSTILE, how=HOSTILE), (HOSTILE,), (Published(HOSTILE, HOSTILE, 2, 1.5),),
     )  # fmt: skip

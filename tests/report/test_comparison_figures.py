@@ -8,10 +8,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from asr_parallel.report.comparison import WordErrors
-from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, printable, systems_style
-from asr_parallel.report.frontier import Curve, curves, summarise
-from asr_parallel.report.learning_curve_figures import course_plots
+from asr_parallel.report.figures import COLOURS, MEASURED, MODELLED, fit, house_style, systems_style
+from asr_parallel.report.groups import Curve, curves, summarise
+from asr_parallel.report.learning_curve_figures import learning_curve_plots
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
+from asr_parallel.report.templates import printable
 from asr_parallel.report.time_figures import CLOCKS, time_plots
 from asr_parallel.report.write_report import draw
 
@@ -110,8 +111,8 @@ def test_efficiency_and_bytes() -> None:
     assert plot.figure.axes[0].get_yscale() == "log"
 
 
-def test_courses_are_drawn_for_every_seed_against_frames_and_both_clocks() -> None:
-    frames, modelled, measured = course_plots(CURVES)
+def test_learning_curves_are_drawn_for_every_seed_against_frames_and_both_clocks() -> None:
+    frames, modelled, measured = learning_curve_plots(CURVES)
     first = frames.figure.axes[0]
     assert first.get_title(loc="left") == "average, ng-sgd" and len(first.lines) == 4 * 3
     bottom = [plot.figure.axes[len(CURVES) - 1].xaxis.label for plot in (frames, modelled, measured)]
@@ -134,7 +135,7 @@ def test_nothing_known_is_said() -> None:
     groups = summarise(made_up.bare())
     plot = wer_plot(groups, curves(groups), "speedup_loss", "eval", "us")
     assert [text.get_text() for text in plot.figure.texts] == ["us", "no group has both"]
-    assert all("not known" in plot.alt.lower() for plot in (*course_plots(curves(groups)), *time_plots(groups)))
+    assert all("not known" in plot.alt.lower() for plot in (*learning_curve_plots(curves(groups)), *time_plots(groups)))
 
 
 def test_names_are_cut_and_cleaned() -> None:

@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 
 import made_up
 import pytest
+from jinja2 import UndefinedError
 
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.report.figures import house_style
-from asr_parallel.report.html import element, joined
 from asr_parallel.report.page import page
+from asr_parallel.report.templates import environment
 from asr_parallel.report.write_report import draw
 
 
@@ -44,12 +45,16 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_elements_escape_what_is_not_one() -> None:
-    assert element("p", "<b>", element("b", "&"), ["x", ["\x00"]], class_='"') == (
-        '<p class="&quot;">&lt;b&gt;<b>&amp;</b>x\N{REPLACEMENT CHARACTER}</p>'
+def test_templates_escape_values_and_leave_markup() -> None:
+    template = environment().from_string(
+        '{% macro bold(text) %}<b>{{ text }}</b>{% endmacro %}<p class="{{ quote }}">{{ tag }}{{ bold("&") }}'
+        'x{{ null }}</p><p{{ {"title": none, "data-value": one} | xmlattr }}></p>'
     )
-    assert joined(["<", element("i")]) == "&lt;<i></i>"
-    assert element("p", title=None, data_value="1") == '<p data-value="1"></p>'
+    assert template.render(quote='"', tag="<b>", null="\x00", one="1") == (
+        '<p class="&#34;">&lt;b&gt;<b>&amp;</b>x\N{REPLACEMENT CHARACTER}</p><p data-value="1"></p>'
+    )
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ unknown }}").render()
 
 
 @pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])

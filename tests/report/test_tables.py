@@ -10,10 +10,11 @@ import made_up
 import pytest
 
 from asr_parallel.report.comparison import Comparison
-from asr_parallel.report.frontier import sets, summarise
-from asr_parallel.report.paper import latex, latex_table, results_markdown
+from asr_parallel.report.groups import sets, summarise
+from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.tables import cells_csv, identity_columns, result_columns, summary_columns, summary_csv
 from asr_parallel.report.tables import time_columns as times
+from asr_parallel.report.templates import latex
 
 
 def read(text: str) -> list[dict[str, str]]:
@@ -46,7 +47,7 @@ def test_means_over_seeds() -> None:
     rows = read(summary_csv(comparison))
     assert [(row["system"], int(row["workers"])) for row in rows] == [(g.system, g.workers) for g in groups]
     wer = groups[1].wer("eval")
-    assert wer is not None and float(rows[1]["eval_wer_mean"]) == wer.mean
+    assert wer is not None and float(rows[1]["eval_wer_mean"]) == wer.value
     assert float(rows[1]["eval_wer_deviation"]) == wer.deviation
     assert rows[1]["seeds"] == "3 of 3" and rows[1]["compared_with"] == "one worker, ng-sgd"
     assert rows[0]["frontier"] == "same frames, same loss" and rows[6]["frontier"] == ""
@@ -109,7 +110,7 @@ def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
     assert len(rows) == len({group.system for group in groups})
     for group in groups:
         shown, wer = rows[group.system][heads.index(f"K = {group.workers}")], group.wer("eval")
-        assert shown.startswith(f"{wer.mean:.2f}") if wer is not None else shown in ("diverged", "missing")
+        assert shown.startswith(f"{wer.value:.2f}") if wer is not None else shown in ("diverged", "missing")
     assert "## By number of workers" not in results_markdown(made_up.bare())
 
 
@@ -149,7 +150,7 @@ def test_latex_rows_are_whole(make: Callable[[], Comparison]) -> None:
         assert text.count(f"\\{rule}") == 1
     if sets(comparison):
         wer = summarise(comparison)[0].wer("eval")
-        assert wer is not None and f"{wer.mean:.2f}" in rows[1]
+        assert wer is not None and f"{wer.value:.2f}" in rows[1]
 
 
 def test_latex_is_escaped() -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.nnet.spec import NONLINEARITIES
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.options import (
@@ -22,6 +22,7 @@ from asr_parallel.training.options import (
     SCHEDULES,
     TrainingOptions,
     default_rate,
+    training_options,
 )
 from asr_parallel.training.trainer import Trainer
 
@@ -186,8 +187,18 @@ def test_default_rates() -> None:
     assert default_rate("ng-sgd", "relu-renorm") == default_rate("sgd", "relu") == NNET3_RATE
     assert default_rate("sgd", "sigmoid") == NNET1_RATE and default_rate("ng-sgd", "pnorm") == NNET2_RATE
     default = training_options()
-    assert (default.optimizer, default.schedule, default.minibatch, default.epochs) == ("ng-sgd", None, 512, 8)
-    assert (default.held_out, default.combined, default.prior, default.precision) == (0.1, 20, "counts", "auto")
+    assert (
+        default.optimization.optimizer,
+        default.schedule.schedule,
+        default.optimization.minibatch,
+        default.schedule.epochs,
+    ) == ("ng-sgd", None, 512, 8)
+    assert (default.data.held_out, default.combined, default.final_model.prior, default.machine.precision) == (
+        0.1,
+        20,
+        "counts",
+        "auto",
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""The learning curves of a training, drawn from its train.jsonl."""
+"""Learning curves of a training, drawn from its train.jsonl."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from asr_parallel.record.files import whole_file
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training.metrics_logger import HELD_OUT, ROUND, TRAIN
 
-# Two of Okabe and Ito's colours, which can be told apart with any kind of colour vision ("Color Universal Design")
+# Two of Okabe and Ito's colours, distinguishable with any kind of colour vision ("Color Universal Design")
 BLUE, VERMILION = "#0072B2", "#D55E00"
 GREY = "#595959"
 
@@ -24,8 +24,8 @@ def plot_curves(jsonl: Path, out_png: Path) -> None:
     """Draw loss, frame accuracy and learning rate against the frames trained on.
 
     Args:
-        jsonl: written by training/metrics_logger.py, of a training that is over or still going on.
-        out_png: the picture, 1600 x 1400 pixels.
+        jsonl: written by training/metrics_logger.py, of a finished or running training.
+        out_png: gets the picture, 1600 x 1400 pixels.
 
     Raises:
         ValueError: the file has no line yet, or one that is not a training's.
@@ -36,13 +36,18 @@ def plot_curves(jsonl: Path, out_png: Path) -> None:
     for number, line in enumerate(lines, start=1):
         if line.get("kind") not in (TRAIN, HELD_OUT, ROUND) or not isinstance(line.get("frames"), int):
             raise ValueError(f"{jsonl}: line {number}: expected a line of a training's record, with kind and frames")
-    canvas = FigureCanvasAgg(draw_curves(lines))
-    with whole_file(out_png) as aside:
-        canvas.print_png(aside)
+    save_png(draw_curves(lines), out_png)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    canvas = FigureCanvasAgg(figure)
+    with whole_file(path) as aside:
+        canvas.print_png(aside)  # type: ignore[no-untyped-call]
 
 
 def draw_curves(lines: list[Line]) -> Figure:
-    """The figure: axes of the loss, the frame accuracy and, small, the learning rate."""
+    """Return the figure: axes of the loss, the frame accuracy and, small, the learning rate."""
     figure = Figure(figsize=(8, 7), dpi=200, layout="constrained")
     loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1])
     _draw_both(loss, lines, "loss", 1)
@@ -64,9 +69,9 @@ def draw_curves(lines: list[Line]) -> Figure:
 
 
 def _draw_both(axes: Axes, lines: list[Line], name: str, scale: float) -> None:
-    """A line for the training data, one with a dot for each evaluation on held-out data, hollow where rejected."""
+    """Draw training data as a line, held-out data as a line with a dot for each evaluation, hollow if rejected."""
     frames, values = _series(lines, TRAIN, name, scale)
-    dot = "." if len(frames) == 1 else ""  # of one point there is no line
+    dot = "." if len(frames) == 1 else ""  # a single point has no line
     if frames:
         axes.plot(frames, values, color=BLUE, linewidth=1.2, marker=dot, label="training data, while it is trained on")
     frames, values = _series(lines, HELD_OUT, name, scale)
@@ -85,7 +90,7 @@ def _draw_both(axes: Axes, lines: list[Line], name: str, scale: float) -> None:
 
 
 def _draw_rate(axes: Axes, lines: list[Line]) -> None:
-    """The learning rate, which a line gives for the frames up to its own; on a logarithmic axis if it changes much."""
+    """Draw the learning rate, which a line gives for the frames before it; on a logarithmic axis if it changes much."""
     frames, values = _series(lines, TRAIN, "learning_rate", 1)
     marker = "." if len(frames) == 1 else ""
     axes.plot(frames, values, color=GREY, linewidth=1.2, drawstyle="steps-pre", marker=marker)
@@ -99,7 +104,7 @@ def _draw_rate(axes: Axes, lines: list[Line]) -> None:
 
 
 def _mark_epochs(axes: Axes, lines: list[Line]) -> None:
-    """A second scale above the axes, in epochs."""
+    """Add a second scale above the axes, in epochs."""
     ratio = next((line["frames"] / line["epoch"] for line in reversed(lines) if line.get("epoch")), None)
     if ratio is not None:
         epochs = axes.secondary_xaxis("top", functions=(lambda x: x / ratio, lambda x: x * ratio))
@@ -108,7 +113,7 @@ def _mark_epochs(axes: Axes, lines: list[Line]) -> None:
 
 
 def _series(lines: list[Line], kind: str, name: str, scale: float) -> tuple[list[int], list[float]]:
-    """Frames and scaled values of the lines of one kind; what is null there leaves a gap."""
+    """Return frames and scaled values of the lines of one kind; null leaves a gap."""
     chosen = [line for line in lines if line["kind"] == kind]
     values = [line.get(name) for line in chosen]
     return [line["frames"] for line in chosen], [math.nan if value is None else scale * value for value in values]

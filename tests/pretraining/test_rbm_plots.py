@@ -1,11 +1,12 @@
-"""The picture of a stack's learning_curve."""
+"""Plots of a stack's layers and of the first layer's filters."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from asr_parallel.pretraining.rbm_plots import PANELS, plot_filters, plot_layers
 from asr_parallel.record.json_lines import JsonLines
-from asr_parallel.report.layers import PANELS, plot_layers
 
 
 def record(path: Path, **changes: object) -> Path:
@@ -27,3 +28,10 @@ def test_another_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected at least one line"):
         plot_layers([tmp_path / "1.jsonl"], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_filters_are_drawn(tmp_path: Path) -> None:
+    plot_filters(np.random.default_rng(0).standard_normal((5, 33)), 3, tmp_path / "filters.png")
+    assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="whole frames of 4"):
+        plot_filters(np.zeros((5, 33)), 4, tmp_path / "filters.png")

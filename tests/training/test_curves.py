@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asr_parallel.report.curves import draw_curves, plot_curves
+from asr_parallel.training.curves import draw_curves, plot_curves
 
 Line = dict[str, Any]
 
@@ -88,7 +88,7 @@ def test_the_same_record_gives_the_same_picture(tmp_path: Path) -> None:
 
 
 def test_no_global_state_is_used() -> None:
-    code = "import sys, asr_parallel.report.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, asr_parallel.training.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asr_parallel.report.comparison import Cell, Comparison, WordErrors
-from asr_parallel.report.frontier import Group, Mean, baseline, curves, diverged, frontier, scorers, sets, summarise
+from asr_parallel.report.groups import Group, SeedMean, baseline, curves, diverged, frontier, scorers, sets, summarise
 
 
 def point(name: str, workers: int, wer: float, speedup: float | None, seed: int = 1, **more: object) -> Cell:
@@ -24,9 +24,11 @@ def compare(*cells: Cell) -> Comparison:
 
 
 def test_mean() -> None:
-    assert Mean.of([4.9, None, 4.8, 5.7]) == Mean(statistics.fmean([4.9, 4.8, 5.7]), pytest.approx(0.4933, abs=1e-4), 3)
-    assert Mean.of([2.0]) == Mean(2.0, None, 1)
-    assert Mean.of([None]) is None
+    assert SeedMean.of([4.9, None, 4.8, 5.7]) == SeedMean(
+        statistics.fmean([4.9, 4.8, 5.7]), pytest.approx(0.4933, abs=1e-4), 3
+    )
+    assert SeedMean.of([2.0]) == SeedMean(2.0, None, 1)
+    assert SeedMean.of([None]) is None
 
 
 def test_seeds_are_put_together() -> None:
@@ -35,7 +37,7 @@ def test_seeds_are_put_together() -> None:
     average = of["average, ng-sgd, K = 4"]
     assert [cell.seed for cell in average.cells] == [1, 2, 3]
     wers = [cell.wer["eval"].wer for cell in average.cells]
-    assert average.wer("eval") == Mean(statistics.fmean(wers), statistics.stdev(wers), 3)
+    assert average.wer("eval") == SeedMean(statistics.fmean(wers), statistics.stdev(wers), 3)
     assert "average, period 1, ng-sgd, K = 8" in of and "one worker, sgd" in of
     assert [group.name for group in groups if group.is_baseline] == ["one worker, ng-sgd", "one worker, sgd"]
 
@@ -114,7 +116,7 @@ def test_a_loss_that_only_some_seeds_reached_is_on_no_curve() -> None:
         # The median of the times, of two in the middle the longer one
         times = sorted(1 / s if s else math.inf for s in speedups if s is not None)
         slow = times[len(times) // 2] if times else math.inf
-        assert (found.mean if found else None) == expected and group.reached == reached
+        assert (found.value if found else None) == expected and group.reached == reached
         assert expected == (1 / slow if slow < math.inf else None)
         assert (group.point("speedup_loss", "eval") is not None) == (reached == (len(speedups),) * 2)
 
@@ -165,7 +167,7 @@ def test_what_diverged_is_in_no_mean_and_nothing_is_compared_with_it() -> None:
     base, own = summarise(
         compare(point("n", 1, 10.0, None), lost, point("a", 2, 9.0, 2.0), point("a", 2, 30.0, 2.0, seed=2))
     )
-    assert base.wer("eval") == Mean(10.0, None, 1) and base.lost == "1 of 2 diverged" and own.lost == ""
+    assert base.wer("eval") == SeedMean(10.0, None, 1) and base.lost == "1 of 2 diverged" and own.lost == ""
     assert diverged([base, own]) == "one worker (1 of 2 diverged)" and diverged([own]) == ""
     alone = summarise(compare(lost, point("a", 2, 9.0, 2.0)))
     assert alone[0].lost == "diverged" and alone[0].speedup("speedup_frames") is None

@@ -1,4 +1,4 @@
-"""Means over seeds, what each is compared with, and the frontier of WER against speedup."""
+"""Cells grouped over seeds: their means, their baselines, and the frontier of WER against speedup."""
 
 import math
 import statistics
@@ -14,20 +14,24 @@ from asr_parallel.report.comparison import Cell, Comparison, WordErrors
 
 Speedup = Literal["speedup_frames", "speedup_loss"]
 ONE_WORKER = "one worker"
-LEFT_OVER = 0.05  # of the frames, at most, for want of a whole minibatch
+LEFT_OVER = 0.05  # share of the frames, at most, that do not fill a minibatch
 
 
 @dataclass(frozen=True)
-class Mean:
-    """Mean or median of n values. deviation: of a sample (divided by n - 1); None of a single value and of a median."""
+class SeedMean:
+    """Mean or median over n seeds.
 
-    mean: float
+    Attributes:
+        deviation: standard deviation of a sample (divided by n - 1); None for a single value and for a median.
+    """
+
+    value: float
     deviation: float | None
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> "Mean | None":
-        """Of the values that are known, None if none is."""
+    def of(cls, values: Iterable[float | None]) -> "SeedMean | None":
+        """Return the mean of the values that are known, None if there is none."""
         known = [value for value in values if value is not None]
         if not known:
             return None
@@ -36,10 +40,10 @@ class Mean:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The cells that differ in nothing but their seed.
+    """Cells that differ only in their seed.
 
     Attributes:
-        system: how the algorithm is told from others in this comparison, without the number of workers.
+        system: name of the algorithm and variant, unique in this comparison, without the number of workers.
         is_baseline: whether other groups are compared with this one.
         same_frames: whether it was trained on as many frames as the one worker it is compared with.
     """
@@ -51,12 +55,12 @@ class Group:
 
     @property
     def first(self) -> Cell:
-        """Any of its cells, for what all have in common."""
+        """The first of its cells, for what all have in common."""
         return self.cells[0]
 
     @property
     def workers(self) -> int:
-        """K."""
+        """Number of workers, K."""
         return self.first.workers
 
     @property
@@ -66,30 +70,30 @@ class Group:
 
     @property
     def done(self) -> list[Cell]:
-        """The cells whose training came to its end."""
+        """The cells whose training was completed."""
         return [cell for cell in self.cells if cell.status == "done"]
 
     @property
     def lost(self) -> str:
-        """Return the status of the cells that are not done: "diverged", "1 of 3 diverged"; "" where all are done."""
+        """Status of the cells that are not done: "diverged", "1 of 3 diverged"; "" where all are done."""
         counts = Counter(cell.status for cell in self.cells if cell.status != "done")
         every = len(self.cells)
         return ", ".join(status if n == every else f"{n} of {every} {status}" for status, n in counts.items())
 
-    def mean(self, value: Callable[[Cell], float | None]) -> Mean | None:
-        """Of a value of the cells that are done."""
-        return Mean.of(value(cell) for cell in self.done)
+    def mean(self, value: Callable[[Cell], float | None]) -> SeedMean | None:
+        """Return the mean of a value over the cells that are done."""
+        return SeedMean.of(value(cell) for cell in self.done)
 
     def errors(self, name: str) -> list[WordErrors]:
-        """Of a set, of the cells that are done and were scored on it."""
+        """Return the errors on a set, for every cell that is done and was scored on it."""
         return [cell.wer[name] for cell in self.done if name in cell.wer]
 
-    def wer(self, name: str) -> Mean | None:
-        """Per cent, on a set."""
-        return Mean.of(errors.wer for errors in self.errors(name))
+    def wer(self, name: str) -> SeedMean | None:
+        """Return the mean WER on a set, per cent."""
+        return SeedMean.of(errors.wer for errors in self.errors(name))
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """95 % confidence interval of the mean WER on a set, by bootstrap over speakers and seeds; None: unknown."""
+        """Return the 95 % interval of the mean WER on a set, by bootstrap over speakers and seeds; None: unknown."""
         errors = self.errors(name)
         if len(errors) == 1:
             low, high = errors[0].low, errors[0].high
@@ -97,55 +101,57 @@ class Group:
         counts = _by_speaker(errors)
         return None if counts is None else mean_interval(counts)
 
-    def difference(self, base: "Group", name: str) -> tuple[float, float, float] | None:
-        """Mean WER less that of another group on a set, over the seeds that both have, and its 95 % interval.
+    def difference(self, base: "Group | None", name: str) -> tuple[float, float, float] | None:
+        """Return the mean difference in WER from a base on a set, over their common seeds, and its 95 % interval.
 
-        By bootstrap over speakers and seeds, the same for both. None where that cannot be said.
+        The bootstrap draws the same speakers and seeds for both. None where it cannot be computed.
         """
+        if base is None or base is self:
+            return None
         of_base = {cell.seed: cell.wer[name] for cell in base.done if name in cell.wer}
         pairs = [
             (cell.wer[name], of_base[cell.seed]) for cell in self.done if name in cell.wer and cell.seed in of_base
         ]
         counts = _by_speaker([errors for pair in zip(*pairs, strict=True) for errors in pair])
-        if base is self or counts is None:
+        if counts is None:
             return None
         mean = statistics.fmean(own.wer - other.wer for own, other in pairs)
         return mean, *mean_interval(counts[: len(pairs)], counts[len(pairs) :])
 
-    def speedup(self, which: Speedup) -> Mean | None:
-        """Modelled; 1 by definition for what others are compared with.
+    def speedup(self, which: Speedup) -> SeedMean | None:
+        """Return the modelled speedup over seeds, which is 1 by definition for a baseline.
 
         To the same loss it is the median, where never counts as infinite time; of an even number the slower one of the
-        two in the middle. None where that is infinite too. n: of the seeds that came to the loss.
+        two in the middle. None where that is infinite too. n: number of seeds that reached the loss.
         """
         known = [value for cell in self.done if (value := getattr(cell, which)) is not None]
         if not known:
-            return Mean(1.0, None, len(self.done)) if self.is_baseline and self.done else None
+            return SeedMean(1.0, None, len(self.done)) if self.is_baseline and self.done else None
         if which == "speedup_frames":
-            return Mean.of(known)
+            return SeedMean.of(known)
         median = statistics.median_low(known)
-        return Mean(median, None, sum(value > 0 for value in known)) if median > 0 else None
+        return SeedMean(median, None, sum(value > 0 for value in known)) if median > 0 else None
 
     @property
     def reached(self) -> tuple[int, int]:
-        """Return how many seeds came to the one worker's held-out loss, and of how many it is known."""
+        """How many seeds reached the one worker's held-out loss, and for how many this is known."""
         known = [cell.speedup_loss for cell in self.done if cell.speedup_loss is not None]
         return sum(value > 0 for value in known), len(known)
 
     def point(self, which: Speedup, name: str) -> tuple[float, float] | None:
-        """(mean speedup, mean WER) of a set; None where either is unknown, or some seed has no such speedup.
+        """Return (mean speedup, mean WER) on a set; None where either is unknown, or some seed has no such speedup.
 
-        Also where the WER is of more or fewer frames than the one worker's: the speedup is for as many.
+        None also where the number of frames differs from the one worker's: the speedup is for the same frames.
         """
         if which == "speedup_frames" and not self.same_frames:
             return None
         speedup, wer = self.speedup(which), self.wer(name)
-        return (speedup.mean, wer.mean) if speedup and wer and speedup.n == len(self.done) else None
+        return (speedup.value, wer.value) if speedup and wer and speedup.n == len(self.done) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One system over the numbers of workers; the first group is what it is compared with, where there is one."""
+    """One system over the numbers of workers; the first group is its baseline, where there is one."""
 
     system: str
     algorithm: str
@@ -153,38 +159,39 @@ class Curve:
 
 
 def summarise(comparison: Comparison) -> list[Group]:
-    """Put the cells of a comparison together that differ in their seed alone, in the order in which they come."""
+    """Group the cells of a comparison that differ only in their seed, in the order in which they come."""
     found: dict[tuple, list[Cell]] = {}
     for cell in comparison.cells:
         found.setdefault((*_system(cell), cell.workers), []).append(cell)
     names = _names(comparison.cells)
-    alone = [cells[0] for cells in found.values() if cells[0].workers == 1]
-    compared = {first.name for cells in found.values() if (first := _baseline(cells[0], alone)) is not None}
-    groups = []
+    single = [cells[0] for cells in found.values() if cells[0].workers == 1]
+    bases = {cells[0].name: _baseline(cells[0], single) for cells in found.values()}
+    baselines = {base.name for base in bases.values() if base is not None}
     frames = {cells[0].name: next((cell.frames for cell in cells if cell.frames), None) for cells in found.values()}
+    groups = []
     for cells in found.values():
         first = cells[0]
-        system = names[_system(first)] if first.workers > 1 else _alone(first, comparison.cells)
-        base = _baseline(first, alone)
-        same = base is None or _alike(frames[first.name], frames[base.name])
-        groups.append(Group(system, tuple(cells), first.name in compared, same))
+        system = names[_system(first)] if first.workers > 1 else _single_worker_name(first, comparison.cells)
+        base = bases[first.name]
+        same = base is None or _same_frames(frames[first.name], frames[base.name])
+        groups.append(Group(system, tuple(cells), first.name in baselines, same))
     return groups
 
 
-def _alike(frames: int | None, of_base: int | None) -> bool:
-    """But for minibatches that are left over at the ends of shares; also where they are not known."""
+def _same_frames(frames: int | None, of_base: int | None) -> bool:
+    """Return whether two numbers are equal except for incomplete minibatches; True where one is unknown."""
     return not frames or not of_base or abs(frames / of_base - 1) <= LEFT_OVER
 
 
 def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
-    """The one-worker group with the same optimiser; of several, that which has most in common with this one."""
-    alone = {other.first.name: other for other in groups if other.workers == 1}
-    found = _baseline(group.first, [other.first for other in alone.values()])
-    return alone[found.name] if found else None
+    """Return the one-worker group with the same optimiser; of several, the one most like this group."""
+    single = {other.first.name: other for other in groups if other.workers == 1}
+    found = _baseline(group.first, [other.first for other in single.values()])
+    return single[found.name] if found else None
 
 
 def curves(groups: Sequence[Group]) -> list[Curve]:
-    """The systems of more than one worker, each by K; if there are none, the one-worker groups."""
+    """Return the systems of more than one worker, each by K; if there are none, the one-worker groups."""
     found: dict[tuple, list[Group]] = {}
     for group in groups:
         if group.workers > 1:
@@ -192,20 +199,19 @@ def curves(groups: Sequence[Group]) -> list[Curve]:
     several = []
     for of_system in found.values():
         of_system.sort(key=lambda group: group.workers)
-        first = baseline(of_system[0], groups)
-        head = of_system[0]
-        several.append(Curve(head.system, head.first.algorithm, (*([first] if first else []), *of_system)))
+        head, base = of_system[0], baseline(of_system[0], groups)
+        several.append(Curve(head.system, head.first.algorithm, (*([base] if base else []), *of_system)))
     return several or [Curve(group.system, group.first.algorithm, (group,)) for group in groups]
 
 
 def diverged(groups: Sequence[Group]) -> str:
-    """The groups of which a training has diverged, in a few words; "" for none."""
+    """Return the names of the groups with a training that diverged; "" for none."""
     found = [group for group in groups if any(cell.status == "diverged" for cell in group.cells)]
     return "; ".join(group.name if not group.done else f"{group.name} ({group.lost})" for group in found)
 
 
 def _by_speaker(of_trainings: Sequence[WordErrors]) -> np.ndarray | None:
-    """(trainings, speakers, 2) errors and words; None unless all have the same speakers, two at least."""
+    """Return (trainings, speakers, 2) errors and words; None unless all have the same speakers, at least two."""
     speakers = sorted(of_trainings[0].per_speaker) if of_trainings else []
     if len(speakers) < 2 or any(sorted(errors.per_speaker) != speakers for errors in of_trainings):
         return None
@@ -213,7 +219,7 @@ def _by_speaker(of_trainings: Sequence[WordErrors]) -> np.ndarray | None:
 
 
 def frontier(groups: Sequence[Group], which: Speedup, name: str) -> list[Group]:
-    """The groups than which none is both at least as fast and at least as accurate, and better in one; by speedup."""
+    """Return the Pareto-optimal groups of speedup and WER on a set, in the order of speedup."""
     points = [(group, point) for group in groups if (point := group.point(which, name)) is not None]
     best: list[Group] = []
     lowest = math.inf
@@ -225,13 +231,13 @@ def frontier(groups: Sequence[Group], which: Speedup, name: str) -> list[Group]:
 
 
 def sets(comparison: Comparison) -> list[str]:
-    """The sets that any cell was scored on: eval, dev, then others by name."""
+    """Return the sets that any cell was scored on: eval, dev, then others by name."""
     names = {name for cell in comparison.cells for name in cell.wer}
     return [name for name in ("eval", "dev") if name in names] + sorted(names - {"eval", "dev"})
 
 
 def scorers(comparison: Comparison, names: Sequence[str] | None = None) -> str:
-    """Who scored these sets, or all, in a few words."""
+    """Return the names of the scorers of these sets, or of all."""
     found = {
         errors.scorer
         for cell in comparison.cells
@@ -242,7 +248,7 @@ def scorers(comparison: Comparison, names: Sequence[str] | None = None) -> str:
 
 
 def scored(comparison: Comparison, names: Sequence[str]) -> str:
-    """What is said beside a WER: how many words of which sets, and who scored."""
+    """Return the note beside a WER: how many words of which sets, and who scored."""
     counts = [{cell.wer[name].words for cell in comparison.cells if name in cell.wer} for name in names]
     shown = [" or ".join(f"{n:,}" for n in sorted(found)) for found in counts]
     of = ", ".join(f"{name} of {n} words" for name, n in zip(names, shown, strict=True))
@@ -253,35 +259,33 @@ def _system(cell: Cell) -> tuple[str, str, str, int]:
     return cell.algorithm, cell.optimizer, cell.label, cell.period or 0
 
 
-def _baseline(cell: Cell, alone: Sequence[Cell]) -> Cell | None:
-    same = [other for other in alone if other.optimizer == cell.optimizer]
-    if not same:
-        return None
-    return max(same, key=lambda other: (other.label == cell.label, other.algorithm == cell.algorithm,
-                                        other.period == cell.period, -same.index(other)))  # fmt: skip
+def _baseline(cell: Cell, single: Sequence[Cell]) -> Cell | None:
+    """Return the one-worker cell with the same optimiser that is most like a cell; the first of several."""
+    same = [other for other in single if other.optimizer == cell.optimizer]
+    return max(
+        same, default=None,
+        key=lambda o: (o.label == cell.label, o.algorithm == cell.algorithm, o.period == cell.period),
+    )  # fmt: skip
 
 
 def _names(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], str]:
-    """What each system is called: the algorithm, and of the rest as much as tells it from others."""
+    """Return the name of each system: the algorithm, and as much of the rest as makes it unique."""
     systems = {_system(cell) for cell in cells if cell.workers > 1}
     optimizers = {cell.optimizer for cell in cells}
     names = {}
     for algorithm, optimizer, label, period in systems:
         periods = {p for a, _, text, p in systems if a == algorithm and text == label}
-        parts = [algorithm, label]
-        if len(periods) > 1 and period:
-            parts.append(f"period {period}")
-        if len(optimizers) > 1:
-            parts.append(optimizer)
-        names[algorithm, optimizer, label, period] = ", ".join(part for part in parts if part)
+        parts = [algorithm, label, f"period {period}" if len(periods) > 1 and period else ""]
+        parts += [optimizer] if len(optimizers) > 1 else []
+        names[algorithm, optimizer, label, period] = ", ".join(filter(None, parts))
     return names
 
 
-def _alone(cell: Cell, cells: Iterable[Cell]) -> str:
-    """What a training by one worker is called."""
-    alone = {_system(other) for other in cells if other.workers == 1}
-    algorithms, _, labels, _ = (set(values) for values in zip(*alone, strict=True))
+def _single_worker_name(cell: Cell, cells: Iterable[Cell]) -> str:
+    """Return the name of a training by one worker."""
+    single = {_system(other) for other in cells if other.workers == 1}
+    algorithms, _, labels, _ = (set(values) for values in zip(*single, strict=True))
     parts = [ONE_WORKER, cell.label if len(labels) > 1 else ""]
     parts += [cell.algorithm] if len(algorithms) > 1 else []
     parts += [cell.optimizer] if len({other.optimizer for other in cells}) > 1 else []
-    return ", ".join(part for part in parts if part)
+    return ", ".join(filter(None, parts))
