@@ -78,7 +78,7 @@ def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Interconnect"
 
 
 def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: int) -> None:
-    """The trainings, and how long each would take in one process of this machine."""
+    """List the trainings, and how long each would take in one process of this machine."""
     seconds, system = experiment.decoding() or (0.0, "")
     total = 0.0
     print("| training | workers | frames | predicted hours of training | of decoding |\n|---|--:|--:|--:|--:|")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Running; the result does not depend on it"""
+    """Running; the result does not depend on it."""
 
     resume: bool | None = option(
         None, "go on from a checkpoint: insist on one (rates may differ), or start anew", unset="go on if there is one"
@@ -38,7 +38,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class ProcessOptions:
-    """Processes; torchrun, mpirun and srun start them too (docs/parallel.md)"""
+    """Processes; torchrun, mpirun and srun start them too (docs/parallel.md)."""
 
     processes: int = option(1, "start P on this machine", metavar="P", least=1)
     threads: int | None = option(

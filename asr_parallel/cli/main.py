@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
-    """The whole program's parser; only the arguments of `verb` are filled in, so that --help stays fast."""
+    """Return the whole program's parser; only the arguments of `verb` are filled in, so that --help stays fast."""
     parser = argparse.ArgumentParser(
         prog="asr-parallel",
         description="Train speech-recognition acoustic models on many workers and measure the cost in word error rate.",

@@ -19,7 +19,7 @@ FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """A worker's network, timed on this machine unless --step-seconds is given"""
+    """A worker's network, timed on this machine unless --step-seconds is given."""
 
     step_seconds: float | None = option(None, "of a minibatch; nothing is measured", above=0)
     input_dim: int = option(440, "inputs of the network", least=1)

@@ -1,4 +1,4 @@
-"""What messages cost by the alpha-beta model: a latency each, and their bytes over the network's speed.
+"""The cost of messages by the alpha-beta model: a latency each, and their bytes over the network's speed.
 
 Sources of the formulas, for K workers and messages of n bytes (adding numbers up counts as nothing):
 
@@ -27,7 +27,7 @@ class Interconnect:
     source: str
 
     def __post_init__(self) -> None:
-        """ValueError when out of range."""
+        """Raise ValueError when out of range."""
         if not 0 <= self.alpha < math.inf or not self.beta > 0:
             raise ValueError(
                 f"network {self.name}: alpha {self.alpha} seconds, beta {self.beta} bytes/s: expected at least 0, and"
@@ -35,7 +35,7 @@ class Interconnect:
             )
 
     def message(self, size: float) -> float:
-        """Seconds of one message of so many bytes."""
+        """Return seconds of one message of so many bytes."""
         return self.alpha + size / self.beta
 
 
@@ -63,18 +63,20 @@ PRESETS = {
 
 
 def ring(network: Interconnect, workers: int, size: float) -> float:
-    """Seconds of an all-reduce of `size` bytes in a ring: 2 (K - 1) messages of n / K bytes, one after the other."""
+    """Return seconds of an all-reduce of `size` bytes in a ring: 2 (K - 1) messages of n / K bytes, in turn."""
     return 2 * (workers - 1) * network.message(size / workers)
 
 
 def tree(network: Interconnect, workers: int, size: float) -> float:
-    """By recursive doubling: log2 K exchanges of all n bytes; two more where K is no power of two."""
+    """Return seconds by recursive doubling: log2 K exchanges of all n bytes; two more where K is no power of two."""
     turns = workers.bit_length() - 1
     return (turns if workers == 1 << turns else turns + 2) * network.message(size)
 
 
 def halving(network: Interconnect, workers: int, size: float) -> float:
-    """Rabenseifner's: reduce-scatter by recursive halving, all-gather by doubling; 2 lg K messages, 2 (K-1)/K n bytes.
+    """Return seconds by Rabenseifner's algorithm: reduce-scatter by halving, all-gather by doubling.
+
+    That is 2 lg K messages and 2 (K-1)/K n bytes.
 
     Where K is no power of two, the workers above it hand theirs to others before and get the sum after.
     """
@@ -85,13 +87,13 @@ def halving(network: Interconnect, workers: int, size: float) -> float:
 
 
 def gather(network: Interconnect, workers: int, size: float) -> float:
-    """All bytes to one worker up a binomial tree, which adds them up, and the sum to all (`broadcast`)."""
+    """Return seconds by gathering all bytes in one worker, which adds them up and sends the sum (`broadcast`)."""
     turns = (workers - 1).bit_length()
     return turns * network.alpha + (workers - 1) * size / network.beta + broadcast(network, workers, size)
 
 
 def server(network: Interconnect, workers: int, size: float) -> float:
-    """A parameter server whose one port K workers share: all their bytes go in, and as many come out."""
+    """Return seconds by a parameter server whose one port K workers share: all bytes go in, and as many come out."""
     return 2 * (network.alpha + workers * size / network.beta) if workers > 1 else 0.0
 
 
@@ -100,7 +102,7 @@ BEST = ("ring", "tree", "halving")  # libraries choose among them by the size
 
 
 def all_reduce(network: Interconnect, workers: int, size: float, how: str = "best") -> float:
-    """Seconds until all workers have the sum of all workers' `size` bytes.
+    """Return seconds until all workers have the sum of all workers' `size` bytes.
 
     Args:
         how: of COLLECTIVES, or "best": the fastest of ring, tree and halving.
@@ -114,7 +116,7 @@ def all_reduce(network: Interconnect, workers: int, size: float, how: str = "bes
 
 
 def broadcast(network: Interconnect, workers: int, size: float) -> float:
-    """Seconds until all have one worker's bytes: down a binomial tree, or, of many bytes, scattered and gathered."""
+    """Return seconds until all have one worker's bytes, by a binomial tree or by scatter and all-gather."""
     turns = (workers - 1).bit_length()
     scattered = (turns + workers - 1) * network.alpha + 2 * (workers - 1) / workers * size / network.beta
     return min(turns * network.message(size), scattered)

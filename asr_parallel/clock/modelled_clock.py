@@ -109,7 +109,7 @@ class ModelledClock:
 
     @property
     def cost(self) -> SyncCost:
-        """What the algorithm needs from one synchronization to the next; nothing where there is a single worker."""
+        """The communication from one synchronization to the next; nothing for a single worker."""
         if self.options.workers == 1:
             return SyncCost(None)
         setting = Setting(self.options.workers, self.minibatches, self.options.overlap)
@@ -117,7 +117,7 @@ class ModelledClock:
 
     @property
     def has_period(self) -> bool:
-        """Whether the algorithm has a period that may be chosen."""
+        """True when the algorithm has a period that may be chosen."""
         return "period" in entry(self.options.algorithm).own_options
 
     def _stretch(self) -> tuple[TimeBreakdown, float]:

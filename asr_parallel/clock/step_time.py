@@ -193,8 +193,10 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
-    """Return the all-reduces of a minibatch where gradients are summed: the gradient; of natural gradient the Fisher
-    statistics too, when estimates move, and at every minibatch two sums of squares for each side of every layer.
+    """Return the all-reduces of a minibatch where gradients are summed.
+
+    They are the gradient; with natural gradient also the Fisher statistics, when estimates move, and at every minibatch
+    two sums of squares for each side of every layer.
     """
     gradient = AllReduce(4.0 * num_parameters(spec))
     if optimizer != "ng-sgd":

@@ -1,4 +1,4 @@
-"""How long K workers take until the last of them is there."""
+"""Stragglers: the time until the last of K workers is ready."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,14 @@ class Stragglers:
     speeds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """ValueError when out of range."""
+        """Raise ValueError when out of range."""
         if not 0 <= self.jitter < np.inf:
             raise ValueError(f"jitter {self.jitter}: expected at least 0")
         if self.speeds is not None and (not self.speeds or not all(0 < speed < np.inf for speed in self.speeds)):
             raise ValueError(f"speeds {self.speeds}: expected numbers above 0")
 
     def minibatches(self, workers: int, count: float) -> tuple[float, float]:
-        """How long K workers take for so many minibatches each, in units of a minibatch's mean: mean, and last of K.
+        """Return the time of so many minibatches, in units of a minibatch's mean: mean and last of K workers.
 
         The time of `count` minibatches has mean count / speed and deviation jitter sqrt(count) / speed, and is taken as
         log-normal (for a sum of such: Fenton, "The sum of log-normal probability distributions in scatter transmission

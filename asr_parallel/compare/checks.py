@@ -1,4 +1,4 @@
-"""What a comparison refuses before anything runs, though it would only fail in training, decoding or scoring."""
+"""Checks of a comparison before anything runs, of what would else fail in training, decoding or scoring."""
 
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ LONG_CONTEXT = 1000  # frames, for the same reason
 
 
 def check_words(*words: str) -> argparse.Namespace:
-    """A verb's command line, parsed; ValueError where it would be refused."""
+    """Return a verb's command line, parsed; ValueError where it would be refused."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -47,7 +47,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 
 
 def check_verb(*words: str) -> None:
-    """ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
+    """Raise ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
     args = check_words(*words)
     if words[0] == "train-dnn":
         check_training(training_options_of(args))
@@ -64,20 +64,20 @@ def training_options_of(args: argparse.Namespace) -> TrainingOptions:
 
 
 def check_left_out(words: Iterable[str], said: Set[str]) -> None:
-    """ValueError when a command line has options that the comparison says itself."""
+    """Raise ValueError when a command line has options that the comparison says itself."""
     for word in words:
         if option(word) in said:
             raise ValueError(f"{word}: the comparison says this itself; expected to be left out")
 
 
 def option(word: str) -> str:
-    """The name of an option in a command line, with underscores; empty where the word is none."""
+    """Return the name of an option in a command line, with underscores; empty where the word is none."""
     name = word.partition("=")[0].removeprefix("--").removeprefix("no-")
     return name.replace("-", "_") if word.startswith("--") else ""
 
 
 def check_training(options: TrainingOptions) -> None:
-    """ValueError for what a trainer refuses when it begins, whatever the data, and for files that are not there."""
+    """Raise ValueError for what a trainer refuses when it starts, whatever the data, and for missing files."""
     options.network_spec(SMALLEST.frame_dim, LONG_CONTEXT, SMALLEST.num_pdfs)
     workers = options.workers
     network = StackedNetwork(SMALLEST, workers.workers)
@@ -104,11 +104,11 @@ def _check_sites(path: Path, workers: int) -> None:
 
 
 def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
-    """ValueError when several workers would be compared with a single one of another model or other data."""
+    """Raise ValueError when workers would be compared with a single one of another model or other data."""
     values, others = flat(options), flat(alone)
     for name, facts in find(options).items():
         own, its = values[name], others.get(name)
-        if facts.task and own != its:
+        if (facts.task or name in flat(options.architecture)) and own != its:
             raise ValueError(
                 f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
                 f" workers [1, {options.workers.workers}], which has a single worker of its own"

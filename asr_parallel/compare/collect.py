@@ -1,4 +1,4 @@
-"""What the trainings of a matrix have come to, as a report wants it."""
+"""The results of the trainings of a matrix, for a report."""
 
 import math
 import shlex
@@ -42,7 +42,7 @@ Judged = Callable[[Line], tuple[float | None, float]]
 def collect(
     matrix: Matrix, jobs: Mapping[str, Job], experiment: Experiment, out: Path, machine: Machine, command: Sequence[str]
 ) -> Comparison:
-    """One cell for each training, and one more for the ensemble of its workers where they were kept.
+    """Return one cell for each training, and one more for the ensemble of its workers where they were kept.
 
     Args:
         jobs: by the training's name.
@@ -86,7 +86,7 @@ def _cell(
     machine: Machine,
     options: Mapping[str, dict[str, Plain]],
 ) -> Cell:
-    """of: "", or TOGETHER for the ensemble of its workers."""
+    """Return a cell. of: "", or TOGETHER for the ensemble of its workers."""
     folder, recognized = out / training.name, out / (training.name + of)
     job, (status, error) = jobs[training.name], _outcome(training, of, jobs, out, machine)
     common: dict[str, Any] = {
@@ -162,7 +162,7 @@ def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, ma
 
 
 def _command(job: Job, training: Training, of: str) -> str:
-    """What makes a cell: its training, and decoding and scoring of its own; of all together they come last."""
+    """Return the commands of a cell: its training, and its own decoding and scoring; the ensemble's come last."""
     train, *recognize = job.verbs
     first = len(recognize) // 2 if training.training_options.keeps_workers else len(recognize)
     own = recognize[first:] if of else recognize[:first]
@@ -170,13 +170,13 @@ def _command(job: Job, training: Training, of: str) -> str:
 
 
 def _period(training: Training) -> int | None:
-    """Minibatches between two meetings, where that does not follow from the number of workers."""
+    """Return minibatches between two synchronizations, where that does not follow from the number of workers."""
     options = training.training_options
     return None if options.workers.workers == 1 else entry(options.workers.algorithm).cls(options.algorithm).period
 
 
 def _of_model(line: Line) -> tuple[float | None, float]:
-    """Held-out loss and accuracy of what workers stand for."""
+    """Return held-out loss and accuracy of the global model."""
     return line["loss"], line["accuracy"]
 
 
@@ -185,7 +185,7 @@ def _of_ensemble(line: Line) -> tuple[float | None, float]:
 
 
 def _of_best(line: Line) -> tuple[float | None, float]:
-    """Of the worker that is best just then, as the best is delivered."""
+    """Return loss and accuracy of the worker that is best at that time, as the best one is exported."""
     losses = [math.inf if loss is None else loss for loss in line["workers_loss"]]
     best = losses.index(min(losses))
     return line["workers_loss"][best], line["workers_accuracy"][best]
@@ -198,7 +198,7 @@ def _judged(training: Training, of: str) -> Judged:
 
 
 def _learning_curve(lines: list[Line], judged: Judged, clock: ModelledClock) -> list[Evaluation]:
-    """Evaluations, but those after which a training went back (newbob); seconds are those of training alone."""
+    """Return evaluations, but those after which a training went back (newbob); seconds are those of training alone."""
     learning_curve = []
     a_frame = clock.epoch().total / clock.frames
     for line, seconds in with_seconds(lines):
@@ -209,7 +209,7 @@ def _learning_curve(lines: list[Line], judged: Judged, clock: ModelledClock) -> 
 
 
 def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
-    """Lines of train.jsonl, and the seconds of training until then: without evaluations and the like."""
+    """Yield lines of train.jsonl, and the seconds of training until then: without evaluations and the like."""
     seconds, before = 0.0, 0
     for line in lines:
         if line["kind"] == TRAIN:
@@ -219,7 +219,7 @@ def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
 
 
 def _errors(decode: Path, base: Path | None) -> WordErrors | None:
-    """Of a scored set; None where it was not. base: the same of the single worker it is compared with."""
+    """Return the errors of a scored set, None where it was not scored. base: that of the single worker."""
     record = decode / "scoring" / "wer.json"
     if not record.is_file():
         return None
@@ -241,7 +241,7 @@ def _errors(decode: Path, base: Path | None) -> WordErrors | None:
 
 
 def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
-    """Of rank 0; a single worker has no meetings. Compute is what is left of the training itself."""
+    """Return the time of rank 0; a single worker has no synchronizations. Compute is the rest of the training."""
     *_, (_, seconds) = with_seconds(lines)
     total = float(read_json(folder / "stage.json")["seconds"])
     wait = exchange = label = 0.0
@@ -261,9 +261,7 @@ def _modelled(clock: ModelledClock, frames: int) -> ModelledTime:
 
 
 def _speedup_to_loss(learning_curve: list[Evaluation], base: Path, alone: ModelledClock) -> float | None:
-    """Modelled time in which a single worker comes to its last held-out loss over that in which this training does; 0
-    where it never does.
-    """
+    """Return the speedup to the single worker's last held-out loss in modelled time; 0 where it is never reached."""
     if not (base / LINES).is_file():
         return None
     of_base = _learning_curve(read_json_lines(base / LINES), _of_model, alone)
@@ -275,7 +273,7 @@ def _speedup_to_loss(learning_curve: list[Evaluation], base: Path, alone: Modell
 
 
 def reached(learning_curve: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:
-    """Where a course of (seconds or frames, loss) first is as low; between two of them on a straight line. None: never.
+    """Return where a learning curve of (seconds or frames, loss) first is as low, interpolated; None: never.
 
     Points of which either is not known, or the loss is not a finite number, are left out.
     """

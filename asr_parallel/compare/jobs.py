@@ -30,7 +30,7 @@ TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the stages of a recipe have left in its folder, and more options of single verbs."""
+    """The folder of a recipe whose stages are done, and more options of single verbs."""
 
     folder: Path
     train: Sequence[str] = ()
@@ -43,11 +43,11 @@ class Experiment:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the speech is."""
+        """True when the speech is synthetic."""
         return (self.folder / "corpus" / "synthetic.json").is_file()
 
     def decoding(self) -> tuple[float, str] | None:
-        """Seconds of a core for recognizing both sets, and the best of stage 7's systems that took them; None: none."""
+        """Return core seconds of decoding both sets by the best system of stage 7, and its name; None: none."""
         for system in ("dnn", "tri", "mono"):
             made = [self.folder / system / f"decode_{of}" / "decode.json" for of in ("dev", "eval")]
             if all(path.is_file() for path in made):
@@ -55,7 +55,7 @@ class Experiment:
         return None
 
     def check(self, matrix: Matrix) -> None:
-        """Of all jobs, before any of them is run.
+        """Check all jobs before any of them is run.
 
         Raises:
             ValueError: further options are refused by their verb, or say what the comparison does itself or what the
@@ -88,7 +88,7 @@ class Experiment:
                 )
 
     def recognize(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
-        """Verbs that decode and score the development and evaluation set with a model."""
+        """Return verbs that decode and score the development and evaluation set with a model."""
         exp, verbs = self.folder, list[tuple[str, ...]]()
         for of in ("dev", "eval"):
             verbs.append(
@@ -105,7 +105,7 @@ class Experiment:
 
 
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
-    """All verbs of one training, with a thread for each of its processes."""
+    """Return all verbs of one training, with a thread for each of its processes."""
     folder = out / training.name
     rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.network.pretrain == "rbm" else []
     train = (
@@ -124,7 +124,7 @@ def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path
 
 
 def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dict[str, Plain]]]:
-    """Options of train-dnn, also those left at their default: what all trainings share, and the rest by training."""
+    """Return options of train-dnn, defaults included: those that all trainings share, and the rest by training."""
     found: dict[str, dict[str, Plain]] = {}
     for name, job in jobs.items():
         args = check_words(*job.verbs[0])

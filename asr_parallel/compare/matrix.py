@@ -1,4 +1,4 @@
-"""Which trainings are compared: algorithms x numbers of workers x optimisers x seeds, from one YAML file.
+"""The trainings that are compared: algorithms x numbers of workers x optimisers x seeds, from one YAML file.
 
     title: averaging on synthetic Switchboard
     workers: [1, 2, 4]
@@ -51,7 +51,7 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Training:
-    """One training. options: of train-dnn, beside those the other fields say, by name with underscores."""
+    """A training. options: of train-dnn, beside those the other fields say, by name with underscores."""
 
     algorithm: str
     workers: int
@@ -62,7 +62,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of its folder; of what all seeds of it have in common when the seed is taken off."""
+        """The name of its folder; without the seed, of what all seeds of it have in common."""
         parts = [self.algorithm, str(self.workers), self.optimizer, self.label.replace(" ", "-"), f"s{self.seed}"]
         return "_".join(part for part in parts if part)
 
@@ -73,13 +73,13 @@ class Training:
         return training_options(**own, **dict(self.options))
 
     def words(self) -> list[str]:
-        """Of train-dnn's command line."""
+        """Return the words of train-dnn's command line."""
         return _words([*((name, getattr(self, name)) for name in OWN), *self.options])
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What a file asks for. trainings: each once, single workers first; decode: options of the command line."""
+    """The content of a file. trainings: each once, single workers first; decode: options of the command line."""
 
     title: str
     trainings: list[Training]
@@ -179,7 +179,7 @@ def _add(found: dict[str, Training], training: Training) -> None:
 
 
 def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
-    """Of a command line."""
+    """Return the words of a command line."""
     words: list[str] = []
     for name, value in options:
         flag = name.replace("_", "-")
@@ -198,7 +198,7 @@ def _check(training: Training) -> None:
 
 
 def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
-    """With which it is compared: that of its label where there is one, else that of none."""
+    """Return the single worker that a training is compared with: that of its label, else that of none."""
     like = (training.optimizer, training.seed)
     alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed) == like}
     return alone.get(training.label) or alone[""]
@@ -248,7 +248,7 @@ def _options(given: Any) -> dict[str, Any]:
 
 
 def _named(name: str, given: Any) -> dict[str, dict[str, Any]]:
-    """A list of names, or a mapping of them to options."""
+    """Read a list of names, or a mapping of them to options."""
     if isinstance(given, list) and all(isinstance(one, str) for one in given):
         given = dict.fromkeys(given)
     if not isinstance(given, dict):

@@ -26,7 +26,7 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class Machine:
-    """What a worker's machine is like.
+    """A worker's machine.
 
     network: between any two of them.
     frames: of the training data in an epoch.
@@ -44,7 +44,7 @@ class Machine:
     longest: Mapping[str, float]
 
     def clock(self, training: Training) -> ModelledClock:
-        """Of a training on K such machines."""
+        """Return the modelled clock of a training on K such machines."""
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
         sync = self.syncs.get(sync_name(options, self.shape), 0.0)
@@ -76,13 +76,13 @@ class Machine:
 
     @property
     def step_seconds(self) -> float | None:
-        """Of the minibatch that all trainings have; None where they differ."""
+        """The time of the minibatch that all trainings have; None where they differ."""
         seconds = {step.seconds for step in self.steps.values()}
         return seconds.pop() if len(seconds) == 1 else None
 
     @property
     def how(self) -> str:
-        """For readers of a report."""
+        """The way it was measured, for readers of a report."""
         each = "; ".join(
             f"{name}: {1000 * step.seconds:.2f} ms, deviation {100 * step.jitter:.0f} %"
             for name, step in self.steps.items()
@@ -91,7 +91,7 @@ class Machine:
 
 
 def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
-    """The network, and what it is trained on."""
+    """Return the name of the network and of the device."""
     dim, context, pdfs = shape
     device = choose_device(options.machine.device)
     groups = f" of {options.architecture.pnorm_group}" if options.architecture.nonlinearity == "pnorm" else ""
@@ -101,7 +101,7 @@ def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
 
 
 def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
-    """What the time of a minibatch depends on."""
+    """Return the name of all that the time of a minibatch depends on."""
     return (
         f"{network_name(options, shape)}, {options.optimization.optimizer}, minibatch {options.optimization.minibatch}"
     )
@@ -156,9 +156,7 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
 
 
 def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int, int]) -> dict[str, StepTime]:
-    """Minibatches by name: the median of turns, so that they are measured under like conditions and what has slowed
-    down one turn does not count.
-    """
+    """Time minibatches by name: the median of turns, so that one slow turn does not count."""
     turns: dict[str, list[StepTime]] = {name: [] for name in wanted}
     for _ in range(TURNS):
         for name, own in wanted.items():
@@ -170,7 +168,7 @@ def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int
 
 
 def _longest(store: FrameStore, training: Training) -> float:
-    """The largest worker's share over the mean of all; ValueError when the data cannot be shared so."""
+    """Return the largest worker's share over the mean of all; ValueError when the data cannot be shared so."""
     options = training.training_options
     sites = None if options.workers.sites is None else Path(options.workers.sites)
     try:

@@ -72,7 +72,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
 
 
 def _run(job: Job) -> None:
-    """In a process of its own."""
+    """Run a job in a process of its own."""
     follow_the_parent(STOP_SECONDS)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:

@@ -1,1 +1,1 @@
-"""From discs to manifests: corpora, transcripts, lexicon, language model, the synthetic corpus."""
+"""Corpora: transcripts, lexicon, language model, the synthetic corpus."""

@@ -81,7 +81,7 @@ class OnlineNaturalGradient(FisherEstimate):
         return (done.y if done.one is None else torch.cat([done.y, done.one], dim=2)), done.scale
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of W (R, K, D), rho (R,), d (R, K) float32 and t () int64: all that the next calls depend on."""
+        """Return copies of W (R, K, D), rho (R,), d (R, K) float32 and t () int64: the whole state."""
         return {
             "W": self.W.clone(),
             "rho": self.rho.clone(),

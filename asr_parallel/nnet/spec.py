@@ -155,7 +155,7 @@ class NetworkSpec:
         return found
 
     def _points(self, outputs: np.ndarray) -> list[np.ndarray]:
-        """Points in time at the input of every component, and last the outputs."""
+        """Return points in time at the input of every component, and last the outputs."""
         found = [outputs]
         for component in reversed(self.components):
             found.append(np.unique(found[-1][:, None] + np.array(component.reads())))

@@ -57,7 +57,7 @@ def launch(arguments: Sequence[str], processes: int, timeout: float, fault_toler
 
 
 def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Have processes end, with time to put things in order."""
+    """Terminate processes, with time to clean up."""
     with signals_ignored():
         for process in processes:
             process.terminate()

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other.
+"""The rendezvous of the processes of a run.
 
 The rendezvous file lies beside the result, on a disk that all processes see: rank 0 opens a port, any that is free, and
 writes its address there with the name of the launch, by which the others know a file that is of an earlier one. MPICH's
@@ -82,7 +82,7 @@ def _has_a_store(environment: Mapping[str, str]) -> bool:
 
 
 def _of_this_attempt(store: dist.Store, info: ProcessInfo, timeout: float) -> dist.Store:
-    """The part of torchrun's store that only the processes of this attempt use.
+    """Return the part of torchrun's store that only the processes of this attempt use.
 
     The store outlives an attempt that failed, and with several machines no variable counts attempts for all of them
     (TORCHELASTIC_RESTART_COUNT is each agent's own). So rank 0 names the attempt, and knows who has answered to it.
@@ -120,7 +120,7 @@ def loopback_interface() -> str:
 
 
 def _address(interface: str | None) -> str:
-    """IPv4 address of an interface of this machine."""
+    """Return IPv4 address of an interface of this machine."""
     if interface is None:
         return LOOPBACK
     shown = subprocess.run(["ip", "-json", "-4", "address", "show", "dev", interface], capture_output=True, text=True)

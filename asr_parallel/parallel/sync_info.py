@@ -18,7 +18,7 @@ class DivergedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SyncInfo:
-    """One synchronization of K workers, the same in all processes.
+    """A synchronization of K workers, the same in all processes.
 
     frames (K,) int64: that each worker has trained on since the last synchronization; 0 for one without data left.
     loss (K,) float64: mean over them, nats a frame, measured while the model moved; NaN without frames.

@@ -66,8 +66,9 @@ class Synchronizer:
 
     @property
     def bytes_per_worker(self) -> int:
-        """Bytes in messages of one worker so far, as if each were a process of its own: of models or gradients, not of
-        the two numbers that a worker brings to each synchronization, nor of evaluations.
+        """Bytes in messages of one worker so far, as if each were a process of its own.
+
+        Models or gradients count, but not the two numbers of a worker at each synchronization, nor evaluations.
         """
         return self._mean.bytes_per_worker + self.algorithm.own_bytes
 

@@ -37,7 +37,7 @@ class ModuleReplicas:
                     tensor.data = view.view(tensor.shape)
 
     def parameters_changed(self) -> None:
-        """Do nothing: the modules share the buffer's memory."""
+        """Keep all as it is: the modules share the buffer's memory."""
 
     def load(self, model: Tensor) -> None:
         """Give all modules the numbers (P,) of a model, which may be one of theirs."""

@@ -1,4 +1,4 @@
-"""How flat tensors, and now and then a small JSON value, get from one process to the others.
+"""The transport of flat tensors, and of small JSON values, between processes.
 
 Every call here is collective: all processes of a run make the same calls in the same order.
 """
@@ -64,14 +64,14 @@ class Transport(ABC):
 
     @abstractmethod
     def all_gather_object(self, value: Any) -> list[Any]:
-        """The JSON values of all processes, by rank."""
+        """Return the JSON values of all processes, by rank."""
 
     @abstractmethod
     def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
         """Rank 0's JSON value, in every process. seconds: how long the others wait; the run's timeout unless given."""
 
     def all_reduce_scalars(self, numbers: Sequence[float]) -> list[float]:
-        """The sums, number by number, over all processes, the same bits in each. For a few, now and then."""
+        """Return the sums, number by number, over all processes, the same bits in each. For a few, now and then."""
         return [sum(of_all) for of_all in zip(*self.all_gather_object(list(numbers)), strict=True)]
 
     def barrier(self) -> None:
@@ -84,11 +84,11 @@ class Transport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Part from the others. Not collective."""
+        """Leave the group. Not collective."""
 
 
 class SingleProcess(Transport):
-    """No other process."""
+    """A transport without other processes."""
 
     def start_all_reduce(self, tensor: Tensor) -> Callable[[], None]:
         return _nothing
@@ -224,7 +224,7 @@ class Distributed(Transport):
         return left
 
     def close(self) -> None:
-        """Part; rank 0, which may keep the store, waits a moment for the others to have read what is theirs."""
+        """Leave the group; rank 0, which may keep the store, waits a moment for the others to read from it."""
         try:
             if self.rank:
                 self._store.set(f"closed/{self.rank}", "")
@@ -251,7 +251,7 @@ class Distributed(Transport):
             raise self._lost(error, seconds) from error
 
     def _lost(self, error: Exception, seconds: float | None = None) -> LostError:
-        """Who is lost: those left tell each other in the store, which is gone if it was rank 0 that held it."""
+        """Return who is lost: those left say so in the store, which is gone if rank 0 held it."""
         try:
             self._store.set(f"alive/{self.rank}", "")
             deadline = time.monotonic() + ALIVE_SECONDS

@@ -50,7 +50,9 @@ class WeightedMean:
     """
 
     def __init__(self, group: WorkerGroup, comm_dtype: str, replicas: Tensor) -> None:
-        """Args:
+        """Set up for models of this shape.
+
+        Args:
             replicas: (R, P) as the models will be.
 
         Raises:

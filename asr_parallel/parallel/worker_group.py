@@ -21,21 +21,21 @@ class WorkerGroup:
     assignment: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        """ValueError when there are fewer workers than processes."""
+        """Raise ValueError when there are fewer workers than processes."""
         if self.num_workers < max(1, self.transport.size):
             raise ValueError(
                 f"{self.num_workers} workers in {self.transport.size} processes: expected at least one each"
             )
 
     def workers_of(self, rank: int) -> Sequence[int]:
-        """Numbers of the workers of a process."""
+        """Return numbers of the workers of a process."""
         if self.assignment is not None:
             return self.assignment[rank]
         size = self.transport.size
         return range(rank * self.num_workers // size, (rank + 1) * self.num_workers // size)
 
     def rank_of(self, worker: int) -> int:
-        """The process that has a worker."""
+        """Return the process that has a worker."""
         return next(rank for rank in range(self.transport.size) if worker in self.workers_of(rank))
 
     @property

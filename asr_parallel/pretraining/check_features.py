@@ -11,7 +11,7 @@ SMALLEST_VARIANCE, LARGEST_VARIANCE = 0.25, 4.0
 
 
 def check_finite(store: FrameStore, rows: np.ndarray) -> None:
-    """ValueError when a frame of these rows has a value that is not finite, with the first one's place."""
+    """Raise ValueError when a frame of these rows has a value that is not finite, with the first one's place."""
     for start in range(0, len(rows), BLOCK_FRAMES):
         block = rows[start : start + BLOCK_FRAMES]
         bad = np.argwhere(~np.isfinite(store.frames[block]))

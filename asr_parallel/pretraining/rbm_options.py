@@ -1,4 +1,4 @@
-"""What decides a stack of RBMs, beside the data and the precision of its arithmetic."""
+"""The options of a stack of RBMs, beside its data."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +18,7 @@ MOMENTUM_STEP_FRAMES = 500_000
 
 @dataclass(frozen=True, slots=True)
 class PretrainOptions:
-    """RBMs; rates are of the mean gradient of a minibatch, as Kaldi's, and each worker's own"""
+    """RBMs; rates are of the mean gradient of a minibatch, as Kaldi's, and each worker's own."""
 
     layers: int = option(6, "RBMs; finished ones are kept, so more can come on top later", least=1, source=DBN)
     hidden_dim: int = option(2048, "hidden units of each", least=1, source=DBN)
@@ -66,20 +66,20 @@ class PretrainOptions:
         return split(workers=self.workers, algorithm=self.algorithm, period=self.period, share_by=self.share_by)
 
     def scheduled_momentum(self, frames: int) -> float:
-        """The ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""
+        """Return the ramp after `frames` frames of the layer, over all workers; the rate is scaled by 1 minus it."""
         share = min(1.0, momentum_step(frames) / MOMENTUM_STEPS)
         return self.momentum_min + share * (self.momentum_max - self.momentum_min)
 
     def momentum(self, frames: int) -> float:
-        """The momentum that is applied."""
+        """Return the momentum that is applied."""
         return self.momentum_max if self.with_bug and frames > 0 else self.scheduled_momentum(frames)
 
 
 def momentum_step(frames: int) -> int:
-    """Number of the momentum's step after `frames` frames; Kaldi goes on counting when the ramp has ended."""
+    """Return the step of the momentum after `frames` frames; Kaldi counts on when the ramp has ended."""
     return frames // MOMENTUM_STEP_FRAMES
 
 
 def identity_of(options: PretrainOptions, layer: int) -> dict[str, Any]:
-    """The options that decide a layer: how many come on top of it does not."""
+    """Return the options that decide a layer: how many come on top of it does not."""
     return {name: value for name, value in asdict(options).items() if name != "layers"} | {"layer": layer}

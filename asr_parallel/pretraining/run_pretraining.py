@@ -127,7 +127,7 @@ def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:
 
 
 def _read(folder: Path, options: PretrainOptions, gaussian: bool) -> StackedRbm:
-    """A finished layer as an RBM of one replica."""
+    """Return a finished layer as an RBM of one replica."""
     weight, hidden_bias, visible_bias = read_layer(folder)
     device = choose_device(options.device)
     dtype = choose_dtype(options.precision, device)

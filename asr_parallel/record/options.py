@@ -142,7 +142,10 @@ def build(cls: type[T], given: Mapping[str, Any]) -> T:
         if is_dataclass(hints[one.name]):
             values[one.name] = build(hints[one.name], given)
         elif "about" in one.metadata and given.get(one.name) is not None:
-            values[one.name] = given[one.name]
+            value = given[one.name]
+            values[one.name] = (
+                float(value) if isinstance(value, int) and value_kind(hints[one.name]) is float else value
+            )
     return cls(**values)
 
 

@@ -121,7 +121,7 @@ class ModelledTime:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its results.
+    """A training and its results.
 
     Attributes:
         name: unique in the comparison.

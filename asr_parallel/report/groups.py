@@ -134,7 +134,7 @@ class Group:
 
     @property
     def reached(self) -> tuple[int, int]:
-        """How many seeds reached the one worker's held-out loss, and for how many this is known."""
+        """Return how many seeds reached the one worker's held-out loss, and for how many this is known."""
         known = [cell.speedup_loss for cell in self.done if cell.speedup_loss is not None]
         return sum(value > 0 for value in known), len(known)
 
@@ -151,7 +151,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One system over the numbers of workers; the first group is its baseline, where there is one."""
+    """A system over the numbers of workers; the first group is its baseline, where there is one."""
 
     system: str
     algorithm: str

@@ -27,7 +27,7 @@ TEXTS = {"cell", "algorithm", "optimizer", "label", "status", "system", "seeds"}
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """A column of a table.
 
     Attributes:
         name: in a file; title: for readers; format: of numbers for readers, as format() takes it.

@@ -1,4 +1,4 @@
-"""All files of a comparison's report."""
+"""The files of a comparison's report."""
 
 from dataclasses import replace
 from pathlib import Path

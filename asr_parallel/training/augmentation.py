@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How examples are varied; all zero: not at all.
+    """The random variation of examples; all zero: none.
 
     tilt: deviation of a line's level and of its slope (from -1 at the first filter to 1 at the last), in units of the
         features' deviation.
@@ -47,21 +47,21 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class DrawnAugmentation:
-    """What was drawn for B examples: offset and keep, each (B, frame_dim) or None for none."""
+    """The variation drawn for B examples: offset and keep, each (B, frame_dim) or None for none."""
 
     offset: Tensor | None
     keep: Tensor | None
 
     def to(self, device: torch.device) -> "DrawnAugmentation":
-        """The same on another device; from pinned memory without waiting."""
+        """Return a copy on another device; from pinned memory without waiting."""
         return self._each(lambda t: t.to(device, non_blocking=True))
 
     def pinned(self) -> "DrawnAugmentation":
-        """The same in memory that a GPU copies from by itself."""
+        """Return a copy in pinned memory."""
         return self._each(Tensor.pin_memory)
 
     def part(self, start: int, stop: int) -> "DrawnAugmentation":
-        """What was drawn for the examples start .. stop."""
+        """Return the part of the examples start .. stop."""
         return self._each(lambda t: t[start:stop])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "DrawnAugmentation":
@@ -76,21 +76,21 @@ class DrawnAugmentation:
 
 
 def stacked(drawn: Sequence[DrawnAugmentation]) -> DrawnAugmentation:
-    """What was drawn for several workers of one Augmentation, one after the other."""
+    """Join what was drawn for several workers of one Augmentation."""
     offsets = [d.offset for d in drawn if d.offset is not None]
     keeps = [d.keep for d in drawn if d.keep is not None]
     return DrawnAugmentation(torch.cat(offsets) if offsets else None, torch.cat(keeps) if keeps else None)
 
 
 def line_offsets(examples: int, frame_dim: int, tilt: float, ripple: float, generator: Generator | None) -> Tensor:
-    """(examples, frame_dim) offsets of random lines; `tilt` and `ripple` as in Augmentation."""
+    """Return (examples, frame_dim) offsets of random lines; `tilt` and `ripple` as in Augmentation."""
     level, slope = torch.randn(2, examples, 1, generator=generator)
     each = torch.randn(examples, frame_dim, generator=generator)
     return each.mul_(ripple).add_(tilt * level).add_((tilt * slope) * torch.linspace(-1, 1, frame_dim))
 
 
 def filters_kept(examples: int, frame_dim: int, widest: int, generator: Generator | None) -> Tensor:
-    """(examples, frame_dim): 0 in a random band of each example's filters, 1 elsewhere.
+    """Return (examples, frame_dim): 0 in a random band of each example's filters, 1 elsewhere.
 
     Zero is the features' mean. This is SpecAugment's frequency mask (Park et al., 2019) on single examples: no network
     can lean on the few bands that tell the training speakers' words apart. Bands are 0 to `widest` filters wide, all

@@ -12,7 +12,7 @@ from asr_parallel.record.timer import Timer
 
 @dataclass(slots=True, kw_only=True)
 class Step:
-    """One minibatch of every worker, after it was trained on.
+    """A minibatch of every worker, after it was trained on.
 
     before, frames: frames trained on by all workers, before and after it.
     number: minibatches of a worker so far.

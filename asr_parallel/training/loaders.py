@@ -1,4 +1,4 @@
-"""How the frames of a minibatch get from the frame store to the device: three ways, the same minibatches.
+"""Loaders of minibatches from the frame store to the device: three ways, the same minibatches.
 
 mapped     CPU: gathered from the memory map and converted, in the thread that prepares ahead
 pinned     GPU without room for the store: gathered into pinned memory as float16, copied on a stream of its own

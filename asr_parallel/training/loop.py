@@ -59,7 +59,7 @@ class Loop(ABC):
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether the training is over; asked between epochs."""
+        """True when the training is over; read between epochs."""
 
     @abstractmethod
     def minibatches(self) -> Iterable[Any]:

@@ -50,7 +50,7 @@ class Minibatches:
         frames: Sequence[int] | None = None,
         loader: Loader | None = None,
     ) -> None:
-        """Nothing is read yet, except that a store which is to live on the device is copied there.
+        """Set up; nothing is read yet, but a store that is to stay on the device is copied there.
 
         Args:
             shares: for each worker the rows of the store (real frames) it trains on.

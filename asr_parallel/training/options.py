@@ -46,7 +46,7 @@ class _Checked:
 
 @dataclass(frozen=True)
 class NetworkOptions(_Checked):
-    """Network"""
+    """Network."""
 
     architecture: str = option("dnn", "kind of network", choices=ARCHITECTURES, task=True)
     initial: str = option("shared", "own: workers start from different random numbers", choices=("shared", "own"))
@@ -60,7 +60,7 @@ class NetworkOptions(_Checked):
 
 @dataclass(frozen=True)
 class OptimizationOptions(_Checked):
-    """Optimiser; gradients are summed over frames, so learning rates are per frame"""
+    """Optimiser; gradients are summed over frames, so learning rates are per frame."""
 
     optimizer: str = option("ng-sgd", "ng-sgd is Kaldi's natural gradient", choices=OPTIMIZERS)
     momentum: float = option(0.9, "of momentum and nesterov", above=0)
@@ -84,7 +84,7 @@ class OptimizationOptions(_Checked):
 
 @dataclass(frozen=True)
 class ScheduleOptions(_Checked):
-    """Schedule"""
+    """Schedule."""
 
     schedule: str | None = option(
         None, "of the learning rate", choices=SCHEDULES, unset="exponential; colearn: cyclical"
@@ -104,7 +104,7 @@ class ScheduleOptions(_Checked):
 
 @dataclass(frozen=True)
 class DataOptions(_Checked):
-    """Data"""
+    """Data."""
 
     held_out: float = option(
         0.1, "share held out for cross-validation", above=0, below=1, task=True, source="Kaldi nnet1's 90/10 split"
@@ -118,7 +118,7 @@ class DataOptions(_Checked):
 
 @dataclass(frozen=True)
 class SoftLabelOptions(_Checked):
-    """Soft labels: a second loss, of algorithm ensemble or against a teacher"""
+    """Soft labels: a second loss, of algorithm ensemble or against a teacher."""
 
     teacher: str | None = option(
         None, "network or ensemble whose posteriors are learnt too", metavar="DIR", path=True, task=True
@@ -132,7 +132,7 @@ class SoftLabelOptions(_Checked):
 
 @dataclass(frozen=True)
 class FinalModelOptions(_Checked):
-    """Final model"""
+    """Final model."""
 
     combine: int | None = option(
         None, "average up to so many of the last models, as many as do best on held-out data", least=0,
@@ -150,7 +150,7 @@ class FinalModelOptions(_Checked):
 
 @dataclass(frozen=True)
 class MachineOptions(_Checked):
-    """Machine"""
+    """Machine."""
 
     precision: str = option(
         "auto", "of products; auto: bf16 where the GPU or CPU has it in hardware", choices=PRECISIONS, task=True
@@ -160,7 +160,7 @@ class MachineOptions(_Checked):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """All options of a training. `training_options` makes them from values by name.
+    """The options of a training. `training_options` makes them from values by name.
 
     architecture, algorithm: the options of the chosen architecture and algorithm.
     """

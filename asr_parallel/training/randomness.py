@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What random numbers are for: the first counter of all, so that different purposes get unrelated streams."""
+    """The purpose of random numbers, their first counter, so that different purposes get unrelated streams."""
 
     ORDER = 0  # of a worker's frames in an epoch
     AUGMENTATION = 1

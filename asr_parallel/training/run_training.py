@@ -1,4 +1,4 @@
-"""One run of stage 6: from a frame store to a folder with a network, going on with an unfinished training."""
+"""A run of stage 6: from a frame store to a folder with a network, going on with an unfinished training."""
 
 import shutil
 from pathlib import Path

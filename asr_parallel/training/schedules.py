@@ -1,4 +1,4 @@
-"""When the learning rate falls and when training ends.
+"""Schedules of the learning rate, and the end of training.
 
 The unit is the frame, summed over all workers, so that a schedule means the same whatever the number of workers and
 the size of the minibatch. A rate is per frame: the step for a gradient summed over a minibatch.
@@ -25,7 +25,7 @@ KEEP_EPOCHS = 0
 
 
 class Schedule(Protocol):
-    """What a training asks of its schedule."""
+    """The interface of a schedule."""
 
     @property
     def total_frames(self) -> int | None:
@@ -33,13 +33,13 @@ class Schedule(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether training is over, as of the last end_epoch()."""
+        """True when training is over, as of the last end_epoch()."""
 
     def learning_rate(self, frames: int) -> float:
-        """Rate per frame to go on with after `frames` frames over all workers."""
+        """Return rate per frame to go on with after `frames` frames over all workers."""
 
     def new_round(self, frames: int, round_frames: int) -> None:
-        """Workers have met after `frames` frames and will train on so many, over all workers, before they do again."""
+        """Start a round after `frames` frames: `round_frames`, over all workers, until they synchronize."""
 
     def end_epoch(self, frames: int, held_out_loss: float) -> bool:
         """Take in the held-out loss after an epoch (and after the last frames of all).
@@ -90,7 +90,7 @@ class _Planned:
 
 @dataclass(kw_only=True)
 class Constant(_Planned):
-    """One rate throughout."""
+    """A constant rate."""
 
     rate: float
 
@@ -123,7 +123,7 @@ class Exponential(_Planned):
         _check_rate("num_jobs", self.num_jobs)
 
     def effective_rate(self, frames: int) -> float:
-        """Rate per frame of the averaged model after `frames` frames; the final one from total_frames on."""
+        """Return rate per frame of the averaged model after `frames` frames; the final one from total_frames on."""
         return _decay(self.initial_effective_rate, self.final_effective_rate, frames / self.total_frames)
 
     def learning_rate(self, frames: int) -> float:
@@ -282,7 +282,7 @@ def _decay(first: float, last: float, share: float) -> float:
 
 
 def _between(first: float, last: float, value: float) -> float:
-    """`value`, which rounding may have put outside the two."""
+    """Clip `value`, which rounding may have put outside the two."""
     return min(max(first, last), max(min(first, last), value))
 
 

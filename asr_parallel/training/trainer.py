@@ -43,7 +43,7 @@ REPORT_FRAMES = 50_000
 
 
 class Trainer(Loop):
-    """One training, from its first minibatch or from a checkpoint to the final network.
+    """A training, from its first minibatch or from a checkpoint to the final network.
 
     The same store, options and number of threads give the same network, bit for bit, also when the training was killed
     and resumed: everything random follows from the seed and from where in the data the training is.

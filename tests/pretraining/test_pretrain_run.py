@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from asr_parallel.report.filters import plot_filters
+from asr_parallel.report.layers import plot_layers
 
 from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
 from asr_parallel.nnet.spec import NetworkSpec
@@ -11,8 +13,6 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
 from asr_parallel.pretraining.run_pretraining import pretrain
-from asr_parallel.report.filters import plot_filters
-from asr_parallel.report.layers import plot_layers
 
 
 def options(layers: int) -> PretrainOptions:

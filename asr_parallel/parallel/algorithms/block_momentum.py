@@ -52,8 +52,9 @@ class BlockMomentumOptions:
     use="many workers and long periods",
 )
 class BlockMomentum(Algorithm):
-    """Blockwise model-update filtering (Chen & Huo, ICASSP 2016), of which SlowMo (Wang et al., arXiv 1910.00643) and
-    DiLoCo (Douillard et al., arXiv 2311.08105) are other constants.
+    """Blockwise model-update filtering (Chen & Huo, ICASSP 2016).
+
+    SlowMo (Wang et al., arXiv 1910.00643) and DiLoCo (Douillard et al., arXiv 2311.08105) are other constants of it.
 
     name          symbol      SlowMo, DiLoCo
     mean          W'(t)                 mean of the workers' models at the end of a block

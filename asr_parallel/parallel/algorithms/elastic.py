@@ -35,8 +35,9 @@ class ElasticOptions:
     use="when workers are to stay different; with --optimizer nesterov it is EAMSGD",
 )
 class Elastic(Algorithm):
-    """Synchronous elastic averaging SGD (Zhang, Choromanska & LeCun, arXiv 1412.6651, equations 5 and 6): workers keep
-    models of their own, which are drawn to a center.
+    """Synchronous elastic averaging SGD (Zhang, Choromanska & LeCun, arXiv 1412.6651, equations 5 and 6).
+
+    Workers keep models of their own, which are drawn to a center.
 
     name          symbol
     beta          beta    alpha K

@@ -17,8 +17,9 @@ from asr_parallel.parallel.sync_info import Sync
     use="the baseline; needs a fast network",
 )
 class Gradient(Algorithm):
-    """Synchronous SGD: one model, moved by the gradient of all K workers' minibatches (what torch's
-    DistributedDataParallel does); the baseline that every other algorithm is measured against.
+    """Synchronous SGD: one model, moved by the gradient of all K workers' minibatches.
+
+    It is what torch's DistributedDataParallel does, and the baseline of every other algorithm.
 
     name            symbol
     sum_gradients   sum_k g_k   the optimiser calls it where a single worker would have the sum over its frames

@@ -72,7 +72,9 @@ class Compression:
         in_common: Batches | None,
         labelled_bytes: int = LABELLED_BYTES,
     ) -> None:
-        """Args:
+        """Allocate the pseudo-labels.
+
+        Args:
             algorithm: started.
             outputs: how the models' outputs are averaged, and at which temperature.
             weight: lambda, of the pseudo-labels' loss.
@@ -222,7 +224,7 @@ class Compression:
             return list(batches.at(places))
 
     def _label_own(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
-        """Label minibatches of every worker's own by all models."""
+        """Yield label minibatches of every worker's own by all models."""
         members = self._algorithm.members
         totals = [self._zeros(spliced) for spliced, _ in frames]
         models = every_model(self._group, self._local_params, members)
@@ -245,7 +247,7 @@ class Compression:
             yield
 
     def _label_common(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
-        """Label minibatches in common by each model where it is; its top posteriors are sent."""
+        """Yield label minibatches in common by each model where it is; its top posteriors are sent."""
         members, outputs, transport = self._algorithm.members, self._outputs, self._group.transport
         totals = [self._zeros(spliced) for spliced, _ in frames]
         shape = (len(frames), frames[0][0].shape[1])
