@@ -30,7 +30,8 @@ def hidden_layer(
 
     Args:
         nonlinearity: its name.
-        input_dim, dim: inputs and outputs.
+        input_dim: number of inputs.
+        dim: number of outputs.
         pnorm_group: inputs of a p-norm unit.
         first: whether it is the network's first layer.
     """

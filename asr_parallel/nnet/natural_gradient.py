@@ -125,7 +125,7 @@ class OnlineNaturalGradient(FisherEstimate):
         return due and self.rank > 0
 
     def _initial_passes(self, num_rows: int) -> int:
-        """Return how often to update on the first minibatch before preconditioning it; few rows allow one."""
+        """Return the number of updates on the first minibatch before it is preconditioned; with few rows one."""
         if self.t > 0 or self.rank == 0:
             return 0
         return 1 if num_rows <= self.rank else INITIAL_PASSES

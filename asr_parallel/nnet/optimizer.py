@@ -104,7 +104,8 @@ class Optimizer(ABC):
         """Write the gradient, preconditioned or not, of this process's frames into the buffer.
 
         Args:
-            inputs, derivatives: of every affine component.
+            inputs: of every affine component.
+            derivatives: by the output of every affine component.
             frames: that a replica's sums are over: of this process, with `add` of all processes.
 
         Returns:

@@ -77,6 +77,7 @@ class StackedRbm:
         """Draw the weights, the same in every replica, from N(0, WEIGHT_STDDEV squared); return itself.
 
         Args:
+            seed: of the weights.
             mean_activation: (V,) of Bernoulli visible units, whose logits the visible biases become; hidden biases,
                 and the visible ones of Gaussian units, are 0.
         """
@@ -115,9 +116,10 @@ class StackedRbm:
         return found
 
     def contrast(self, data: Tensor, seeds: Sequence[int]) -> RbmPhases:
-        """Return both phases of CD-1 for data (R, B, V) of the RBM's dtype; the next call writes into the same memory.
+        """Return both phases of CD-1 for a minibatch; the next call writes into the same memory.
 
         Args:
+            data: (R, B, V) of the RBM's dtype.
             seeds: of the replicas' samples, R numbers below 2^64, others for every minibatch.
         """
         replicas, rows, _ = data.shape
@@ -141,6 +143,7 @@ class StackedRbm:
         forgotten and the rate lowered until `restore_rate`.
 
         Args:
+            phases: of the minibatch.
             rate: for the gradient averaged over the minibatch.
             momentum: share of the last step that is taken again.
             l2: of the weights alone, times the rate.

@@ -57,8 +57,11 @@ def step_on_cpu(
     """Train each replica in turn, its numbers the same whatever is beside it.
 
     Args:
-        visible, hidden: as in Phases.
+        model: what is changed.
+        visible: as in RbmPhases.
+        hidden: as in RbmPhases.
         gradient: (1, H, V) of their dtype, to write into; None when that is float32.
+        rates: of the step.
         active: (R,) bool, see StackedRbm.update.
     """
     replicas, rows = len(visible), visible.shape[1] // 2
