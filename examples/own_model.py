@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.launch import join
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import make_algorithm, split
+from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.torch_module import ModuleReplicas
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -49,9 +48,8 @@ def loss_of(model: Tagger, x: Tensor, labels: Tensor) -> Tensor:
 
 def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    transport = join(Path("own_model.meeting"), device="cpu", interface=None, timeout=60)
+    transport = join(Path("own_model.rendezvous"), device="cpu", interface=None, timeout=60)
     group = WorkerGroup(transport.size, transport)  # a worker in every process
-    options = WorkerOptions(group.num_workers, args.algorithm, period=args.period)
 
     torch.manual_seed(0)  # all workers begin with the same model
     model = Tagger()
@@ -59,23 +57,24 @@ def train(args: argparse.Namespace) -> None:
     random = torch.Generator().manual_seed(1 + transport.rank)  # and train on different data
 
     replicas = ModuleReplicas(model)
-    rule = algorithm(options)
-    rule.start(replicas, group, args.minibatches)
-    scheduler = SyncScheduler(rule, group, replicas)
+    workers, constants = split(workers=group.num_workers, algorithm=args.algorithm, period=args.period)
+    scheduler = SyncScheduler(make_algorithm(constants), group, replicas, workers)
     frames = np.full(group.num_workers, UTTERANCES * (FRAMES - 2))  # that every worker trains on
     for _ in range(args.minibatches):
         optimizer.zero_grad()
         loss = loss_of(model, *draw_minibatch(random))
         (loss / frames[0]).backward()
         optimizer.step()
-        scheduler.trained(replicas, frames, loss.detach()[None])
+        scheduler.after_batch(replicas, frames, loss.detach()[None])
 
     replicas.load(scheduler.finish(replicas))
     if group.is_main:
         model.eval()
         x, labels = draw_minibatch(torch.Generator().manual_seed(0))
         accuracy = (model(x).argmax(dim=2) == labels)[:, 2:].float().mean()
-        print(f"{args.algorithm}, {group.num_workers} workers, {scheduler.meetings} exchanges: accuracy {accuracy:.3f}")
+        print(
+            f"{args.algorithm}, {group.num_workers} workers, {scheduler.num_syncs} synchronizations: accuracy {accuracy:.3f}"
+        )
         if args.out is not None:
             torch.save(model.state_dict(), args.out)
     transport.close()
@@ -84,7 +83,7 @@ def train(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithm", default="average", help="average, block-momentum or elastic")
-    parser.add_argument("--period", type=int, default=8, help="minibatches between two exchanges of models")
+    parser.add_argument("--period", type=int, default=8, help="minibatches between two synchronizations")
     parser.add_argument("--minibatches", type=int, default=200, help="of each worker")
     parser.add_argument("--processes", type=int, default=1, help="to start on this machine")
     parser.add_argument("--out", type=Path, help="file for the trained model's state_dict")

@@ -26,6 +26,6 @@ def test_two_processes_train_an_lstm(algorithm: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith(f"{algorithm}, 2 workers, 20 exchanges: accuracy ")
+    assert line.startswith(f"{algorithm}, 2 workers, 20 synchronizations: accuracy ")
     assert float(line.rpartition(" ")[2]) > 0.6  # a guess is right a quarter of the time
     assert all(tensor.isfinite().all() for tensor in torch.load(tmp_path / "model.pt").values())

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr_parallel.parallel.algorithms import algorithm
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.options import make_algorithm, split
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.torch_module import ModuleReplicas
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -38,15 +37,14 @@ def test_every_parameter_and_buffer_is_averaged() -> None:
     modules[1].load_state_dict(modules[0].state_dict())
     optimizers = [torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9) for module in modules]
     replicas, group = ModuleReplicas(*modules), WorkerGroup(2)
-    rule = algorithm(WorkerOptions(2, "average", period=3))
-    rule.start(replicas, group, 10)
-    scheduler = SyncScheduler(rule, group, replicas)
+    workers, constants = split(workers=2, algorithm="average", period=3)
+    scheduler = SyncScheduler(make_algorithm(constants), group, replicas, workers)
     for k in range(3):
         for worker, (module, optimizer) in enumerate(zip(modules, optimizers, strict=True)):
             step(module, optimizer, 10 * k + worker)
         before = [{name: t.clone() for name, t in module.state_dict().items()} for module in modules]
-        met = scheduler.trained(replicas, np.array([4, 4]))
-    assert met
+        synchronized = scheduler.after_batch(replicas, np.array([4, 4]))
+    assert synchronized
     for module in modules:
         after = module.state_dict()
         assert "norm.running_var" in after and "scale" in after and "lstm.weight_hh_l1" in after
