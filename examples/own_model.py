@@ -72,9 +72,8 @@ def train(args: argparse.Namespace) -> None:
         model.eval()
         x, labels = draw_minibatch(torch.Generator().manual_seed(0))
         accuracy = (model(x).argmax(dim=2) == labels)[:, 2:].float().mean()
-        print(
-            f"{args.algorithm}, {group.num_workers} workers, {scheduler.num_syncs} synchronizations: accuracy {accuracy:.3f}"
-        )
+        counts = f"{group.num_workers} workers, {scheduler.num_syncs} synchronizations"
+        print(f"{args.algorithm}, {counts}: accuracy {accuracy:.3f}")
         if args.out is not None:
             torch.save(model.state_dict(), args.out)
     transport.close()

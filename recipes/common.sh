@@ -184,7 +184,8 @@ stage_6() {  # DNN
   [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
   [[ -z $evaluate_frames ]] || given+=(--evaluate-frames "$evaluate_frames")
   [[ $pretrain == none ]] || given+=(--pretrain rbm --rbm "$exp/$rbm")
-  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" --hidden-layers "$hidden_layers" \
+  if [[ ${architecture:-dnn} == dnn ]]; then given+=(--hidden-layers "$hidden_layers"); else given+=(--architecture "$architecture"); fi
+  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" \
     --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
     --workers "$workers" --algorithm "$algorithm" "${team[@]}" "${given[@]}" "${dnn_opts[@]}" \
     "${more_dnn_opts[@]}"

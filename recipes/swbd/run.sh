@@ -28,6 +28,8 @@ dither=1.0
 mono_gauss=1000
 tri_leaves=800
 tri_gauss=8000
+context=5
+architecture=dnn
 hidden_layers=3
 hidden_dim=512
 nonlinearity=
@@ -54,7 +56,8 @@ model=
 compare=
 network=10gbe
 options=(stage stop_stage exp jobs seed audio transcripts eval_audio eval_transcripts dictionary hours eval_hours corpus
-  corpus_format lexicon arpa sampling_rate max_bad_share feature_backend dither mono_gauss tri_leaves tri_gauss hidden_layers
+  corpus_format lexicon arpa sampling_rate max_bad_share feature_backend dither mono_gauss tri_leaves tri_gauss
+  context architecture hidden_layers
   hidden_dim nonlinearity optimizer learning_rate final_learning_rate epochs precision
   pretrain rbm rbm_epochs workers algorithm period dnn_options decode_options processes evaluate_frames systems dnn model
   compare network score_options score_units)
@@ -90,6 +93,8 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --feature-backend NAME         lhotse, torchaudio or kaldi-native-fbank           ($feature_backend)
   --dither X                     noise in the audio, 16-bit steps; 0: none          ($dither)
   --mono-gauss, --tri-leaves, --tri-gauss N                                         ($mono_gauss, $tri_leaves, $tri_gauss)
+  --context N                    frames on either side that the network may see     ($context)
+  --architecture dnn|tdnn        tdnn: with --context 13 at least; no --hidden-layers ($architecture)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
   --optimizer ng-sgd|sgd|momentum|nesterov|adam                                     ($optimizer)
   --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm       (relu-renorm; with sgd relu, which SGD trains better)
@@ -149,7 +154,7 @@ fi
 
 fbank_opts=()
 train_fbank_opts=()
-frames_opts=()
+frames_opts=(--context "$context")
 rbm_opts=()
 dnn_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)
 rates ng-sgd relu-renorm 0.008 0.0003

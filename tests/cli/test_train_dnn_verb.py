@@ -55,7 +55,7 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
         (["--epochs", "0"], "epochs 0: expected a whole number of at least 1"),
         (["--threads", "0"], "--threads must be above 0"),
         (["--report-frames", "0"], "--report-frames must be above 0"),
-        (["--hidden-dim", "0"], "hidden_dim 0: expected a whole number at least 1"),
+        (["--hidden-dim", "0"], "hidden_dim 0: expected a whole number of at least 1"),
         (
             ["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25", *NO_LIMITS],
             "training diverged",

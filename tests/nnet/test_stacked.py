@@ -150,8 +150,8 @@ def test_initial_deviations_are_kaldis() -> None:
     ("change", "message"),
     [
         ({"nonlinearity": "swish"}, "unknown nonlinearity 'swish'"),
-        ({"hidden_dim": 0}, "hidden_dim 0: expected a whole number at least 1"),
-        ({"pnorm_group": 0}, "pnorm_group 0: expected a whole number at least 1"),
+        ({"hidden_dim": 0}, "hidden_dim 0: expected a whole number of at least 1"),
+        ({"pnorm_group": 0}, "pnorm_group 0: expected a whole number of at least 1"),
         ({"context": -1}, "context -1: expected at least 0"),
         ({"frame_dim": 0}, "frame_dim 0: expected a positive number"),
         ({"num_pdfs": 0}, "dim 0: expected a positive number"),

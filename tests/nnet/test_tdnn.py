@@ -185,7 +185,7 @@ def test_its_folder_describes_the_components(tmp_path: Path) -> None:
         ({"splice_indexes": "-1,x"}, "splice_indexes '-1,x': expected whole numbers"),
         ({"splice_indexes": " "}, "splice_indexes ' ': expected whole numbers"),
         ({"splice_indexes": "1,-1"}, "expected different offsets in ascending order"),
-        ({"hidden_dim": 0}, "hidden_dim 0: expected a whole number at least 1"),
+        ({"hidden_dim": 0}, "hidden_dim 0: expected a whole number of at least 1"),
         ({"nonlinearity": "swish"}, "unknown nonlinearity 'swish'"),
     ],
 )
@@ -223,4 +223,4 @@ def test_the_verb_refuses_a_store_of_too_little_context(
     assert "expected a frame store of context 13 (make-frames --context)" in capsys.readouterr().err.splitlines()[-1]
     words = ["--frames", str(frames_folder), "--out", str(tmp_path / "net"), "--splice-indexes", "-1,0 0"]
     assert main(["train-dnn", *words]) == 1
-    assert "splice_indexes is of no use to architecture dnn, only to tdnn" in capsys.readouterr().err.splitlines()[-1]
+    assert "splice_indexes '-1,0 0' is of no use to architecture dnn, only to tdnn" in capsys.readouterr().err.splitlines()[-1]
