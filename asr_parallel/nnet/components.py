@@ -200,11 +200,11 @@ class Splice(Component, kind="splice"):
         replicas, rows, dim = x.shape
         frames, index = rows // own.positions.points, own.positions.index
         if own.positions.all_in_order:
-            return x.reshape(replicas, frames, -1), ()
+            return x.reshape(replicas, frames, own.positions.points * dim), ()
         columns = index.shape[1] * dim
         out = own.memory("output", x, frames * len(index), columns)
         points = x.reshape(replicas, frames, own.positions.points, dim)
-        torch.index_select(points, 2, index.flatten(), out=out.view(replicas, frames, -1, dim))
+        torch.index_select(points, 2, index.flatten(), out=out.view(replicas, frames, index.numel(), dim))
         return out, ()
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:

@@ -121,6 +121,13 @@ def test_stacked_replicas_train_as_each_would_alone() -> None:
         torch.testing.assert_close(together.network.parameters[r], of.network.parameters[0], atol=1e-6, rtol=1e-5)
 
 
+def test_a_minibatch_may_be_empty() -> None:
+    spec = tdnn()
+    x, labels = data(spec, 1, frames=0)
+    back = random_network(spec, 1).backward(x, labels)
+    assert back.loss_sum.item() == 0 and [len(d[0]) for d in back.derivatives] == [0] * 6
+
+
 def test_rows_of_natural_gradient_are_frames_times_points_in_time() -> None:
     """A sum over the frames of all processes, of which there is one, changes nothing."""
     spec = tdnn()
@@ -223,4 +230,7 @@ def test_the_verb_refuses_a_store_of_too_little_context(
     assert "expected a frame store of context 13 (make-frames --context)" in capsys.readouterr().err.splitlines()[-1]
     words = ["--frames", str(frames_folder), "--out", str(tmp_path / "net"), "--splice-indexes", "-1,0 0"]
     assert main(["train-dnn", *words]) == 1
-    assert "splice_indexes '-1,0 0' is of no use to architecture dnn, only to tdnn" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "splice_indexes '-1,0 0' is of no use to architecture dnn, only to tdnn"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
