@@ -17,7 +17,7 @@ Its fields are what net.json holds of it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -116,6 +116,11 @@ class Component(ABC):
     def constrain(self, tensors: Mapping[str, Tensor]) -> None:
         """Bring the (R, ...) float32 tensors back to what they must fulfil, after each step of an optimiser."""
         return
+
+    def __str__(self) -> str:
+        """Return its kind and what distinguishes it from others of the kind, for messages."""
+        values = (getattr(self, one.name) for one in fields(self) if one.compare)  # type: ignore[arg-type]
+        return " ".join([self.kind, *(str(value).strip("()").replace(", ", ",") for value in values)])
 
     def to_json(self) -> dict[str, Any]:
         """Return what net.json holds of it."""
