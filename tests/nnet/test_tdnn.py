@@ -75,6 +75,7 @@ def reference_logits(kind: str, context: int, layers: list[tuple[Tensor, Tensor]
 def test_outputs_and_gradients_are_those_of_the_network_written_out(kind: str, context: int) -> None:
     spec = tdnn(kind, context)
     assert (spec.left_context, spec.right_context, spec.hidden_layers) == (13, 9, 5)
+    assert str(spec).startswith(f"3 x {2 * context + 1} inputs: splice -2,-1,0,1,2, affine ")
     assert spec.affine_points == [7, 4, 2, 1, 1, 1]  # two of eight points are the same one
     network = random_network(spec, 2)
     x, labels = data(spec, 2)
