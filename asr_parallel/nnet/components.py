@@ -17,7 +17,7 @@ Its fields are what net.json holds of it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -117,6 +117,11 @@ class Component(ABC):
         """Bring the (R, ...) float32 tensors back to what they must fulfil, after each step of an optimiser."""
         return
 
+    def __str__(self) -> str:
+        """Return its kind and what distinguishes it from others of the kind, for messages."""
+        values = (getattr(self, one.name) for one in fields(self) if one.compare)  # type: ignore[arg-type]
+        return " ".join([self.kind, *(str(value).strip("()").replace(", ", ",") for value in values)])
+
     def to_json(self) -> dict[str, Any]:
         """Return what net.json holds of it."""
         return {"component": self.kind, **asdict(self)}  # type: ignore[call-overload]
@@ -200,11 +205,11 @@ class Splice(Component, kind="splice"):
         replicas, rows, dim = x.shape
         frames, index = rows // own.positions.points, own.positions.index
         if own.positions.all_in_order:
-            return x.reshape(replicas, frames, -1), ()
+            return x.reshape(replicas, frames, own.positions.points * dim), ()
         columns = index.shape[1] * dim
         out = own.memory("output", x, frames * len(index), columns)
         points = x.reshape(replicas, frames, own.positions.points, dim)
-        torch.index_select(points, 2, index.flatten(), out=out.view(replicas, frames, -1, dim))
+        torch.index_select(points, 2, index.flatten(), out=out.view(replicas, frames, index.numel(), dim))
         return out, ()
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:

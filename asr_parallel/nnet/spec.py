@@ -93,6 +93,10 @@ class NetworkSpec:
             )
         assert self.steps
 
+    def __str__(self) -> str:
+        """Return its components in a line, for messages."""
+        return f"{self.frame_dim} x {2 * self.context + 1} inputs: {', '.join(map(str, self.components))}"
+
     @property
     def input_dim(self) -> int:
         """Dimensions of a window of frames."""

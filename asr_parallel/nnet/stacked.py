@@ -167,7 +167,9 @@ class StackedNetwork:
 
     def _points(self, spliced: Tensor) -> Tensor:
         """Return windows (R, B, frames * frame_dim) as rows for the first splice, a frame each."""
-        return spliced.reshape(len(spliced), -1, self.spec.frame_dim)
+        replicas, rows, columns = spliced.shape  # a minibatch may have no rows
+        dim = self.spec.frame_dim
+        return spliced.reshape(replicas, rows * (columns // dim), dim)
 
     def _bindings(self, positions: list[Positions | None], workspace: Workspace | None) -> Iterator[Binding]:
         """Yield the components' bindings: in training with a workspace, else with new memory."""

@@ -75,6 +75,7 @@ def reference_logits(kind: str, context: int, layers: list[tuple[Tensor, Tensor]
 def test_outputs_and_gradients_are_those_of_the_network_written_out(kind: str, context: int) -> None:
     spec = tdnn(kind, context)
     assert (spec.left_context, spec.right_context, spec.hidden_layers) == (13, 9, 5)
+    assert str(spec).startswith(f"3 x {2 * context + 1} inputs: splice -2,-1,0,1,2, affine ")
     assert spec.affine_points == [7, 4, 2, 1, 1, 1]  # two of eight points are the same one
     network = random_network(spec, 2)
     x, labels = data(spec, 2)
@@ -119,6 +120,13 @@ def test_stacked_replicas_train_as_each_would_alone() -> None:
             of.step(of.network.backward(x[r : r + 1].clone(), labels[r : r + 1]), 0.001)
     for r, of in enumerate(alone):
         torch.testing.assert_close(together.network.parameters[r], of.network.parameters[0], atol=1e-6, rtol=1e-5)
+
+
+def test_a_minibatch_may_be_empty() -> None:
+    spec = tdnn()
+    x, labels = data(spec, 1, frames=0)
+    back = random_network(spec, 1).backward(x, labels)
+    assert back.loss_sum.item() == 0 and [len(d[0]) for d in back.derivatives] == [0] * 6
 
 
 def test_rows_of_natural_gradient_are_frames_times_points_in_time() -> None:

@@ -66,7 +66,7 @@ def test_what_it_says_is_the_mean_of_its_members(store: FrameStore, trained: Pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"start": "{}/0", "hidden_dim": 5}, "0: a network of .*hidden_dim=12.*; expected .*hidden_dim=5"),
+        ({"start": "{}/0", "hidden_dim": 5}, "0: a network of .*affine 12.*; expected .*affine 5"),
         ({"teacher": "{}/../ensemble/7"}, "7: no net.json; expected a network made by stage 6"),
         ({"algorithm": "ensemble", "workers": 2}, "algorithm ensemble has its own teacher: expected no other one"),
         ({"initial": "own"}, "start: expected no pretraining and initial shared"),
