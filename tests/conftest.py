@@ -31,6 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
+@pytest.fixture
+def package_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide algorithms that tests have registered."""
+    from asr_parallel.parallel import registry
+
+    own = {one.name: one for one in registry.entries() if one.cls.__module__.startswith("asr_parallel.")}
+    monkeypatch.setattr(registry, "_entries", own)
+
+
 @pytest.fixture(scope="session")
 def frames_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames whose pdf shows in which of three dimensions is large, two frames *earlier*: context is needed."""

@@ -15,6 +15,7 @@ from asr_parallel.nnet.precision import choose_device
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
@@ -85,6 +86,7 @@ def check_training(options: TrainingOptions) -> None:
     algorithm = entry(options.workers.algorithm).cls(options.algorithm)
     group = WorkerGroup(workers.workers)
     algorithm.start(network.parameters[0], Context(group, LONG_EPOCH, options.schedule.epochs, workers.overlap))
+    synchronizer(algorithm, group, network, workers)
     scale = workers.worker_lr_scale or algorithm.worker_lr_scale(workers.workers)
     options.make_schedule(LONG_EPOCH, scale, untrained_loss=1.0)
     choose_device(options.machine.device)

@@ -91,9 +91,10 @@ def check(options: Any) -> None:
         inside = facts.least <= value <= facts.most and facts.above < value < facts.below
         if not inside or not math.isfinite(value):
             limits = {"above": facts.above, "at least": facts.least, "below": facts.below, "at most": facts.most}
-            kind = "a whole number of" if isinstance(value, int) else "a number"
+            kind = "a whole number" if isinstance(value, int) else "a number"
             wanted = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
-            raise ValueError(f"{one.name} {value}: expected {kind} {wanted or 'that is finite'}")
+            of = " of " if wanted.startswith("at") else " "
+            raise ValueError(f"{one.name} {value}: expected {kind}{of}{wanted or 'that is finite'}")
 
 
 def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:

@@ -20,10 +20,10 @@ def rows(text: str, heading: str) -> list[dict[str, str]]:
     return [dict(zip(names, cells, strict=True)) for cells in lines[1:]]
 
 
-def test_every_algorithm_and_number_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_algorithm_and_number_of_workers(capsys: pytest.CaptureFixture[str], package_algorithms: None) -> None:
     text = predicted(f"--workers 16,32,64,256,1024 --network ib100 {GIVEN}", capsys)
     table = rows(text, "| algorithm | workers")
-    names = ["average", "block-momentum", "elastic", "gradient", "colearn", "ensemble"]
+    names = ["average", "block-momentum", "colearn", "elastic", "gradient", "ensemble"]
     assert [(row["algorithm"], int(row["workers"])) for row in table] == [
         (name, workers) for name in names for workers in (16, 32, 64, 256, 1024)
     ]
@@ -85,15 +85,15 @@ def test_a_minibatch_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
         ("--workers 4,", "--workers 4,: expected"),
         ("--workers 4 --period 0", "period 0: expected"),
         ("--workers 4 --algorithm gradient --period 4", "period 4 is of no use to algorithm gradient"),
-        ("--workers 4 --jitter -1", "jitter -1.0: expected at least 0"),
+        ("--workers 4 --jitter -1", "jitter -1.0: expected a number of at least 0"),
         ("--workers 4 --beta 0", "beta 0.0 bytes/s: expected"),
         ("--workers 4 --alpha -1", "alpha -1.0 seconds"),
-        ("--workers 4 --step-seconds 0", "step of 0.0 seconds"),
-        ("--workers 4 --step-seconds nan", "step of nan seconds"),
-        ("--workers 4 --frames 0", "--frames must be above 0"),
-        ("--workers 4 --minibatch 0", "--minibatch must be above 0"),
-        ("--workers 4 --pdfs 0", "affine component of dim 0: expected a positive number"),
-        ("--workers 4 --relabel-fraction 2", "--relabel-fraction 2.0: expected above 0 and at most 1"),
+        ("--workers 4 --step-seconds 0", "step_seconds 0.0: expected a number above 0"),
+        ("--workers 4 --step-seconds nan", "step_seconds nan: expected a number above 0"),
+        ("--workers 4 --frames 0", "frames 0: expected a whole number of at least 1"),
+        ("--workers 4 --minibatch 0", "minibatch 0: expected a whole number of at least 1"),
+        ("--workers 4 --pdfs 0", "pdfs 0: expected a whole number of at least 1"),
+        ("--workers 4 --relabel-fraction 2", "relabel_fraction 2.0: expected a number above 0 and at most 1"),
     ],
 )
 def test_bad_input_is_one_line(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

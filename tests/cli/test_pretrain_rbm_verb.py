@@ -86,5 +86,7 @@ def test_pretraining_without_a_stack_is_refused(
 
 def test_options_out_of_range(frames_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pretrain(frames_folder, tmp_path / "rbm", "--momentum-max 1.5") == 1
+    assert "momentum_max 1.5: expected a number of at least 0 and below 1" in capsys.readouterr().err
+    assert pretrain(frames_folder, tmp_path / "rbm", "--momentum-max 0.1") == 1
     assert "expected 0 <= min <= max < 1" in capsys.readouterr().err
     assert not (tmp_path / "rbm").exists()

@@ -51,10 +51,10 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
     [
         (["--minibatch", "5000"], "less than one minibatch of 5000"),
         (["--learning-rate", "-1"], "learning_rate -1.0: expected a number above 0"),
-        (["--held-out", "2"], "held-out share 2.0"),
+        (["--held-out", "2"], "held_out 2.0: expected a number above 0 and below 1"),
         (["--epochs", "0"], "epochs 0: expected a whole number of at least 1"),
-        (["--threads", "0"], "--threads must be above 0"),
-        (["--report-frames", "0"], "--report-frames must be above 0"),
+        (["--threads", "0"], "threads 0: expected a whole number of at least 1"),
+        (["--report-frames", "0"], "report_frames 0: expected a whole number of at least 1"),
         (["--hidden-dim", "0"], "hidden_dim 0: expected a whole number of at least 1"),
         (
             ["--optimizer", "sgd", "--nonlinearity", "relu", "--learning-rate", "1e25", *NO_LIMITS],

@@ -61,7 +61,7 @@ def cells(
         jobs[name].failed.parent.mkdir(exist_ok=True)
         jobs[name].failed.write_text(json.dumps({"last": last, "status": 1}))
     steps = {
-        step_name(own, SHAPE): StepTime((seconds or {}).get(own.minibatch, 0.01), jitter, 0.003)
+        step_name(own, SHAPE): StepTime((seconds or {}).get(own.optimization.minibatch, 0.01), jitter, 0.003)
         for own in (one.training_options for one in of.trainings)
     }
     longest = {one.name: 1.0 for one in of.trainings}

@@ -101,8 +101,7 @@ def all_flags() -> set[str]:
     return flags
 
 
-def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("asr_parallel.parallel.registry")
+def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatch, package_algorithms: None) -> None:
     pytest.importorskip("mkdocs")
     monkeypatch.syspath_prepend(ROOT / "docs")
     import generate

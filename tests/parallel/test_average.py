@@ -135,7 +135,7 @@ def test_an_overlapped_mean_goes_without_who_was_left_out() -> None:
 def test_what_is_out_of_range() -> None:
     with pytest.raises(ValueError, match="unknown algorithm 'gossip'; expected one of average, block-momentum"):
         split(algorithm="gossip")
-    with pytest.raises(ValueError, match="period -1: expected a whole number at least 1"):
+    with pytest.raises(ValueError, match="period -1: expected a whole number of at least 1"):
         split(period=-1)
     with pytest.raises(ValueError, match="comm_dtype int8: expected float32 with overlap"):
         split(comm_dtype="int8", overlap=True)

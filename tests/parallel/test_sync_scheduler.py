@@ -205,7 +205,7 @@ def test_models_are_compared_where_the_optimiser_has_settled_them() -> None:
 @pytest.mark.parametrize("name", ["block-momentum", "colearn"])
 def test_velocities_start_anew_where_the_papers_say_so(name: str) -> None:
     options = WorkerOptions(algorithm=name)
-    assert [options.workers.optimizer_state_at_sync(of) for of in ("momentum", "nesterov", "adam", "ng-sgd")] == [
+    assert [options.optimizer_state_at_sync(of) for of in ("momentum", "nesterov", "adam", "ng-sgd")] == [
         "reset", "reset", "keep", "keep",
     ]  # fmt: skip
     assert WorkerOptions(algorithm=name, optimizer_state="average").optimizer_state_at_sync("momentum") == "average"

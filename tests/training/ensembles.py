@@ -33,6 +33,8 @@ def options(**changes: Any) -> TrainingOptions:
     }
     if changes.get("overlap"):
         base["initial"] = "shared"
+    if changes.get("algorithm", "ensemble") != "ensemble":
+        del base["relabel_fraction"]
     return training_options(**{**base, **changes})
 
 

@@ -37,18 +37,18 @@ def of_all(seen: Seen, position: int) -> Tensor:
     start = position // period * period
     x = seen.minibatches[position][0]
     posteriors = [
-        torch.softmax(logits(seen, seen.models[start][worker], x) / chosen.temperature, dim=-1)
+        torch.softmax(logits(seen, seen.models[start][worker], x) / chosen.soft_labels.temperature, dim=-1)
         for worker in seen.members[start]
     ]
-    if chosen.constants.exchange == "posteriors":
-        posteriors = [SoftLabels.of(posterior, chosen.constants.top).dense() for posterior in posteriors]
+    if chosen.algorithm.exchange == "posteriors":
+        posteriors = [SoftLabels.of(posterior, chosen.algorithm.top).dense() for posterior in posteriors]
     stacked = torch.stack(posteriors)
-    if chosen.ensemble_average == "posterior":
+    if chosen.final_model.ensemble_average == "posterior":
         mean = stacked.mean(dim=0)
     else:
         mean = stacked.log().mean(dim=0).exp()
         mean = mean / mean.sum(dim=-1, keepdim=True)
-    return SoftLabels.of(mean, chosen.constants.top).dense()
+    return SoftLabels.of(mean, chosen.algorithm.top).dense()
 
 
 def check_labels(seen: Seen) -> None:

@@ -29,7 +29,7 @@ def trained(store: FrameStore, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def taught(trained: Path, **changes: Any) -> TrainingOptions:
-    alone = {"period": None, "relabel_fraction": 0.1, "initial": "shared"}
+    alone = {"period": None, "initial": "shared"}
     return options(**{**alone, "teacher": str(trained), "start": str(trained / "0"), **changes})
 
 
@@ -82,5 +82,5 @@ def test_what_does_not_fit(
 
 def test_frames_normalised_otherwise(store: FrameStore, trained: Path) -> None:
     doubled = replace(store.normalisation, scale=tuple(2 * factor for factor in store.normalisation.scale))
-    with pytest.raises(ValueError, match="normalised otherwise"):
+    with pytest.raises(ValueError, match="its normalisation is not the frame store's"):
         Teacher(trained, replace(store, normalisation=doubled), 1.0, 1.0, torch.device("cpu"), torch.float32)

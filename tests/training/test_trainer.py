@@ -164,7 +164,7 @@ def test_a_ruinous_rate_stops_with_the_step_and_keeps_the_last_checkpoint(store:
         ({"channel_tilt": float("nan")}, "channel_tilt nan: expected"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
-        ({"held_out": 1.0}, r"held-out share 1\.0"),
+        ({"held_out": 1.0}, r"held_out 1\.0: expected a number above 0 and below 1"),
         ({"max_change": -1.0}, r"max_change -1\.0: expected a number of at least 0"),
         ({"max_param_change": float("inf")}, "max_param_change inf: expected a number of at least 0"),
     ],
@@ -203,10 +203,12 @@ def test_default_rates() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_limits_are_kaldis_for_every_optimiser(optimizer: str) -> None:
-    limits = options(optimizer=optimizer).limits()
+    limits = options(optimizer=optimizer).optimization.limits()
     assert limits is not None and (limits.hidden, limits.output, limits.whole) == (0.75, 1.5, 2.0)
-    assert options(optimizer=optimizer, max_change=0.1, max_change_output=0.0).limits() == MaxChange(0.1, 0.0, 2.0)
-    assert options(optimizer=optimizer, **NO_LIMITS).limits() is None
+    assert options(optimizer=optimizer, max_change=0.1, max_change_output=0.0).optimization.limits() == MaxChange(
+        0.1, 0.0, 2.0
+    )
+    assert options(optimizer=optimizer, **NO_LIMITS).optimization.limits() is None
 
 
 @pytest.mark.parametrize("workers", [1, 16])
