@@ -79,13 +79,18 @@ class Experiment:
                     raise ValueError(f"{training.name}: {words[0]}: {error}") from error
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
         needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
-        if any(training.training_options.network.pretrain == "rbm" for training in matrix.trainings):
-            needed.append(self.folder / "rbm")
+        needed += [path for one in matrix.trainings if (path := self.rbm(one, matrix)) is not None]
         for path in needed:
             if not path.is_dir():
                 raise ValueError(
                     f"{path}: is not there; expected an experiment whose stages 0 to 4 and 7 are done, and 5 for RBMs"
                 )
+
+    def rbm(self, training: Training, matrix: Matrix) -> Path | None:
+        """Return the folder of the RBMs that a training starts from, None if it starts from none."""
+        if training.training_options.network.pretrain != "rbm":
+            return None
+        return self.folder / matrix.rbm.replace("{seed}", str(training.seed))
 
     def recognize(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
         """Return verbs that decode and score the development and evaluation set with a model."""
@@ -107,7 +112,8 @@ class Experiment:
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
     """Return all verbs of one training, with a thread for each of its processes."""
     folder = out / training.name
-    rbm = ["--rbm", str(experiment.folder / "rbm")] if training.training_options.network.pretrain == "rbm" else []
+    stack = experiment.rbm(training, matrix)
+    rbm = [] if stack is None else ["--rbm", str(stack)]
     train = (
         "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(),
         *rbm,

@@ -9,6 +9,7 @@
     options: {hidden_dim: 256, epochs: 3}       # of all; names as on train-dnn's command line
     decode: {beam: 10, max_active: 3000}        # options of all decoding, as on decode's command line
     processes: 1                                # each training is run in
+    rbm: rbm_{seed}                             # folder of the RBMs in the experiment; rbm unless said
     cells:                                      # beside the product
       - {algorithm: average, workers: [8], label: period 1, options: {period: 1}}
       - {algorithm: average, workers: [8], optimizer: sgd}
@@ -40,7 +41,7 @@ from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.options import option_names as training_option_names
 
 ONE = "none"  # what a single worker's algorithm is called
-KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "cells"}
+KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "rbm", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
 OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
 DEFAULT_OPTIMIZER = "ng-sgd"
@@ -79,12 +80,18 @@ class Training:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The content of a file. trainings: each once, single workers first; decode: options of the command line."""
+    """The content of a file.
+
+    trainings: each once, single workers first.
+    decode: options of the command line.
+    rbm: folder of the RBMs in the experiment, where {seed} stands for the training's seed.
+    """
 
     title: str
     trainings: list[Training]
     processes: int
     decode: tuple[str, ...] = ()
+    rbm: str = "rbm"
 
     @classmethod
     def read(cls, path: Path) -> "Matrix":
@@ -160,7 +167,7 @@ class Matrix:
             check_verb("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
         except ValueError as error:
             raise ValueError(f"decode: {error}") from error
-        return cls(str(given.get("title", "")), in_order, processes, decode)
+        return cls(str(given.get("title", "")), in_order, processes, decode, str(given.get("rbm", "rbm")))
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:

@@ -13,6 +13,7 @@ def prediction_markdown(clocks: Sequence[ModelledClock], workers: Sequence[int],
 
     Args:
         clocks: one for each algorithm, of any number of workers.
+        workers: numbers of workers, a row of the table for each.
         measured: origin of the seconds of a minibatch.
     """
     clock = clocks[0]

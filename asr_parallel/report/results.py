@@ -63,6 +63,7 @@ def results_markdown(exp: Path, synthetic: bool = False) -> str:
     """Return the results as Markdown.
 
     Args:
+        exp: experiment folder.
         synthetic: whether the corpus is synthetic; title and rows then say so. A corpus with the generator's
             synthetic.json is synthetic anyway.
 

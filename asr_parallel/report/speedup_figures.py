@@ -33,10 +33,9 @@ Point = tuple[float, float]
 
 
 def wer_plot(groups: Sequence[Group], curves: Sequence[Curve], which: Speedup, name: str, scored: str) -> Plot:
-    """Plot WER on a set against one of the two speedups, with confidence bars and the frontier.
+    """Plot WER on the set `name` against one of the two speedups, with confidence bars and the frontier.
 
-    Args:
-        scored: how many words, and who scored.
+    The figure bears `scored`: how many words, and who scored.
     """
 
     def tip(group: Group, point: Point) -> str:

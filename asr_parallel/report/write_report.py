@@ -21,6 +21,7 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     """Write the report of a comparison; the same comparison gives the same files.
 
     Args:
+        comparison: what to report.
         folder: gets report.html (one page that needs no other file), comparison.json, cells.csv (a line for each
             training), summary.csv (means over seeds), RESULTS.md, table.tex, and plots/NAME.png and NAME.svg.
 

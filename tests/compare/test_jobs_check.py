@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asr_parallel.compare.jobs import Experiment
+from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix
 
 NEEDED = ("frames", "tri/graph", "lang", "feats/fbank/dev", "feats/fbank/eval", "data/dev", "data/eval")
@@ -71,3 +71,17 @@ def test_options_refused_in_one_line(exp: Path, matrix: Matrix, verb: str, words
     with pytest.raises(ValueError, match=says) as error:
         Experiment(exp, **{verb: words}).check(matrix)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_every_seed_may_start_from_its_own_rbms(exp: Path, tmp_path: Path) -> None:
+    path = tmp_path / "compare.yaml"
+    options = "{pretrain: rbm, nonlinearity: sigmoid, hidden_dim: 8}"
+    path.write_text(f"{{seeds: [1, 2], rbm: 'rbm_{{seed}}', algorithms: [average], options: {options}}}")
+    matrix = Matrix.read(path)
+    (exp / "rbm_1").mkdir()
+    with pytest.raises(ValueError, match="rbm_2: is not there; expected"):
+        Experiment(exp).check(matrix)
+    (exp / "rbm_2").mkdir()
+    Experiment(exp).check(matrix)
+    jobs = [job_of(one, matrix, Experiment(exp), exp / "out", 1) for one in matrix.trainings]
+    assert [word for job in jobs for word in job.verbs[0] if "rbm_" in word] == [str(exp / "rbm_1"), str(exp / "rbm_2")]
