@@ -47,7 +47,7 @@ class Counts:
         return Counts(self.correct + other.correct, self.sub + other.sub, self.ins + other.ins, self.dele + other.dele)
 
 
-class Step(NamedTuple):
+class AlignmentStep(NamedTuple):
     """A step of an alignment.
 
     kind: "C" correct, "S" substitution, "I" insertion, "D" deletion. A word that may be missing, and is, is correct.
@@ -74,15 +74,15 @@ def align(reference: WordNetwork, hypothesis: WordNetwork) -> Counts:
     return Counts(*np.bincount(_path(reference, hypothesis)[:, 0], minlength=len(KINDS)).tolist())
 
 
-def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[Step]:
+def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[AlignmentStep]:
     """Align two word networks: the steps behind the counts of `align`, in order."""
     return [
-        Step(KINDS[kind], arc, reference.words[arc], hypothesis.words[other])
+        AlignmentStep(KINDS[kind], arc, reference.words[arc], hypothesis.words[other])
         for kind, arc, other in _path(reference, hypothesis).tolist()
     ]
 
 
-def count_steps(steps: Iterable[Step]) -> Counts:
+def count_steps(steps: Iterable[AlignmentStep]) -> Counts:
     """Return the counts of an alignment."""
     kinds = "".join(step.kind for step in steps)
     return Counts(*(kinds.count(kind) for kind in KINDS))

@@ -15,7 +15,7 @@ import numpy as np
 
 from asr_parallel.corpus.glm import MappingRules
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
-from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
+from asr_parallel.decode.edit_distance import AlignmentStep, Counts, align_steps, count_steps
 from asr_parallel.decode.scored_words import comparable, is_scored
 from asr_parallel.decode.word_network import (
     NOTHING,
@@ -35,7 +35,7 @@ class ScoredSegment:
 
     segment: StmSegment
     text: str
-    steps: list[Step]
+    steps: list[AlignmentStep]
 
     @property
     def counts(self) -> Counts:

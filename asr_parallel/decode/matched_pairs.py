@@ -10,13 +10,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from asr_parallel.decode.edit_distance import Step
+from asr_parallel.decode.edit_distance import AlignmentStep
 
 MIN_GOOD = 2  # sc_stats' number of correct words between two segments
 CRITICAL_Z = 1.960  # sc_stats' two-sided bound at 95 %
 
 
-def segment_errors(a: Sequence[Step], b: Sequence[Step], min_good: int = MIN_GOOD) -> list[tuple[int, int]]:
+def segment_errors(
+    a: Sequence[AlignmentStep], b: Sequence[AlignmentStep], min_good: int = MIN_GOOD
+) -> list[tuple[int, int]]:
     """Cut one utterance into segments and count the errors of two systems in each.
 
     A segment begins at an error of either system and ends before the next `min_good` words in a row that both have
@@ -47,7 +49,7 @@ def segment_errors(a: Sequence[Step], b: Sequence[Step], min_good: int = MIN_GOO
     return segments
 
 
-def _walk(a: Sequence[Step], b: Sequence[Step]) -> Iterable[tuple[bool, bool, bool]]:
+def _walk(a: Sequence[AlignmentStep], b: Sequence[AlignmentStep]) -> Iterable[tuple[bool, bool, bool]]:
     """Pass two alignments of one reference together: (a errs, b errs, both have a word right) at each place."""
     i = j = 0
     while i < len(a) or j < len(b):

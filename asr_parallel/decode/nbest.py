@@ -13,7 +13,7 @@ import heapq
 import numpy as np
 
 from asr_parallel.decode.lattice import check_order
-from asr_parallel.decode.search import grown
+from asr_parallel.decode.search import ensure_capacity
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.record.compiled import njit
 
@@ -57,8 +57,8 @@ def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
                     highest = max(highest, targets[a])
                 else:
                     if num_found == len(found):
-                        found = grown(found, num_found + 1)
-                        found_costs = grown(found_costs, num_found + 1)
+                        found = ensure_capacity(found, num_found + 1)
+                        found_costs = ensure_capacity(found_costs, num_found + 1)
                     found[num_found] = a
                     found_costs[num_found] = cost + costs[a]
                     num_found += 1

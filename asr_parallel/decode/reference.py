@@ -13,7 +13,7 @@ from typing import Protocol
 from asr_parallel.corpus.datadir import Utterance, read_channels, read_utterances
 from asr_parallel.corpus.glm import GLM_KINDS, MappingRules, read_glm
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_stm, stm_channel
-from asr_parallel.decode.alignments import Aligned
+from asr_parallel.decode.alignments import AlignedUtterance
 from asr_parallel.decode.edit_distance import Counts, align, align_steps
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
 from asr_parallel.decode.scored_words import excuse_unscored, scored_words
@@ -129,7 +129,7 @@ class Reference:
             for u in self.utterances
         ]
 
-    def align(self, hypothesis: Hypothesis, units: str = "word") -> list[Aligned]:
+    def align(self, hypothesis: Hypothesis, units: str = "word") -> list[AlignedUtterance]:
         """Align every utterance, or every segment by the Hub-5 rules: what `score` counts, in its order.
 
         Raises:
@@ -139,7 +139,9 @@ class Reference:
         if self.is_hub5:
             scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping, units)
             return [
-                Aligned(f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps)
+                AlignedUtterance(
+                    f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps
+                )
                 for n, s in enumerate(scored)
             ]
         texts = self.texts
@@ -149,7 +151,7 @@ class Reference:
                 in_units(literal_transcript(words), units)
                 for words in (texts[u.id].split(), _counting(hypothesis.get(u.id, ())))
             )
-            aligned.append(Aligned(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
+            aligned.append(AlignedUtterance(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
         return aligned
 
     def _check(self, hypothesis: Hypothesis) -> None:

@@ -17,7 +17,7 @@ BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoder
 
 
 @njit()
-def grown(array, needed):
+def ensure_capacity(array, needed):
     """Return `array`, or a copy twice as long if it has fewer than `needed` entries."""
     if needed <= len(array):
         return array
@@ -80,7 +80,7 @@ def _cutoff(tokens, begin, end, beam, max_active, min_active):
 def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, num_links, token_of, cutoff):
     """Spread the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
 
-    Returns the arrays, which may have grown, and their new ends.
+    Returns the arrays, which may have ensure_capacity, and their new ends.
     """
     queue = np.empty(end - begin + 16, np.int32)
     waiting = 0
@@ -103,7 +103,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             i = token_of[target]
             if i < 0:
                 i = end
-                tokens = grown(tokens, end + 1)
+                tokens = ensure_capacity(tokens, end + 1)
                 tokens[i].state = target
                 tokens[i].extra_cost = 0.0
                 token_of[target] = i
@@ -112,7 +112,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
                 continue
             tokens[i].cost = new_cost
             if first_epsilon[target] < offsets[target + 1]:
-                queue = grown(queue, waiting + 1)
+                queue = ensure_capacity(queue, waiting + 1)
                 queue[waiting] = i
                 waiting += 1
     for i in range(begin, end):
@@ -122,7 +122,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             continue
         for a in range(first_epsilon[state], offsets[state + 1]):
             if cost + arcs[a].weight <= cutoff:
-                links = grown(links, num_links + 1)
+                links = ensure_capacity(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = token_of[arcs[a].next]
@@ -224,7 +224,7 @@ def search(
                 target = token_of[arcs[a].next]
                 if target < 0:
                     target = new_end
-                    tokens = grown(tokens, new_end + 1)
+                    tokens = ensure_capacity(tokens, new_end + 1)
                     tokens[target].state = arcs[a].next
                     tokens[target].cost = cost
                     tokens[target].extra_cost = 0.0
@@ -232,7 +232,7 @@ def search(
                     new_end += 1
                 elif cost < tokens[target].cost:
                     tokens[target].cost = cost
-                links = grown(links, num_links + 1)
+                links = ensure_capacity(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = target

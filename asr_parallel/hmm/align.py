@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_training import align_set
 from asr_parallel.hmm.lang import Lang, check_phones
@@ -24,7 +24,7 @@ def align_data(
     tree, transitions, gmm = Tree.open(model), TransitionModel.open(model), DiagGmmSet.open(model)
     check_phones(lang, transitions.topology, model)
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
-    aligned = align_set(data, graphs, Acoustics(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
+    aligned = align_set(data, graphs, GmmHmm(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
     logger.info("aligned %d utterances, %d retried, %d failed", len(data), aligned.retried, aligned.num_failed)
     tree.save(out)
     transitions.save(out)

@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Acoustics:
+class GmmHmm:
     """A GMM system at some point of its training."""
 
     gmm: DiagGmmSet
@@ -40,7 +40,7 @@ class Acoustics:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignmentResult:
     """Result of aligning a list of utterances: tids (None where it failed) and how often a wider beam was needed."""
 
     tids: list[np.ndarray | None]
@@ -64,7 +64,7 @@ class FramesOfPdfs:
     """
 
     def __init__(
-        self, archive: FeatureArchive, utterances: Sequence[int], aligned: Aligned, transitions: TransitionModel
+        self, archive: FeatureArchive, utterances: Sequence[int], aligned: AlignmentResult, transitions: TransitionModel
     ) -> None:
         pairs = [(u, tids) for u, tids in zip(utterances, aligned.tids, strict=True) if tids is not None]
         frames = [np.arange(archive.offsets[u], archive.offsets[u + 1]) for u, _ in pairs]
@@ -116,11 +116,11 @@ def align_utterances(
     archive: FeatureArchive,
     utterances: Sequence[int],
     graphs: Sequence[TrainingGraph],
-    model: Acoustics,
+    model: GmmHmm,
     beam: float,
     jobs: int,
     pdf_offset: np.ndarray | None = None,
-) -> Aligned:
+) -> AlignmentResult:
     """Return the best path of each utterance; those that find none are tried again with a beam 4 times as wide.
 
     Args:
@@ -148,4 +148,4 @@ def align_utterances(
 
     paths = threaded(one, zip(utterances, graphs, strict=True), jobs)
     found = list(progress(paths, "aligning", total=len(graphs), unit="utterances"))
-    return Aligned([tids for tids, _ in found], sum(retried for _, retried in found))
+    return AlignmentResult([tids for tids, _ in found], sum(retried for _, retried in found))

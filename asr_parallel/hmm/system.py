@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from asr_parallel.hmm.alignment import AlignmentSet
-from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_training import Trainer
+from asr_parallel.hmm.gmm_training import GmmTrainer
 from asr_parallel.hmm.training_set import warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
@@ -35,7 +35,7 @@ class GmmSystem:
     log: list[str]
 
     @classmethod
-    def finished(cls, trainer: Trainer, tree: Tree, model: Acoustics) -> "GmmSystem":
+    def finished(cls, trainer: GmmTrainer, tree: Tree, model: GmmHmm) -> "GmmSystem":
         """Align the trainer's data with the final model and put everything together."""
         aligned = trainer.align(model, trainer.schedule.beam)
         alignments = trainer.data.alignment_set(aligned)

@@ -11,7 +11,7 @@ from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.deltas import gmm_features
 from asr_parallel.hmm.alignment import AlignmentSet
-from asr_parallel.hmm.em import Aligned
+from asr_parallel.hmm.em import AlignmentResult
 from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
@@ -89,12 +89,12 @@ class TrainingSet:
         """Return the training graph of every utterance, in order."""
         return [builder.build(words) for words in progress(self.words, "training graphs", unit="utterances")]
 
-    def alignment_set(self, aligned: Aligned) -> AlignmentSet:
+    def alignment_set(self, aligned: AlignmentResult) -> AlignmentSet:
         """Return the utterances that were aligned, with their ids."""
         pairs = [(i, tids) for i, tids in zip(self.ids, aligned.tids, strict=True) if tids is not None]
         return AlignmentSet.of([i for i, _ in pairs], [tids for _, tids in pairs])
 
-    def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
+    def failures(self, aligned: AlignmentResult) -> list[tuple[str, str]]:
         """Return (id, reason) of every utterance that was not aligned."""
         return [
             (utterance, f"no path for its {len(words)} words in its {frames} frames")
