@@ -19,7 +19,7 @@ ALIGNMENTS = "alignments.jsonl"
 
 @dataclass(frozen=True)
 class AlignedUtterance:
-    """An utterance, or a segment of an stm file, and the alignment of what was recognised in it."""
+    """An utterance, or a segment of an stm file, and the alignment of its hypothesis."""
 
     name: str
     speaker: str
@@ -36,7 +36,7 @@ class AlignedUtterance:
 class ScoredDecode:
     """A decode folder that was scored.
 
-    scorer: who scored, and by which rules. lmwt, wip: the weights it was scored with.
+    scorer: name and rules of the scorer. lmwt, wip: LM weight and word insertion penalty used.
     """
 
     folder: Path
@@ -47,10 +47,10 @@ class ScoredDecode:
 
     @classmethod
     def open(cls, decode_folder: Path) -> "ScoredDecode":
-        """Read what `score` left in a decode folder.
+        """Read the scoring results of a decode folder.
 
         Raises:
-            ValueError: it was not scored, was scored before alignments were kept, or a file cannot be read.
+            ValueError: it was not scored, has no alignments, or a file cannot be read.
         """
         scoring = decode_folder / "scoring"
         if not (scoring / "wer.json").is_file():

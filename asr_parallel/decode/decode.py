@@ -40,14 +40,14 @@ from asr_parallel.record.threads import one_thread
 
 ONE_BEST = "1best.txt"
 SUMMARY = "decode.json"
-WARM_UP_FRAMES = 100  # enough for every part of the search to be needed once
-START_UP_SECONDS = 4.0  # of a pool of processes, each of which loads torch: less work than that is done in this one
+WARM_UP_FRAMES = 100  # enough to run, and so compile, every part of the search
+START_UP_SECONDS = 4.0  # of a process pool (each loads torch); shorter jobs run in this process
 GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """The settings by which a process decodes any utterance of a set."""
+    """Paths and options with which a process decodes any utterance of a set."""
 
     graph: Path
     model: Path
@@ -58,7 +58,7 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` says why there is none."""
+    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` gives the reason."""
 
     frames: int
     lattice: bytes
@@ -72,7 +72,7 @@ class DecodeResult:
 
 @dataclass(frozen=True)
 class DecodeContext:
-    """A job's files, open."""
+    """The opened files of a decode job."""
 
     model: AcousticModel
     features: FeatureArchive
@@ -90,7 +90,7 @@ def _open(job: DecodeJob) -> DecodeContext:
         )
     context = DecodeContext(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
     if len(context.features.frames):
-        with one_thread():  # compile, or load what is compiled, before time is taken
+        with one_thread():  # compile, or load the numba cache, before timing
             _search(context, context.features.frames[:WARM_UP_FRAMES])
     return context
 
@@ -134,7 +134,7 @@ def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
 def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeResult]:
     """Yield results in the order of the utterances.
 
-    The first one is decoded here: it finds what is wrong with the job, and compiles what the others then load.
+    The first one is decoded in this process: it raises errors of the job early, and fills numba's cache for the others.
     """
     first = _decode_one(job, 0)
     yield first
@@ -167,10 +167,10 @@ def decode_set(
         graph: folder made by make-graph.
         model: GMM system or network.
         jobs: processes; the result does not depend on it.
-        num_best: how many different word sequences to list in nbest.txt; 0 for none.
+        num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
 
     Returns:
-        What decode.json holds.
+        The contents of decode.json.
 
     Raises:
         ValueError: graph, model and features do not fit together, or no utterance could be decoded.

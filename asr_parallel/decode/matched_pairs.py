@@ -24,8 +24,7 @@ def segment_errors(
     A segment begins at an error of either system and ends before the next `min_good` words in a row that both have
     right, without an insertion between them, or with the utterance. Words of the reference are the same when they are
     the same arc; where the reference has alternatives and the systems took different ones, a word that only one of
-    them passed counts when it is wrong and is overlooked when it is right, as is a word that the hypothesis could do
-    without.
+    them aligned to counts when it is wrong and is ignored when it is right, as is an optional word.
 
     Returns:
         (errors of a, errors of b) of each segment; never (0, 0).
@@ -50,7 +49,7 @@ def segment_errors(
 
 
 def _walk(a: Sequence[AlignmentStep], b: Sequence[AlignmentStep]) -> Iterable[tuple[bool, bool, bool]]:
-    """Pass two alignments of one reference together: (a errs, b errs, both have a word right) at each place."""
+    """Yield (error of a, error of b, both correct) for each position of two alignments of one reference."""
     i = j = 0
     while i < len(a) or j < len(b):
         arc_a, arc_b = (steps[at].arc if at < len(steps) else math.inf for steps, at in ((a, i), (b, j)))
@@ -64,7 +63,7 @@ def _walk(a: Sequence[AlignmentStep], b: Sequence[AlignmentStep]) -> Iterable[tu
 def matched_pairs(segments: Sequence[tuple[int, int]]) -> tuple[float, float, float, float]:
     """Return mean and standard deviation (n - 1) of the differences of errors, Z, and the two-sided p.
 
-    As in sc_stats, differences that are all alike have Z = 0 and so p = 1; the deviation is then 0.
+    As in sc_stats, Z = 0 and p = 1 when all differences are equal, i.e. the deviation is 0.
     """
     differences = np.array([a - b for a, b in segments], dtype=np.float64)
     mean = float(differences.mean()) if segments else 0.0

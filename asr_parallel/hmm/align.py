@@ -16,10 +16,10 @@ from asr_parallel.record.log import logger
 def align_data(
     model: Path, data: TrainingSet, lang: Lang, out: Path, beam: float, boost_silence: float, jobs: int
 ) -> None:
-    """Align `data` by the system in the folder `model` and write `out`/ali with the tree and transition model beside.
+    """Align `data` with the system in the folder `model`; write `out`/ali, the tree and the transition model.
 
     Raises:
-        ValueError: no system there, phones or features of another kind, or too many utterances cannot be aligned.
+        ValueError: no GMM system, phones or features that do not match, or too many utterances fail to align.
     """
     tree, transitions, gmm = Tree.open(model), TransitionModel.open(model), DiagGmmSet.open(model)
     check_phones(lang, transitions.topology, model)

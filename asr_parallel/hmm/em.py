@@ -1,7 +1,7 @@
-"""Passes over the training data: accumulation at fixed alignments, and re-alignment. Both run in threads.
+"""Accumulation of EM statistics for fixed alignments, and Viterbi realignment. Both run in threads.
 
-The heavy parts (matrix products, log-sum-exp, Viterbi) release Python's lock. Every piece of work is computed by one
-thread alone and the results are added in a fixed order, so that figures do not depend on the number of threads.
+The expensive parts (matrix products, log-sum-exp, Viterbi) release the GIL. One thread computes each block, and the
+results are added in a fixed order, so the result does not depend on the number of threads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ TRANSITION_SCALE = 1.0
 ACOUSTIC_SCALE = 0.1
 SELF_LOOP_SCALE = 0.1
 RETRY_FACTOR = 4.0  # beam 10, retry beam 40
-BLOCK_FRAMES = 4096  # of one pdf, accumulated in float32 before they are added up in float64
+BLOCK_FRAMES = 4096  # frames of one pdf that are summed in float32; the sums of blocks are added in float64
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class GmmHmm:
-    """A GMM system at some point of its training."""
+    """GMMs and transition model during training."""
 
     gmm: DiagGmmSet
     transitions: TransitionModel
@@ -41,7 +41,10 @@ class GmmHmm:
 
 @dataclass(frozen=True)
 class AlignmentResult:
-    """Result of aligning a list of utterances: tids (None where it failed) and how often a wider beam was needed."""
+    """Alignments of a list of utterances.
+
+    tids: transition ids of each, None where alignment failed. retried: utterances that needed the wider beam.
+    """
 
     tids: list[np.ndarray | None]
     retried: int
@@ -60,7 +63,7 @@ def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Itera
 class FramesOfPdfs:
     """The frames of each pdf, for alignments that stay fixed over several iterations.
 
-    Frame numbers count through the whole archive; utterances without alignment contribute none.
+    Frame numbers index the whole archive; utterances without an alignment are left out.
     """
 
     def __init__(
@@ -103,10 +106,10 @@ class FramesOfPdfs:
 
         stats = GmmStats.zeros(gmm)
         for pdf, occupancy, moments, log_likelihood in threaded(one, self.blocks(), jobs):
-            own = slice(gmm.offsets[pdf], gmm.offsets[pdf + 1])
-            stats.occupancy[own] += occupancy
-            stats.first[own] += moments[:, : gmm.dim]
-            stats.second[own] += moments[:, gmm.dim :]
+            components = slice(gmm.offsets[pdf], gmm.offsets[pdf + 1])
+            stats.occupancy[components] += occupancy
+            stats.first[components] += moments[:, : gmm.dim]
+            stats.second[components] += moments[:, gmm.dim :]
             stats.log_likelihood += log_likelihood
         stats.frames = len(self._frames)
         return stats
@@ -121,15 +124,16 @@ def align_utterances(
     jobs: int,
     pdf_offset: np.ndarray | None = None,
 ) -> AlignmentResult:
-    """Return the best path of each utterance; those that find none are tried again with a beam 4 times as wide.
+    """Return the Viterbi alignment of each utterance; failures are retried with a beam 4 times as wide.
 
     Args:
-        utterances: numbers in the archive; graphs: theirs, in the same order.
+        utterances: their indices in the archive.
+        graphs: their training graphs, in the same order.
         pdf_offset: (num_pdfs,) float32 added to the log-likelihoods (Kaldi's boost of silence).
     """
     transitions = model.transitions
     log_prob = transitions.scaled_log_prob(TRANSITION_SCALE, SELF_LOOP_SCALE)
-    _ = model.gmm.linear  # made once, not by each thread
+    _ = model.gmm.linear  # fill the cache before the threads start
 
     def one(item: tuple[int, TrainingGraph]) -> tuple[np.ndarray | None, bool]:
         u, graph = item

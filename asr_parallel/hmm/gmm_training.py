@@ -1,4 +1,4 @@
-"""The loop all GMM systems share: align again now and then, re-estimate always, add Gaussians up to a number."""
+"""Training loop of all GMM systems: EM in every iteration, realignment in some, and more Gaussians up to a maximum."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from asr_parallel.record.progress_bar import progress
 class GmmSchedule:
     """The iterations of realignment and growth. Iterations are numbered from 1 to num_iters - 1, as in Kaldi's scripts.
 
-    total_gauss: Gaussians wanted in the end. max_iter_inc: the iteration after which none are added.
-    realign_iters: iterations that begin with a new alignment.
-    beam: of the alignments; first_beam: of the first one.
-    boost_silence: factor on the likelihoods of silence phones while aligning.
+    total_gauss: number of Gaussians to reach. max_iter_inc: the last iteration that adds Gaussians.
+    realign_iters: iterations that begin with a realignment.
+    beam: beam of the alignments; first_beam: that of the first realignment.
+    boost_silence: factor on the likelihoods of silence phones during alignment.
     """
 
     num_iters: int
@@ -41,7 +41,7 @@ def align_set(
     boost_silence: float,
     jobs: int,
 ) -> AlignmentResult:
-    """Align all utterances of a set, silence phones' likelihoods times `boost_silence`.
+    """Align all utterances of a set; `boost_silence` multiplies the likelihoods of silence phones.
 
     Raises:
         ValueError: too many utterances fail.
@@ -57,9 +57,9 @@ def align_set(
 
 @dataclass
 class GmmTrainer:
-    """Trains one system on one training set.
+    """EM training of one GMM system on one training set.
 
-    graphs: of the set's utterances, for the system's tree. seed: of the directions in which Gaussians split.
+    graphs: training graphs of the utterances, for the system's tree. seed: for the random directions of splits.
     """
 
     data: TrainingSet
@@ -76,7 +76,7 @@ class GmmTrainer:
         return align_set(self.data, self.graphs, model, self.silence_phones, beam, boost, self.jobs)
 
     def train(self, model: GmmHmm, aligned: AlignmentResult, num_gauss: int) -> GmmHmm:
-        """Run all iterations, from a model and an alignment by it, growing from `num_gauss` Gaussians."""
+        """Run all iterations, starting from a model with `num_gauss` Gaussians and its alignment."""
         schedule, rng = self.schedule, np.random.default_rng(self.seed)
         increment = max(0, (schedule.total_gauss - num_gauss) // schedule.max_iter_inc)
         frames = self.frames_of(aligned, model)
@@ -94,7 +94,7 @@ class GmmTrainer:
         return model
 
     def frames_of(self, aligned: AlignmentResult, model: GmmHmm) -> FramesOfPdfs:
-        """Return frames of each pdf under an alignment of this set."""
+        """Return the frames of each pdf in an alignment of this set."""
         return FramesOfPdfs(self.data.archive, self.data.utterances, aligned, model.transitions)
 
     def estimate(
@@ -106,7 +106,7 @@ class GmmTrainer:
         iteration: int,
         note: str = "",
     ) -> GmmHmm:
-        """Run one iteration of EM (mixtures and transitions), then grow to `num_gauss` Gaussians."""
+        """Run one iteration of EM (mixtures and transitions), then split up to `num_gauss` Gaussians."""
         stats = frames.accumulate(model.gmm, self.jobs)
         gmm = update_gmm(model.gmm, stats)
         gmm = split_gmm(gmm, stats.pdf_occupancy(model.gmm), num_gauss, rng)

@@ -25,7 +25,7 @@ FIRST_BEAM = 6.0
 # takes the shortest utterances, 30 k of 260 k).
 MAX_HOURS = 1.0
 FRAMES_PER_HOUR = 360_000
-FRAMES_FOR_START = 100_000  # plenty for one mean and one variance
+FRAMES_FOR_START = 100_000  # enough for one mean and one variance
 
 
 def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> GmmSchedule:

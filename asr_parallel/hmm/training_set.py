@@ -1,4 +1,4 @@
-"""Utterances that have both features and a transcript: what GMM training works on."""
+"""Training set of a GMM: utterances that have both features and a transcript."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,13 +74,13 @@ class TrainingSet:
         return np.diff(self.archive.offsets)[self.utterances]
 
     def subset(self, chosen: Sequence[int]) -> "TrainingSet":
-        """Return the utterances at the given places of this set."""
+        """Return the utterances at the given indices."""
         return TrainingSet(
             self.archive, [self.utterances[i] for i in chosen], [self.words[i] for i in chosen], self.unusable
         )
 
     def shortest(self, max_frames: int) -> "TrainingSet":
-        """Return the shortest utterances, `max_frames` in all at most: the easiest to align from nothing."""
+        """Return the shortest utterances, `max_frames` in all at most: the easiest to align in a flat start."""
         order = np.argsort(self.num_frames, kind="stable")
         chosen = order[np.cumsum(self.num_frames[order]) <= max_frames]
         return self.subset(sorted(chosen.tolist()))
@@ -116,6 +116,6 @@ def check_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
 
 
 def warn_of_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
-    """Say how many utterances failed and name one."""
+    """Log how many utterances failed, with one example."""
     if failed:
         logger.warning("%d of %d utterances cannot be used, e.g. %s: %s", len(failed), total, *failed[0])

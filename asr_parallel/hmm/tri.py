@@ -39,7 +39,7 @@ def train_tri(
     jobs: int = 1,
     seed: int = 0,
 ) -> GmmSystem:
-    """Grow a tree on `alignments` (by the system whose transition model is `old`), train its mixtures, align again.
+    """Grow a tree on `alignments` (by the system whose transition model is `old`), train the mixtures and realign.
 
     Utterances of `data` without an alignment are left out of tree building but not of training.
 
