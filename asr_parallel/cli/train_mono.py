@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of all verbs that train a GMM."""
+    """What every verb that trains a GMM needs."""
     parser.add_argument("--data", type=Path, required=True, help="training data folder")
     parser.add_argument("--lang", type=Path, required=True, help="lang folder")
     parser.add_argument("--feats", type=Path, required=True, help="its MFCC folder")
@@ -32,7 +32,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_positive(args: argparse.Namespace, *names: str) -> None:
-    """Raise ValueError naming the first option of `names` that is not above 0."""
+    """ValueError naming the first option of `names` that is not above 0."""
     for name in names:
         if not getattr(args, name) > 0:
             raise ValueError(f"--{name.replace('_', '-')} must be above 0, not {getattr(args, name)}")
