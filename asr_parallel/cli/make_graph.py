@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         inputs={
             "lang": args.lang,
             "lm": arpa,
-            # of the model only these matter, so that retrained Gaussians need no new graph
+            # the graph does not depend on the Gaussians
             "tree": args.model / "tree.json",
             "topology": args.model / "transitions.json",
             "transitions": args.model / "transitions.npz",

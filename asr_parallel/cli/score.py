@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.files import read_json, read_lines, write_lines
 
     units = args.score_units
-    # scoring folders made before the alignments were kept, or by other rules, are made anew
+    # invalidates scoring folders of older versions, without alignments or by other rules
     made = {"keeps": "alignments", "words": "filtered alike", "units": units}
     lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
     scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     )
     for decode in (args.decode_dev, args.decode_eval):
         scoring = decode / "scoring"
-        (decode / "best_cer").unlink(missing_ok=True)  # of an earlier scoring
+        (decode / "best_cer").unlink(missing_ok=True)  # from an earlier scoring
         for name in ("best_wer", "best_cer"):
             if (scoring / name).is_file():
                 write_lines(decode / name, read_lines(scoring / name))

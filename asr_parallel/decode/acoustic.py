@@ -1,4 +1,4 @@
-"""Acoustic models as the decoder sees them: a feature folder in, log-likelihoods of every pdf id out."""
+"""Acoustic models for the decoder: features in, log-likelihoods of all pdf ids out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ DNN_OPTIONS = DecoderOptions(lattice_beam=8.0, acwt=0.1)
 
 
 class AcousticModel(Protocol):
-    """The interface of a model that decoding needs."""
+    """Interface of an acoustic model."""
 
     @property
     def num_pdfs(self) -> int: ...
@@ -27,14 +27,14 @@ class AcousticModel(Protocol):
         """Return the raw archive `folder`, normalised as the model expects; ValueError when it is of another kind."""
 
     def log_likelihoods(self, features: np.ndarray) -> np.ndarray:
-        """Return (T, D) frames of one utterance -> (T, num_pdfs) float32; posterior over prior serves as likelihood."""
+        """Return (T, num_pdfs) float32 for the (T, D) frames of one utterance; for a network: posterior / prior."""
 
 
 @dataclass(frozen=True)
 class GmmAcousticModel:
     """Gaussian mixtures on MFCC with deltas, mean-normalised per speaker.
 
-    trained_on: kind.json of the training features; None when that is not known.
+    trained_on: kind.json of the training features; None when unknown.
     """
 
     gmm: DiagGmmSet

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from asr_parallel.decode.edit_distance import KINDS, Counts, Step, count_steps, total
+from asr_parallel.decode.edit_distance import KINDS, AlignmentStep, Counts, count_steps, total
 from asr_parallel.record.files import read_json, read_lines, write_lines
 
 ALIGNMENTS = "alignments.jsonl"
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """An utterance, or a segment of an stm file, and the alignment of what was recognised in it."""
+class AlignedUtterance:
+    """An utterance, or a segment of an stm file, and the alignment of its hypothesis."""
 
     name: str
     speaker: str
     recording: str
     reference: str
-    steps: list[Step]
+    steps: list[AlignmentStep]
 
     @cached_property
     def counts(self) -> Counts:
@@ -36,21 +36,21 @@ class Aligned:
 class ScoredDecode:
     """A decode folder that was scored.
 
-    scorer: who scored, and by which rules. lmwt, wip: the weights it was scored with.
+    scorer: name and rules of the scorer. lmwt, wip: LM weight and word insertion penalty used.
     """
 
     folder: Path
     scorer: str
     lmwt: float
     wip: float
-    utterances: list[Aligned]
+    utterances: list[AlignedUtterance]
 
     @classmethod
     def open(cls, decode_folder: Path) -> "ScoredDecode":
-        """Read what `score` left in a decode folder.
+        """Read the scoring results of a decode folder.
 
         Raises:
-            ValueError: it was not scored, was scored before alignments were kept, or a file cannot be read.
+            ValueError: it was not scored, has no alignments, or a file cannot be read.
         """
         scoring = decode_folder / "scoring"
         if not (scoring / "wer.json").is_file():
@@ -82,7 +82,7 @@ class ScoredDecode:
         return dict(sorted(counts.items()))
 
 
-def write_alignments(path: Path, utterances: Iterable[Aligned]) -> None:
+def write_alignments(path: Path, utterances: Iterable[AlignedUtterance]) -> None:
     """Write alignments, a line each."""
     fields = (
         {"name": u.name, "speaker": u.speaker, "recording": u.recording, "reference": u.reference, "steps": u.steps}
@@ -91,7 +91,7 @@ def write_alignments(path: Path, utterances: Iterable[Aligned]) -> None:
     write_lines(path, (json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in fields))
 
 
-def read_alignments(path: Path) -> list[Aligned]:
+def read_alignments(path: Path) -> list[AlignedUtterance]:
     """Read what write_alignments wrote.
 
     Raises:
@@ -101,10 +101,10 @@ def read_alignments(path: Path) -> list[Aligned]:
     for n, line in enumerate(read_lines(path), 1):
         try:
             fields = json.loads(line)
-            steps = [Step(*step) for step in fields.pop("steps")]
+            steps = [AlignmentStep(*step) for step in fields.pop("steps")]
             if any(step.kind not in set(KINDS) for step in steps):
                 raise ValueError(f"expected steps of the kinds {', '.join(KINDS)}")
-            utterances.append(Aligned(**fields, steps=steps))
+            utterances.append(AlignedUtterance(**fields, steps=steps))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}: line {n} is no alignment: {error}") from None
     return utterances

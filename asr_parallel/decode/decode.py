@@ -40,14 +40,14 @@ from asr_parallel.record.threads import one_thread
 
 ONE_BEST = "1best.txt"
 SUMMARY = "decode.json"
-WARM_UP_FRAMES = 100  # enough for every part of the search to be needed once
-START_UP_SECONDS = 4.0  # of a pool of processes, each of which loads torch: less work than that is done in this one
+WARM_UP_FRAMES = 100  # enough to run, and so compile, every part of the search
+START_UP_SECONDS = 4.0  # of a process pool (each loads torch); shorter jobs run in this process
 GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """The settings by which a process decodes any utterance of a set."""
+    """Paths and options with which a process decodes any utterance of a set."""
 
     graph: Path
     model: Path
@@ -57,8 +57,8 @@ class DecodeJob:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` says why there is none."""
+class DecodeResult:
+    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` gives the reason."""
 
     frames: int
     lattice: bytes
@@ -71,8 +71,8 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """A job's files, open."""
+class DecodeContext:
+    """The opened files of a decode job."""
 
     model: AcousticModel
     features: FeatureArchive
@@ -80,7 +80,7 @@ class Workshop:
 
 
 @lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
-def _open(job: DecodeJob) -> Workshop:
+def _open(job: DecodeJob) -> DecodeContext:
     graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
     model = open_acoustic_model(job.model)
     if model.num_pdfs != transitions.num_pdfs:
@@ -88,36 +88,36 @@ def _open(job: DecodeJob) -> Workshop:
             f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
             "build the graph from the tree the model was trained with"
         )
-    workshop = Workshop(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
-    if len(workshop.features.frames):
-        with one_thread():  # compile, or load what is compiled, before time is taken
-            _search(workshop, workshop.features.frames[:WARM_UP_FRAMES])
-    return workshop
+    context = DecodeContext(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
+    if len(context.features.frames):
+        with one_thread():  # compile, or load the numba cache, before timing
+            _search(context, context.features.frames[:WARM_UP_FRAMES])
+    return context
 
 
-def _search(workshop: Workshop, features: np.ndarray) -> tuple[Decoded, list[int], str]:
+def _search(context: DecodeContext, features: np.ndarray) -> tuple[Decoded, list[int], str]:
     """Return the search's result, the best words, and why there is no lattice ("" when there is one)."""
     nothing = Decoded(None, False, 0.0)
     if not len(features):
         return nothing, [], "no frames"
-    log_likelihoods = workshop.model.log_likelihoods(features)
+    log_likelihoods = context.model.log_likelihoods(features)
     if not np.isfinite(log_likelihoods).all():
         return nothing, [], "log-likelihoods are not all finite"
-    decoded = workshop.decoder.decode(log_likelihoods)
+    decoded = context.decoder.decode(log_likelihoods)
     if decoded.lattice is None:
         return decoded, [], "no path through the graph survived"
-    lmwt = 1.0 / workshop.decoder.options.acwt
+    lmwt = 1.0 / context.decoder.options.acwt
     return decoded, best_paths(decoded.lattice, [(lmwt, 0.0)])[0].words, ""
 
 
-def _decode_one(job: DecodeJob, u: int) -> Result:
-    workshop = _open(job)
-    features = workshop.features[u]
+def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
+    context = _open(job)
+    features = context.features[u]
     with one_thread():
         start = time.process_time()
-        decoded, words, failure = _search(workshop, features)
+        decoded, words, failure = _search(context, features)
         cpu_seconds = time.process_time() - start
-    return Result(
+    return DecodeResult(
         frames=len(features),
         lattice=b"" if decoded.lattice is None else fst_bytes(decoded.lattice),
         words=words,
@@ -131,10 +131,10 @@ def _decode_one(job: DecodeJob, u: int) -> Result:
     )
 
 
-def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[Result]:
+def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeResult]:
     """Yield results in the order of the utterances.
 
-    The first one is decoded here: it finds what is wrong with the job, and compiles what the others then load.
+    The first one is decoded in this process: it raises errors of the job early, and fills numba's cache for the others.
     """
     first = _decode_one(job, 0)
     yield first
@@ -167,10 +167,10 @@ def decode_set(
         graph: folder made by make-graph.
         model: GMM system or network.
         jobs: processes; the result does not depend on it.
-        num_best: how many different word sequences to list in nbest.txt; 0 for none.
+        num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
 
     Returns:
-        What decode.json holds.
+        The contents of decode.json.
 
     Raises:
         ValueError: graph, model and features do not fit together, or no utterance could be decoded.
@@ -181,7 +181,7 @@ def decode_set(
     job = DecodeJob(graph, model, features, options, num_best)
     ids = FeatureArchive.open(features).ids
     symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
-    results: list[Result] = []
+    results: list[DecodeResult] = []
 
     def lattices() -> Iterator[tuple[str, bytes]]:
         decoded = _results(job, len(ids), jobs)
@@ -228,7 +228,7 @@ def decode_set(
     return summary
 
 
-def _summary(ids: list[str], results: list[Result], options: DecoderOptions, seconds: float) -> dict[str, Any]:
+def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOptions, seconds: float) -> dict[str, Any]:
     frames = sum(result.frames for result in results)
     audio_seconds = frames * FRAME_SHIFT_SECONDS
     cpu_seconds = sum(result.cpu_seconds for result in results)

@@ -31,8 +31,8 @@ class DecoderOptions:
 class Decoded:
     """The result of a search.
 
-    lattice: states in topological order, graph and acoustic costs apart, acoustic costs unscaled; None when the
-        search died out or the utterance has no frame.
+    lattice: states in topological order, with separate graph and (unscaled) acoustic costs; None when no
+        token survived or the utterance has no frame.
     reached_final: whether a path ends in a final state of the graph; if none does, every state after the last frame
         counts as final at no cost, as in Kaldi.
     active_tokens: mean number of tokens a frame.
@@ -44,7 +44,7 @@ class Decoded:
 
 
 class Decoder:
-    """A decoder of one utterance after the other; it holds scratch memory, so use one a thread."""
+    """A decoder of single utterances; not thread-safe (it holds scratch memory)."""
 
     def __init__(self, graph: SearchGraph, pdf_of: np.ndarray, options: DecoderOptions) -> None:
         """Set up a decoder.

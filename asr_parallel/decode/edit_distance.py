@@ -1,8 +1,8 @@
-"""Alignment of hypothesis and reference by edit distance, with NIST sclite's costs and its choice among equals.
+"""Alignment of hypothesis and reference by edit distance, with the costs and tie-breaking of NIST sclite.
 
 Costs (sctk, src/sclite/word.c): substitution 4, insertion and deletion 3, of an optional word 2, of nothing (@) 0.001.
-Of equally cheap alignments the one is taken that, from the end, prefers match or substitution, then insertion, then
-deletion. The counts depend on that choice: two alignments of the same cost may have different numbers of errors.
+Ties are broken from the end: match or substitution first, then insertion, then deletion. The counts depend on this:
+two alignments of the same cost may have different numbers of errors.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ SUBSTITUTION, GAP, OPTIONAL_GAP, NOTHING_GAP, NOTHING_TWICE = 4000, 3000, 2000, 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The counts of an alignment. A word that may be missing, and is, counts as correct."""
+    """Error counts of an alignment. A missing optional word counts as correct."""
 
     correct: int = 0
     sub: int = 0
@@ -47,11 +47,11 @@ class Counts:
         return Counts(self.correct + other.correct, self.sub + other.sub, self.ins + other.ins, self.dele + other.dele)
 
 
-class Step(NamedTuple):
+class AlignmentStep(NamedTuple):
     """A step of an alignment.
 
-    kind: "C" correct, "S" substitution, "I" insertion, "D" deletion. A word that may be missing, and is, is correct.
-    arc: which arc of the reference network (word_network.py) it passes; they increase. 0: none, as in an insertion.
+    kind: "C" correct, "S" substitution, "I" insertion, "D" deletion. A missing optional word is correct.
+    arc: index of the arc in the reference network (word_network.py), increasing; 0 for an insertion.
     reference, hypothesis: the words in lower case; "" where there is none.
     """
 
@@ -70,19 +70,19 @@ def total(counts: Iterable[Counts]) -> Counts:
 
 
 def align(reference: WordNetwork, hypothesis: WordNetwork) -> Counts:
-    """Align two word networks and count what was found."""
+    """Align two word networks and return the error counts."""
     return Counts(*np.bincount(_path(reference, hypothesis)[:, 0], minlength=len(KINDS)).tolist())
 
 
-def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[Step]:
+def align_steps(reference: WordNetwork, hypothesis: WordNetwork) -> list[AlignmentStep]:
     """Align two word networks: the steps behind the counts of `align`, in order."""
     return [
-        Step(KINDS[kind], arc, reference.words[arc], hypothesis.words[other])
+        AlignmentStep(KINDS[kind], arc, reference.words[arc], hypothesis.words[other])
         for kind, arc, other in _path(reference, hypothesis).tolist()
     ]
 
 
-def count_steps(steps: Iterable[Step]) -> Counts:
+def count_steps(steps: Iterable[AlignmentStep]) -> Counts:
     """Return the counts of an alignment."""
     kinds = "".join(step.kind for step in steps)
     return Counts(*(kinds.count(kind) for kind in KINDS))
@@ -144,14 +144,14 @@ def _align(  # type: ignore[no-untyped-def]
     cost = np.zeros((A, B), dtype=np.int64)
     back_a = np.zeros((A, B), dtype=np.int64)
     back_b = np.zeros((A, B), dtype=np.int64)
-    far = np.int64(1) << 60
+    infinity = np.int64(1) << 60
     for a in range(A):
         for b in range(B):
             if a == 0 and b == 0:
                 continue
-            dele, dele_a = far, a
-            ins, ins_b = far, b
-            sub, sub_a, sub_b = far, a, b
+            dele, dele_a = infinity, a
+            ins, ins_b = infinity, b
+            sub, sub_a, sub_b = infinity, a, b
             for p in before_a[offset_a[a] : offset_a[a + 1]]:
                 if cost[p, b] < dele:
                     dele, dele_a = cost[p, b], p
@@ -184,7 +184,7 @@ def _align(  # type: ignore[no-untyped-def]
     first = A + B
     while i > 0 or j > 0:
         from_i, from_j = back_a[i, j], back_b[i, j]
-        if from_i == i:  # the hypothesis alone: an insertion, unless it may be missing
+        if from_i == i:  # hypothesis only: an insertion, unless the word is optional
             kind, error = kind_b[j], 2
         elif from_j == j:
             kind, error = kind_a[i], 3

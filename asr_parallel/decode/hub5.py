@@ -15,7 +15,7 @@ import numpy as np
 
 from asr_parallel.corpus.glm import MappingRules
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment
-from asr_parallel.decode.edit_distance import Counts, Step, align_steps, count_steps
+from asr_parallel.decode.edit_distance import AlignmentStep, Counts, align_steps, count_steps
 from asr_parallel.decode.scored_words import comparable, is_scored
 from asr_parallel.decode.word_network import (
     NOTHING,
@@ -31,11 +31,11 @@ SUBSETS = {"swbd": "sw_", "callhome": "en_"}
 
 @dataclass(frozen=True, slots=True)
 class ScoredSegment:
-    """A reference segment, its text after the rules, and what its alignment found."""
+    """A reference segment, its mapped text, and its alignment."""
 
     segment: StmSegment
     text: str
-    steps: list[Step]
+    steps: list[AlignmentStep]
 
     @property
     def counts(self) -> Counts:
@@ -86,20 +86,22 @@ def score_segments(
                 scored.append(ScoredSegment(segment, text, align_steps(*networks)))
     if recognised:
         recording, name = next(iter(recognised))
-        raise ValueError(f"words were recognised in recording {recording}, channel {name}, which the reference has not")
+        raise ValueError(
+            f"words were recognised in recording {recording}, channel {name}, which the reference does not have"
+        )
     return scored
 
 
 @dataclass(frozen=True, slots=True)
 class MappedWord:
-    """A recognised word after the rules: alternatives, each of some words, and the time that decides its segment."""
+    """A recognised word after mapping: alternative word sequences, and the time that decides its segment."""
 
     alternatives: list[list[str]]
     middle: float
 
 
 def _map_word(word: CtmWord, rules: MappingRules) -> list[MappedWord]:
-    """Apply the rules to one word. Several words in its place share its time equally.
+    """Apply the rules to one word. When several words replace it, they share its duration equally.
 
     Times are rounded to milliseconds where a word was split, as csrfilt.sh writes them.
     """

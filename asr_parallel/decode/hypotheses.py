@@ -1,4 +1,4 @@
-"""The words of a decode folder, with times, under every weighting that scoring tries."""
+"""Words of a decode folder, with times, for every LM weight and word insertion penalty."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def _times(path: BestPath, finder: WordTimes) -> Times:
     try:
         return finder.words(path.transition_ids, path.words)
     except ValueError:
-        # A path that reached no final state may break off anywhere. Its words then last from label to label.
+        # A path without a final state may end within a word. Each word then lasts until the next label.
         ends = [*path.word_frames[1:], len(path.transition_ids)]
         return [(w, start, end - start) for w, start, end in zip(path.words, path.word_frames, ends, strict=True)]
 
@@ -50,7 +50,7 @@ def hypotheses_of(
 ) -> Iterator[tuple[str, dict[Weighting, list[WordTime]]]]:
     """Yield each utterance's id and its words for every (LMWT, word insertion penalty).
 
-    Every utterance that was to be decoded comes, in the decode's order; one without a lattice has no words.
+    Includes every utterance of the set, in the order of decoding; one without a lattice has no words.
 
     Raises:
         ValueError: not a decode folder, or made with other words or phones than those of `lang_folder`.

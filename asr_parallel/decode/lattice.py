@@ -20,8 +20,8 @@ class BestPath:
 
     transition_ids: (T,) int32, one a frame.
     words: word ids in order.
-    word_frames: for each word the frame at which its label stands on the path. Labels move in graph optimisation, so
-        this is not yet the word's time.
+    word_frames: for each word the frame of its label on the path. Graph optimisation moves labels, so
+        this is not the time of the word.
     graph_cost, acoustic_cost: unscaled sums over the path.
     """
 
@@ -37,8 +37,8 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
     """Return the arc indices of the best path for each of K weightings, (K, longest) padded with -1, and its end."""
     num_states, num_weightings = len(finals), len(acoustic_scales)
     costs = np.full((num_states, num_weightings), np.inf)
-    arrived_by = np.full((num_states, num_weightings), -1, np.int32)
-    came_from = np.full((num_states, num_weightings), -1, np.int32)
+    back_arc = np.full((num_states, num_weightings), -1, np.int32)
+    back_state = np.full((num_states, num_weightings), -1, np.int32)
     for k in range(num_weightings):
         costs[0, k] = 0.0
     for state in range(num_states):
@@ -50,8 +50,8 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
                     cost += word_penalties[k]
                 if cost < costs[target, k]:
                     costs[target, k] = cost
-                    arrived_by[target, k] = a
-                    came_from[target, k] = state
+                    back_arc[target, k] = a
+                    back_state[target, k] = state
     last = np.zeros(num_weightings, np.int32)
     lengths = np.zeros(num_weightings, np.int64)
     longest = 0
@@ -63,16 +63,16 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
                 best = cost
                 last[k] = state
         state = last[k]
-        while arrived_by[state, k] >= 0:
+        while back_arc[state, k] >= 0:
             lengths[k] += 1
-            state = came_from[state, k]
+            state = back_state[state, k]
         longest = max(longest, lengths[k])
     paths = np.full((num_weightings, longest), -1, np.int32)
     for k in range(num_weightings):
         state = last[k]
         for i in range(lengths[k] - 1, -1, -1):
-            paths[k, i] = arrived_by[state, k]
-            state = came_from[state, k]
+            paths[k, i] = back_arc[state, k]
+            state = back_state[state, k]
     return paths, last
 
 

@@ -5,8 +5,8 @@ arrays in the order of frames: frame t's tokens are tokens[token_begin[t]:token_
 links[link_begin[t]:link_begin[t + 1]] are those that leave them: up to epsilon_end[t] the epsilon links, which stay in
 the frame, then the emitting ones, which enter frame t + 1.
 
-A token's extra cost is how much worse than the best path the best path through it is, as far as is known: 0 on the
-frame the search has reached, infinite for a token to be dropped.
+A token's extra cost is the cost of the best path through it minus that of the best path, as far as is known: 0 on
+the current last frame, infinite for a pruned token.
 (Kaldi: PruneActiveTokens in decoder/lattice-faster-decoder.cc)
 """
 
@@ -30,16 +30,16 @@ LINK = np.dtype(
 
 @njit()
 def _link_extra(tokens, link, acwt):
-    """Return how much worse than the best path the best path through `link` is."""
+    """Return the extra cost of `link`: best path through it minus best path."""
     step = link.graph_cost + acwt * link.acoustic_cost
     return tokens[link.target].extra_cost + (tokens[link.source].cost + step - tokens[link.target].cost)
 
 
 @njit()
 def prune_frame(tokens, begin, end, links, link_begin, epsilon_end, link_end, acwt, lattice_beam, last):
-    """Bring the extra costs of one frame's tokens up to date and mark links outside the lattice beam by target -1.
+    """Update the extra costs of one frame's tokens and set target -1 in links outside the lattice beam.
 
-    For the last frame (`last`) the tokens' own extra costs are where to start, else the emitting links are.
+    For the last frame (`last`) start from the tokens' own extra costs, else from the emitting links.
     Returns the greatest change of an extra cost.
     """
     before = np.empty(end - begin, np.float64)
@@ -73,7 +73,7 @@ def prune_frame(tokens, begin, end, links, link_begin, epsilon_end, link_end, ac
 
 @njit()
 def _drop_pruned(tokens, token_begin, links, link_begin, epsilon_end, frame, last_frame, end, num_links):
-    """Close the gaps that dead tokens and links left from `frame` on. Returns the new ends."""
+    """Compact the arrays from `frame` on: remove pruned tokens and links. Returns the new ends."""
     new_index = np.empty(end - token_begin[frame], np.int32)
     first = token_begin[frame]
     kept = first

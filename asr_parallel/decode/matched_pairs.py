@@ -10,20 +10,21 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from asr_parallel.decode.edit_distance import Step
+from asr_parallel.decode.edit_distance import AlignmentStep
 
 MIN_GOOD = 2  # sc_stats' number of correct words between two segments
 CRITICAL_Z = 1.960  # sc_stats' two-sided bound at 95 %
 
 
-def segment_errors(a: Sequence[Step], b: Sequence[Step], min_good: int = MIN_GOOD) -> list[tuple[int, int]]:
+def segment_errors(
+    a: Sequence[AlignmentStep], b: Sequence[AlignmentStep], min_good: int = MIN_GOOD
+) -> list[tuple[int, int]]:
     """Cut one utterance into segments and count the errors of two systems in each.
 
     A segment begins at an error of either system and ends before the next `min_good` words in a row that both have
     right, without an insertion between them, or with the utterance. Words of the reference are the same when they are
     the same arc; where the reference has alternatives and the systems took different ones, a word that only one of
-    them passed counts when it is wrong and is overlooked when it is right, as is a word that the hypothesis could do
-    without.
+    them aligned to counts when it is wrong and is ignored when it is right, as is an optional word.
 
     Returns:
         (errors of a, errors of b) of each segment; never (0, 0).
@@ -47,8 +48,8 @@ def segment_errors(a: Sequence[Step], b: Sequence[Step], min_good: int = MIN_GOO
     return segments
 
 
-def _walk(a: Sequence[Step], b: Sequence[Step]) -> Iterable[tuple[bool, bool, bool]]:
-    """Pass two alignments of one reference together: (a errs, b errs, both have a word right) at each place."""
+def _walk(a: Sequence[AlignmentStep], b: Sequence[AlignmentStep]) -> Iterable[tuple[bool, bool, bool]]:
+    """Yield (error of a, error of b, both correct) for each position of two alignments of one reference."""
     i = j = 0
     while i < len(a) or j < len(b):
         arc_a, arc_b = (steps[at].arc if at < len(steps) else math.inf for steps, at in ((a, i), (b, j)))
@@ -62,7 +63,7 @@ def _walk(a: Sequence[Step], b: Sequence[Step]) -> Iterable[tuple[bool, bool, bo
 def matched_pairs(segments: Sequence[tuple[int, int]]) -> tuple[float, float, float, float]:
     """Return mean and standard deviation (n - 1) of the differences of errors, Z, and the two-sided p.
 
-    As in sc_stats, differences that are all alike have Z = 0 and so p = 1; the deviation is then 0.
+    As in sc_stats, Z = 0 and p = 1 when all differences are equal, i.e. the deviation is 0.
     """
     differences = np.array([a - b for a, b in segments], dtype=np.float64)
     mean = float(differences.mean()) if segments else 0.0

@@ -1,10 +1,10 @@
 """The n best different word sequences of a lattice.
 
-A lattice holds each word sequence a thousand times over, in other alignments, so its n best paths are all one reading.
-Determinizing its words first would do, but can take for ever: sums of costs hardly ever meet again. Instead the
-search goes over word sequences: a prefix stands for all lattice states that it can lead to, with the best cost of
-each, and the prefix with the cheapest completion is extended next. Completion costs are exact, so that the sequences
-come out in order and little more than what is listed is ever looked at (A*; Hart, Nilsson and Raphael 1968).
+A lattice holds each word sequence with very many alignments, so its n best paths usually have the same words.
+Determinizing it first can take exponential time, because sums of costs are hardly ever equal. Instead the search
+is over word sequences: a prefix represents all lattice states that it can reach, with the best cost of each, and the
+prefix with the cheapest completion is extended next. Completion costs are exact, so the sequences are found in order
+and hardly any others are expanded (A*; Hart, Nilsson and Raphael 1968).
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -13,7 +13,7 @@ import heapq
 import numpy as np
 
 from asr_parallel.decode.lattice import check_order
-from asr_parallel.decode.search import grown
+from asr_parallel.decode.search import ensure_capacity
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.record.compiled import njit
 
@@ -32,8 +32,8 @@ def _completion_costs(offsets, targets, costs, finals):
 def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
     """Follow a prefix, at `states` with costs `reached`, through arcs without words up to the next words.
 
-    Returns the arcs that bear those words, the cost up to and with each, and the cost of ending here. `scratch` is
-    (S,) infinite, and left so.
+    Returns the arcs with those words, the cost up to and including each, and the cost of ending here. `scratch` is
+    (S,) and infinite before and after.
     """
     highest = 0
     lowest = len(finals)
@@ -57,8 +57,8 @@ def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
                     highest = max(highest, targets[a])
                 else:
                     if num_found == len(found):
-                        found = grown(found, num_found + 1)
-                        found_costs = grown(found_costs, num_found + 1)
+                        found = ensure_capacity(found, num_found + 1)
+                        found_costs = ensure_capacity(found_costs, num_found + 1)
                     found[num_found] = a
                     found_costs[num_found] = cost + costs[a]
                     num_found += 1

@@ -1,7 +1,7 @@
-"""The truth that hypotheses of a data set are scored against, and how.
+"""Reference transcripts of a data set, and the scoring of hypotheses against them.
 
 A data folder with a ref.stm is scored by the Hub-5 rules (hub5.py), any other one utterance by utterance against its
-transcripts, as Kaldi's egs/swbd/s5c/local/score.sh does it. Which words count is said in scored_words.py.
+transcripts, as Kaldi's egs/swbd/s5c/local/score.sh does it. scored_words.py defines which words count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from typing import Protocol
 from asr_parallel.corpus.datadir import Utterance, read_channels, read_utterances
 from asr_parallel.corpus.glm import GLM_KINDS, MappingRules, read_glm
 from asr_parallel.corpus.nist_files import CtmWord, StmSegment, read_stm, stm_channel
-from asr_parallel.decode.alignments import Aligned
+from asr_parallel.decode.alignments import AlignedUtterance
 from asr_parallel.decode.edit_distance import Counts, align, align_steps
 from asr_parallel.decode.hub5 import complete_channels, scorable_words, score_segments
-from asr_parallel.decode.scored_words import excuse_unscored, scored_words
+from asr_parallel.decode.scored_words import mark_unscored_optional, scored_words
 from asr_parallel.decode.word_network import in_units, literal_transcript
 
 
@@ -31,7 +31,7 @@ class TimedWord(Protocol):
     def duration(self) -> float: ...
 
 
-# utterance id -> what was recognised in it, in order
+# utterance id -> its recognised words, in order
 Hypothesis = Mapping[str, Sequence[TimedWord]]
 
 
@@ -47,11 +47,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Reference:
-    """utterances: what was to be recognised. segments, rules: of the Hub-5 rules; no segments, no Hub-5.
+    """Reference of a data set.
 
-    channels: recording -> its name and its first channel's in stm and ctm files, where these are other names.
-    source: what messages call it.
-    Units (word_network.UNITS) are what is counted: words, or their characters.
+    utterances: the transcribed utterances. segments, rules: stm segments and glm file; without segments the Hub-5
+        rules do not apply.
+    channels: recording -> its name and that of its first channel in stm and ctm files, where they differ.
+    source: its name in messages.
+    Methods count `units` (word_network.UNITS): words or characters.
     """
 
     utterances: list[Utterance]
@@ -59,17 +61,17 @@ class Reference:
     rules: Path | None
     channels: dict[str, tuple[str, str]] = field(default_factory=dict)
     source: str = "the reference"
-    _known: dict[tuple[str, str, tuple[str, ...]], Counts] = field(default_factory=dict, repr=False)
+    _cached_counts: dict[tuple[str, str, tuple[str, ...]], Counts] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, data: Path) -> "Reference":
-        """Take the truth from a data folder.
+        """Read the reference of a data folder.
 
         Raises:
             ValueError: not a data folder, or its ref.stm cannot be read.
         """
         segments = read_stm(data / "ref.stm") if (data / "ref.stm").is_file() else []
-        segments = [replace(s, text=excuse_unscored(s.text)) for s in segments]
+        segments = [replace(s, text=mark_unscored_optional(s.text)) for s in segments]
         rules = data / "glm" if (data / "glm").is_file() else None
         return cls(read_utterances(data), segments, rules, read_channels(data), str(data))
 
@@ -129,7 +131,7 @@ class Reference:
             for u in self.utterances
         ]
 
-    def align(self, hypothesis: Hypothesis, units: str = "word") -> list[Aligned]:
+    def align(self, hypothesis: Hypothesis, units: str = "word") -> list[AlignedUtterance]:
         """Align every utterance, or every segment by the Hub-5 rules: what `score` counts, in its order.
 
         Raises:
@@ -139,7 +141,9 @@ class Reference:
         if self.is_hub5:
             scored = score_segments(self.segments, self.ctm(hypothesis), *self.mapping, units)
             return [
-                Aligned(f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps)
+                AlignedUtterance(
+                    f"{s.segment.speaker}-{n:04d}", s.segment.speaker, s.segment.recording, s.text, s.steps
+                )
                 for n, s in enumerate(scored)
             ]
         texts = self.texts
@@ -149,7 +153,7 @@ class Reference:
                 in_units(literal_transcript(words), units)
                 for words in (texts[u.id].split(), _counting(hypothesis.get(u.id, ())))
             )
-            aligned.append(Aligned(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
+            aligned.append(AlignedUtterance(u.id, u.speaker, u.recording_id, texts[u.id], align_steps(*networks)))
         return aligned
 
     def _check(self, hypothesis: Hypothesis) -> None:
@@ -157,12 +161,12 @@ class Reference:
             raise ValueError(f"utterance {min(unknown)} was decoded, but is not in the data folder to score against")
 
     def _count(self, reference: str, words: Sequence[TimedWord], units: str) -> Counts:
-        """Align one utterance; the answer is kept, as many weightings lead to the same words."""
+        """Align one utterance. The counts are cached, as many weightings give the same words."""
         key = (units, reference, _counting(words))
-        if key not in self._known:
+        if key not in self._cached_counts:
             networks = (literal_transcript(side) for side in (reference.split(), key[2]))
-            self._known[key] = align(*(in_units(network, units) for network in networks))
-        return self._known[key]
+            self._cached_counts[key] = align(*(in_units(network, units) for network in networks))
+        return self._cached_counts[key]
 
 
 def _counting(words: Sequence[TimedWord]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""NIST's own scorers, where they are installed (sctk; in Debian the package sctk), beside ours.
+"""Calls of NIST's scorers sclite and hubscr.pl, where sctk is installed (Debian: package sctk).
 
-They run in a scratch folder on copies under plain names: hubscr.pl hands file names to a shell.
+They run in a temporary folder on copies with simple names, because hubscr.pl passes file names to a shell.
 """
 
 import re
@@ -78,10 +78,10 @@ def _run(tool: str, options: list[str], files: Mapping[str, Path | None], output
         result = done.stdout if output is None else None
         if output and (folder / output).is_file():
             result = (folder / output).read_text(encoding="utf-8", errors="replace")
-        # hubscr.pl goes on, and ends well, when its filters have failed: what they say is all there is to see
+        # hubscr.pl exits with 0 even when its filters fail; only their messages on stderr show it
         if done.returncode or not result or done.stderr.strip():
-            said = re.search(r".*error.*", done.stderr + done.stdout, re.IGNORECASE)
-            reason = said[0] if said else " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            error_line = re.search(r".*error.*", done.stderr + done.stdout, re.IGNORECASE)
+            reason = error_line[0] if error_line else " ".join(done.stderr.split()) or f"exit status {done.returncode}"
             raise ValueError(f"{tool} did not score {', '.join(files)}: {reason.strip()}")
     return result
 

@@ -2,7 +2,7 @@
 
 Plain rules, as filter_text of Kaldi's egs/swbd/s5c/local/score_basic.sh: noises, `<unk>` and `%hesitation` are taken
 out of both. Hub-5 rules, as its local/score_sclite.sh: hesitations and fragments, too, are taken out of the hypothesis;
-in the reference, where NIST writes them in parentheses, they may be missing. Letter case does not count, nor does
+in the reference, where NIST writes them in parentheses, they are optional. Letter case does not count, nor does
 whether an accent is a character of its own (Unicode's form NFC).
 """
 
@@ -23,7 +23,7 @@ def comparable(word: str) -> str:
 
 
 def is_scored(word: str, hub5: bool = False) -> bool:
-    """Tell if a word counts by the plain or the Hub-5 rules."""
+    """Return True if a word counts by the plain or the Hub-5 rules."""
     word = comparable(word)
     return word not in UNSCORED and not (hub5 and (word in HESITATIONS or word.endswith("-")))
 
@@ -33,8 +33,8 @@ def scored_words(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(comparable(word) for word in words if is_scored(word))
 
 
-def excuse_unscored(text: str) -> str:
-    """Return a Hub-5 reference as it is compared, with words that the hypothesis cannot have marked as optional.
+def mark_unscored_optional(text: str) -> str:
+    """Return a Hub-5 reference in comparable form; words that are removed from hypotheses become optional.
 
     Words that stand together share their parentheses, so that rules of several words (`[UH HUH]`) still find them.
     """

@@ -1,4 +1,4 @@
-"""Word error rates of a decode: the weights are chosen on the development set and applied to the evaluation set.
+"""Word error rates: LM weight and insertion penalty are chosen on the development set and used on the evaluation set.
 
 A scoring folder holds
     ref.trn hyp.trn ref.stm hyp.ctm glm   what was compared, in NIST's formats
@@ -7,8 +7,8 @@ A scoring folder holds
     per_speaker                           a table
     alignments.jsonl                      every word of reference and hypothesis, aligned (alignments.py)
     wer_all                               the results of all weights that were tried (development set)
-    wer.json                              all of it for programs
-and, where characters are the units, the same of them beside: best_cer, per_speaker_cer, alignments_cer.jsonl, cer_all
+    wer.json                              all of it, machine-readable
+and, with characters as units, also: best_cer, per_speaker_cer, alignments_cer.jsonl, cer_all
 in place of wer_all, cer.json, sclite_cer, and the characters in ref_cer.trn and hyp_cer.trn.
 """
 
@@ -62,7 +62,7 @@ def by_weighting(
 
 
 def choose(reference: Reference, hypotheses: Mapping[Weighting, Hypothesis], units: str = "word") -> Choice:
-    """Score every weighting. Of equally good ones the middle is taken: it is the farthest from being worse.
+    """Score every weighting. The middle one of equally good weightings is chosen.
 
     Raises:
         ValueError: no word of the reference counts.
@@ -97,9 +97,9 @@ def write_scoring(
     """Score one hypothesis and write the scoring folder.
 
     Args:
-        label: what the result lines end with: the decode folder.
+        label: the end of the result lines: the decode folder.
         tried: counts of all weightings, where they were chosen.
-        units: by which the weighting was chosen; characters are counted beside words.
+        units: units by which the weighting was chosen; words are always counted too.
 
     Returns:
         The counts of the whole set, in these units.
@@ -130,7 +130,7 @@ def _write_rate(
     tried: Mapping[Weighting, Counts] | None,
     units: str,
 ) -> Counts:
-    """Write what a scoring folder holds of one kind of units."""
+    """Write the files of one kind of units."""
     rate = RATES[units]
     suffix = "" if units == "word" else f"_{rate}"
     scored = reference.align(hypothesis, units)
@@ -188,7 +188,7 @@ def _check_words(reference: Reference, counts: Counts) -> None:
 
 
 def _write_trn(folder: Path, suffix: str, reference: Reference, hypothesis: Hypothesis, units: str) -> None:
-    """Write reference and hypothesis as sclite compares them: characters are words to it."""
+    """Write reference and hypothesis for sclite, with characters as words where they are the units."""
     speakers = {u.id: u.speaker for u in reference.utterances}
     references = {i: text.split() for i, text in reference.texts.items()}
     recognised = {i: scored_words(w.word for w in hypothesis.get(i, ())) for i in references}

@@ -1,8 +1,8 @@
 """Token passing over a decoding graph with a beam, keeping every path within the lattice beam.
 
-The search of Kaldi's LatticeFasterDecoder (decoder/lattice-faster-decoder.cc), compiled by numba. How tokens and links
-are kept is told in decode/lattice_pruning.py. Unlike Kaldi's, epsilon links are made after the costs within a frame
-have settled, so that none is made twice, and costs are float64, which needs no offset per frame.
+The search of Kaldi's LatticeFasterDecoder (decoder/lattice-faster-decoder.cc), compiled by numba. The module
+decode/lattice_pruning.py describes tokens and links. Unlike in Kaldi, epsilon links are made after the costs of a frame
+are final, so none is made twice, and costs are float64, which needs no offset per frame.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -12,12 +12,12 @@ from asr_parallel.decode.lattice_pruning import LINK, TOKEN, prune, prune_frame
 from asr_parallel.record.compiled import njit
 
 PRUNE_INTERVAL = 25  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
-PRUNE_SCALE = 0.1  # of lattice_beam: smaller changes are not carried on; LatticeFasterDecoderConfig::prune_scale
+PRUNE_SCALE = 0.1  # of lattice_beam: smaller changes are not propagated; LatticeFasterDecoderConfig::prune_scale
 BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoderConfig::beam_delta
 
 
 @njit()
-def grown(array, needed):
+def ensure_capacity(array, needed):
     """Return `array`, or a copy twice as long if it has fewer than `needed` entries."""
     if needed <= len(array):
         return array
@@ -29,7 +29,7 @@ def grown(array, needed):
 
 @njit()
 def _nth_smallest(values, n):
-    """Return the n-th smallest of `values` (from 0) and reorder them, by Hoare's selection: numpy's compiles slowly."""
+    """Return the n-th smallest of `values` (from 0), reordering them (Hoare; np.partition compiles slowly)."""
     low, high = 0, len(values) - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -78,9 +78,9 @@ def _cutoff(tokens, begin, end, beam, max_active, min_active):
 
 @njit()
 def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, num_links, token_of, cutoff):
-    """Spread the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
+    """Propagate the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
 
-    Returns the arrays, which may have grown, and their new ends.
+    Returns the arrays (perhaps reallocated) and their new ends.
     """
     queue = np.empty(end - begin + 16, np.int32)
     waiting = 0
@@ -103,7 +103,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             i = token_of[target]
             if i < 0:
                 i = end
-                tokens = grown(tokens, end + 1)
+                tokens = ensure_capacity(tokens, end + 1)
                 tokens[i].state = target
                 tokens[i].extra_cost = 0.0
                 token_of[target] = i
@@ -112,7 +112,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
                 continue
             tokens[i].cost = new_cost
             if first_epsilon[target] < offsets[target + 1]:
-                queue = grown(queue, waiting + 1)
+                queue = ensure_capacity(queue, waiting + 1)
                 queue[waiting] = i
                 waiting += 1
     for i in range(begin, end):
@@ -122,7 +122,7 @@ def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, nu
             continue
         for a in range(first_epsilon[state], offsets[state + 1]):
             if cost + arcs[a].weight <= cutoff:
-                links = grown(links, num_links + 1)
+                links = ensure_capacity(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = token_of[arcs[a].next]
@@ -157,13 +157,13 @@ def search(
             up to first_epsilon[state], then not.
         pdf_of: (transition ids + 1,) column of log_likelihoods of each ilabel.
         log_likelihoods: (T, pdfs) float32, unscaled.
-        token_of: (S,) int32 of -1, scratch; left so.
+        token_of: (S,) int32 scratch memory, -1 before and after.
         beam, lattice_beam: in units of scaled cost; max_active, min_active: tokens a frame; acwt: acoustic scale.
 
     Returns:
         tokens (N,), token_begin (T + 2,), links (L,), the tokens' total number before pruning, and 1 when a final
-        state was reached, 0 when none was (all tokens of the last frame then count as final), -1 when the search
-        died out before the last frame.
+        state was reached, 0 when none was (all tokens of the last frame then count as final), -1 when no
+        token survived to the last frame.
     """
     num_frames = len(log_likelihoods)
     tokens = np.empty(4096, TOKEN)
@@ -224,7 +224,7 @@ def search(
                 target = token_of[arcs[a].next]
                 if target < 0:
                     target = new_end
-                    tokens = grown(tokens, new_end + 1)
+                    tokens = ensure_capacity(tokens, new_end + 1)
                     tokens[target].state = arcs[a].next
                     tokens[target].cost = cost
                     tokens[target].extra_cost = 0.0
@@ -232,7 +232,7 @@ def search(
                     new_end += 1
                 elif cost < tokens[target].cost:
                     tokens[target].cost = cost
-                links = grown(links, num_links + 1)
+                links = ensure_capacity(links, num_links + 1)
                 link = links[num_links]
                 link.source = i
                 link.target = target

@@ -1,8 +1,8 @@
 """Confidence intervals of word error rates, and significance tests of their differences.
 
 Bootstrap: M. Bisani, H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004;
-speakers are drawn, as utterances of one speaker are not independent. MAPSSWE: matched_pairs.py. Definitions and what
-may be concluded: docs/significance.md.
+speakers are resampled, as utterances of one speaker are not independent. MAPSSWE: matched_pairs.py. Definitions and
+interpretation: docs/significance.md.
 
 Everything here reads the alignments that `score` keeps (alignments.py). Rates and differences are in percent.
 """
@@ -27,7 +27,7 @@ class WerInterval:
     """A word error rate in percent and its confidence interval.
 
     deviation: standard deviation of the resampled rates. speakers, resamples, seed: of the bootstrap.
-    scorer: who counted the errors, and by which rules.
+    scorer: name and rules of the scorer.
     """
 
     wer: float
@@ -69,7 +69,7 @@ class Improvement:
 class Mapsswe:
     """Result of the matched-pairs sentence-segment word error test of systems a and b.
 
-    segments: in how many at least one of them erred. mean, deviation: of (errors of a - errors of b) per segment.
+    segments: number of segments with an error of either. mean, deviation: of (errors of a - errors of b) per segment.
     z, p: test statistic and two-sided probability of one as large where the systems do not differ.
     """
 
@@ -84,7 +84,7 @@ class Mapsswe:
 
     @property
     def significant(self) -> bool:
-        """sc_stats' verdict: whether the systems differ at a confidence of 95 %."""
+        """True if the systems differ at a confidence of 95 %, as decided by sc_stats."""
         return abs(self.z) > CRITICAL_Z
 
     @property
@@ -156,7 +156,7 @@ def mapsswe(folder_a: Path, folder_b: Path, *, min_good: int = MIN_GOOD) -> Maps
     """Test whether two scored decodes of one set differ in their numbers of errors.
 
     Args:
-        min_good: how many words in a row both have right where one segment ends.
+        min_good: number of consecutive words correct in both that end a segment.
 
     Raises:
         ValueError: a folder was not scored, the two were not scored against the same reference, or min_good < 1.
@@ -186,7 +186,7 @@ def mean_interval(
 
     Args:
         counts: (seeds, speakers, 2) errors and words.
-        against: like counts, of other trainings with these seeds and speakers, whose rates are taken off.
+        against: like counts, of other trainings with the same seeds and speakers, whose rates are subtracted.
 
     Returns:
         Its ends, in percent.

@@ -30,11 +30,11 @@ class WordNetwork:
     last: list[int] = field(default_factory=lambda: [0])
 
     def append(self, word: str, literal: bool = False) -> None:
-        """Put a word behind all that end the network so far; in a `literal` one ( ) and - mean nothing."""
+        """Append a word to all ends of the network; in a `literal` word ( ) and - have no special meaning."""
         word = word.lower()
         optional = not literal and len(word) > 1 and word[0] == "(" and word[-1] == ")"
         word = word[1:-1] if optional else word
-        # sclite overlooks the hyphen at the beginning of an optional word
+        # sclite ignores the hyphen at the beginning of an optional word
         fragment = not literal and (word.endswith("-") or (word.startswith("-") and not optional))
         self.words.append(word)
         self.optional.append(optional)
@@ -44,7 +44,7 @@ class WordNetwork:
 
 
 def literal_transcript(words: Iterable[str]) -> WordNetwork:
-    """Return a chain of words, none with a meaning of its own."""
+    """Return a chain of literal words."""
     network = WordNetwork()
     for word in words:
         network.append(word, literal=True)
@@ -77,8 +77,8 @@ def split_characters(word: str) -> list[str]:
 def in_units(network: WordNetwork, units: str) -> WordNetwork:
     """Return the network itself for units of "word"; for "char" one whose arcs are the characters of its words.
 
-    Spaces are no characters. A word that may be missing is there with all its characters or not at all, and counts
-    only where it is there; fragments are literal.
+    Spaces are no characters. An optional word is present with all its characters or not at all, and counts
+    only when present; fragments are literal.
     """
     if units == "word":
         return network
@@ -126,7 +126,7 @@ def _parse_words(network: WordNetwork, tokens: Iterator[str], text: str) -> str:
 
 
 def _parse_alternatives(network: WordNetwork, tokens: Iterator[str], text: str) -> None:
-    """Append what stands between braces; alternatives without a word are none (sclite's @ is a word)."""
+    """Append the alternatives between braces; alternatives without a word are none (sclite's @ is a word)."""
     start: list[int] = network.last
     ends: list[int] = []
     end = "/"

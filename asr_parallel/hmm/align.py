@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_training import align_set
 from asr_parallel.hmm.lang import Lang, check_phones
@@ -16,15 +16,15 @@ from asr_parallel.record.log import logger
 def align_data(
     model: Path, data: TrainingSet, lang: Lang, out: Path, beam: float, boost_silence: float, jobs: int
 ) -> None:
-    """Align `data` by the system in the folder `model` and write `out`/ali with the tree and transition model beside.
+    """Align `data` with the system in the folder `model`; write `out`/ali, the tree and the transition model.
 
     Raises:
-        ValueError: no system there, phones or features of another kind, or too many utterances cannot be aligned.
+        ValueError: no GMM system, phones or features that do not match, or too many utterances fail to align.
     """
     tree, transitions, gmm = Tree.open(model), TransitionModel.open(model), DiagGmmSet.open(model)
     check_phones(lang, transitions.topology, model)
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
-    aligned = align_set(data, graphs, Acoustics(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
+    aligned = align_set(data, graphs, GmmHmm(gmm, transitions), lang.silence_phones, beam, boost_silence, jobs)
     logger.info("aligned %d utterances, %d retried, %d failed", len(data), aligned.retried, aligned.num_failed)
     tree.save(out)
     transitions.save(out)

@@ -43,7 +43,7 @@ class AlignmentSet:
 
     @classmethod
     def of(cls, ids: Sequence[str], alignments: Sequence[np.ndarray]) -> "AlignmentSet":
-        """Put single utterances' alignments together."""
+        """Concatenate the alignments of single utterances."""
         offsets = np.concatenate([[0], np.cumsum([len(a) for a in alignments], dtype=np.int64)])
         joined = np.concatenate([np.empty(0, dtype=np.int32), *alignments])
         return cls(list(ids), offsets, joined.astype(np.int32))

@@ -1,4 +1,4 @@
-"""Re-labelling alignments for another tree, frames staying where they are (Kaldi: convert-ali)."""
+"""Conversion of alignments to another tree; the segmentation stays the same (Kaldi: convert-ali)."""
 
 import numpy as np
 
@@ -19,15 +19,15 @@ def convert_alignment(
     segments = phone_segments(tids, offsets, old)
     phones = max(old.topology.phones) + 1
     ids = old.num_transition_ids + 1
-    # the old id says phone, state and destination; with the neighbours it decides the new one
+    # old transition id (phone, HMM state, next state) + neighbouring phones -> new transition id
     neighbours = segments.per_frame(segments.left.astype(np.int64) * phones + segments.right)
     keys, inverse = np.unique(neighbours * ids + tids, return_inverse=True)
     converted = np.empty(len(keys), dtype=np.int32)
     for k, key in enumerate(keys.tolist()):
         left, right, tid = key // ids // phones, key // ids % phones, key % ids
         phone, hmm_state = int(old.phone_of[tid]), int(old.hmm_state_of[tid])
-        way = tid - int(old.first_tid[old.transition_state_of[tid]])
+        transition_index = tid - int(old.first_tid[old.transition_state_of[tid]])
         window = (left, phone, right) if tree.context_width == 3 else (phone,)
         state = new.transition_state(phone, hmm_state, tree.pdf(window, hmm_state))
-        converted[k] = new.first_tid[state] + way
+        converted[k] = new.first_tid[state] + transition_index
     return converted[inverse]

@@ -1,4 +1,4 @@
-"""Alignments as people read them: words and phones with their times, as CTM files and Praat TextGrids.
+"""Export of alignments as CTM files and Praat TextGrids: words and phones with their times.
 
 words.ctm phones.ctm    recording channel start duration symbol; seconds in the recording
 textgrids/UTT-ID.TextGrid    tiers "words" and "phones"; seconds in the utterance
@@ -31,7 +31,7 @@ def write_times(
     """Write word and phone times of all aligned utterances into `folder`.
 
     Args:
-        channels: the data folder's read_channels: other names of recordings.
+        channels: recording id -> (name, channel) for the CTM files, from the data folder's read_channels.
 
     Raises:
         ValueError: an alignment belongs to no utterance or does not fit its transcript.

@@ -1,7 +1,7 @@
-"""Passes over the training data: accumulation at fixed alignments, and re-alignment. Both run in threads.
+"""Accumulation of EM statistics for fixed alignments, and Viterbi realignment. Both run in threads.
 
-The heavy parts (matrix products, log-sum-exp, Viterbi) release Python's lock. Every piece of work is computed by one
-thread alone and the results are added in a fixed order, so that figures do not depend on the number of threads.
+The expensive parts (matrix products, log-sum-exp, Viterbi) release the GIL. One thread computes each block, and the
+results are added in a fixed order, so the result does not depend on the number of threads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,23 +25,26 @@ TRANSITION_SCALE = 1.0
 ACOUSTIC_SCALE = 0.1
 SELF_LOOP_SCALE = 0.1
 RETRY_FACTOR = 4.0  # beam 10, retry beam 40
-BLOCK_FRAMES = 4096  # of one pdf, accumulated in float32 before they are added up in float64
+BLOCK_FRAMES = 4096  # frames of one pdf that are summed in float32; the sums of blocks are added in float64
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Acoustics:
-    """A GMM system at some point of its training."""
+class GmmHmm:
+    """GMMs and transition model during training."""
 
     gmm: DiagGmmSet
     transitions: TransitionModel
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Result of aligning a list of utterances: tids (None where it failed) and how often a wider beam was needed."""
+class AlignmentResult:
+    """Alignments of a list of utterances.
+
+    tids: transition ids of each, None where alignment failed. retried: utterances that needed the wider beam.
+    """
 
     tids: list[np.ndarray | None]
     retried: int
@@ -60,11 +63,11 @@ def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Itera
 class FramesOfPdfs:
     """The frames of each pdf, for alignments that stay fixed over several iterations.
 
-    Frame numbers count through the whole archive; utterances without alignment contribute none.
+    Frame numbers index the whole archive; utterances without an alignment are left out.
     """
 
     def __init__(
-        self, archive: FeatureArchive, utterances: Sequence[int], aligned: Aligned, transitions: TransitionModel
+        self, archive: FeatureArchive, utterances: Sequence[int], aligned: AlignmentResult, transitions: TransitionModel
     ) -> None:
         pairs = [(u, tids) for u, tids in zip(utterances, aligned.tids, strict=True) if tids is not None]
         frames = [np.arange(archive.offsets[u], archive.offsets[u + 1]) for u, _ in pairs]
@@ -103,10 +106,10 @@ class FramesOfPdfs:
 
         stats = GmmStats.zeros(gmm)
         for pdf, occupancy, moments, log_likelihood in threaded(one, self.blocks(), jobs):
-            own = slice(gmm.offsets[pdf], gmm.offsets[pdf + 1])
-            stats.occupancy[own] += occupancy
-            stats.first[own] += moments[:, : gmm.dim]
-            stats.second[own] += moments[:, gmm.dim :]
+            components = slice(gmm.offsets[pdf], gmm.offsets[pdf + 1])
+            stats.occupancy[components] += occupancy
+            stats.first[components] += moments[:, : gmm.dim]
+            stats.second[components] += moments[:, gmm.dim :]
             stats.log_likelihood += log_likelihood
         stats.frames = len(self._frames)
         return stats
@@ -116,20 +119,21 @@ def align_utterances(
     archive: FeatureArchive,
     utterances: Sequence[int],
     graphs: Sequence[TrainingGraph],
-    model: Acoustics,
+    model: GmmHmm,
     beam: float,
     jobs: int,
     pdf_offset: np.ndarray | None = None,
-) -> Aligned:
-    """Return the best path of each utterance; those that find none are tried again with a beam 4 times as wide.
+) -> AlignmentResult:
+    """Return the Viterbi alignment of each utterance; failures are retried with a beam 4 times as wide.
 
     Args:
-        utterances: numbers in the archive; graphs: theirs, in the same order.
+        utterances: their indices in the archive.
+        graphs: their training graphs, in the same order.
         pdf_offset: (num_pdfs,) float32 added to the log-likelihoods (Kaldi's boost of silence).
     """
     transitions = model.transitions
     log_prob = transitions.scaled_log_prob(TRANSITION_SCALE, SELF_LOOP_SCALE)
-    _ = model.gmm.linear  # made once, not by each thread
+    _ = model.gmm.linear  # fill the cache before the threads start
 
     def one(item: tuple[int, TrainingGraph]) -> tuple[np.ndarray | None, bool]:
         u, graph = item
@@ -148,4 +152,4 @@ def align_utterances(
 
     paths = threaded(one, zip(utterances, graphs, strict=True), jobs)
     found = list(progress(paths, "aligning", total=len(graphs), unit="utterances"))
-    return Aligned([tids for tids, _ in found], sum(retried for _, retried in found))
+    return AlignmentResult([tids for tids, _ in found], sum(retried for _, retried in found))

@@ -1,4 +1,4 @@
-"""The flat start's first alignment: a random path, its frames shared out evenly (Kaldi: align-equal-compiled)."""
+"""Initial alignment of the flat start: frames spread evenly along a random path (Kaldi: align-equal-compiled)."""
 
 import numpy as np
 
@@ -11,9 +11,9 @@ NUM_TRIES = 10  # random paths tried before an utterance counts as too short for
 def equal_align(
     graph: TrainingGraph, transitions: TransitionModel, num_frames: int, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Return (num_frames,) transition ids along a random path, each state of it held equally long.
+    """Return (num_frames,) transition ids along a random path, with equal durations for all states.
 
-    None when every path tried takes more frames than there are.
+    Returns None when every path tried needs more frames than there are.
     """
     for _ in range(NUM_TRIES):
         arcs = _random_path(graph, num_frames, rng)

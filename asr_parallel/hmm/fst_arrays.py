@@ -1,7 +1,7 @@
-"""Finite-state transducers as numpy arrays, and OpenFst's binary vector format, read and written exactly.
+"""Finite-state transducers as numpy arrays, and a lossless reader and writer of OpenFst's binary vector format.
 
-The arrays are how graphs are built, searched and kept in memory; the format is how they pass to and from kaldifst,
-whose own accessors are slow (arc by arc) or lose digits (text), and how Kaldi stores graphs and lattices.
+Graphs are built, searched and kept in memory as arrays. The binary format passes them to and from kaldifst, whose own
+accessors are slow (arc by arc) or lose digits (text); Kaldi stores graphs and lattices in the same format.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from asr_parallel.record.compiled import njit
 from asr_parallel.record.files import whole_file
 
-# Arcs have OpenFst's own layout in memory, so that reading and writing are one copy.
+# Arcs have OpenFst's own layout in memory, so that reading or writing them is a single copy.
 STD_ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next", "<i4")])
 LATTICE_ARC = np.dtype(
     [("ilabel", "<i4"), ("olabel", "<i4"), ("graph_cost", "<f4"), ("acoustic_cost", "<f4"), ("next", "<i4")]
@@ -84,9 +84,9 @@ def fst_bytes(fst: Fst) -> bytes:
 
 @njit()
 def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type: ignore[no-untyped-def]
-    """Return where each state's record begins and the last one ends; -1 at the end when the data stop short.
+    """Return the offset of each state's record and the end of the last one; the latter is -1 for truncated data.
 
-    Works on octets because a lattice in an archive begins at any address.
+    Works on single bytes because a lattice in an archive need not be aligned to 4 bytes.
     """
     positions = np.empty(num_states + 1, np.int64)
     positions[num_states] = -1
@@ -106,7 +106,7 @@ def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type
 
 
 def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") -> tuple[Fst, int]:
-    """Return the FST stored at data[at:], and the position just behind it.
+    """Return the FST stored at data[at:] and the offset of the first byte after it.
 
     Raises:
         ValueError: not a binary vector FST of a known arc type, or cut short; the message begins with `where`.
@@ -143,7 +143,7 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
 
 
 def write_fst(path: Path, fst: Fst) -> None:
-    """Write `fst` as OpenFst's tools read it, whole or not at all."""
+    """Write `fst` in OpenFst's binary format, atomically."""
     with whole_file(path) as aside:
         aside.write_bytes(fst_bytes(fst))
 

@@ -1,7 +1,7 @@
 """Gaussian mixtures with diagonal covariances, one for each pdf id (Kaldi: src/gmm/am-diag-gmm.h).
 
 All components of all pdfs lie in flat tensors, pdf after pdf. The log-likelihood of a component is linear in
-[x, x^2], so that of every frame under every component is one matrix product; a pdf's is the log-sum-exp of its stretch.
+[x, x^2], so those of all frames and components are one matrix product. A pdf's is the log-sum-exp over its components.
 """
 
 import math
@@ -29,7 +29,7 @@ def _segment_logsumexp(scores: np.ndarray, offsets: np.ndarray, out: np.ndarray)
 
     The inner loops run along the frames, which compilers turn into vector instructions. For the same reason exp(d) is
     written out: the Taylor polynomial of exp(d / 64), to the 64th power by six squarings; relative error below 1e-6
-    where d > -8, and what lies deeper adds little.
+    for d > -8; smaller terms hardly contribute.
     """
     T = scores.shape[1]
     one, half, third, fourth, fifth = (

@@ -1,11 +1,11 @@
-"""The loop all GMM systems share: align again now and then, re-estimate always, add Gaussians up to a number."""
+"""Training loop of all GMM systems: EM in every iteration, realignment in some, and more Gaussians up to a maximum."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr_parallel.hmm.em import Acoustics, Aligned, FramesOfPdfs, align_utterances
+from asr_parallel.hmm.em import AlignmentResult, FramesOfPdfs, GmmHmm, align_utterances
 from asr_parallel.hmm.gmm_update import split_gmm, update_gmm
 from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.training_set import TrainingSet, check_failures
@@ -14,13 +14,13 @@ from asr_parallel.record.progress_bar import progress
 
 
 @dataclass(frozen=True)
-class Schedule:
+class GmmSchedule:
     """The iterations of realignment and growth. Iterations are numbered from 1 to num_iters - 1, as in Kaldi's scripts.
 
-    total_gauss: Gaussians wanted in the end. max_iter_inc: the iteration after which none are added.
-    realign_iters: iterations that begin with a new alignment.
-    beam: of the alignments; first_beam: of the first one.
-    boost_silence: factor on the likelihoods of silence phones while aligning.
+    total_gauss: number of Gaussians to reach. max_iter_inc: the last iteration that adds Gaussians.
+    realign_iters: iterations that begin with a realignment.
+    beam: beam of the alignments; first_beam: that of the first realignment.
+    boost_silence: factor on the likelihoods of silence phones during alignment.
     """
 
     num_iters: int
@@ -35,13 +35,13 @@ class Schedule:
 def align_set(
     data: TrainingSet,
     graphs: Sequence[TrainingGraph],
-    model: Acoustics,
+    model: GmmHmm,
     silence_phones: Sequence[int],
     beam: float,
     boost_silence: float,
     jobs: int,
-) -> Aligned:
-    """Align all utterances of a set, silence phones' likelihoods times `boost_silence`.
+) -> AlignmentResult:
+    """Align all utterances of a set; `boost_silence` multiplies the likelihoods of silence phones.
 
     Raises:
         ValueError: too many utterances fail.
@@ -56,27 +56,27 @@ def align_set(
 
 
 @dataclass
-class Trainer:
-    """Trains one system on one training set.
+class GmmTrainer:
+    """EM training of one GMM system on one training set.
 
-    graphs: of the set's utterances, for the system's tree. seed: of the directions in which Gaussians split.
+    graphs: training graphs of the utterances, for the system's tree. seed: for the random directions of splits.
     """
 
     data: TrainingSet
     graphs: Sequence[TrainingGraph]
-    schedule: Schedule
+    schedule: GmmSchedule
     silence_phones: Sequence[int]
     jobs: int
     seed: int
     log: list[str] = field(default_factory=list)
 
-    def align(self, model: Acoustics, beam: float) -> Aligned:
+    def align(self, model: GmmHmm, beam: float) -> AlignmentResult:
         """Align the whole set; ValueError when too many utterances fail."""
         boost = self.schedule.boost_silence
         return align_set(self.data, self.graphs, model, self.silence_phones, beam, boost, self.jobs)
 
-    def train(self, model: Acoustics, aligned: Aligned, num_gauss: int) -> Acoustics:
-        """Run all iterations, from a model and an alignment by it, growing from `num_gauss` Gaussians."""
+    def train(self, model: GmmHmm, aligned: AlignmentResult, num_gauss: int) -> GmmHmm:
+        """Run all iterations, starting from a model with `num_gauss` Gaussians and its alignment."""
         schedule, rng = self.schedule, np.random.default_rng(self.seed)
         increment = max(0, (schedule.total_gauss - num_gauss) // schedule.max_iter_inc)
         frames = self.frames_of(aligned, model)
@@ -93,20 +93,20 @@ class Trainer:
             beam = schedule.beam
         return model
 
-    def frames_of(self, aligned: Aligned, model: Acoustics) -> FramesOfPdfs:
-        """Return frames of each pdf under an alignment of this set."""
+    def frames_of(self, aligned: AlignmentResult, model: GmmHmm) -> FramesOfPdfs:
+        """Return the frames of each pdf in an alignment of this set."""
         return FramesOfPdfs(self.data.archive, self.data.utterances, aligned, model.transitions)
 
     def estimate(
         self,
-        model: Acoustics,
+        model: GmmHmm,
         frames: FramesOfPdfs,
         num_gauss: int,
         rng: np.random.Generator,
         iteration: int,
         note: str = "",
-    ) -> Acoustics:
-        """Run one iteration of EM (mixtures and transitions), then grow to `num_gauss` Gaussians."""
+    ) -> GmmHmm:
+        """Run one iteration of EM (mixtures and transitions), then split up to `num_gauss` Gaussians."""
         stats = frames.accumulate(model.gmm, self.jobs)
         gmm = update_gmm(model.gmm, stats)
         gmm = split_gmm(gmm, stats.pdf_occupancy(model.gmm), num_gauss, rng)
@@ -116,4 +116,4 @@ class Trainer:
         )
         self.log.append(line)
         logger.info(line)
-        return Acoustics(gmm, model.transitions.updated(frames.tid_counts))
+        return GmmHmm(gmm, model.transitions.updated(frames.tid_counts))

@@ -1,4 +1,4 @@
-"""The EM step of the mixtures and their growth (Kaldi: mle-diag-gmm.cc, mle-am-diag-gmm.cc, model-common.cc)."""
+"""M step and splitting of the mixtures (Kaldi: mle-diag-gmm.cc, mle-am-diag-gmm.cc, model-common.cc)."""
 
 import heapq
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ MIN_GAUSSIAN_OCCUPANCY = 10.0  # frames; a component with fewer is removed
 MIN_GAUSSIAN_WEIGHT = 1e-5
 MIN_VARIANCE = 0.001
 # gmm-est
-PERTURB_FACTOR = 0.01  # standard deviations by which the halves of a split component move apart
-MIN_SPLIT_COUNT = 20.0  # frames that every component of a mixture must have on average before it may grow
-POWER = 0.25  # train_mono.sh, train_deltas.sh: a pdf's share of the components goes with its frames to this power
+PERTURB_FACTOR = 0.01  # shift of the means of a split component, in standard deviations
+MIN_SPLIT_COUNT = 20.0  # mean number of frames a component that a mixture needs to be split further
+POWER = 0.25  # train_mono.sh, train_deltas.sh: components of a pdf are proportional to its frames to this power
 
 
 @dataclass
 class GmmStats:
-    """The statistics that EM needs: (G,) occupancies, (G, D) sums of x and of x^2, weighted by posteriors; float64.
+    """EM statistics: (G,) occupancies, (G, D) sums of x and of x^2, weighted by posteriors; float64.
 
-    log_likelihood: of all frames (natural logarithm); frames: how many.
+    log_likelihood: sum over all frames (natural logarithm). frames: number of frames.
     """
 
     occupancy: np.ndarray
@@ -45,8 +45,8 @@ class GmmStats:
 def update_gmm(gmm: DiagGmmSet, stats: GmmStats) -> DiagGmmSet:
     """Return the maximum-likelihood mixtures for the statistics.
 
-    A component with too few frames or too little weight is removed; a pdf with no component left keeps its fullest
-    one as it was.
+    A component with too few frames or too little weight is removed; a pdf with no component left keeps the
+    one with the largest occupancy, unchanged.
     """
     owner = gmm.pdf_of_gauss
     pdf_occupancy = stats.pdf_occupancy(gmm)
@@ -55,9 +55,9 @@ def update_gmm(gmm: DiagGmmSet, stats: GmmStats) -> DiagGmmSet:
     keep = enough.copy()
     for pdf in np.flatnonzero(np.add.reduceat(enough.astype(np.int64), gmm.offsets[:-1]) == 0):
         start, end = gmm.offsets[pdf], gmm.offsets[pdf + 1]
-        fullest = start + int(np.argmax(stats.occupancy[start:end]))
-        keep[fullest] = True
-        weights[fullest] = 1.0
+        largest = start + int(np.argmax(stats.occupancy[start:end]))
+        keep[largest] = True
+        weights[largest] = 1.0
 
     occupancy = np.where(enough, stats.occupancy, 1.0)[:, None]
     means = stats.first / occupancy
@@ -72,7 +72,7 @@ def update_gmm(gmm: DiagGmmSet, stats: GmmStats) -> DiagGmmSet:
 
 
 def split_targets(pdf_occupancy: np.ndarray, target: int, power: float = POWER) -> np.ndarray:
-    """Return how many components each pdf should have so that there are `target` in all, (P,) int64.
+    """Return the number of components of each pdf, (P,) int64, for `target` components in all.
 
     Components go one by one to the pdf with the largest occupancy**power / components, as long as each of its
     components would still have MIN_SPLIT_COUNT frames on average.
@@ -85,7 +85,7 @@ def split_targets(pdf_occupancy: np.ndarray, target: int, power: float = POWER) 
         _, pdf = heapq.heappop(queue)
         occupancy = float(pdf_occupancy[pdf])
         if (sizes[pdf] + 1) * MIN_SPLIT_COUNT >= occupancy:
-            continue  # too few frames: this pdf grows no further
+            continue  # too few frames: do not split this pdf further
         sizes[pdf] += 1
         missing -= 1
         heapq.heappush(queue, (-(occupancy**power) / sizes[pdf], pdf))
@@ -93,10 +93,10 @@ def split_targets(pdf_occupancy: np.ndarray, target: int, power: float = POWER) 
 
 
 def split_gmm(gmm: DiagGmmSet, pdf_occupancy: np.ndarray, target: int, rng: np.random.Generator) -> DiagGmmSet:
-    """Grow to about `target` components: in each pdf that may grow, halve the heaviest component again and again.
+    """Split components up to about `target`, in each pdf always the one with the largest weight.
 
-    The halves share weight and variance; their means move apart by PERTURB_FACTOR standard deviations times a normal
-    random vector. A pdf never shrinks.
+    Each half gets half the weight and the same variance; the means move apart by PERTURB_FACTOR standard deviations
+    times a normal random vector. No pdf loses components.
     """
     sizes = np.maximum(split_targets(pdf_occupancy, target), np.diff(gmm.offsets))
     offsets = np.concatenate([[0], np.cumsum(sizes)])

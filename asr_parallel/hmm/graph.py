@@ -30,7 +30,7 @@ from asr_parallel.record.log import logger
 
 TRANSITION_SCALE = 1.0  # mkgraph.sh
 SELF_LOOP_SCALE = 0.1  # mkgraph.sh
-# plain names in the working directory: kaldilm takes no others where the locale's encoding is not UTF-8
+# file names in the working directory: kaldilm fails on non-ASCII paths where the locale's encoding is not UTF-8
 ARPA2FST = """
 import kaldilm
 kaldilm.arpa2fst(input_arpa="lm.arpa", output_fst="G.fst", disambig_symbol="#0", read_symbol_table="words.txt")
@@ -53,14 +53,14 @@ def grammar_fst(arpa: Path, words: Path) -> Any:
         folder = Path(name)
         clean_arpa(arpa, folder / "lm.arpa", lexicon)
         shutil.copyfile(words, folder / "words.txt")
-        # in a process of its own, which kaldilm ends when it does not like the file
+        # in a child process: kaldilm exits the process when the file is bad
         done = subprocess.run(
             [sys.executable, "-c", ARPA2FST], cwd=folder, capture_output=True, encoding="utf-8", errors="replace"
         )
         logger.debug("%s", done.stderr)
         if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if line.startswith("[E]")] or [done.stderr[-200:]]
-            raise ValueError(f"{arpa}: kaldilm cannot make a grammar of it (status {done.returncode}): {said[-1]}")
+            errors = [line for line in done.stderr.splitlines() if line.startswith("[E]")] or [done.stderr[-200:]]
+            raise ValueError(f"{arpa}: kaldilm cannot make a grammar of it (status {done.returncode}): {errors[-1]}")
         grammar = kaldifst.StdVectorFst.read(os.fsencode(folder / "G.fst"))
     if grammar is None or grammar.start < 0:
         raise ValueError(f"{arpa}: no sentence of this language model can be built from the words of {words}")
@@ -96,14 +96,14 @@ def decoding_graph(
     transition_scale: float = TRANSITION_SCALE,
     self_loop_scale: float = SELF_LOOP_SCALE,
 ) -> Fst:
-    """Return HCLG of G (`grammar`, sorted by ilabel) and L with disambiguation symbols (`lexicon`), StdVectorFsts both.
+    """Return HCLG for G (`grammar`, sorted by ilabel) and L with disambiguation symbols (`lexicon`).
 
     Raises:
         ValueError: they do not fit together: nothing is accepted, or the result cannot be determinized.
     """
     import kaldifst
 
-    # compose silently drops arcs when neither side is sorted, so both always are
+    # compose silently drops arcs when neither side is sorted
     kaldifst.arcsort(lexicon, "olabel")
     lg = kaldifst.compose(lexicon, grammar)
     if lg.start < 0:

@@ -1,7 +1,7 @@
-"""H: from transition ids to phones in context, and the self-loops that are added when all else is done.
+"""The H transducer from transition ids to phones in context, and the self-loops that are added last.
 
-Kaldi: src/hmm/hmm-utils.cc (GetHTransducer, AddSelfLoops). Graphs are "reordered": the transition by which a state is
-left comes first, its self-loops after it, so a self-loop belongs where the arcs of its transition state arrive.
+Kaldi: src/hmm/hmm-utils.cc (GetHTransducer, AddSelfLoops). Graphs are "reordered": the transition out of a state
+comes first and its self-loops follow, so a self-loop is added to the state that the transition's arcs enter.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, fst_from_arcs
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 
-COPY_UP_TO = 10  # arcs; of 3, 10 and none the fastest on a 1,000-word trigram, and the graph grows by a tenth
+COPY_UP_TO = 10  # arcs; the fastest of 3, 10 and none on a 1,000-word trigram, with a 10 % larger graph
 
 
 def h_transducer(
@@ -54,15 +54,15 @@ def h_transducer(
         if (phone, *pdfs) not in chains:
             end = len(pdfs)
             for state, pdf in enumerate(pdfs):
-                outward = [
+                leaving = [
                     (tid, float(costs[tid]), 0 if next_state == end else num_states + next_state)
                     for tid in transitions.tids(transitions.transition_state(phone, state, pdf))
                     if (next_state := int(transitions.next_hmm_state_of[tid])) != state
                 ]
                 if state == 0:
-                    chains[(phone, *pdfs)] = outward
-                sources += [num_states + state] * len(outward)
-                arcs += [(tid, 0, cost, target) for tid, cost, target in outward]
+                    chains[(phone, *pdfs)] = leaving
+                sources += [num_states + state] * len(leaving)
+                arcs += [(tid, 0, cost, target) for tid, cost, target in leaving]
             num_states += end
         entry = chains[(phone, *pdfs)]
         sources += [0] * len(entry)
@@ -78,9 +78,8 @@ def add_self_loops(fst: Fst, transitions: TransitionModel, transition_scale: flo
     """Give every state the self-loop of the transition state whose arcs enter it.
 
     Where arcs of several transition states enter one state, or such arcs and epsilon arcs, each transition state gets
-    a state of its own: a copy if the arcs are few, which is faster to search than Kaldi's way, which is to join the
-    new state to the old one by an epsilon arc. A state of which only copies are used is left in the result, without
-    a way to it.
+    its own state: a copy if the state has few arcs, which is faster to search than an epsilon arc to the old state as
+    in Kaldi. A state that is used only through its copies stays in the result but is unreachable.
     """
     assert fst.arcs["ilabel"].max() <= transitions.num_transition_ids, "disambiguation symbols are still there"
     assert not transitions.is_self_loop[fst.arcs["ilabel"]].any(), "self-loops are already there"

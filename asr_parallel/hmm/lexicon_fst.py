@@ -16,8 +16,8 @@ SILENCE_PROBABILITY = 0.5  # of silence before, between and after words: Kaldi's
 def disambiguation_numbers(pronunciations: Sequence[tuple[int, ...]]) -> list[int]:
     """Return the n of the symbol #n that must follow each pronunciation, 0 where none is needed.
 
-    Needed by every one of several equal pronunciations (numbered 1, 2, ... in order) and by a pronunciation that
-    another one continues, as in Kaldi's utils/add_lex_disambig.pl.
+    Homophones need one each (numbered 1, 2, ... in order), and so does a pronunciation that is a prefix of another,
+    as in Kaldi's utils/add_lex_disambig.pl.
     """
     count = Counter(pronunciations)
     continued = {prefix for phones in count for prefix in accumulate((p,) for p in phones[:-1])}
@@ -71,7 +71,7 @@ def lexicon_fst(
         for label in labels[:-1]:
             following = fst.add_state()
             add(state, label, olabel, cost, following)
-            state, olabel, cost = following, 0, 0.0  # word and probability leave on the first arc
+            state, olabel, cost = following, 0, 0.0  # the first arc carries the word and the probability
         add(state, labels[-1], olabel, cost + no_silence_cost, loop)
         add(state, labels[-1], olabel, cost + silence_cost, after_word)
     if disambig:

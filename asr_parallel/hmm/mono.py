@@ -3,10 +3,10 @@
 import numpy as np
 
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.hmm.em import Acoustics, Aligned
+from asr_parallel.hmm.em import AlignmentResult, GmmHmm
 from asr_parallel.hmm.equal_align import equal_align
 from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_training import Schedule, Trainer
+from asr_parallel.hmm.gmm_training import GmmSchedule, GmmTrainer
 from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.system import GmmSystem
 from asr_parallel.hmm.topology import Topology
@@ -25,18 +25,18 @@ FIRST_BEAM = 6.0
 # takes the shortest utterances, 30 k of 260 k).
 MAX_HOURS = 1.0
 FRAMES_PER_HOUR = 360_000
-FRAMES_FOR_START = 100_000  # plenty for one mean and one variance
+FRAMES_FOR_START = 100_000  # enough for one mean and one variance
 
 
-def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> Schedule:
+def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> GmmSchedule:
     """Return Kaldi's schedule for monophones."""
-    return Schedule(
+    return GmmSchedule(
         NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, first_beam=FIRST_BEAM, boost_silence=boost_silence
     )
 
 
 def train_mono(
-    data: TrainingSet, lang: Lang, plan: Schedule, max_hours: float = MAX_HOURS, jobs: int = 1, seed: int = 0
+    data: TrainingSet, lang: Lang, plan: GmmSchedule, max_hours: float = MAX_HOURS, jobs: int = 1, seed: int = 0
 ) -> GmmSystem:
     """Train on the shortest utterances (`max_hours` of them), then align all of `data`.
 
@@ -49,18 +49,18 @@ def train_mono(
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
     chosen = data.shortest(int(max_hours * FRAMES_PER_HOUR))
     graph_of = dict(zip(data.utterances, graphs, strict=True))
-    trainer = Trainer(chosen, [graph_of[u] for u in chosen.utterances], plan, lang.silence_phones, jobs, seed)
+    trainer = GmmTrainer(chosen, [graph_of[u] for u in chosen.utterances], plan, lang.silence_phones, jobs, seed)
 
-    model = Acoustics(flat_gmm(data.archive, tree.num_pdfs), transitions)
+    model = GmmHmm(flat_gmm(data.archive, tree.num_pdfs), transitions)
     rng = np.random.default_rng(seed)
-    aligned = Aligned(
+    aligned = AlignmentResult(
         [equal_align(g, transitions, n, rng) for g, n in zip(trainer.graphs, chosen.num_frames.tolist(), strict=True)],
         retried=0,
     )
     check_failures(chosen.failures(aligned), len(chosen))
     model = trainer.estimate(model, trainer.frames_of(aligned, model), tree.num_pdfs, rng, iteration=0)
     model = trainer.train(model, aligned, tree.num_pdfs)
-    return GmmSystem.finished(Trainer(data, graphs, plan, lang.silence_phones, jobs, seed, trainer.log), tree, model)
+    return GmmSystem.finished(GmmTrainer(data, graphs, plan, lang.silence_phones, jobs, seed, trainer.log), tree, model)
 
 
 def flat_gmm(archive: FeatureArchive, num_pdfs: int) -> DiagGmmSet:

@@ -15,7 +15,7 @@ from asr_parallel.record.progress_bar import progress
 def count_pronunciations(
     ali: Path, lang: Lang, utterances: Iterable[Utterance]
 ) -> Counter[tuple[str, tuple[str, ...]]]:
-    """Return (word, phones) -> how often, over the aligned utterances.
+    """Return the count of each (word, phones) in the aligned utterances.
 
     Args:
         ali: a GMM system's or alignment's folder, made with `lang`.

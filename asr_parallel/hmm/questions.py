@@ -1,7 +1,7 @@
 """Questions for the tree, found by clustering the phones themselves (Kaldi: cluster-phones, compile-questions).
 
-Phones are split in two so that two Gaussians describe them best, each half again, down to single phones. Every set met
-on the way is a question: "is the neighbour one of these?".
+The phones are split in two to maximise the likelihood of two Gaussians, and each half again, down to single phones.
+Every set in this hierarchy is a question: "is the neighbour one of these?".
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import numpy as np
 
 from asr_parallel.hmm.tree_stats import TreeStats, log_likelihood, mean_and_variance
 
-MIDDLE_STATE = 1  # train_deltas.sh clusters on the middle state of three, the least blurred by neighbours
+MIDDLE_STATE = 1  # train_deltas.sh clusters on the middle state of three, the least affected by neighbours
 REFINE_PASSES = 20  # ClusterKMeansOptions: num_iters
 
 
 def automatic_questions(stats: TreeStats) -> list[frozenset[int]]:
-    """Return sets of phones, from all of them down to single ones; phones never seen are in none."""
+    """Return sets of phones, from all of them down to single ones, without unseen phones."""
     usable = stats.hmm_states == MIDDLE_STATE
     phones = np.unique(stats.contexts[usable, 1])
     moments = np.stack([stats.moments[usable & (stats.contexts[:, 1] == phone)].sum(0) for phone in phones])

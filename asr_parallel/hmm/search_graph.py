@@ -1,4 +1,4 @@
-"""A decoding graph as the search wants it: arrays in files, memory-mapped, so that processes share one copy."""
+"""Decoding graph in the layout of the search: memory-mapped arrays, so that processes share one copy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class SearchGraph:
             if not (folder / f"{name}.npy").is_file():
                 raise ValueError(f"{folder}: no {name}.npy; expected a graph made by make-graph")
         arrays = {
-            # plain read-only views of the maps: the compiled search knows one kind of array
+            # views as plain ndarray, so that numba compiles the search for one type
             name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
             for name in ARRAYS
         }
@@ -73,7 +73,7 @@ def epsilon_levels(fst: Fst) -> np.ndarray:
         if levels.max() > len(fst.arcs):
             raise ValueError("the graph has a cycle of arcs without input label: words that take no time")
         longer = levels[sources] >= levels[targets]
-        # an arc whose source lies lower may have to be looked at again once the source has been raised
+        # all arcs are checked again: raising a source may affect arcs that were in order
         if not longer.any():
             break
         np.maximum.at(levels, targets[longer], levels[sources[longer]] + 1)
@@ -96,6 +96,6 @@ def search_graph(fst: Fst) -> SearchGraph:
     offsets = np.searchsorted(sources[order], np.arange(fst.num_states + 1))
     emitting = np.bincount(sources[order][arcs["ilabel"] != 0], minlength=fst.num_states)
     graph = SearchGraph(int(old_to_new[fst.start]), offsets, offsets[:-1] + emitting, arcs, fst.finals[new_to_old])
-    for name in ARRAYS:  # as mapped ones are
+    for name in ARRAYS:  # read-only like the memory-mapped ones
         getattr(graph, name).flags.writeable = False
     return graph

@@ -1,4 +1,4 @@
-"""Phones of an alignment: where each begins, and which phones stand beside it."""
+"""Phone segments of an alignment, with start, length and neighbouring phones."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class PhoneSegments:
 
 
 def phone_segments(tids: np.ndarray, offsets: np.ndarray, transitions: TransitionModel) -> PhoneSegments:
-    """Cut alignments into phones.
+    """Cut alignments into phone segments.
 
     Args:
         tids: (T,) transition ids of complete utterances, one after another.

@@ -1,10 +1,10 @@
-"""A trained GMM system and the folder it lives in.
+"""A trained GMM system and its folder.
 
 tree.json transitions.json transitions.npz gmm.safetensors   the model
 occs.npy      (num_pdfs,) float64: frames of each pdf in the last alignment
 ali/          alignments of the training data by the final model
 train.log     one line an iteration
-kind.json     what the training features were made with (written by the verbs)
+kind.json     the configuration of the training features (written by the verbs)
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from asr_parallel.hmm.alignment import AlignmentSet
-from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_training import Trainer
+from asr_parallel.hmm.gmm_training import GmmTrainer
 from asr_parallel.hmm.training_set import warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
@@ -35,8 +35,8 @@ class GmmSystem:
     log: list[str]
 
     @classmethod
-    def finished(cls, trainer: Trainer, tree: Tree, model: Acoustics) -> "GmmSystem":
-        """Align the trainer's data with the final model and put everything together."""
+    def finished(cls, trainer: GmmTrainer, tree: Tree, model: GmmHmm) -> "GmmSystem":
+        """Return the system with the final model's alignments of the trainer's data."""
         aligned = trainer.align(model, trainer.schedule.beam)
         alignments = trainer.data.alignment_set(aligned)
         line = f"final alignment: {len(alignments)} utterances, {aligned.retried} retried, {aligned.num_failed} failed"

@@ -1,4 +1,4 @@
-"""HMM topologies: which states a phone has and where they may lead (Kaldi: src/hmm/hmm-topology.h, utils/gen_topo.pl).
+"""HMM topologies: the states of a phone and their transitions (Kaldi: src/hmm/hmm-topology.h, utils/gen_topo.pl).
 
 Emitting states are numbered 0 .. n-1, entry is always state 0, and state n is the phone's end (it emits nothing).
 The pdf class of a state is the state itself: every state of a phone can have a pdf of its own.
@@ -21,7 +21,7 @@ def left_to_right(num_states: int) -> tuple[State, ...]:
 
 
 def silence_states(num_states: int) -> tuple[State, ...]:
-    """Silence: the inner states lead to each other freely, so that noises of any order and length fit.
+    """Return the topology of silence, whose inner states are fully connected to fit noises of any length.
 
     State 0 leads to every state but the last, inner states to every state but the first; the last state stays or
     ends. A silence takes 3 frames at least: first, one inner, last.

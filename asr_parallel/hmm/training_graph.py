@@ -2,7 +2,7 @@
 
 The graph equals Kaldi's training graph (compile-train-graphs: H o C o L o words), built directly: its states are HMM
 states in context that emit one frame or more. It holds no acoustic or transition probability, so one graph serves all
-iterations that share a tree; only the arcs' transition ids are looked up anew.
+iterations that share a tree; only the transition probabilities are looked up again.
 """
 
 import math
@@ -57,7 +57,7 @@ class TrainingGraph:
 
 @dataclass
 class _Phones:
-    """Phone occurrences ("tokens") of an utterance and what may follow each; -1 follows the last."""
+    """Phone tokens of an utterance and the successors of each; -1 is the end."""
 
     phone: list[int]
     starts: list[tuple[int, float]]
@@ -84,10 +84,10 @@ class GraphBuilder:
 
     def _link_phones(self, words: Sequence[str]) -> _Phones:
         """Return tokens and their order: words in sequence, each pronunciation a chain, optional silence around."""
-        silence, maybe = self._lang.optional_silence, math.log(SILENCE_PROBABILITY)
-        phones = _Phones([silence], [(0, maybe if words else 0.0)], [[]])
-        open_ends = [0]  # tokens at which the utterance so far may end, and what it costs to go on from each
-        go_on = [0.0]
+        silence, optional_weight = self._lang.optional_silence, math.log(SILENCE_PROBABILITY)
+        phones = _Phones([silence], [(0, optional_weight if words else 0.0)], [[]])
+        ends_so_far = [0]  # tokens at which the utterance so far may end, and what it costs to go on from each
+        end_costs = [0.0]
         first = True
         for word in words:
             if word not in self._lang.lexicon:
@@ -96,10 +96,10 @@ class GraphBuilder:
             for probability, chain in self._lang.lexicon[word]:
                 token = len(phones.phone)
                 weight = math.log(probability)
-                for end, cost in zip(open_ends, go_on, strict=True):
+                for end, cost in zip(ends_so_far, end_costs, strict=True):
                     phones.successors[end].append((token, cost + weight))
                 if first:
-                    phones.starts.append((token, maybe + weight))
+                    phones.starts.append((token, optional_weight + weight))
                 phones.phone += chain
                 phones.successors += [[(token + i + 1, 0.0)] for i in range(len(chain) - 1)] + [[]]
                 ends.append(token + len(chain) - 1)
@@ -107,9 +107,9 @@ class GraphBuilder:
             phones.phone.append(silence)
             phones.successors.append([])
             for end in ends:
-                phones.successors[end].append((pause, maybe))
-            open_ends, go_on, first = [*ends, pause], [maybe] * len(ends) + [0.0], False
-        for end, cost in zip(open_ends, go_on, strict=True):
+                phones.successors[end].append((pause, optional_weight))
+            ends_so_far, end_costs, first = [*ends, pause], [optional_weight] * len(ends) + [0.0], False
+        for end, cost in zip(ends_so_far, end_costs, strict=True):
             phones.successors[end].append((-1, cost))
         return phones
 

@@ -1,4 +1,4 @@
-"""Utterances that have both features and a transcript: what GMM training works on."""
+"""Training set of a GMM: utterances that have both features and a transcript."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from asr_parallel.corpus.lexicon import OOV_WORD
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.deltas import gmm_features
 from asr_parallel.hmm.alignment import AlignmentSet
-from asr_parallel.hmm.em import Aligned
+from asr_parallel.hmm.em import AlignmentResult
 from asr_parallel.hmm.training_graph import GraphBuilder, Pronunciations, TrainingGraph
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
@@ -74,13 +74,13 @@ class TrainingSet:
         return np.diff(self.archive.offsets)[self.utterances]
 
     def subset(self, chosen: Sequence[int]) -> "TrainingSet":
-        """Return the utterances at the given places of this set."""
+        """Return the utterances at the given indices."""
         return TrainingSet(
             self.archive, [self.utterances[i] for i in chosen], [self.words[i] for i in chosen], self.unusable
         )
 
     def shortest(self, max_frames: int) -> "TrainingSet":
-        """Return the shortest utterances, `max_frames` in all at most: the easiest to align from nothing."""
+        """Return the shortest utterances, `max_frames` in all at most: the easiest to align in a flat start."""
         order = np.argsort(self.num_frames, kind="stable")
         chosen = order[np.cumsum(self.num_frames[order]) <= max_frames]
         return self.subset(sorted(chosen.tolist()))
@@ -89,12 +89,12 @@ class TrainingSet:
         """Return the training graph of every utterance, in order."""
         return [builder.build(words) for words in progress(self.words, "training graphs", unit="utterances")]
 
-    def alignment_set(self, aligned: Aligned) -> AlignmentSet:
+    def alignment_set(self, aligned: AlignmentResult) -> AlignmentSet:
         """Return the utterances that were aligned, with their ids."""
         pairs = [(i, tids) for i, tids in zip(self.ids, aligned.tids, strict=True) if tids is not None]
         return AlignmentSet.of([i for i, _ in pairs], [tids for _, tids in pairs])
 
-    def failures(self, aligned: Aligned) -> list[tuple[str, str]]:
+    def failures(self, aligned: AlignmentResult) -> list[tuple[str, str]]:
         """Return (id, reason) of every utterance that was not aligned."""
         return [
             (utterance, f"no path for its {len(words)} words in its {frames} frames")
@@ -116,6 +116,6 @@ def check_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
 
 
 def warn_of_failures(failed: Sequence[tuple[str, str]], total: int) -> None:
-    """Say how many utterances failed and name one."""
+    """Log how many utterances failed, with one example."""
     if failed:
         logger.warning("%d of %d utterances cannot be used, e.g. %s: %s", len(failed), total, *failed[0])

@@ -2,7 +2,7 @@
 
 A *transition state* is a (phone, hmm_state, pdf_id) triple that some context can produce; the triples are sorted and
 numbered from 0. A *transition id* is one of the transitions out of a transition state, numbered from 1 through all of
-them in the topology's order; 0 stays free for epsilon. One id says it all: phone, HMM state, pdf and destination.
+them in the topology's order; 0 stays free for epsilon. An id determines phone, HMM state, pdf and next state.
 
 Order within a visit to a state. As in Kaldi's graphs with `reorder=true`, the first frame of a visit carries the id of
 the transition by which the state will be *left*, further frames carry the self-loop's id. All alignments and graphs
@@ -105,7 +105,7 @@ class TransitionModel:
         return np.log(np.maximum(1.0 - stay, 1e-10)).astype(np.float32)
 
     def scaled_log_prob(self, transition_scale: float, self_loop_scale: float) -> np.ndarray:
-        """Log weight of every transition id in a graph, (num_transition_ids + 1,) float32.
+        """Return the log weight of every transition id in a graph, (num_transition_ids + 1,) float32.
 
         Self-loop: self_loop_scale * log P(loop). Other: self_loop_scale * log P(leave)
         + transition_scale * log P(this way | leave).
@@ -117,10 +117,10 @@ class TransitionModel:
         return scaled.astype(np.float32)
 
     def updated(self, counts: np.ndarray) -> "TransitionModel":
-        """Return maximum-likelihood probabilities from how often each id was seen.
+        """Return a model with maximum-likelihood probabilities for the counts of the ids.
 
         Args:
-            counts: (num_transition_ids + 1,) occurrences; index 0 is not looked at.
+            counts: (num_transition_ids + 1,) occurrences; index 0 is ignored.
 
         States seen fewer than 5 times keep what they have; probabilities are floored at 0.01.
         """
@@ -130,7 +130,7 @@ class TransitionModel:
             seen = counts[ids.start : ids.stop].astype(np.float64)
             if len(ids) < 2 or seen.sum() < MIN_COUNT:
                 continue
-            for _ in range(3):  # flooring and normalising disturb each other a little less each time
+            for _ in range(3):  # repeated, as normalising may undo the floor
                 seen = np.maximum(seen / seen.sum(), PROBABILITY_FLOOR)
             log_prob[ids.start : ids.stop] = np.log(seen / seen.sum())
         return TransitionModel(self.topology, self.tuples, log_prob)

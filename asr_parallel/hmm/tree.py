@@ -1,8 +1,8 @@
-"""Context dependency: from a phone in its context and an HMM state to a pdf (Kaldi: src/tree/context-dep.h).
+"""Phonetic decision tree from a phone in context and an HMM state to a pdf (Kaldi: src/tree/context-dep.h).
 
 Every phone has a root of its own. Inner nodes ask whether the phone at some position of the context window, or the HMM
 state, belongs to a set; leaves hold pdf ids (0-based; several leaves may share one). A position outside the utterance
-holds phone 0, which belongs to no set and so always answers "no".
+holds phone 0, which belongs to no set, so the answer is always "no".
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Tree:
         return node.pdf
 
     def pdfs(self, phone: int, hmm_state: int) -> list[int]:
-        """Return all pdf ids that `hmm_state` of `phone` has in one context or another, sorted."""
+        """Return all pdf ids that `hmm_state` of `phone` has in any context, sorted."""
         found: set[int] = set()
         nodes = [self.roots[phone]]
         while nodes:

@@ -2,8 +2,8 @@
 
 Each speech phone has one root for all its HMM states, which questions about the state and the neighbours split; silence
 phones have one leaf a state and no context ("not-shared not-split" in Kaldi's roots file). The split that raises the
-likelihood most is made first, until there are enough leaves or no split is worth it. Then leaves of one phone that
-hardly differ are joined again.
+likelihood most is made first, until there are enough leaves or no split is worth it. Then similar leaves of
+one phone are merged.
 """
 
 import heapq
@@ -18,29 +18,29 @@ from asr_parallel.hmm.tree_stats import TreeStats, log_likelihood
 
 MIN_GAIN = 300.0  # build-tree --thresh: natural-log likelihood that a split must gain over all its frames
 MIN_COUNT = 20.0  # frames on either side of a split: what a mixture needs to grow (gmm-est --min-count)
-CLEARLY = 1.0 - 1e-6  # so that rounding does not undo the very split that set the threshold
+CLEARLY = 1.0 - 1e-6  # so that rounding does not merge the split that set the threshold
 LEFT, CENTRAL, RIGHT = 0, 1, 2
 
 
 @dataclass
-class _Growing:
-    """A leaf, or since `answer` is set an inner node. rows: of the statistics; gain: of its best split."""
+class _BuildNode:
+    """A leaf, or an inner node once `children` is set. rows: indices of statistics; gain: of the best split."""
 
     rows: np.ndarray
     moments: np.ndarray
     gain: float = 0.0
     key: int = HMM_STATE
     members: frozenset[int] = frozenset()
-    answer: "tuple[_Growing, _Growing] | None" = None
+    children: "tuple[_BuildNode, _BuildNode] | None" = None
     pdf: int = -1
 
-    def leaves(self) -> "list[_Growing]":
-        return [self] if self.answer is None else self.answer[0].leaves() + self.answer[1].leaves()
+    def leaves(self) -> "list[_BuildNode]":
+        return [self] if self.children is None else self.children[0].leaves() + self.children[1].leaves()
 
-    def frozen(self) -> Node:
-        if self.answer is None:
+    def to_node(self) -> Node:
+        if self.children is None:
             return Leaf(self.pdf)
-        return Question(self.key, self.members, self.answer[0].frozen(), self.answer[1].frozen())
+        return Question(self.key, self.members, self.children[0].to_node(), self.children[1].to_node())
 
 
 class _Splitter:
@@ -50,18 +50,18 @@ class _Splitter:
         self._stats = stats
         largest = max([int(stats.contexts.max()), *(max(q) for q in questions if q)])
         states = [frozenset(range(s + 1)) for s in range(num_states - 1)]
-        self._asked = {
+        self._questions = {
             HMM_STATE: (states, _indicators(states, num_states)),
             LEFT: (list(questions), _indicators(questions, largest + 1)),
             RIGHT: (list(questions), _indicators(questions, largest + 1)),
         }
 
-    def grow(self, rows: np.ndarray) -> _Growing:
-        """Return a leaf of these rows that knows its best split."""
+    def grow(self, rows: np.ndarray) -> _BuildNode:
+        """Return a leaf of these rows with its best split."""
         stats = self._stats
-        node = _Growing(rows, stats.moments[rows].sum(0))
+        node = _BuildNode(rows, stats.moments[rows].sum(0))
         own = float(log_likelihood(node.moments))
-        for key, (sets, indicators) in self._asked.items():
+        for key, (sets, indicators) in self._questions.items():
             values = self._values(key, rows)
             order = np.argsort(values, kind="stable")
             present, starts = np.unique(values[order], return_index=True)
@@ -78,18 +78,18 @@ class _Splitter:
                 node.gain, node.key, node.members = float(gains[best]), key, sets[best]
         return node
 
-    def split(self, node: _Growing) -> tuple[_Growing, _Growing]:
+    def split(self, node: _BuildNode) -> tuple[_BuildNode, _BuildNode]:
         """Make the node's best split; returns the new leaves."""
         yes = np.isin(self._values(node.key, node.rows), list(node.members))
-        node.answer = self.grow(node.rows[yes]), self.grow(node.rows[~yes])
-        return node.answer
+        node.children = self.grow(node.rows[yes]), self.grow(node.rows[~yes])
+        return node.children
 
     def _values(self, key: int, rows: np.ndarray) -> np.ndarray:
         return self._stats.hmm_states[rows] if key == HMM_STATE else self._stats.contexts[rows, key]
 
 
 def _indicators(sets: Sequence[frozenset[int]], size: int) -> np.ndarray:
-    """Return (sets, size) matrix of 0 and 1: does the set hold the number?"""
+    """Return a (sets, size) matrix: 1 where the set contains the number, else 0."""
     matrix = np.zeros((len(sets), size))
     for row, members in zip(matrix, sets, strict=True):
         row[list(members)] = 1.0
@@ -121,7 +121,7 @@ def build_tree(
     for phone in topology.phones:
         if phone in roots:
             num_pdfs = _number_leaves(roots[phone].leaves(), threshold, num_pdfs)
-            trees[phone] = roots[phone].frozen()
+            trees[phone] = roots[phone].to_node()
         else:
             states = topology.num_states(phone)
             trees[phone] = by_state([Leaf(num_pdfs + s) for s in range(states)])
@@ -129,7 +129,7 @@ def build_tree(
     return Tree(3, CENTRAL, num_pdfs, trees)
 
 
-def _split_leaves(splitter: _Splitter, leaves: Sequence[_Growing], more: int) -> float:
+def _split_leaves(splitter: _Splitter, leaves: Sequence[_BuildNode], more: int) -> float:
     """Make up to `more` splits, best first; returns the smallest gain among them (0 if there are none)."""
     queue = [(-leaf.gain, number, leaf) for number, leaf in enumerate(leaves)]
     heapq.heapify(queue)
@@ -144,10 +144,10 @@ def _split_leaves(splitter: _Splitter, leaves: Sequence[_Growing], more: int) ->
     return smallest
 
 
-def _number_leaves(leaves: Sequence[_Growing], threshold: float, first_pdf: int) -> int:
-    """Give the leaves pdf ids from `first_pdf` on; leaves whose joining loses less than `threshold` share one.
+def _number_leaves(leaves: Sequence[_BuildNode], threshold: float, first_pdf: int) -> int:
+    """Give the leaves pdf ids from `first_pdf` on; leaves whose merging loses less than `threshold` share one.
 
-    Joins the closest pair again and again (Kaldi's ClusterBottomUp). Returns the first id not used.
+    Merges the closest pair repeatedly (Kaldi's ClusterBottomUp). Returns the first id not used.
     """
     groups = [[leaf] for leaf in leaves]
     moments = np.stack([leaf.moments for leaf in leaves])

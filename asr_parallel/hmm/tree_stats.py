@@ -36,7 +36,7 @@ class TreeStats:
         transitions: TransitionModel,
         context_free_phones: Sequence[int],
     ) -> "TreeStats":
-        """Return statistics of some utterances of an archive; context-free phones count without neighbours."""
+        """Return the statistics of some utterances; context-free phones are accumulated without neighbours."""
         tids = np.concatenate(alignments)
         segments = phone_segments(tids, np.cumsum([0, *(len(a) for a in alignments)]), transitions)
         free = np.isin(segments.phone, context_free_phones)

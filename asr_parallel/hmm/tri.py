@@ -4,9 +4,9 @@ import numpy as np
 
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.convert import convert_alignment
-from asr_parallel.hmm.em import Acoustics, Aligned
+from asr_parallel.hmm.em import AlignmentResult, GmmHmm
 from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_training import Schedule, Trainer
+from asr_parallel.hmm.gmm_training import GmmSchedule, GmmTrainer
 from asr_parallel.hmm.gmm_update import split_gmm
 from asr_parallel.hmm.lang import Lang
 from asr_parallel.hmm.questions import automatic_questions
@@ -24,9 +24,9 @@ MAX_ITER_INC = 25
 REALIGN_ITERS = (10, 20, 30)
 
 
-def schedule(total_gauss: int, boost_silence: float = 1.0) -> Schedule:
+def schedule(total_gauss: int, boost_silence: float = 1.0) -> GmmSchedule:
     """Return Kaldi's schedule for triphones on deltas."""
-    return Schedule(NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, boost_silence=boost_silence)
+    return GmmSchedule(NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, boost_silence=boost_silence)
 
 
 def train_tri(
@@ -35,11 +35,11 @@ def train_tri(
     old: TransitionModel,
     alignments: AlignmentSet,
     num_leaves: int,
-    plan: Schedule,
+    plan: GmmSchedule,
     jobs: int = 1,
     seed: int = 0,
 ) -> GmmSystem:
-    """Grow a tree on `alignments` (by the system whose transition model is `old`), train its mixtures, align again.
+    """Grow a tree on `alignments` (by the system whose transition model is `old`), train the mixtures and realign.
 
     Utterances of `data` without an alignment are left out of tree building but not of training.
 
@@ -57,7 +57,7 @@ def train_tri(
 
     transitions = TransitionModel.build(old.topology, tree)
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
-    trainer = Trainer(data, graphs, plan, lang.silence_phones, jobs, seed, [line])
+    trainer = GmmTrainer(data, graphs, plan, lang.silence_phones, jobs, seed, [line])
     moments = stats.of_pdfs(tree)
     gmm = leaf_gmm(moments)
     gmm = split_gmm(gmm, moments[:, 0], num_leaves, np.random.default_rng(seed))
@@ -66,7 +66,7 @@ def train_tri(
     aligned: list[np.ndarray | None] = [None] * len(data)
     for place, piece in zip(known, np.split(converted, offsets[1:-1]), strict=True):
         aligned[place] = piece
-    model = trainer.train(Acoustics(gmm, transitions), Aligned(aligned, retried=0), num_leaves)
+    model = trainer.train(GmmHmm(gmm, transitions), AlignmentResult(aligned, retried=0), num_leaves)
     return GmmSystem.finished(trainer, tree, model)
 
 

@@ -8,7 +8,7 @@ from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.record.compiled import njit
 
-SELF_LOOP, START = -1, -2  # how a state was reached; 0 and up: by this arc
+SELF_LOOP, START = -1, -2  # backpointers; from 0 on: the index of the arc
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def best_path(
         log_prob: (num_transition_ids + 1,) weight of each transition id, from `scaled_log_prob`.
         scores: (T, C) float32 acoustic log-likelihoods, already scaled.
         column_of_pdf: (num_pdfs,) int32: the column of `scores` that holds a pdf.
-        beam: a state scoring worse than the frame's best by more than this is given up.
+        beam: states that score worse than the frame's best by more than this are pruned.
     """
     if len(scores) == 0:
         return None
@@ -75,67 +75,67 @@ def _search(
 ) -> np.float32:
     """Fill `tids` with the best path's and return its score; -inf when the end is not reached."""
     T, S = scores.shape[0], len(columns)
-    nothing = np.float32(-np.inf)
-    # Only the band of states alive in a frame is kept for tracing back: came[kept[t] + s - low[t]]
+    minus_infinity = np.float32(-np.inf)
+    # backpointers of the active band of states only: backpointers[band_start[t] + s - low[t]]
     low = np.empty(T, dtype=np.int64)
-    kept = np.empty(T, dtype=np.int64)
-    came = np.empty(64 * T, dtype=np.int32)
+    band_start = np.empty(T, dtype=np.int64)
+    backpointers = np.empty(64 * T, dtype=np.int32)
     used = 0
-    now = start_weight.copy()
-    then = np.full(S, nothing, dtype=np.float32)
-    how = np.full(S, START, dtype=np.int32)
+    current = start_weight.copy()
+    following = np.full(S, minus_infinity, dtype=np.float32)
+    backpointer = np.full(S, START, dtype=np.int32)
     first, last = 0, S - 1
     for t in range(T):
         if t > 0:
             new_first, new_last = S, -1
             for s in range(first, last + 1):
-                score = now[s]
-                if score == nothing:
+                score = current[s]
+                if score == minus_infinity:
                     continue
-                if score + loop_weight[s] > then[s]:
-                    then[s] = score + loop_weight[s]
-                    how[s] = SELF_LOOP
+                if score + loop_weight[s] > following[s]:
+                    following[s] = score + loop_weight[s]
+                    backpointer[s] = SELF_LOOP
                     new_first, new_last = min(new_first, s), max(new_last, s)
                 for a in range(arc_offsets[s], arc_offsets[s + 1]):
                     target = arc_target[a]
-                    if target < S and score + arc_weight[a] > then[target]:
-                        then[target] = score + arc_weight[a]
-                        how[target] = a
+                    if target < S and score + arc_weight[a] > following[target]:
+                        following[target] = score + arc_weight[a]
+                        backpointer[target] = a
                         new_first, new_last = min(new_first, target), max(new_last, target)
-            now[first : last + 1] = nothing
-            now, then = then, now
+            current[first : last + 1] = minus_infinity
+            current, following = following, current
             first, last = new_first, new_last
-        best = nothing
+        best = minus_infinity
         for s in range(first, last + 1):
-            now[s] += scores[t, columns[s]]
-            best = max(best, now[s])
-        if best == nothing or np.isnan(best):
-            return nothing
+            current[s] += scores[t, columns[s]]
+            best = max(best, current[s])
+        if best == minus_infinity or np.isnan(best):
+            return minus_infinity
         for s in range(first, last + 1):
-            if now[s] < best - beam:
-                now[s] = nothing
-        while now[first] == nothing:
+            if current[s] < best - beam:
+                current[s] = minus_infinity
+        while current[first] == minus_infinity:
             first += 1
-        while now[last] == nothing:
+        while current[last] == minus_infinity:
             last -= 1
-        if used + last - first + 1 > len(came):
-            wider = np.empty(2 * len(came) + last - first + 1, dtype=np.int32)
-            wider[:used] = came[:used]
-            came = wider
-        low[t], kept[t] = first, used
-        came[used : used + last - first + 1] = how[first : last + 1]
+        if used + last - first + 1 > len(backpointers):
+            wider = np.empty(2 * len(backpointers) + last - first + 1, dtype=np.int32)
+            wider[:used] = backpointers[:used]
+            backpointers = wider
+        low[t], band_start[t] = first, used
+        backpointers[used : used + last - first + 1] = backpointer[first : last + 1]
         used += last - first + 1
 
-    best, leaving = nothing, -1
+    best, leaving = minus_infinity, -1
     for s in range(first, last + 1):
         for a in range(arc_offsets[s], arc_offsets[s + 1]):
-            if arc_target[a] == S and now[s] + arc_weight[a] > best:
-                best, leaving = now[s] + arc_weight[a], a
+            if arc_target[a] == S and current[s] + arc_weight[a] > best:
+                best, leaving = current[s] + arc_weight[a], a
     if leaving < 0:
-        return nothing
+        return minus_infinity
     s = arc_source[leaving]
     for t in range(T - 1, -1, -1):
-        arrived = came[kept[t] + s - low[t]]
+        arrived = backpointers[band_start[t] + s - low[t]]
         if arrived == SELF_LOOP:
             tids[t] = loop_tid[s]
         else:  # the first frame of a visit carries the id by which the visit ends

@@ -40,7 +40,7 @@ class WordTimes:
         """
         segments = self.phones(tids)
         phones = tuple(phone for phone, _, _ in segments)
-        # steps[w]: phone position reached after w words -> (position before, first phone of the w-th word)
+        # steps[w]: phone position after w words -> (position before, first phone of the w-th word)
         steps: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
         for w, word in enumerate(word_ids):
             reached: dict[int, tuple[int, int]] = {}

@@ -1,1 +1,1 @@
-"""The experiment directory as the record: whole files, cached stages, progress, log, environment."""
+"""Experiment directories: atomic files, cached stages, locks, log, progress, environment."""

@@ -1,4 +1,4 @@
-"""Processes that end when the one that started them does, however that ends."""
+"""Child processes that exit when their parent does, even if it is killed."""
 
 import os
 import signal
@@ -7,48 +7,48 @@ import time
 from collections.abc import Callable
 from multiprocessing import parent_process
 
-PARENT = "ASR_PARALLEL_PARENT"  # environment variable: pid of the process that `asr-parallel` is to end with
-LOOK_SECONDS = 0.5  # between two looks at whether it is still there
-STOP_SECONDS = 30.0  # that a training may take to write a checkpoint; torchrun gives its processes as long
+PARENT = "ASR_PARALLEL_PARENT"  # environment variable: pid of the process with which `asr-parallel` exits
+POLL_SECONDS = 0.5  # between two checks that it still runs
+STOP_SECONDS = 30.0  # time for a training to write a checkpoint; the same as torchrun's
 
 
 def follow_the_parent(stop_seconds: float = 0.0) -> None:
-    """Leave Ctrl-C and a lost terminal to the parent, and end when it does; to be called first in a worker.
+    """Ignore SIGINT and SIGHUP, which the parent handles, and exit when it does; call this first in a worker.
 
     Args:
-        stop_seconds: after SIGTERM, to put things in order; 0: end at once.
+        stop_seconds: time to clean up after SIGTERM; 0: exit at once.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
-    _end_after(parent.join, stop_seconds)
+    _exit_after(parent.join, stop_seconds)
 
 
 def follow(pid: int) -> None:
-    """End, by SIGTERM at first, when the process that has started this one, or process `pid`, does."""
+    """Exit (after a SIGTERM) when the parent of this process, or process `pid`, does."""
     parent = os.getppid()
 
-    def gone() -> None:
-        while os.getppid() == parent and _is_there(pid):
-            time.sleep(LOOK_SECONDS)
+    def wait_for_exit() -> None:
+        while os.getppid() == parent and _is_running(pid):
+            time.sleep(POLL_SECONDS)
 
-    _end_after(gone, STOP_SECONDS)
+    _exit_after(wait_for_exit, STOP_SECONDS)
 
 
-def _is_there(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's, so it is
+    except PermissionError:  # it runs, as another user
         pass
     return True
 
 
-def _end_after(gone: Callable[[], None], stop_seconds: float) -> None:
+def _exit_after(wait_for_exit: Callable[[], None], stop_seconds: float) -> None:
     def end() -> None:
-        gone()
+        wait_for_exit()
         if stop_seconds:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(stop_seconds)

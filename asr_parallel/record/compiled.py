@@ -1,4 +1,4 @@
-"""Functions compiled by numba, whose machine code is kept for the next run."""
+"""The decorator njit: compilation by numba with a cache on disk."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import numba
 
 
 def njit(**options: Any) -> Callable[[Callable], Any]:
-    """Return numba.njit with a cache beside the module or at home; without one where neither can be written."""
+    """Return numba.njit with its cache on disk, or without a cache where numba can write none."""
 
     def compiled(function: Callable) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # numba has found no place
+        except RuntimeError:  # numba found no writable cache folder
             return numba.njit(**options)(function)
 
     return compiled

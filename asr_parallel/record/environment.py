@@ -1,4 +1,4 @@
-"""The environment of a figure: versions, machine, revision."""
+"""Software versions and hardware, for the record of a stage."""
 
 import math
 import os
@@ -31,7 +31,7 @@ def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
     Version 2 has `cpu.max`, "QUOTA PERIOD" in microseconds or "max PERIOD"; version 1 cpu.cfs_quota_us, -1 for none,
     and cpu.cfs_period_us (docs.kernel.org/admin-guide/cgroup-v2.html, docs.kernel.org/scheduler/sched-bwc.html). A
-    group has no more than those around it. In a container the path may be that of outside; its own group is the root.
+    group is also bound by its parents. In a container the path may be the host's; the container's group is the root.
     """
     quotas = [math.inf]
     for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else []:
@@ -54,7 +54,7 @@ def _quota(group: Path) -> list[float]:
             quota, period = (group / "cpu.max").read_text().split()
         else:
             quota, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-    except (OSError, ValueError):  # none, or not for this user's eyes
+    except (OSError, ValueError):  # none, or not readable by this user
         return []
     return [int(quota) / int(period)] if quota.isdecimal() and int(period) > 0 else []
 
@@ -84,7 +84,7 @@ def _gpus() -> str | None:
         return None
     try:
         names = Counter(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
-    except RuntimeError:  # a GPU that has failed must not take a finished stage along
+    except RuntimeError:  # a failed GPU must not make a finished stage fail
         return None
     return ", ".join(f"{times} x {name}" for name, times in names.items())
 

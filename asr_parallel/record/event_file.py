@@ -1,4 +1,4 @@
-"""Numbers over time in a file TensorBoard reads."""
+"""Scalars in a TensorBoard event file."""
 
 import time
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from tensorboardX.proto.summary_pb2 import Summary
 class EventFile:
     """A new event file in a folder, from `first_step` on.
 
-    TensorBoard reads a folder's files as one run, and takes what older ones hold of first_step and later for void.
+    TensorBoard reads the files of a folder as one run and drops events of older files from first_step on.
 
-    The usual SummaryWriter hands everything to a thread. When a full disk ends that thread nothing is said, and the
-    training waits for it forever; here everything is written when it comes, and raises OSError.
+    The usual SummaryWriter writes in a thread. A full disk ends that thread silently and the training waits for it
+    forever; this class writes at once and raises OSError.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

@@ -1,4 +1,4 @@
-"""Whole files or none: everything is written aside and renamed."""
+"""Atomic files and folders: they are written under a temporary name and renamed."""
 
 import json
 import os
@@ -17,7 +17,7 @@ INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp"}
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file, or a folder's list of names, to the disk before this returns."""
+    """Flush a file, or the entries of a folder, to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -26,10 +26,7 @@ def sync(path: Path) -> None:
 
 
 def followed(path: Path) -> Path:
-    """Return the absolute path of a file or folder with symbolic links followed, on the way and at its end.
-
-    It need not be there: what is written then comes to be where the link points, on that file system.
-    """
+    """Return the absolute path of a file or folder with all symbolic links resolved; it need not exist."""
     return Path(os.path.realpath(path))
 
 
@@ -51,10 +48,10 @@ PROBE_BYTES = 1 << 16
 
 
 def _with_cause(error: OSError, folder: Path) -> OSError:
-    """Return an error with the system's own reason, where a library told no more than that it could not write.
+    """Return the error with the system's reason, for libraries that only report that writing failed.
 
-    numpy and OpenFst do so when the disk is full; writing to the same folder again shows whether it is, or a quota is
-    used up, or a limit on files' sizes reached.
+    numpy and OpenFst do so when the disk is full; writing a probe file to the same folder shows the reason (full disk,
+    quota, file size limit).
     """
     probe = folder / f".{os.getpid()}.probe"
     try:
@@ -87,7 +84,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None:
             raise
-        if error.errno is None:  # numpy's own have a text alone
+        if error.errno is None:  # numpy's own errors have only a text
             raise _with_cause(OSError(f"{path}: {error}"), path.parent) from error
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -95,20 +92,20 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with whole_file(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write one line each (no newline inside a line), whole or not at all."""
+    """Write one line each (no newline inside a line), atomically."""
     with whole_file(path) as aside, aside.open("w", encoding="utf-8") as file:
         for line in lines:
             file.write(line + "\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -132,7 +129,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        start = len(data) - len(error.object) + error.start  # which begins behind a byte order mark
+        start = len(data) - len(error.object) + error.start  # error.object excludes the byte order mark
         line = data.count(b"\n", 0, start) + 1
         raise ValueError(f"{path}: line {line} is not valid UTF-8 (byte {start})") from error
     lines = text.split("\n")
@@ -142,7 +139,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_text_lines(path: Path) -> list[str]:
-    """Return `read_lines` of a file of words, and warn when it holds characters that nobody sees.
+    """Return `read_lines` of a file of words, and warn of invisible characters.
 
     Those are zero-width characters, which make two words of what looks like one, and separators and control
     characters other than space and tab, which separate words as a space does.
@@ -162,7 +159,7 @@ def read_text_lines(path: Path) -> list[str]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a fresh folder beside `path`; on success it takes the place of `path`, else it is removed.
+    """Yield a fresh folder beside `path`; on success it replaces `path`, else it is removed.
 
     An older `path` stays untouched until the new one is complete. Where `path` is a symbolic link, the folder it points
     to is replaced, and the link stays. Two processes must not do this to one folder at a time (see record/lock.py).

@@ -1,6 +1,6 @@
-"""Identify files by names, sizes and contents; neither by times nor by where they lie.
+"""Digests of files by name, size and content, not by time or location.
 
-So a copied or moved folder is known again, and other content under an old name and time is noticed.
+A copied or moved folder keeps its digest; changed content under an old name and time changes it.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from typing import Any
 from asr_parallel.record.files import read_json
 from asr_parallel.record.log import logger
 
-# A sound file is known by its size and so many blocks, spread evenly from its first to its last byte; others by all
-# they hold. Nothing but a change within a recording, shorter than the way between two blocks, escapes that.
+# An audio file is identified by its size and this many evenly spaced blocks, other files by their whole content. Only
+# a change within a recording that falls between two blocks goes unnoticed.
 BLOCKS, BLOCK_BYTES = 8, 4096
 SOUND_SUFFIXES = {
     ".sph", ".wav", ".wv1", ".wv2", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff", ".aifc", ".au",
     ".snd", ".w64", ".rf64", ".gsm", ".nist", ".caf", ".raw", ".m4a",
 }  # fmt: skip
-SETTLED_SECONDS = 2.0  # a file changed since may change again within one tick of its file system's clock
+SETTLED_SECONDS = 2.0  # a more recent file may change again within one tick of the file system's clock
 
 
 def digest(value: Any) -> str:
@@ -31,17 +31,16 @@ def digest(value: Any) -> str:
 
 
 class Digests:
-    """Digests of files, kept in a file by inode, size and times, so that what nobody has touched is not read again.
+    """Digests of files, cached on disk by inode, size and times, so that unchanged files are not read again.
 
-    The system sets the time of an inode's last change (ctime) and lets nobody set it back, so a content that was
-    replaced is read again whatever its modification time.
+    Users cannot set the ctime of an inode back, so replaced content is read again whatever its modification time.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Read the digests that were kept in a file.
+        """Read the cached digests.
 
         Args:
-            path: of the file, which need not be there; None: nothing is kept.
+            path: the cache file, which need not exist; None: no cache.
         """
         self._path = path
         self._known = _read(path) if path is not None else {}
@@ -73,16 +72,16 @@ class Digests:
             return None
 
     def keep(self, path: Path | None = None) -> None:
-        """Write what was asked for to another path, or to its own unless that is there already."""
+        """Write the digests used so far to `path`, or to the cache file if they changed."""
         if path is None and (self._path is None or self._used == self._known):
             return
         path = path or self._path
         assert path is not None
         aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:  # makes no folder: another process may be about to put a new one in its place
+        try:  # creates no folder, as another process may be replacing it
             aside.write_text(json.dumps(self._used), encoding="utf-8")
             aside.replace(path)
-        except OSError as error:  # somebody else's folder, say; next time the files are read once more
+        except OSError as error:  # e.g. a read-only folder; the files are then read again next time
             logger.debug("%s: not kept: %s", path, error)
             with suppress(OSError):  # half written on a full disk
                 aside.unlink()

@@ -9,15 +9,15 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A signal within so many seconds of the first is taken for the same one: a terminal sends Ctrl-C to all its processes,
-# and a launcher then sends it on to those that it has started
+# A second signal within this time is taken for a repetition: a terminal sends Ctrl-C to all its processes, and a
+# launcher then forwards it to its children
 AGAIN_SECONDS = 5.0
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal has asked the program to end.
 
-    number: of the signal; text: what to say at last: None: the usual, "": nothing, another process does.
+    number: the signal. text: the final message; None: the default, "": none, as another process prints one.
     """
 
     def __init__(self, number: int, text: str | None = None) -> None:
@@ -38,7 +38,7 @@ def _raise(number: int, _: FrameType | None) -> None:
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Ignore SIGNALS, while something is put in order that must not be cut off."""
+    """Ignore SIGNALS during a cleanup that must not be interrupted."""
     before = [(number, signal.signal(number, signal.SIG_IGN)) for number in SIGNALS]
     try:
         yield
@@ -48,21 +48,21 @@ def signals_ignored() -> Iterator[None]:
 
 
 class StopRequest:
-    """Holds back the first of SIGNALS, for a loop that looks at `number` where it can stop; another one later raises.
+    """Deferral of the first of SIGNALS to a loop that checks `number` where it can stop; a later one raises.
 
-    number: of the signal that came, 0 while none has. A loop that ends before it has looked ends in Interrupted.
-    In other threads than the main one, which get no signals, it stays 0.
+    number: the signal received, 0 if none. If the loop ends without stopping for it, Interrupted is raised at the end.
+    Threads other than the main one receive no signals; there it stays 0.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        self._came = 0.0
+        self._received_at = 0.0
         self._before: list[tuple[signal.Signals, Any]] = []
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._before = [(number, signal.signal(number, self._take)) for number in caught]
+            self._before = [(number, signal.signal(number, self._handle)) for number in caught]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -71,9 +71,9 @@ class StopRequest:
         if kind is None and self.number:
             raise Interrupted(self.number)
 
-    def _take(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if not self.number:
-            self.number, self._came = number, now
-        elif now - self._came > AGAIN_SECONDS:
+            self.number, self._received_at = number, now
+        elif now - self._received_at > AGAIN_SECONDS:
             raise Interrupted(number)

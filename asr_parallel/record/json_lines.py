@@ -1,4 +1,4 @@
-"""A file of JSON objects, one a line, that grows while a program runs and survives its being killed."""
+"""JSON Lines files that are appended to, and stay readable when the program is killed."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """
     lines = path.read_bytes().split(b"\n")
     values = []
-    for number, line in enumerate(lines[:-1], start=1):  # after the last newline nothing, or a part of a line
+    for number, line in enumerate(lines[:-1], start=1):  # the rest is empty or an incomplete line
         try:
             value = json.loads(line)
         except ValueError as error:
@@ -28,10 +28,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class JsonLines:
-    """Appends to such a file.
+    """A JSON Lines file to append to.
 
-    The file is opened for each line and closed after it: what is written is there for others to read, and an error
-    (a full disk) is raised by the line it is about.
+    It is opened and closed for each line, so that others can read the line at once and an error (full disk) is raised
+    where it occurs.
     """
 
     def __init__(self, path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

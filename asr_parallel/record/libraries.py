@@ -1,4 +1,4 @@
-"""Environment variables that libraries read when they are imported; to be set before."""
+"""Environment variables that libraries read on import, to be set before it."""
 
 import atexit
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 def set_up_libraries(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set variables that the user has not, or that name a home which is none, as in containers.
+    """Set variables that the user has not set, and HOME where it is not writable, as in containers.
 
-    OMP_WAIT_POLICY: threads that wait for others sleep. Those of libgomp, which torch uses, would spin for a
-        millisecond and so take the cores from each other's and from other processes' work.
-    HOME: numba's machine code, matplotlib's fonts and lhotse's tools go there.
+    OMP_WAIT_POLICY: waiting threads sleep. Those of libgomp, which torch uses, would otherwise busy-wait for a
+        millisecond and take cores from other work.
+    HOME: location of the caches of numba, matplotlib and lhotse.
     """
     if "GOMP_SPINCOUNT" not in environment:
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,11 +27,11 @@ def set_up_libraries(environment: MutableMapping[str, str] = os.environ) -> None
 
 
 def temporary_folder() -> Path | None:
-    """Return a folder of this user alone, the same in every run where that is safe; None: nothing can be written.
+    """Return a private folder of this user, the same in every run where that is safe; None: none is writable.
 
-    numba's cache holds code, so one that others can write to, or have made, is not taken.
+    numba's cache holds code, so a folder that others own or can write to is not used.
     """
-    with suppress(OSError):  # somebody else's, perhaps
+    with suppress(OSError):  # e.g. another user's
         user = os.geteuid()
         folder = Path(tempfile.gettempdir()) / f"asr-parallel-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A lock on making a folder: a file beside it, which the system frees when its holder ends."""
+"""A lock on building a folder: a file beside it, released by the system when its holder exits."""
 
 import errno
 import fcntl
@@ -20,11 +20,11 @@ from asr_parallel.record.log import logger
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 HELD = (errno.EACCES, errno.EAGAIN)  # POSIX allows both
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # some network file systems
-WRITING_SECONDS = 0.5  # that a holder may need between taking the lock and having written who it is
+WRITING_SECONDS = 0.5  # time a holder may need between taking the lock and writing its name
 
 
 def folder_to_make(path: Path) -> Path:
-    """Return the folder that `path` names, symbolic links followed; it need not be there.
+    """Return the folder that `path` names, symbolic links resolved; it need not exist.
 
     Raises:
         ValueError: it is the current folder or one above it, which no result may take the place of, or links in a ring.
@@ -39,11 +39,11 @@ def folder_to_make(path: Path) -> Path:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the lock `.NAME.lock` beside `out`; who holds it stands in that file, which is removed in the end.
+    """Hold the lock `.NAME.lock` beside `out`. The file names the holder and is removed at the end.
 
-    The lock is a POSIX record lock: it ends with its process however that ends, processes forked by the holder do not
-    keep it, and it holds between machines that share a disk. Threads of one process are not kept apart. Nothing is
-    locked, and nothing said, where `out` cannot be written anyway.
+    The lock is a POSIX record lock: it is released when its process exits, forked processes do not inherit it, and it
+    works between machines that share a disk, but not between threads of one process. Where `out` cannot be written,
+    nothing is locked, without a warning.
 
     Raises:
         ValueError: another process holds it; names that process and its machine.
@@ -56,9 +56,9 @@ def locked(out: Path) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            path.unlink(missing_ok=True)  # while it is held: who waits for this file finds that it is another one
+            path.unlink(missing_ok=True)  # while it is held: a waiting process sees that the file was replaced
             os.close(handle)
-            with suppress(OSError):  # something was made in it
+            with suppress(OSError):  # not empty
                 for parent in missing:
                     parent.rmdir()
 
@@ -72,7 +72,7 @@ def _acquire(out: Path, path: Path) -> int | None:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             if error.errno == errno.ENOENT and made and not path.parent.exists():
-                continue  # its last holder has just removed the folder that it had made
+                continue  # its last holder has just removed the folder
             if error.errno not in NOT_WRITABLE:
                 raise
             logger.debug("%s: not locked: %s", out, error.strerror)
@@ -87,12 +87,12 @@ def _acquire(out: Path, path: Path) -> int | None:
             if error.errno not in NO_LOCKS:
                 raise
             path.unlink(missing_ok=True)
-            _say_no_locks(path.parent)
+            _warn_no_locks(path.parent)
             return None
         if _is_at(path, handle):
             try:
                 _write_holder(handle)
-            except OSError as error:  # a full disk, say; then others are told of "another process"
+            except OSError as error:  # e.g. a full disk; others then report "another process"
                 logger.debug("%s: %s", path, error)
             return handle
         os.close(handle)  # its last holder has just removed it
@@ -131,6 +131,6 @@ def _holder(handle: int) -> str:
 
 
 @cache
-def _say_no_locks(folder: Path) -> None:
+def _warn_no_locks(folder: Path) -> None:
     """Warn once for each folder."""
     logger.warning("%s: this file system has no locks; see to it that no two runs write the same folder", folder)

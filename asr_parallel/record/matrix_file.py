@@ -1,6 +1,6 @@
-"""A .npy matrix written row block after row block, by plain writes.
+"""A .npy matrix that is appended to in blocks of rows, by plain writes.
 
-A memory map would do, but where the disk is full its first write ends the process (SIGBUS) instead of raising OSError.
+With a memory map, a full disk would kill the process (SIGBUS) instead of raising OSError.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class MatrixFile:
 
 @contextmanager
 def matrix_file(path: Path, dtype: type[np.generic], columns: int) -> Iterator[MatrixFile]:
-    """Open a matrix to append rows to; it is at `path` when the block ends well, else not at all."""
+    """Open a matrix to append rows to; `path` is replaced only if the block succeeds."""
     with whole_file(path) as aside, aside.open("wb") as file:
         matrix = MatrixFile(file, np.dtype(dtype), columns)
         yield matrix

@@ -1,4 +1,4 @@
-"""Optional packages: ask for them by the extra that installs them."""
+"""Import of optional packages."""
 
 import importlib
 from types import ModuleType

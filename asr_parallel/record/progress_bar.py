@@ -10,7 +10,7 @@ from tqdm import tqdm
 from asr_parallel.record.log import logger
 
 T = TypeVar("T")
-SECONDS_BETWEEN_LINES = 10.0  # often enough to see life, seldom enough for a log file
+SECONDS_BETWEEN_LINES = 10.0  # a compromise between feedback and a short log
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "") -> Iterator[T]:

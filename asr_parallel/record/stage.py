@@ -1,8 +1,8 @@
-"""Cached stages: a folder is built once for given inputs and options, and is there whole or not at all.
+"""Cached stages: a folder is built once for given inputs and options, atomically.
 
 Every stage's folder holds `stage.json`: its options, its inputs' fingerprints, versions, machine and wall time.
-A stage runs again only when its options, its inputs' contents or the package's version changed. Where an experiment
-lies, and when its files were written, does not matter: it may be moved and copied.
+A stage runs again only when its options, its inputs' contents or the package's version changed. The location of
+an experiment and the times of its files do not matter: it may be moved and copied.
 """
 
 import json
@@ -21,7 +21,7 @@ from asr_parallel.record.lock import folder_to_make, locked
 from asr_parallel.record.log import logger
 
 RECORD = "stage.json"
-DIGESTS = ".digests.json"  # of the files a stage depends on, to be known again without being read
+DIGESTS = ".digests.json"  # cached digests of the stage's input files
 
 
 def _absolute(path: Path) -> str:
@@ -30,7 +30,7 @@ def _absolute(path: Path) -> str:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """Return what a stage has written into its folder; nothing where none has made it.
+    """Return the record of a stage's folder; empty where no stage made the folder.
 
     Raises:
         ValueError: the record is damaged.
@@ -44,7 +44,7 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(path: Path, digests: Digests | None = None) -> str:
-    """Return what identifies an input: a stage's own fingerprint, a file's content, or a folder's names and contents.
+    """Return the fingerprint of an input: that of its stage, of a file's content, or of a folder's names and contents.
 
     In a folder that no stage has made, names that begin with a dot do not count.
 
@@ -76,10 +76,10 @@ def made_as(folder: Path) -> str | None:
 
 
 def moved_along(path: str, was: str | None, folder: Path) -> Path:
-    """Return where a path that was written into a folder is now.
+    """Return the present location of a path that was written into a folder.
 
-    When the folder has been moved or copied together with what it names, as a whole experiment is, that is beside it as
-    before; what is not there is where it was.
+    When a whole experiment was moved or copied, the relative path from the folder still holds; if nothing exists there,
+    the path as written is returned.
 
     Args:
         path: as it was written.
@@ -94,10 +94,10 @@ def moved_along(path: str, was: str | None, folder: Path) -> Path:
 
 
 def check_inputs_unchanged(folder: Path) -> None:
-    """Refuse a stage's folder whose inputs have been made anew, with another result, since it was built.
+    """Raise an error if inputs of a stage's folder have changed since it was built.
 
-    Inputs that are gone are no reason to refuse: a folder may be kept or moved without them. Of a folder that was
-    moved or copied those count that came along, and not what it was made from elsewhere.
+    Missing inputs are ignored: a folder may be kept or moved without them. For a folder that was moved or copied, only
+    inputs that were moved along are checked.
 
     Raises:
         ValueError: an input has changed (with both paths).
@@ -123,9 +123,9 @@ def run_stage(
     places: Iterable[Path] = (),
     finish: Callable[[], None] | None = None,
 ) -> bool:
-    """Build the folder `out` by `build(new_folder)`, unless it is there and nothing it depends on has changed.
+    """Build the folder `out` by `build(new_folder)`, unless it exists and is up to date.
 
-    Of several processes that are to build the same folder the first does; the others are refused.
+    When several processes try to build the same folder, the first does; the others raise ValueError.
 
     Args:
         out: the folder of the result.
@@ -135,14 +135,14 @@ def run_stage(
         options: JSON-like values the result depends on. Anything that cannot change the result (the number of
             jobs, a path) does not belong here.
         sounds: name -> sound file that an input names; its content counts.
-        places: paths that the result holds. When they lie elsewhere it is built again, but what was made of it stays.
-        finish: called when the result is there, before another process may begin.
+        places: paths that the result contains. When they change it is built again, but later stages stay valid.
+        finish: called when the result is complete, while the lock is still held.
 
     Returns:
         True when the stage ran, False when its result was up to date.
 
     Raises:
-        ValueError: an input is missing, something that no stage has made is in the way, or another process is at it.
+        ValueError: an input is missing, `out` was not made by a stage, or another process is building it.
     """
     folder_to_make(out)
     if out.exists() and not (out / RECORD).is_file() and not (out.is_dir() and not any(out.iterdir())):
@@ -154,7 +154,7 @@ def run_stage(
         "fingerprint": digest([__version__, dict(options), prints | of_sounds]),
         "places": _places(out, places),
     }
-    if finish is None and _up_to_date(out, wanted):  # to be read even where nothing can be written or locked
+    if finish is None and _up_to_date(out, wanted):  # works on read-only folders, too
         logger.info("%s: up to date", out)
         digests.keep()
         return False

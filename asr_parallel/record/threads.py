@@ -1,4 +1,4 @@
-"""Computing in one thread, or in several of which each computes alone."""
+"""Control of torch's threads: one thread, or a pool whose threads compute alone."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in the calling thread alone: others have the cores, and sums do not depend on their number."""
+    """Make torch use one thread, so that sums do not depend on the number of cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -19,12 +19,12 @@ def one_thread() -> Iterator[None]:
 
 
 def single_threads(jobs: int, name: str = "") -> ThreadPoolExecutor:
-    """Return a pool of `jobs` threads in each of which torch computes in that thread alone.
+    """Return a pool of `jobs` threads, in each of which torch uses one thread.
 
-    torch's number of threads is each thread's own. Set in the main thread only, matrix products in others would still
-    be shared among all cores, and their sums depend on how many of them are free.
+    torch's number of threads is thread-local. Set in the main thread only, matrix products of the others would still
+    use all cores, and their sums would depend on how many are free.
     """
     import torch
 
-    torch.get_num_threads()  # the calling thread's is settled before others set theirs
+    torch.get_num_threads()  # initialise the calling thread's number before others set theirs
     return ThreadPoolExecutor(jobs, name, initializer=torch.set_num_threads, initargs=(1,))

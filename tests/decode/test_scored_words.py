@@ -14,7 +14,7 @@ from asr_parallel.decode.edit_distance import Counts, total
 from asr_parallel.decode.hypotheses import WordTime
 from asr_parallel.decode.reference import Reference
 from asr_parallel.decode.sclite import find_tool
-from asr_parallel.decode.scored_words import HESITATIONS, UNSCORED, excuse_unscored, is_scored, scored_words
+from asr_parallel.decode.scored_words import HESITATIONS, UNSCORED, is_scored, mark_unscored_optional, scored_words
 from asr_parallel.decode.scoring import write_scoring
 from asr_parallel.record.files import read_json
 
@@ -37,7 +37,7 @@ def made_of(tokens, hub5):
     for n, pairs in enumerate(tokens):
         text = " ".join(said for said, _ in pairs)
         utterances.append(Utterance(f"u{n}", "rec", Path("x.wav"), 0, float(n), 1.0, "spk", text))
-        segments.append(StmSegment("rec", "A", "spk", float(n), n + 1.0, excuse_unscored(text)))
+        segments.append(StmSegment("rec", "A", "spk", float(n), n + 1.0, mark_unscored_optional(text)))
         heard[f"u{n}"] = [WordTime(word, k / len(pairs), 0.01) for k, (_, word) in enumerate(pairs)]
     return Reference(utterances, segments if hub5 else [], None), heard
 
@@ -78,10 +78,10 @@ def test_letters_that_are_no_case_of_each_other_stay_apart():
 
 
 def test_a_hub5_reference_marks_what_the_hypothesis_cannot_have():
-    assert excuse_unscored("yes [NOISE] No") == "yes ([noise]) no"
-    assert excuse_unscored("UH HUH yes th- (uh) {um / yeah}") == "(uh huh) yes (th-) (uh) { (um) / yeah }"
-    assert excuse_unscored("(well uh) uh") == "(well uh) (uh)"
-    assert excuse_unscored("IGNORE_TIME_SEGMENT_IN_SCORING") == "IGNORE_TIME_SEGMENT_IN_SCORING"
+    assert mark_unscored_optional("yes [NOISE] No") == "yes ([noise]) no"
+    assert mark_unscored_optional("UH HUH yes th- (uh) {um / yeah}") == "(uh huh) yes (th-) (uh) { (um) / yeah }"
+    assert mark_unscored_optional("(well uh) uh") == "(well uh) (uh)"
+    assert mark_unscored_optional("IGNORE_TIME_SEGMENT_IN_SCORING") == "IGNORE_TIME_SEGMENT_IN_SCORING"
 
 
 @pytest.mark.skipif(find_tool("sclite") is None, reason="sclite is not installed (Debian: sctk)")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from asr_parallel.decode.alignments import ALIGNMENTS, Aligned, ScoredDecode, read_alignments, write_alignments
+from asr_parallel.decode.alignments import ALIGNMENTS, AlignedUtterance, ScoredDecode, read_alignments, write_alignments
 from asr_parallel.decode.edit_distance import Counts, align_steps
 from asr_parallel.decode.matched_pairs import matched_pairs, segment_errors
 from asr_parallel.decode.significance import bootstrap_rates, improvement, mapsswe, mean_interval, wer_interval
@@ -25,7 +25,9 @@ def steps(reference, hypothesis):
 
 def scored(folder, texts, lmwt=9, rules="plain"):
     """A decode folder as scoring leaves it."""
-    utterances = [Aligned(name, name.partition("-")[0], "rec", r, steps(r, h)) for name, (r, h) in texts.items()]
+    utterances = [
+        AlignedUtterance(name, name.partition("-")[0], "rec", r, steps(r, h)) for name, (r, h) in texts.items()
+    ]
     write_alignments(folder / "scoring" / ALIGNMENTS, utterances)
     write_json(folder / "scoring" / "wer.json", {"scorer": "asr-parallel", "rules": rules, "lmwt": lmwt, "wip": 0.5})
     return folder
@@ -49,8 +51,10 @@ def test_counts_by_utterance_and_speaker(tmp_path):
 
 def test_alignments_come_back_as_written(tmp_path):
     written = [
-        Aligned("u-1", "bob", "rec", "(uh) {we're / we are} ünder", steps("(uh) {we're / we are} ünder", "we are x y")),
-        Aligned("u-2", "bob", "rec", "", []),
+        AlignedUtterance(
+            "u-1", "bob", "rec", "(uh) {we're / we are} ünder", steps("(uh) {we're / we are} ünder", "we are x y")
+        ),
+        AlignedUtterance("u-2", "bob", "rec", "", []),
     ]
     write_alignments(tmp_path / ALIGNMENTS, written)
     assert read_alignments(tmp_path / ALIGNMENTS) == written

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.hmm.em import Aligned, FramesOfPdfs
+from asr_parallel.hmm.em import AlignmentResult, FramesOfPdfs
 from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_update import GmmStats, split_gmm, split_targets, update_gmm
 from asr_parallel.hmm.topology import Topology
@@ -59,7 +59,7 @@ def frames_of(gmm, x, pdfs):
     topology = Topology.of_phones([], [1], num_nonsilence_states=gmm.num_pdfs)
     transitions = TransitionModel.build(topology, monophone_tree(topology))
     archive = FeatureArchive(["u"], ["s"], np.array([0, len(x)]), x)
-    return FramesOfPdfs(archive, [0], Aligned([transitions.self_loop_tid[pdfs]], 0), transitions)
+    return FramesOfPdfs(archive, [0], AlignmentResult([transitions.self_loop_tid[pdfs]], 0), transitions)
 
 
 def test_em_step_by_formulas(gmm):

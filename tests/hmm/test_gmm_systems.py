@@ -9,13 +9,13 @@ from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.hmm import mono, tri
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_training import Schedule
+from asr_parallel.hmm.gmm_training import GmmSchedule
 from asr_parallel.hmm.training_set import TrainingSet
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 from asr_parallel.hmm.word_times import WordTimes
 
-PLAN = Schedule(num_iters=12, max_iter_inc=8, realign_iters=(1, 2, 3, 4, 6, 8), total_gauss=30)
+PLAN = GmmSchedule(num_iters=12, max_iter_inc=8, realign_iters=(1, 2, 3, 4, 6, 8), total_gauss=30)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_a_few_bad_utterances_are_left_out_and_listed(world):
 
     data = with_texts(world[0], spoil)
     assert data.words[2][-1] == "<unk>" and "u003" not in data.ids
-    system = mono.train_mono(data, LANG, Schedule(4, 2, (1, 2), 20))
+    system = mono.train_mono(data, LANG, GmmSchedule(4, 2, (1, 2), 20))
     assert {name: reason.partition(" for its")[0] for name, reason in system.failed} == {
         "u003": "its transcript is empty", "u900": "it has no features", "u001": "no path"
     }  # fmt: skip

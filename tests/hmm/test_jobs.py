@@ -15,10 +15,10 @@ from toy_hmm import LANG, draw_utterances
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.hmm import mono
 from asr_parallel.hmm.em import threaded
-from asr_parallel.hmm.gmm_training import Schedule
+from asr_parallel.hmm.gmm_training import GmmSchedule
 
 DIM = 39  # as MFCCs with deltas: products of fewer are computed in one thread anyway
-PLAN = Schedule(num_iters=3, max_iter_inc=2, realign_iters=(1, 2), total_gauss=150)
+PLAN = GmmSchedule(num_iters=3, max_iter_inc=2, realign_iters=(1, 2), total_gauss=150)
 
 
 def trained(jobs: int) -> str:

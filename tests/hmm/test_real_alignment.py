@@ -14,7 +14,7 @@ from asr_parallel.features.archive import write_archive
 from asr_parallel.features.deltas import gmm_features
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS, open_extractor
 from asr_parallel.hmm import mono, tri
-from asr_parallel.hmm.gmm_training import Schedule
+from asr_parallel.hmm.gmm_training import GmmSchedule
 from asr_parallel.hmm.lang import Lang, build_lang
 from asr_parallel.hmm.training_set import TrainingSet
 from asr_parallel.hmm.word_times import WordTimes
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     CORPUS is None, reason="ASR_PARALLEL_FSDD does not name the folder of the digits corpus"
 )
 EVERY = 12  # of the 1,095 training utterances: about four and a half minutes of speech
-PLAN = Schedule(num_iters=14, max_iter_inc=10, realign_iters=(1, 2, 3, 4, 5, 6, 8, 10), total_gauss=250)
+PLAN = GmmSchedule(num_iters=14, max_iter_inc=10, realign_iters=(1, 2, 3, 4, 5, 6, 8, 10), total_gauss=250)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from toy_hmm import LANG, SIL, SPN, TOPOLOGY, A, B, C, draw_utterances, mono_model
 
 from asr_parallel.hmm.convert import convert_alignment
-from asr_parallel.hmm.em import Acoustics
+from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.equal_align import equal_align
 from asr_parallel.hmm.questions import automatic_questions
 from asr_parallel.hmm.segments import phone_segments
@@ -150,4 +150,4 @@ def test_leaves_without_data_get_everybodys_gaussian():
     gmm = leaf_gmm(moments)
     assert gmm.means.ravel().tolist() == [1.0, 3.0, 5.0]
     assert gmm.variances.ravel().tolist() == [4.0, 8.5, 5.0]
-    assert Acoustics(gmm, mono_model()[1]).gmm.num_gauss == 3
+    assert GmmHmm(gmm, mono_model()[1]).gmm.num_gauss == 3

@@ -107,7 +107,7 @@ from asr_parallel.features import compute
 
 class Slow:
     @staticmethod
-    def of(archive):
+    def from_archive(archive):
         print("ready", flush=True)
         time.sleep(60)
 
