@@ -114,7 +114,7 @@ def test_a_far_worse_worker_is_left_out(frames_folder: Path, tmp_path: Path) -> 
 def test_when_no_worker_is_of_use_the_training_stops(frames_folder: Path, tmp_path: Path) -> None:
     of = trainer(frames_folder, tmp_path)
     of.network.parameters.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"training diverged: at meeting 1 no worker's model is of use"):
+    with pytest.raises(ValueError, match=r"training diverged: at synchronization 1 no worker's model is valid"):
         of.run()
 
 

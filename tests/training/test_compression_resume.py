@@ -93,7 +93,7 @@ def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: 
     assert sum(phases.values()) == ticks[-1] - ticks[0]
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     rounds = [line for line in lines if line["kind"] == "round"]
-    assert len(rounds) == trainer.batches.minibatches_per_epoch * trainer.options.epochs // PERIOD
+    assert len(rounds) == trainer.batches.minibatches_per_epoch * trainer.options.schedule.epochs // PERIOD
     a_round = WORKERS * 16 * PERIOD if kind == "models" else None
     if a_round:
         assert [line["frames"] for line in rounds] == [a_round * n for n in range(1, ROUNDS + 1)]

@@ -280,8 +280,8 @@ def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: boo
     """With overlap before a meeting, when the mean of the last one has to come anyway."""
     request, agreed = StopRequest(), []
     transport = SimpleNamespace(rank=0, size=2, all_reduce_max=lambda _: agreed.append(minibatch))
-    algorithm = SimpleNamespace(period=period, overlap=overlap)
-    scheduler = SimpleNamespace(meet=period is not None, algorithm=algorithm, sync_due=False)
+    algorithm, options = SimpleNamespace(period=period), SimpleNamespace(overlap=overlap)
+    scheduler = SimpleNamespace(synchronizes=period is not None, algorithm=algorithm, options=options, sync_due=False)
     points = loop.StopPoints(request, transport, scheduler, torch.device("cpu"))
     for minibatch in range(1, 321):
         met = period is not None and minibatch % period == 0
@@ -319,7 +319,7 @@ def test_checkpoints_come_by_the_clock_too_and_change_nothing(
     often.checkpoints.save = lambda frames, *rest: (saved.append(frames), save(frames, *rest))
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     often.run()
-    every = often.batches.minibatches_per_epoch * often.options.epochs
+    every = often.batches.minibatches_per_epoch * often.options.schedule.epochs
     assert len(set(saved)) == every + 1  # after every minibatch, and at the beginning
     assert torch.equal(often.network.parameters, seldom.network.parameters)
 
