@@ -242,7 +242,8 @@ def test_what_an_ensemble_says_counts_as_it_wants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    sorted(path for path in RECIPES.glob("*/conf/*.yaml") if path.name != "full.yaml"),  # which is not a matrix
+    # The two are options of run.sh
+    sorted(path for path in RECIPES.glob("*/conf/*.yaml") if path.name not in ("full.yaml", "tdnn.yaml")),
     ids=lambda path: "/".join(path.parts[-3:]),
 )
 def test_the_recipes_files(path: Path) -> None:
