@@ -177,7 +177,7 @@ def test_restored_it_goes_on_bit_for_bit(seed: int, preset: str, cut: int) -> No
 
 @pytest.mark.parametrize(("rate", "momentum"), [(0.0, 0.5), (float("nan"), 0.5), (1.0, 1.0), (1.0, -0.1)])
 def test_constants_out_of_range(rate: float, momentum: float) -> None:
-    with pytest.raises(ValueError, match=r"outer_(rate|momentum) .*: expected a number (above 0|at least 0)"):
+    with pytest.raises(ValueError, match=r"outer_(rate|momentum) .*: expected a number (above 0|of at least 0)"):
         BlockMomentum(BlockMomentumOptions(outer_rate=rate, outer_momentum=momentum))
 
 

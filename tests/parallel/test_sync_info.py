@@ -73,5 +73,5 @@ def test_one_that_has_not_trained_has_no_loss_and_is_kept() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown weights 'loss'; expected one of frames, equal"):
         WorkerOptions(weights="loss")
-    with pytest.raises(ValueError, match="best_first -1: expected a whole number at least 0"):
+    with pytest.raises(ValueError, match="best_first -1: expected a whole number of at least 0"):
         WorkerOptions(best_first=-1)
