@@ -52,7 +52,7 @@ def test_an_ensembles_round(
 
     work = StepCost(1.0, MINIBATCH, 1000, LABEL, label_bytes=one)
     options, frames = seen.trainer.options, WORKERS * MINIBATCH * MINIBATCHES
-    epoch = ModelledClock(options, work, LATENCY, frames, constants=options.algorithm).epoch()
+    epoch = ModelledClock(options.workers, work, LATENCY, frames, constants=options.algorithm).epoch()
     a_round = PERIOD / MINIBATCHES
     losses, passing = all_reduce(LATENCY, WORKERS, 1), broadcast(LATENCY, WORKERS, 1)
     parts = 1 if exchange == "models" else 2  # posteriors and whose they are
