@@ -70,7 +70,7 @@ def main() -> None:
             )
             network = trainer.run()
             if network is not None:
-                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.scheduler.meetings)}
+                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.scheduler.num_syncs)}
                 for member in (out / name).glob("ensemble/[0-9]"):
                     tensors[f"member {member.name}"] = Network.open(member).net.parameters
                 save_file(tensors, out / f"{name}.safetensors")

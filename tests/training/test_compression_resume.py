@@ -105,14 +105,14 @@ def test_every_moment_is_of_one_phase(store: FrameStore, tmp_path: Path, ticks: 
 def test_a_meeting_is_part_of_the_exchange(store: FrameStore, tmp_path: Path, ticks: list[int]) -> None:
     """Whoever waits there for others does not train."""
     trainer = Trainer(store, options(), tmp_path)
-    synchronize = trainer.algorithm.synchronize
+    synchronize = trainer.scheduler.synchronizer.synchronize
 
     def slow(*args: Any) -> None:
         for _ in range(1000):
             phases_module.time.monotonic()
         synchronize(*args)
 
-    trainer.algorithm.synchronize = slow
+    trainer.scheduler.synchronizer.synchronize = slow
     trainer.run()
     lines = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     rounds = [line["seconds"] for line in lines if line["kind"] == "round"]
