@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
-from asr_parallel.parallel.launch import join
+from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
