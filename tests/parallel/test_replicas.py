@@ -14,11 +14,12 @@ from stand_ins import together
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.nnet.spec import NetworkSpec, layout
+from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -31,7 +32,7 @@ from asr_parallel.training.trainer import Trainer
 
 B = 16  # frames of a worker's minibatch
 HISTORY, LIMIT = 2000.0, 0.9  # Kaldi's num-samples-history, and the most that an update forgets
-SPEC = NetworkSpec(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
+SPEC = dnn(frame_dim=4, context=1, hidden_layers=2, hidden_dim=10, num_pdfs=6, nonlinearity="tanh")
 
 
 def options(**changes: Any) -> TrainingOptions:

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from asr_parallel.report.filters import plot_filters
-from asr_parallel.report.layers import plot_layers
 
 from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
 from asr_parallel.nnet.spec import NetworkSpec
@@ -24,9 +22,9 @@ def test_finished_layers_are_kept_and_handed_over(
 ) -> None:
     monkeypatch.setattr(normalised, "SMALLEST_VARIANCE", 0.1)  # these features are normalised in mean alone
     out = tmp_path / "stack"
-    pretrain(frames_folder, out, options(1), 1000, 10**9, draw_filters=plot_filters, draw_layers=plot_layers)
+    pretrain(frames_folder, out, options(1), 1000, 10**9)
     made = (out / "1" / "rbm.safetensors").stat().st_mtime_ns
-    pretrain(frames_folder, out, options(2), 1000, 10**9, draw_filters=plot_filters, draw_layers=plot_layers)
+    pretrain(frames_folder, out, options(2), 1000, 10**9)
     assert (out / "1" / "rbm.safetensors").stat().st_mtime_ns == made
     assert sorted(path.name for path in out.iterdir()) == ["1", "2", "curves.png"]
 

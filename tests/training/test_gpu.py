@@ -7,19 +7,19 @@ import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet import rbm as rbms
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.sampling import draw_binary
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-SPEC = NetworkSpec(frame_dim=8, context=2, hidden_layers=2, hidden_dim=48, num_pdfs=30, nonlinearity="relu-renorm")
+SPEC = dnn(frame_dim=8, context=2, hidden_layers=2, hidden_dim=48, num_pdfs=30, nonlinearity="relu-renorm")
 
 
 def minibatch(step: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
