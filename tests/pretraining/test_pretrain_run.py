@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.rbm_stack import load_rbm_weights, read_layer
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.pretraining import check_features as normalised
 from asr_parallel.pretraining.rbm_options import PretrainOptions
@@ -28,7 +28,7 @@ def test_finished_layers_are_kept_and_handed_over(
     assert (out / "1" / "rbm.safetensors").stat().st_mtime_ns == made
     assert sorted(path.name for path in out.iterdir()) == ["1", "2", "curves.png"]
 
-    network = StackedNetwork(NetworkSpec(3, 5, 2, 8, 3), replicas=2).initialise(0)
+    network = StackedNetwork(dnn(3, 5, 2, 8, 3), replicas=2).initialise(0)
     softmax = network.layers.weights[2].clone()
     load_rbm_weights(out, network)
     for layer in range(2):
@@ -38,8 +38,8 @@ def test_finished_layers_are_kept_and_handed_over(
             assert torch.equal(network.layers.biases[layer][r], bias)
     assert torch.equal(network.layers.weights[2], softmax)
     with pytest.raises(ValueError, match=r"a layer of \(8, 33\)"):
-        load_rbm_weights(out, StackedNetwork(NetworkSpec(3, 5, 2, 9, 3)))
+        load_rbm_weights(out, StackedNetwork(dnn(3, 5, 2, 9, 3)))
     with pytest.raises(ValueError, match="network of sigmoids"):
-        load_rbm_weights(out, StackedNetwork(NetworkSpec(3, 5, 2, 8, 3, "relu")))
+        load_rbm_weights(out, StackedNetwork(dnn(3, 5, 2, 8, 3, "relu")))
     with pytest.raises(ValueError, match="not a finished layer"):
-        load_rbm_weights(out, StackedNetwork(NetworkSpec(3, 5, 3, 8, 3)))
+        load_rbm_weights(out, StackedNetwork(dnn(3, 5, 3, 8, 3)))
