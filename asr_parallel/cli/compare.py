@@ -2,13 +2,15 @@
 
 import argparse
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_parallel.record.environment import cpu_count
+from asr_parallel.cli.shared_options import JobOptions
+from asr_parallel.clock.interconnect import PRESETS
+from asr_parallel.record.options import Checked, build, option
 
 if TYPE_CHECKING:
-    from asr_parallel.clock.interconnect import Interconnect
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.compare.modelled import Machine
@@ -16,41 +18,49 @@ if TYPE_CHECKING:
 EVALUATIONS = 4  # an epoch, unless said
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from asr_parallel.clock.interconnect import PRESETS
+@dataclass(frozen=True)
+class CompareOptions(Checked):
+    """Comparison."""
 
+    network: str = option("10gbe", "of the modelled clock (docs/clock.md)", choices=tuple(PRESETS))
+    evaluate_frames: int | None = option(
+        None, "between evaluations on held-out data", least=1, unset="a quarter of an epoch"
+    )
+    train_options: str = option("", "more options of all trainings", metavar="WORDS")
+    decode_options: str = option("", "more options of all decodings", metavar="WORDS")
+    score_options: str = option("", "more options of all scorings", metavar="WORDS")
+    dry_run: bool = option(False, "only list the trainings, with predicted hours")
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return CompareOptions, JobOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files of the verb."""
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder whose stages 0 to 4 are done")
     parser.add_argument("--matrix", type=Path, required=True, help="YAML file of what is compared (docs/compare.md)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the comparison, which may be half done")
-    network = "of the modelled clock (docs/clock.md; default: %(default)s)"
-    parser.add_argument("--network", choices=tuple(PRESETS), default="10gbe", help=network)
-    parser.add_argument("--jobs", type=int, default=cpu_count(), help="processes at a time (default: the cores)")
-    text = "between evaluations on held-out data (default: a quarter of an epoch)"
-    parser.add_argument("--evaluate-frames", type=int, metavar="N", help=text)
-    for verb in ("train", "decode", "score"):
-        parser.add_argument(f"--{verb}-options", default="", metavar="WORDS", help=f"more options of all {verb} verbs")
-    parser.add_argument("--dry-run", action="store_true", help="only list the trainings, with predicted hours")
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.clock.interconnect import PRESETS
+    """Train, decode and compare."""
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.record.files import followed
     from asr_parallel.record.lock import locked
 
-    matrix, network = Matrix.read(args.matrix), PRESETS[args.network]
-    if args.jobs < 1 or (args.evaluate_frames is not None and args.evaluate_frames < 1):
-        raise ValueError(f"--jobs {args.jobs}, --evaluate-frames {args.evaluate_frames}: expected numbers above 0")
-    words = {verb: shlex.split(getattr(args, f"{verb}_options")) for verb in ("train", "decode", "score")}
+    options, matrix = build(CompareOptions, vars(args)), Matrix.read(args.matrix)
+    words = {verb: shlex.split(getattr(options, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
     with locked(args.out):
         followed(args.out).mkdir(parents=True, exist_ok=True)
-        _compare(args, matrix, network, experiment)
+        _compare(args, options, matrix, experiment)
 
 
-def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Interconnect", experiment: "Experiment") -> None:
+def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix", experiment: "Experiment") -> None:
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
@@ -58,16 +68,17 @@ def _compare(args: argparse.Namespace, matrix: "Matrix", network: "Interconnect"
     from asr_parallel.features.frames import FrameStore
     from asr_parallel.report.write_report import write_report
 
+    jobs_at_a_time = build(JobOptions, vars(args)).count
     store = FrameStore.open(experiment.frames)
-    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)
-    evaluate_frames = args.evaluate_frames or max(1, machine.frames // EVALUATIONS)
+    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, PRESETS[options.network])
+    evaluate_frames = options.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
-    if args.dry_run:
-        _list(matrix, machine, experiment, args.jobs)
+    if options.dry_run:
+        _list(matrix, machine, experiment, jobs_at_a_time)
         return
     # Long ones first, so that no core is idle at the end
     longest_first = sorted(matrix.trainings, key=machine.here, reverse=True)
-    failed = run_jobs([jobs[one.name] for one in longest_first], max(1, args.jobs // matrix.processes))
+    failed = run_jobs([jobs[one.name] for one in longest_first], max(1, jobs_at_a_time // matrix.processes))
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text(encoding="utf-8"))

@@ -1,14 +1,37 @@
 """Verb `import-kaldi`: a data folder from a Kaldi data directory (stage 0)."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from asr_parallel.cli.max_bad_share import add_max_bad_share
-from asr_parallel.corpus.kaldi_dir import import_kaldi
+from asr_parallel.cli.shared_options import BadInputOptions
+from asr_parallel.record.options import Checked, build, option
+
+
+@dataclass(frozen=True)
+class ImportOptions(Checked):
+    """Utterances and audio."""
+
+    empty_transcripts: str | None = option(
+        None, "utterances without words: keep them, as scoring needs, or drop them, as for training",
+        choices=("keep", "drop"), unset="drop in a folder named train, else keep",
+    )  # fmt: skip
+    sampling_rate: int | None = option(
+        None,
+        "sampling rate of the recordings to keep",
+        least=1,
+        metavar="HZ",
+        unset="the common one, or that of --like",
+    )
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return ImportOptions, BadInputOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+    """Add the files of the verb."""
     parser.add_argument(
         "--from",
         dest="source",
@@ -19,35 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="E/data/NAME", required=True, help="data folder to write")
     parser.add_argument(
-        "--empty-transcripts",
-        choices=("keep", "drop"),
-        help="utterances without words: keep them, as scoring needs, or drop them, as for training (default: drop in a "
-        "folder named train, else keep)",
-    )
-    parser.add_argument(
-        "--sampling-rate",
-        type=_rate,
-        metavar="HZ",
-        help="sampling rate of the recordings to keep (default: auto, the common rate, or that of --like)",
-    )
-    parser.add_argument(
         "--like",
         type=Path,
         metavar="E/data/NAME",
         help="a data folder, such as the training set's, whose sampling rate these recordings must have",
     )
-    add_max_bad_share(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Import the directory."""
-    keep_empty = None if args.empty_transcripts is None else args.empty_transcripts == "keep"
-    import_kaldi(args.source, args.out, args.sampling_rate, args.max_bad_share, args.like, keep_empty)
+    from asr_parallel.corpus.kaldi_dir import import_kaldi
 
-
-def _rate(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected auto or a sampling rate in Hz, got {text!r}")
-    return int(text)
+    options, bad = build(ImportOptions, vars(args)), build(BadInputOptions, vars(args))
+    keep_empty = None if options.empty_transcripts is None else options.empty_transcripts == "keep"
+    import_kaldi(args.source, args.out, options.sampling_rate, bad.max_bad_share, args.like, keep_empty)

@@ -4,6 +4,11 @@ import argparse
 from pathlib import Path
 
 
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return ()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     parser.add_argument("--data", type=Path, metavar="E/data", required=True, help="folder with train and dev")

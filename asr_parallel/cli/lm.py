@@ -1,28 +1,41 @@
 """Verb `lm`: an n-gram language model, estimated or from an ARPA file, and its perplexity (stage 1)."""
 
 import argparse
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from asr_parallel.record.options import Checked, build, names, option
 from asr_parallel.record.stage import run_stage
 
 
+@dataclass(frozen=True)
+class LmOptions(Checked):
+    """Estimation, with --data."""
+
+    order: int = option(3, "3: trigram; 0: every word equally likely", least=0)
+    min_count: int = option(1, "leave out rarer n-grams of the highest order; 1: keep all", least=1)
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return (LmOptions,)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files of the verb."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="training data folder, whose text the model is estimated on")
     source.add_argument(
         "--arpa", type=Path, help="an existing model, ARPA or ARPA.gz, which is restricted to the words of the lexicon"
     )
     parser.add_argument("--lang", type=Path, required=True, help="lang folder, which gives the vocabulary")
-    parser.add_argument("--order", type=int, help="with --data; 3: trigram; 0: every word equally likely (default 3)")
-    parser.add_argument(
-        "--min-count", type=int, help="with --data; leave out rarer n-grams of the highest order (default 1: keep all)"
-    )
     parser.add_argument("--eval", type=Path, action="append", default=[], help="data folder to measure perplexity on")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, with lm.arpa and ppl.json")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Make the model."""
     from asr_parallel.corpus.arpa import clean_arpa, read_arpa, write_arpa
     from asr_parallel.corpus.datadir import read_utterances
     from asr_parallel.corpus.kneser_ney import estimate
@@ -32,27 +45,26 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.files import write_json
     from asr_parallel.record.log import logger
 
-    if args.arpa and (args.order, args.min_count) != (None, None):
+    if args.arpa and names(LmOptions) & vars(args).keys():
         raise ValueError("--order and --min-count go with --data; a model made elsewhere has both already")
     if args.arpa and not args.arpa.is_file():
         raise ValueError(f"{args.arpa}: no such language model; expected an ARPA file, plain or gzipped")
-    order = 3 if args.order is None else args.order
-    min_count = 1 if args.min_count is None else args.min_count
+    options = build(LmOptions, vars(args))
 
     def text_of(data: Path) -> list[list[str]]:
         return [u.text.split() for u in read_utterances(data) if u.text]
 
     def make_model(lang: Lang) -> NgramModel:
         text = text_of(args.data)
-        if order == 0:
+        if options.order == 0:
             noise = set(lang.silence_phones)
             return uniform_model(w for w, variants in lang.lexicon.items() if not noise.issuperset(variants[0][1]))
         used = {word for sentence in text for word in sentence}
         # <unk> may be decoded only where the training text really has unknown words
         unknown = {"<unk>"} - (used - lang.lexicon.keys() and {"<unk>"})
-        return estimate(text, lang.lexicon.keys() - unknown, order, min_count)
+        return estimate(text, lang.lexicon.keys() - unknown, options.order, options.min_count)
 
-    def build(folder: Path) -> None:
+    def make(folder: Path) -> None:
         lang = Lang.open(args.lang)
         texts = {data: text_of(data) for data in args.eval}
         record: dict[str, Any] = {}
@@ -79,10 +91,9 @@ def run(args: argparse.Namespace) -> None:
             )
         write_json(
             folder / "ppl.json",
-            {"order": len(counts) if args.arpa else order, "ngrams": counts, "perplexity": report, **record},
+            {"order": len(counts) if args.arpa else options.order, "ngrams": counts, "perplexity": report, **record},
         )
 
     inputs = {"lang": args.lang, "arpa" if args.arpa else "data": args.arpa or args.data}
     inputs |= {f"eval {number} {data.name}": data for number, data in enumerate(args.eval, start=1)}
-    options = {} if args.arpa else {"order": order, "min_count": min_count}
-    run_stage(args.out, build, number=1, inputs=inputs, options=options)
+    run_stage(args.out, make, number=1, inputs=inputs, options={} if args.arpa else asdict(options))

@@ -17,8 +17,9 @@ from asr_parallel.record.files import followed
 from asr_parallel.record.interrupt import Interrupted, raise_on_signals
 from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
+from asr_parallel.record.options import add_arguments as add_options
 
-# verb -> (module with add_arguments(parser) and run(args), what it does); modules are imported only when used
+# verb -> (module with add_arguments(parser), option_groups() and run(args), its purpose); imported only when used
 VERBS: dict[str, tuple[str, str]] = {
     "synthesize": ("asr_parallel.cli.synthesize", "write the synthetic Switchboard (stage 0)"),
     "import-kaldi": ("asr_parallel.cli.import_kaldi", "data folder from a Kaldi data directory (stage 0)"),
@@ -40,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "score": ("asr_parallel.cli.score", "word error rates, weights chosen on the development set (stage 7)"),
     "predict": ("asr_parallel.cli.predict", "modelled speedup of K workers, by algorithm and network"),
     "compare": ("asr_parallel.cli.compare", "algorithms and numbers of workers side by side (stage 8)"),
+    "sort-options": ("asr_parallel.cli.sort_options", "give a recipe's options to the verbs that have them"),
     "results": ("asr_parallel.cli.results", "table of all word error rates and stage times"),
 }
 
@@ -58,6 +60,8 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         if name == verb:
             module = importlib.import_module(module_name)
             module.add_arguments(sub)
+            for group in module.option_groups():
+                add_options(sub, group)
             sub.set_defaults(run=module.run)
     return parser
 

@@ -6,6 +6,11 @@ from pathlib import Path
 from asr_parallel.record.stage import run_stage
 
 
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return ()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lang", type=Path, required=True, help="lang folder")
     parser.add_argument(

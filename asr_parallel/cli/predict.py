@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.record.options import add_arguments as add_option_arguments
 from asr_parallel.record.options import build, check, option
 
 if TYPE_CHECKING:
@@ -37,13 +36,19 @@ class PredictOptions:
         check(self)
 
 
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    from asr_parallel.nnet.architectures.dnn import DnnOptions
+    from asr_parallel.parallel.options import algorithm_flags
+    from asr_parallel.training.options import MachineOptions
+
+    return PredictOptions, DnnOptions, MachineOptions, algorithm_flags()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
-    from asr_parallel.nnet.architectures.dnn import DnnOptions
-    from asr_parallel.parallel.options import algorithm_flags
     from asr_parallel.parallel.registry import names
-    from asr_parallel.training.options import MachineOptions
 
     workers = parser.add_argument_group("workers")
     workers.add_argument("--workers", required=True, metavar="K,K,...", help="numbers of workers")
@@ -56,8 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--beta", type=float, metavar="BYTES", help="a second, instead")
     how = ("best", *COLLECTIVES)
     network.add_argument("--collective", choices=how, default="best", help="how sums are formed (default: best)")
-    for group in (PredictOptions, DnnOptions, MachineOptions, algorithm_flags()):
-        add_option_arguments(parser, group)
 
 
 def run(args: argparse.Namespace) -> None:

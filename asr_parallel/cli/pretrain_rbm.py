@@ -4,19 +4,21 @@ import argparse
 from pathlib import Path
 
 from asr_parallel.cli.distributed import ProcessOptions, RunOptions, joined, launched
-from asr_parallel.record.options import add_arguments as add_options
 from asr_parallel.record.options import build
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
     from asr_parallel.pretraining.rbm_options import PretrainOptions
 
+    return PretrainOptions, RunOptions, ProcessOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files of the verb."""
     files = parser.add_argument_group("files")
     files.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
     files.add_argument("--out", type=Path, required=True, help="folder of the stack, a folder a layer in it")
-    for group in (PretrainOptions, RunOptions, ProcessOptions):
-        add_options(parser, group)
 
 
 def run(args: argparse.Namespace) -> None:

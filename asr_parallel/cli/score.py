@@ -1,50 +1,65 @@
 """Verb `score`: error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
 
 import argparse
-import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from asr_parallel.decode.word_network import UNITS
+from asr_parallel.record.options import build, check, option
 from asr_parallel.record.stage import run_stage
 
-# Kaldi's egs/swbd/s5c/local/score.sh: min_lmwt, max_lmwt, word_ins_penalty
-LMWT_RANGE = "5:17"
-WORD_INSERTION_PENALTIES = "0,0.5,1"
+SCORE = "Kaldi egs/swbd/s5c/local/score.sh"
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Weights to try on the development set, and units."""
+
+    lmwt_range: str = option("5:17", "LM weights, first:last", metavar="N:N", source=SCORE)
+    word_ins_penalties: tuple[float, ...] = option((0.0, 0.5, 1.0), "word insertion penalties", source=SCORE)
+    score_units: str = option(
+        "word", "what is counted and chooses the weights; char: characters (Unicode code points, NFC, no spaces) "
+        "beside words, for languages without spaces", choices=UNITS,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check(self)
+        self.lmwts()
+
+    def lmwts(self) -> list[int]:
+        """Return the LM weights."""
+        first, _, last = self.lmwt_range.partition(":")
+        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last)):
+            raise ValueError(f"--lmwt-range {self.lmwt_range}: expected first:last, whole numbers from 1, such as 5:17")
+        return list(range(int(first), int(last) + 1))
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return (ScoreOptions,)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files of the verb."""
     parser.add_argument("--data-dev", type=Path, required=True, help="data folder of the development set")
     parser.add_argument("--decode-dev", type=Path, required=True, help="its decode folder; scoring/ is made inside")
     parser.add_argument("--data-eval", type=Path, required=True, help="data folder of the evaluation set")
     parser.add_argument("--decode-eval", type=Path, required=True, help="its decode folder; scoring/ is made inside")
     parser.add_argument("--lang", type=Path, required=True, help="lang folder")
-    parser.add_argument(
-        "--lmwt-range", default=LMWT_RANGE, help="LM weights to try, first:last (default: %(default)s, Kaldi's)"
-    )
-    parser.add_argument(
-        "--word-ins-penalties",
-        default=WORD_INSERTION_PENALTIES,
-        help="word insertion penalties to try (default: %(default)s, Kaldi's)",
-    )
-    parser.add_argument(
-        "--score-units",
-        choices=UNITS,
-        default="word",
-        help="what is counted and chooses the weights; char: characters (Unicode code points, NFC, no spaces) beside "
-        "words, for languages without spaces (default: %(default)s)",
-    )
 
 
 def run(args: argparse.Namespace) -> None:
+    """Score both sets."""
     from asr_parallel.decode.hypotheses import hypotheses_of
     from asr_parallel.decode.reference import Reference
     from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
     from asr_parallel.record.files import read_json, read_lines, write_lines
 
-    units = args.score_units
+    options = build(ScoreOptions, vars(args))
+    units, lmwts, wips = options.score_units, options.lmwts(), list(options.word_ins_penalties)
     # invalidates scoring folders of older versions, without alignments or by other rules
     made = {"keeps": "alignments", "words": "filtered alike", "units": units}
-    lmwts, wips = _lmwts(args.lmwt_range), _penalties(args.word_ins_penalties)
     scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
 
     def build_dev(folder: Path) -> None:
@@ -86,20 +101,3 @@ def run(args: argparse.Namespace) -> None:
         record = read_json(scoring / "wer.json")
         print(f"scored by {record['scorer']}, {record['rules']} rules; by sclite:", end=" ")
         print(read_lines(scoring / "sclite")[0] if record["sclite"] else "not installed, or it refused")
-
-
-def _lmwts(text: str) -> list[int]:
-    first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last)):
-        raise ValueError(f"--lmwt-range {text}: expected first:last, whole numbers from 1, such as 5:17")
-    return list(range(int(first), int(last) + 1))
-
-
-def _penalties(text: str) -> list[float]:
-    try:
-        penalties = [float(part) for part in text.split(",")]
-    except ValueError:
-        penalties = []
-    if not penalties or not all(map(math.isfinite, penalties)):
-        raise ValueError(f"--word-ins-penalties {text}: expected numbers with commas between, such as 0,0.5,1")
-    return penalties

@@ -1,24 +1,37 @@
 """asr-parallel train-dnn: stage 6, a network trained on a frame store."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from asr_parallel.cli.distributed import ProcessOptions, RunOptions, joined, launched
-from asr_parallel.record.options import add_arguments as add_options
 from asr_parallel.record.options import build, flat
+
+if TYPE_CHECKING:
+    from asr_parallel.training.options import TrainingOptions
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    from asr_parallel.training.options import flag_groups
+
+    return *flag_groups(), RunOptions, ProcessOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the verb."""
-    from asr_parallel.training.options import flag_groups
-
+    """Add the files of the verb."""
     files = parser.add_argument_group("files")
     files.add_argument("--frames", type=Path, required=True, help="frame store of stage 4")
     files.add_argument("--out", type=Path, required=True, help="folder of the network; OUT.training until it is done")
     files.add_argument("--rbm", type=Path, help="folder of stage 5, for --pretrain rbm")
-    for group in (*flag_groups(), RunOptions, ProcessOptions):
-        add_options(parser, group)
+
+
+def read_options(given: Mapping[str, Any]) -> "TrainingOptions":
+    """Return the options of a training, checked; ValueError where they do not fit together."""
+    from asr_parallel.training.options import option_names, training_options
+
+    return training_options(**{name: value for name, value in given.items() if name in option_names()})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -26,11 +39,11 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import config_identity, option_names, path_names, training_options
+    from asr_parallel.training.options import config_identity, path_names
     from asr_parallel.training.run_training import train_into, working_path
 
     given = vars(args)
-    options = training_options(**{name: value for name, value in given.items() if name in option_names()})
+    options = read_options(given)
     running, processes = build(RunOptions, given), build(ProcessOptions, given)
     workers = options.workers
     if launched(args, processes, workers.workers, workers.fault_tolerant):

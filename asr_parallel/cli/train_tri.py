@@ -1,20 +1,40 @@
-"""Verb `train-tri`: phonetic decision tree and triphone GMM on another system's alignments (stage 3)."""
+"""Verb `train-tri`: triphone GMM on a phonetic decision tree (stage 3)."""
 
 import argparse
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asr_parallel.cli.train_mono import add_training_arguments, check_positive
+from asr_parallel.cli import train_mono
+from asr_parallel.cli.shared_options import JobOptions
+from asr_parallel.record.options import Checked, build, option
 from asr_parallel.record.stage import run_stage
 
 
+@dataclass(frozen=True)
+class TriOptions(Checked):
+    """Triphones."""
+
+    leaves: int = option(800, "of the tree at most", least=1)
+    num_gauss: int = option(8000, "Gaussians in all", least=1)
+    boost_silence: float = option(
+        1.0, "factor on silence while aligning", above=0, source="Kaldi steps/train_deltas.sh"
+    )
+    seed: int = option(0, "of random directions", least=0)
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return TriOptions, JobOptions
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_training_arguments(parser)
+    """Add the files of the verb."""
+    train_mono.add_arguments(parser)
     parser.add_argument("--ali", type=Path, required=True, help="system or alignment folder to start from")
-    parser.add_argument("--leaves", type=int, default=800, help="leaves of the tree at most (default: %(default)s)")
-    parser.add_argument("--num-gauss", type=int, default=8000, help="Gaussians in all (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Train the system."""
     from asr_parallel.features.config import copy_kind
     from asr_parallel.hmm.alignment import AlignmentSet
     from asr_parallel.hmm.lang import Lang, check_phones
@@ -22,26 +42,16 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.hmm.transitions import TransitionModel
     from asr_parallel.hmm.tri import schedule, train_tri
 
-    check_positive(args, "leaves", "num_gauss", "boost_silence", "jobs")
+    options, jobs = build(TriOptions, vars(args)), build(JobOptions, vars(args)).count
 
-    def build(folder: Path) -> None:
+    def make(folder: Path) -> None:
         old, alignments = TransitionModel.open(args.ali), AlignmentSet.open(args.ali / "ali")
         lang = Lang.open(args.lang)
         check_phones(lang, old.topology, args.ali)
         data = TrainingSet.open(args.data, args.feats, lang)
-        plan = schedule(args.num_gauss, args.boost_silence)
-        train_tri(data, lang, old, alignments, args.leaves, plan, args.jobs, args.seed).save(folder)
+        plan = schedule(options.num_gauss, options.boost_silence)
+        train_tri(data, lang, old, alignments, options.leaves, plan, jobs, options.seed).save(folder)
         copy_kind(args.feats, folder)
 
-    run_stage(
-        args.out,
-        build,
-        number=3,
-        inputs={"data": args.data, "lang": args.lang, "feats": args.feats, "ali": args.ali},
-        options={
-            "leaves": args.leaves,
-            "num_gauss": args.num_gauss,
-            "boost_silence": args.boost_silence,
-            "seed": args.seed,
-        },
-    )
+    inputs = {"data": args.data, "lang": args.lang, "feats": args.feats, "ali": args.ali}
+    run_stage(args.out, make, number=3, inputs=inputs, options=asdict(options))

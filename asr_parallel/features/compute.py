@@ -15,13 +15,14 @@ from asr_parallel.corpus.audio import inspect_audio, read_audio
 from asr_parallel.corpus.datadir import Utterance, read_utterances
 from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped
 from asr_parallel.features.archive import FeatureArchive, write_archive
-from asr_parallel.features.augment import Perturbation, change_speed
+from asr_parallel.features.augment import Perturbation, change_speed, perturbations
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
 from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECONDS, KINDS, open_extractor
 from asr_parallel.record.child_processes import follow_the_parent
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
+from asr_parallel.record.options import check, option
 from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import one_thread
 
@@ -32,15 +33,32 @@ COPIES = "copies.json"
 _extractor = lru_cache(maxsize=64)(open_extractor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeatureOptions:
-    """Options that determine the values of the features."""
+    """Features."""
 
-    kind: str
-    backend: str = BACKENDS[0]
-    dither: float = DITHER
-    seed: int = 0
-    copies: tuple[Perturbation, ...] = (Perturbation(),)
+    kind: str = option("mfcc", "40 filters: fbank", choices=tuple(KINDS))
+    feature_backend: str = option(BACKENDS[0], "all give the same to 1e-2", choices=BACKENDS)
+    dither: float = option(
+        DITHER, "white noise in all audio, standard deviation in 16-bit steps; 0: none", least=0,
+        source="Kaldi feat/feature-window.h",
+    )  # fmt: skip
+    noise_floors_db: tuple[float, ...] = option(
+        (), "level of white noise below each utterance's speech level, which masks differences in recording noise; "
+        "several: copies", metavar="DB,DB", unset="none",
+    )  # fmt: skip
+    seed: int = option(0, "of the noise", least=0)
+    speed_factors: tuple[float, ...] = option((1.0,), "copies at these speeds", metavar="F,F")
+    warp_factors: tuple[float, ...] = option((1.0,), "copies with these vocal-tract length factors", metavar="F,F")
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check(self)
+        self.copies()
+
+    def copies(self) -> list[Perturbation]:
+        """Return the perturbed copies of each utterance."""
+        return perturbations(self.speed_factors, self.warp_factors, self.noise_floors_db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +92,9 @@ def compute_features(
     The result does not depend on `jobs`.
 
     Raises:
-        ValueError: not a data folder, more than `max_bad_share` unreadable audio, bad options, or no utterance with
+        ValueError: not a data folder, more than `max_bad_share` unreadable audio, or no utterance with
             a frame.
     """
-    if options.seed < 0 or not 0 <= options.dither < float("inf"):
-        raise ValueError(f"seed {options.seed}, dither {options.dither}: expected numbers of at least 0")
     utterances = read_utterances(data)
     skipped: list[str] = []
     silent: list[str] = []
@@ -118,7 +134,7 @@ def compute_features(
 
 def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Batch]:
     batches = list(_batches(utterances))
-    seconds = sum(u.duration for u in utterances) * len(options.copies)
+    seconds = sum(u.duration for u in utterances) * len(options.copies())
     if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
         with one_thread():  # as in a worker process: results depend on it in the last bits
             for batch in progress(batches, f"{options.kind} features", unit="batches"):
@@ -174,9 +190,9 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> _Batch:
                 done.silent.append(u.id)
             waves.setdefault(rate, []).append(wave)
             owners.setdefault(rate, []).append(u)
-    for copy in options.copies:
+    for copy in options.copies():
         for rate, cuts in waves.items():
-            features = _extractor(options.kind, rate, options.backend, copy.warp)(
+            features = _extractor(options.kind, rate, options.feature_backend, copy.warp)(
                 [
                     add_noise(change_speed(cut, copy.speed), rate, copy.prefix + u.id, options, copy.noise_floor_db)
                     for cut, u in zip(cuts, owners[rate], strict=True)

@@ -1,5 +1,6 @@
 """Writer of the frame store, from a feature archive and its alignments (stage 4)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +14,38 @@ from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.record.files import read_json, write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.matrix_file import matrix_file
+from asr_parallel.record.options import Checked, option
 from asr_parallel.record.progress_bar import progress
 
 Labels = dict[str, np.ndarray]
 """Labels by utterance id, (frames,) pdf ids each."""
 
 
-def make_frames(
-    feats: Path, labels: Labels, num_pdfs: int, out: Path, norm_vars: bool = False, context: int = CONTEXT
-) -> None:
-    """Write the frame store of `feats` to `out`, for windows of `context` frames on either side.
+@dataclass(frozen=True)
+class FrameOptions(Checked):
+    """Frames."""
+
+    context: int = option(
+        CONTEXT, "frames on either side in a network's window", least=0, source="Kaldi steps/nnet/train.sh, splice"
+    )
+    norm_vars: bool = option(False, "normalise the variance of each speaker, too")
+
+
+DEFAULTS = FrameOptions()
+
+
+def make_frames(feats: Path, labels: Labels, num_pdfs: int, out: Path, options: FrameOptions = DEFAULTS) -> None:
+    """Write the frame store of `feats` to `out`.
 
     Perturbed copies get the labels of their source, resampled in time for speed perturbation. Utterances without
     alignment are left out and listed in dropped.txt.
 
     Raises:
-        ValueError: no utterance has an alignment, or the length of one differs; a context below 0.
+        ValueError: no utterance has an alignment, or the length of one differs.
     """
-    if context < 0:
-        raise ValueError(f"context {context}: expected at least 0")
+    context = options.context
     archive = FeatureArchive.open(feats)
-    normalisation = Normalisation.estimate(feats, norm_vars)
+    normalisation = Normalisation.estimate(feats, options.norm_vars)
     affine = normalisation.per_speaker(feats, archive)
     copies = read_json(feats / COPIES) if (feats / COPIES).is_file() else {}
     origin = {i: copies.get(i, (i, 1.0, 1.0)) for i in archive.ids}

@@ -19,16 +19,12 @@ from asr_parallel.hmm.tree import monophone_tree
 NUM_ITERS = 40
 MAX_ITER_INC = 30
 REALIGN_ITERS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
-TOTAL_GAUSS = 1000
 FIRST_BEAM = 6.0
-# Monophones need few frames a Gaussian; more speech than this only costs time (Kaldi's Switchboard recipe likewise
-# takes the shortest utterances, 30 k of 260 k).
-MAX_HOURS = 1.0
 FRAMES_PER_HOUR = 360_000
 FRAMES_FOR_START = 100_000  # enough for one mean and one variance
 
 
-def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> GmmSchedule:
+def schedule(total_gauss: int, boost_silence: float = 1.0) -> GmmSchedule:
     """Return Kaldi's schedule for monophones."""
     return GmmSchedule(
         NUM_ITERS, MAX_ITER_INC, REALIGN_ITERS, total_gauss, first_beam=FIRST_BEAM, boost_silence=boost_silence
@@ -36,7 +32,7 @@ def schedule(total_gauss: int = TOTAL_GAUSS, boost_silence: float = 1.0) -> GmmS
 
 
 def train_mono(
-    data: TrainingSet, lang: Lang, plan: GmmSchedule, max_hours: float = MAX_HOURS, jobs: int = 1, seed: int = 0
+    data: TrainingSet, lang: Lang, plan: GmmSchedule, max_hours: float = 1.0, jobs: int = 1, seed: int = 0
 ) -> GmmSystem:
     """Train on the shortest utterances (`max_hours` of them), then align all of `data`.
 

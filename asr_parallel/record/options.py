@@ -86,15 +86,29 @@ def check(options: Any) -> None:
         facts = about(one)
         if facts.choices and value not in facts.choices:
             raise ValueError(f"unknown {one.name} {value!r}; expected one of {', '.join(facts.choices)}")
-        if isinstance(value, bool | str):
-            continue
-        inside = facts.least <= value <= facts.most and facts.above < value < facts.below
-        if not inside or not math.isfinite(value):
-            limits = {"above": facts.above, "at least": facts.least, "below": facts.below, "at most": facts.most}
-            kind = "a whole number" if isinstance(value, int) else "a number"
-            wanted = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
-            of = " of " if wanted.startswith("at") else " "
-            raise ValueError(f"{one.name} {value}: expected {kind}{of}{wanted or 'that is finite'}")
+        if not isinstance(value, bool | str):
+            for number in value if isinstance(value, tuple) else (value,):
+                _check_number(one.name, number, facts)
+
+
+class Checked:
+    """A group of options that is checked when it is made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check(self)
+
+
+def _check_number(name: str, value: float, facts: About) -> None:
+    inside = facts.least <= value <= facts.most and facts.above < value < facts.below
+    if not inside or not math.isfinite(value):
+        limits = {"above": facts.above, "at least": facts.least, "below": facts.below, "at most": facts.most}
+        kind = "a whole number" if isinstance(value, int) else "a number"
+        wanted = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+        of = " of " if wanted.startswith("at") else " "
+        raise ValueError(f"{name} {value}: expected {kind}{of}{wanted or 'that is finite'}")
 
 
 def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
@@ -107,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
         if group not in sections:
             sections[group] = parser.add_argument_group((group.__doc__ or "").partition("\n")[0].rstrip("."))
         facts, kind = about(one), value_kind(hint)
-        shown = facts.unset if one.default is None else "" if kind is bool else f"{one.default}"
+        shown = facts.unset if one.default in (None, ()) else "" if one.default is False else shown_value(one.default)
         text = facts.help + (f" (default: {shown})" if shown else "")
         words: dict[str, Any] = {"help": text.replace("%", "%%"), "default": argparse.SUPPRESS}
         if kind is bool:
@@ -115,7 +129,8 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
         elif facts.choices:
             words["choices"] = tuple(facts.choices)
         else:
-            words |= {"type": kind, "metavar": facts.metavar or {int: "N", float: "X", str: "TEXT"}[kind]}
+            metavar = facts.metavar or {int: "N", float: "X", str: "TEXT", tuple: "X,X"}[kind]
+            words |= {"type": _numbers if kind is tuple else kind, "metavar": metavar}
         sections[group].add_argument(flag(one.name), **words)
 
 
@@ -125,10 +140,24 @@ def flag(name: str) -> str:
 
 
 def value_kind(hint: Any) -> type:
-    """Return int, float, str or bool for the type of an option, which may allow None too."""
+    """Return int, float, str, bool or tuple (of float) for the type of an option, which may allow None too."""
+    if hint == tuple[float, ...]:
+        return tuple
     (kind,) = [one for one in get_args(hint) or (hint,) if one is not NoneType]
     assert kind in (int, float, str, bool), hint
     return kind
+
+
+def shown_value(value: Any) -> str:
+    """Return a default as it would be given on the command line."""
+    return ",".join(f"{number:g}" for number in value) if isinstance(value, tuple) else f"{value}"
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between, got {text!r}") from error
 
 
 def names(cls: type) -> frozenset[str]:

@@ -1,0 +1,139 @@
+"""Verb `sort-options`: the options that a recipe does not know, given to the verbs that do, and checked.
+
+A recipe calls it before its first stage (recipes/common.sh). For every word that a verb is to get, a line
+`DESTINATION<TAB>WORD` is printed.
+"""
+
+import argparse
+import importlib
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from asr_parallel.record.options import add_arguments as add_options
+from asr_parallel.record.options import build, flag, value_kind, walk
+
+AUGMENTATION = frozenset({"noise_floors_db", "speed_factors", "warp_factors"})
+# Options of RBMs that are those of the network that begins as them
+AS_NETWORK = frozenset(
+    {"hidden_dim", "precision", "device", "workers", "period", "share_by", "processes", "threads", "interface"}
+    | {"timeout", "resume", "report_frames", "checkpoint_frames"}
+)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A use of a verb in a recipe.
+
+    verb: its name. prefix: of its flags in the recipe (--rbm-epochs is --epochs of pretrain-rbm), "" for none.
+    shared: options that it gets without the prefix, too. fixed: options that recipes set themselves.
+    """
+
+    verb: str
+    prefix: str = ""
+    shared: frozenset[str] = frozenset()
+    fixed: frozenset[str] = frozenset()
+
+
+DESTINATIONS = {
+    "synthesize": Destination("synthesize", fixed=frozenset({"seed", "jobs"})),
+    "prepare_swbd": Destination("prepare-swbd"),
+    "prepare_digits": Destination("prepare-digits", fixed=frozenset({"seed"})),
+    "import_kaldi": Destination("import-kaldi"),
+    "lm": Destination("lm"),
+    "feats": Destination("make-features", fixed=AUGMENTATION | {"kind", "seed", "jobs"}),
+    "fbank": Destination("make-features", "fbank", fixed=frozenset({"kind", "jobs"})),
+    "train_fbank": Destination("make-features", "train-fbank", fixed=frozenset({"kind", "jobs"})),
+    "mono": Destination("train-mono", "mono", fixed=frozenset({"jobs"})),
+    "tri": Destination("train-tri", "tri", fixed=frozenset({"jobs"})),
+    "frames": Destination("make-frames"),
+    "rbm": Destination("pretrain-rbm", "rbm", shared=AS_NETWORK, fixed=frozenset({"layers", "seed"})),
+    "dnn": Destination("train-dnn", fixed=frozenset({"seed"})),
+    "decode": Destination("decode", fixed=frozenset({"jobs"})),
+    "score": Destination("score"),
+    "compare": Destination("compare", fixed=frozenset({"jobs", "evaluate_frames"})),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message.removeprefix("argument "))
+
+
+def option_groups() -> tuple[type, ...]:
+    """Return the groups of options of the verb."""
+    return ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    own = "a destination and the recipe's own words for it; may be repeated"
+    parser.add_argument("--own", action="append", default=[], metavar="NAME=WORDS", help=own)
+    parser.add_argument(
+        "passed", metavar="--FLAG VALUE", nargs="*", help="flags that the recipe does not know, each with a value"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the words of each destination."""
+    own = dict(one.split("=", 1) for one in args.own)
+    options = {name: dict(_options(DESTINATIONS[name])) for name in own}
+    found: dict[str, list[str]] = {name: [] for name in own}
+    for word, value in zip(args.passed[::2], args.passed[1::2], strict=True):
+        takers = [name for name in own if word in options[name]]
+        if not takers:
+            raise ValueError(_unknown(word, own))
+        for name in takers:
+            found[name] += _flags(*options[name][word], value)
+    for name, words in found.items():
+        _check(DESTINATIONS[name], shlex.split(own[name]) + words)
+        for word in words:
+            print(f"{name}\t{word}")
+
+
+def _options(destination: Destination) -> Iterator[tuple[str, tuple[str, type]]]:
+    """Yield the recipe's flag, the verb's flag and the kind of every option that a destination takes."""
+    for group in _module(destination).option_groups():
+        for _, one, hint in walk(group):
+            if one.name in destination.fixed:
+                continue
+            names = {f"{destination.prefix}-{one.name}" if destination.prefix else one.name}
+            for name in names | ({one.name} & destination.shared):
+                yield flag(name), (flag(one.name), value_kind(hint))
+
+
+def _module(destination: Destination) -> Any:
+    from asr_parallel.cli.main import VERBS
+
+    return importlib.import_module(VERBS[destination.verb][0])
+
+
+def _flags(word: str, kind: type, value: str) -> list[str]:
+    """Return the words of the verb for a flag and a value of the recipe, where all flags have values."""
+    if kind is not bool:
+        return [f"{word}={value}"]  # one word, so that a value may begin with a hyphen
+    if value not in ("true", "false"):
+        raise ValueError(f"option {word} must be true or false, not {value!r}")
+    return [word if value == "true" else f"--no-{word[2:]}"]
+
+
+def _check(destination: Destination, words: Sequence[str]) -> None:
+    """Raise ValueError where the verb would not take its words."""
+    module = _module(destination)
+    parser = _Parser(allow_abbrev=False)
+    for group in module.option_groups():
+        add_options(parser, group)
+    given = vars(parser.parse_args(words))
+    if hasattr(module, "read_options"):
+        module.read_options(given)
+    else:
+        for group in module.option_groups():
+            build(group, given)
+
+
+def _unknown(word: str, own: dict[str, str]) -> str:
+    for name, destination in DESTINATIONS.items():
+        if name not in own and word in dict(_options(destination)):
+            return f"{word} is an option of {destination.verb}, which has no part in this run"
+    return f"unknown option {word} (--help lists the options)"
