@@ -86,25 +86,33 @@ class Row:
     seconds: list[tuple[float, float]] = field(default_factory=list)
 
 
-def rows_of(spec: NetworkSpec, store: FrameStore, minibatch: int, factor: int, transport: Transport) -> list[Row]:
+def make_rows(
+    spec: NetworkSpec, store: FrameStore, minibatch: int, factor: int, transport: Transport, only: str | None
+) -> list[Row]:
+    """Return the trainings, those named `only` if it is given."""
     group, dtype, rows = WorkerGroup(2, transport), choose_dtype("auto", CPU), []
-    for name, period, optimiser in (
-        ("average", 1, "ng-sgd"),
-        ("average", 16, "ng-sgd"),
-        ("elastic", 1, "ng-sgd"),
-        ("elastic", 16, "ng-sgd"),
-        ("block-momentum", 16, "ng-sgd"),
-        ("gradient", None, "ng-sgd"),
-        ("gradient", None, "sgd"),
-    ):
-        loop = TrainingLoop(spec, store, minibatch, dtype, group, optimiser, algorithm=name, period=period)
-        rows.append(Row(name, loop, 32 * factor))
     epoch = ROWS // 2 // minibatch
-    options: dict[str, Any] = {"algorithm": "ensemble", "period": epoch // 4, "compress_minibatches": epoch // 10}
-    for exchange in EXCHANGES:
-        loop = TrainingLoop(spec, store, minibatch, dtype, group, exchange=exchange, **options)
-        loop.steps(epoch // 4 - WARM_UP % (epoch // 4))  # so that the timed part begins with a round's labels
-        rows.append(Row(f"ensemble, {exchange}", loop, 2 * factor * (epoch // 4)))
+    round_minibatches = epoch // 4
+    trainings: list[tuple[str, str, dict[str, Any]]] = [
+        ("average", "ng-sgd", {"period": 1}),
+        ("average", "ng-sgd", {"period": 16}),
+        ("elastic", "ng-sgd", {"period": 1}),
+        ("elastic", "ng-sgd", {"period": 16}),
+        ("block-momentum", "ng-sgd", {"period": 16}),
+        ("gradient", "ng-sgd", {}),
+        ("gradient", "sgd", {}),
+    ]
+    options = {"period": round_minibatches, "compress_minibatches": epoch // 10}
+    trainings += [(f"ensemble, {exchange}", "ng-sgd", options | {"exchange": exchange}) for exchange in EXCHANGES]
+    for name, optimiser, options in trainings:
+        if only in (None, name):
+            algorithm = name.partition(",")[0]
+            loop = TrainingLoop(spec, store, minibatch, dtype, group, optimiser, algorithm=algorithm, **options)
+            count = 32 * factor
+            if loop.hook is not None:  # the timed part begins with a round's labels
+                loop.steps(round_minibatches - WARM_UP % round_minibatches)
+                count = 2 * factor * round_minibatches
+            rows.append(Row(name, loop, count))
     return rows
 
 
@@ -123,7 +131,7 @@ def compare(transport: Transport, store: FrameStore, name: str, rounds: int, onl
     network, error = fit_loopback(transport)
     constants = f"alpha {1e6 * network.alpha:.0f} us, beta {network.beta / 1e9:.2f} GB/s"
     show(transport, f"\n{name}: {constants} (off by {100 * error:.0f} % at most)\n")
-    rows = [row for row in rows_of(spec, store, minibatch, factor, transport) if only in (None, row.name)]
+    rows = make_rows(spec, store, minibatch, factor, transport, only)
     data = endless(minibatches(store, 2, [transport.rank], minibatch, choose_dtype("auto", CPU)))
     for row in rows:
         row.loop.steps(WARM_UP)

@@ -115,7 +115,7 @@ def joined(
     from asr_parallel.parallel.rendezvous import call_off, join
     from asr_parallel.record.child_processes import follow
 
-    rendezvous_file = out.with_name(f"{out.name}.meeting")
+    rendezvous_file = out.with_name(f"{out.name}.rendezvous")
     if process_info(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
     info = process_info(os.environ)
