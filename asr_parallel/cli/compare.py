@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
-    from asr_parallel.record.files import followed
+    from asr_parallel.record.files import resolve_links
     from asr_parallel.record.lock import locked
 
     matrix, network = Matrix.read(args.matrix), PRESETS[args.network]
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
     with locked(args.out):
-        followed(args.out).mkdir(parents=True, exist_ok=True)
+        resolve_links(args.out).mkdir(parents=True, exist_ok=True)
         _compare(args, matrix, network, experiment)
 
 

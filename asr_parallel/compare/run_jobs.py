@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from asr_parallel.record.child_processes import STOP_SECONDS, follow_the_parent
+from asr_parallel.record.child_processes import STOP_SECONDS, exit_with_parent
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
@@ -72,7 +72,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
 
 def _run(job: Job) -> None:
     """Run a job; the target of a new process."""
-    follow_the_parent(STOP_SECONDS)
+    exit_with_parent(STOP_SECONDS)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):

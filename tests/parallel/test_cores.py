@@ -64,7 +64,7 @@ def test_the_environment_decides_before_the_cores(environment: dict[str, str], p
 
 
 def test_this_process_tells_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "own_cores", lambda: [1, 5, 7])
+    monkeypatch.setattr(cores, "available_cores", lambda: [1, 5, 7])
     monkeypatch.setattr(cores, "cpu_quota", lambda: float("inf"))
     assert default_threads(SingleProcess(), SMALL, {}) == 3
     monkeypatch.setattr(cores, "cpu_quota", lambda: 2.0)
