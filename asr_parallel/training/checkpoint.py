@@ -6,8 +6,8 @@
         state.json              counters, schedule, versions, the other files' digests, and the digest of all that
 
 A folder is written under a temporary name, fsynced and renamed; only then are older ones removed. A process killed at
-any moment leaves the last checkpoint that `save` returned from, or a newer one. Each of a run's processes writes the files
-of its workers, to the same folder; so a run may go on in another number of processes.
+any moment leaves the last checkpoint that `save` returned from, or a newer one. Each process writes the files of its
+workers to the same folder, so a run may resume with another number of processes.
 """
 
 import hashlib
