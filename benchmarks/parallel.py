@@ -51,7 +51,7 @@ SENT = Path("/sys/class/net/lo/statistics/tx_bytes")
 
 
 class Benchmark:
-    """What all parts measure: a network, minibatches from a store, so many rounds, in this process of two."""
+    """The setting of all parts: a network, minibatches from a store, so many rounds, in this process of two."""
 
     def __init__(self, transport: Transport, folder: Path, small: bool, rounds: int) -> None:
         self.transport, self.rounds = transport, rounds
