@@ -1,4 +1,4 @@
-"""How fast features are computed: times real time on one core, reading included, for each kind and backend.
+"""Speed of feature computation: times real time on one core, reading included, for each kind and backend.
 
     python benchmarks/features.py [--seconds 600]
 

@@ -117,7 +117,7 @@ run_stages() {
   done
 }
 
-check_workers() {  # options of the workers, after parse_options: sets the arrays team and more_dnn_opts
+check_workers() {  # options of the workers, after parse_options: sets the arrays worker_opts and more_dnn_opts
   [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
   [[ -z $arpa || -f $arpa ]] || die "--arpa: no file '$arpa'"
   [[ $score_units =~ ^(word|char)$ ]] || die "--score-units must be word or char, not '$score_units'"
@@ -125,8 +125,8 @@ check_workers() {  # options of the workers, after parse_options: sets the array
   [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
   [[ $nonlinearity == sigmoid || $pretrain == none ]] ||
     die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
-  team=(--processes "$processes")
-  [[ -z $period ]] || team+=(--period "$period")
+  worker_opts=(--processes "$processes")
+  [[ -z $period ]] || worker_opts+=(--period "$period")
   read -ra more_dnn_opts <<< "$dnn_options"
 }
 
@@ -167,7 +167,7 @@ stage_4() {  # the DNN's frames and their pdf_ids
 stage_5() {  # RBMs, which the DNN's hidden layers begin as
   [[ $pretrain == rbm ]] || { log "stage 5: nothing to do with --pretrain none"; return 0; }
   run pretrain-rbm --frames "$exp/frames" --out "$exp/$rbm" --seed "$seed" --layers "$hidden_layers" \
-    --hidden-dim "$hidden_dim" --epochs "$rbm_epochs" --precision "$precision" --workers "$workers" "${team[@]}" \
+    --hidden-dim "$hidden_dim" --epochs "$rbm_epochs" --precision "$precision" --workers "$workers" "${worker_opts[@]}" \
     "${rbm_opts[@]}"
 }
 
@@ -187,7 +187,7 @@ stage_6() {  # DNN
   if [[ ${architecture:-dnn} == dnn ]]; then given+=(--hidden-layers "$hidden_layers"); else given+=(--architecture "$architecture"); fi
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" \
     --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
-    --workers "$workers" --algorithm "$algorithm" "${team[@]}" "${given[@]}" "${dnn_opts[@]}" \
+    --workers "$workers" --algorithm "$algorithm" "${worker_opts[@]}" "${given[@]}" "${dnn_opts[@]}" \
     "${more_dnn_opts[@]}"
 }
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, decode and compare."""
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
-    from asr_parallel.record.files import followed
+    from asr_parallel.record.files import resolve_links
     from asr_parallel.record.lock import locked
 
     options, matrix = build(CompareOptions, vars(args)), Matrix.read(args.matrix)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
     with locked(args.out):
-        followed(args.out).mkdir(parents=True, exist_ok=True)
+        resolve_links(args.out).mkdir(parents=True, exist_ok=True)
         _compare(args, options, matrix, experiment)
 
 

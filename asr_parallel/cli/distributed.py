@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr_parallel.record.lock import folder_to_make, locked
+from asr_parallel.record.lock import locked, output_folder
 from asr_parallel.record.log import logger
 from asr_parallel.record.options import check, option
 
@@ -67,7 +67,7 @@ def launched(args: argparse.Namespace, options: ProcessOptions, workers: int, fa
     from asr_parallel.parallel.launch import launch
     from asr_parallel.parallel.process_info import LAUNCH, ProcessInfo, process_info
 
-    folder_to_make(args.out)  # refuses the current folder, and the like
+    output_folder(args.out)  # refuses the current folder, and the like
     if options.processes == 1 or LAUNCH in os.environ:
         return False
     info = process_info(os.environ)
@@ -113,14 +113,14 @@ def joined(
     from asr_parallel.parallel.cores import default_threads
     from asr_parallel.parallel.process_info import LAUNCH, process_info
     from asr_parallel.parallel.rendezvous import call_off, join
-    from asr_parallel.record.child_processes import follow
+    from asr_parallel.record.child_processes import exit_with_process
 
-    rendezvous_file = out.with_name(f"{out.name}.meeting")
+    rendezvous_file = out.with_name(f"{out.name}.rendezvous")
     if process_info(os.environ).rank:
         logger.setLevel(max(logger.level, logging.WARNING))
     info = process_info(os.environ)
     if info.size > 1 and LAUNCH not in os.environ:  # else main follows already
-        follow(os.getppid())  # torchrun, mpirun or srun's daemon here
+        exit_with_process(os.getppid())  # torchrun, mpirun or srun's daemon here
     info.check_workers(workers)  # before the others are waited for
     with ExitStack() as held:
         if info.rank == 0:

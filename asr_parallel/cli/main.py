@@ -12,8 +12,8 @@ from contextlib import suppress
 from itertools import pairwise
 
 from asr_parallel import __version__
-from asr_parallel.record.child_processes import PARENT, follow
-from asr_parallel.record.files import followed
+from asr_parallel.record.child_processes import PARENT, exit_with_process
+from asr_parallel.record.files import resolve_links
 from asr_parallel.record.interrupt import Interrupted, raise_on_signals
 from asr_parallel.record.libraries import set_up_libraries
 from asr_parallel.record.log import logger, set_up_logging
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_on_signals()  # they unwind, so that what is half-written is removed
     parent = os.environ.pop(PARENT, "")  # of this process, not of those that it starts
     if parent.isdecimal():
-        follow(int(parent))
+        exit_with_process(int(parent))
     args = build_parser(words[0] if words else None).parse_args(words)
     args.words = words  # for verbs that start processes of their own kind
     set_up_logging(args.verbose)
@@ -132,7 +132,7 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise ValueError(f"{flag}: an empty word; expected a value")
     for name in ("out", "exp"):
         path = getattr(args, name, None)
-        if path is not None and len(followed(path).parts) == 1:
+        if path is not None and len(resolve_links(path).parts) == 1:
             raise ValueError(f"--{name} {path}: the root of all folders; expected the name of a folder to make")
 
 

@@ -1,4 +1,4 @@
-"""Checks of a comparison before anything runs, of what would else fail in training, decoding or scoring."""
+"""Checks before anything runs, for errors that would otherwise come up in training, decoding or scoring."""
 
 import argparse
 import contextlib
@@ -21,23 +21,23 @@ from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
 from asr_parallel.training.options import TrainingOptions, option_names, training_options
 
-# Options of verbs that the comparison says itself, the same or other ones for each training
-SAID_OF_TRAINING = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
-SAID_OF_DECODING = {"graph", "model", "feats", "out", "jobs"}
-SAID_OF_SCORING = {"lang", "data_dev", "data_eval", "decode_dev", "decode_eval"}
+# Options of verbs that the comparison sets itself
+TRAIN_FIXED = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
+DECODE_FIXED = {"graph", "model", "feats", "out", "jobs"}
+SCORE_FIXED = {"lang", "data_dev", "data_eval", "decode_dev", "decode_eval"}
 SMALLEST = dnn(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1)
-LONG_EPOCH = 1 << 40  # frames and minibatches: so many that no limit that depends on the data is met
-LONG_CONTEXT = 1000  # frames, for the same reason
+LONG_EPOCH = 1 << 40  # frames and minibatches: more than any limit that depends on the data
+LONG_CONTEXT = 1000  # frames, likewise
 
 
 def check_words(*words: str) -> argparse.Namespace:
-    """Return a verb's command line, parsed; ValueError where it would be refused."""
-    said = io.StringIO()
+    """Parse a verb's command line; ValueError where the verb would refuse it."""
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
             return _parser(words[0]).parse_args(words)
     except SystemExit as error:
-        raise ValueError(said.getvalue().partition("error: ")[2].strip() or "expected no --help") from error
+        raise ValueError(printed.getvalue().partition("error: ")[2].strip() or "expected no --help") from error
 
 
 @cache
@@ -48,7 +48,7 @@ def _parser(verb: str) -> argparse.ArgumentParser:
 
 
 def check_verb(*words: str) -> None:
-    """Raise ValueError where a verb would be refused for its options, as `check_words` or when it begins."""
+    """Raise ValueError for options that a verb refuses on its command line or when it starts."""
     args = check_words(*words)
     if words[0] == "train-dnn":
         check_training(training_options_of(args))
@@ -64,21 +64,21 @@ def training_options_of(args: argparse.Namespace) -> TrainingOptions:
     return training_options(**{name: value for name, value in vars(args).items() if name in option_names()})
 
 
-def check_left_out(words: Iterable[str], said: Set[str]) -> None:
-    """Raise ValueError when a command line has options that the comparison says itself."""
+def check_not_fixed(words: Iterable[str], fixed: Set[str]) -> None:
+    """Raise ValueError when a command line has options that the comparison sets itself."""
     for word in words:
-        if option(word) in said:
+        if option(word) in fixed:
             raise ValueError(f"{word}: the comparison says this itself; expected to be left out")
 
 
 def option(word: str) -> str:
-    """Return the name of an option in a command line, with underscores; empty where the word is none."""
+    """Return the name of an option on a command line, with underscores; "" where the word is not an option."""
     name = word.partition("=")[0].removeprefix("--").removeprefix("no-")
     return name.replace("-", "_") if word.startswith("--") else ""
 
 
 def check_training(options: TrainingOptions) -> None:
-    """Raise ValueError for what a trainer refuses when it starts, whatever the data, and for missing files."""
+    """Raise ValueError for options that a trainer refuses with any data, and for missing files."""
     options.network_spec(SMALLEST.frame_dim, LONG_CONTEXT, SMALLEST.num_pdfs)
     workers = options.workers
     network = StackedNetwork(SMALLEST, workers.workers)
@@ -91,7 +91,7 @@ def check_training(options: TrainingOptions) -> None:
     options.make_schedule(LONG_EPOCH, scale, untrained_loss=1.0)
     choose_device(options.machine.device)
     if options.network.pretrain == "rbm" and options.architecture.nonlinearity != "sigmoid":
-        raise ValueError(f"nonlinearity {options.architecture.nonlinearity}: RBMs begin a network of sigmoids")
+        raise ValueError(f"nonlinearity {options.architecture.nonlinearity}: expected sigmoid with pretrain rbm")
     for name, path in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
         if path is not None and not Path(path).is_dir():
             raise ValueError(f"{name} {path}: is not there")
@@ -106,12 +106,12 @@ def _check_sites(path: Path, workers: int) -> None:
 
 
 def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
-    """Raise ValueError when workers would be compared with a single one of another model or other data."""
+    """Raise ValueError when the single worker to compare with has another model or other data."""
     values, others = flat(options), flat(alone)
     for name, facts in find(options).items():
         own, its = values[name], others.get(name)
         if (facts.task or name in flat(options.architecture)) and own != its:
             raise ValueError(
-                f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
-                f" workers [1, {options.workers.workers}], which has a single worker of its own"
+                f"{name} {own}, but {its} for the single worker it is compared with; expected a cell with a label and"
+                f" workers [1, {options.workers.workers}], so that it has a single worker of its own"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.clock.modelled_clock import ModelledClock
-from asr_parallel.compare.jobs import TOGETHER, Experiment, options_of
+from asr_parallel.compare.jobs import ENSEMBLE, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run_jobs import Job
@@ -36,7 +36,8 @@ from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
 
 Line = dict[str, Any]
-Judged = Callable[[Line], tuple[float | None, float]]
+HeldOut = Callable[[Line], tuple[float | None, float]]
+"""Returns loss and accuracy on held-out data from a line of train.jsonl."""
 
 
 def collect(
@@ -54,13 +55,13 @@ def collect(
     common, options = options_of(jobs)
     for training in matrix.trainings:
         base = single_worker_of(training, matrix.trainings)
-        for of in ("", TOGETHER) if training.training_options.keeps_workers else ("",):
-            cells.append(_cell(training, of, base, jobs, out, machine, options))
+        for suffix in ("", ENSEMBLE) if training.training_options.keeps_workers else ("",):
+            cells.append(_cell(training, suffix, base, jobs, out, machine, options))
     facts = environment()
     hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
     network = machine.network
-    scorers = sorted({of.scorer for cell in cells for of in cell.wer.values()})
+    scorers = sorted({errors.scorer for cell in cells for errors in cell.wer.values()})
     return Comparison(
         title=matrix.title or f"Algorithms and workers in {experiment.folder.name}",
         corpus=str(experiment.folder),
@@ -79,44 +80,46 @@ def collect(
 
 def _cell(
     training: Training,
-    of: str,
+    suffix: str,
     base: Training,
     jobs: Mapping[str, Job],
     out: Path,
     machine: Machine,
     options: Mapping[str, dict[str, Plain]],
 ) -> Cell:
-    """Return a cell. of: "", or TOGETHER for the ensemble of its workers."""
-    folder, recognized = out / training.name, out / (training.name + of)
-    job, (status, error) = jobs[training.name], _outcome(training, of, jobs, out, machine)
+    """Return a cell. suffix: "", or ENSEMBLE for the ensemble of its workers."""
+    folder, decoded = out / training.name, out / (training.name + suffix)
+    held_out = _held_out_of(training, suffix)
+    job, (status, error) = jobs[training.name], _outcome(training, held_out, jobs, out, machine)
     common: dict[str, Any] = {
-        "name": training.name + of,
-        "algorithm": training.algorithm + (" (all together)" if of else ""),
+        "name": training.name + suffix,
+        "algorithm": training.algorithm + (" (all together)" if suffix else ""),
         "workers": training.workers,
         "optimizer": training.optimizer,
         "seed": training.seed,
         "label": training.label,
         "period": _period(training),
-        "command": _command(job, training, of),
+        "command": _command(job, training, suffix),
         "options": options[training.name],
-        "folder": str(recognized),
+        "folder": str(decoded),
         "error": error,
     }
     if status != "done":
         return Cell(status=status, **common)
     clock, alone = machine.clock(training), machine.clock(base)
-    # Of the very training it is compared with, whose minibatches may be of another size
+    # The baseline's minibatches may have another size
     faster = alone.work.one_worker_seconds(1.0) / clock.work.one_worker_seconds(1.0)
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
-    learning_curve = _learning_curve(lines, _judged(training, of), clock)
-    scored = {name: recognized / f"decode_{name}" for name in ("dev", "eval")}
-    single, compared = training.workers == 1, _outcome(base, "", jobs, out, machine)[0] == "done"
+    learning_curve = _learning_curve(lines, held_out, clock)
+    scored = {name: decoded / f"decode_{name}" for name in ("dev", "eval")}
+    single = training.workers == 1
+    compared = _outcome(base, _held_out_of(base, ""), jobs, out, machine)[0] == "done"
     wer = {
         name: _errors(path, None if single or not compared else out / base.name / path.name)
         for name, path in scored.items()
     }
-    whole = WENT_ON not in read_json(folder / IDENTITY)
+    uninterrupted = WENT_ON not in read_json(folder / IDENTITY)
     same_loss = 1.0 if single else None
     if not single and compared:
         same_loss = _speedup_to_loss(learning_curve, out / base.name, alone)
@@ -125,35 +128,39 @@ def _cell(
         frames=frames,
         learning_curve=tuple(learning_curve),
         wer={name: errors for name, errors in wer.items() if errors is not None},
-        measured=_measured(folder, lines) if whole else None,
+        measured=_measured(folder, lines) if uninterrupted else None,
         modelled=_modelled(clock, frames),
         speedup_frames=faster * clock.speedup(),
         efficiency=faster * clock.efficiency(),
         peak_speedup=faster * clock.peak(),
         speedup_loss=same_loss,
-        bytes_per_worker=None if single or not whole else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
+        bytes_per_worker=None
+        if single or not uninterrupted
+        else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
         **common,
     )
 
 
-def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, machine: Machine) -> tuple[Status, str]:
+def _outcome(
+    training: Training, held_out: HeldOut, jobs: Mapping[str, Job], out: Path, machine: Machine
+) -> tuple[Status, str]:
     """Return the status of a cell, and the last line of its log where it failed or diverged.
 
-    Where a job has failed, what lies there is of an earlier one: of other options perhaps, and not looked at. One that
-    came to its end may be of a version that did not know that it diverged.
+    After a failed job the files in its folder are from an earlier one, perhaps with other options: they are not read.
+    A completed one is checked again for divergence, because an older version may have missed it.
     """
     folder, failure = out / training.name, jobs[training.name].failure
     if failure:
         return "diverged" if DIVERGED in failure else "failed", failure
     if not (folder / LINES).is_file():
         return "missing", ""
-    judged, of_newbob = _judged(training, of), training.training_options.resolved_schedule == "newbob"
+    newbob = training.training_options.resolved_schedule == "newbob"
     lines = read_json_lines(folder / LINES)
-    counted = [line for line in lines if line["kind"] == HELD_OUT]
+    evaluations = [line for line in lines if line["kind"] == HELD_OUT]
     train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
-    # Newbob takes epochs back
-    counted = [line for line in counted if line["accepted"] or not of_newbob] or counted
-    loss = judged(counted[-1])[0] if counted else 0.0
+    if newbob:  # it takes epochs back
+        evaluations = [line for line in evaluations if line["accepted"]] or evaluations
+    loss = held_out(evaluations[-1])[0] if evaluations else 0.0
     highest = highest_loss(read_json(folder / IDENTITY).get(UNTRAINED, 0.0), machine.shape[-1])
     if loss is None or has_diverged(loss, train_losses[-1] if train_losses else None, highest):
         shown = "not finite" if loss is None else f"{loss:.4g}"
@@ -161,16 +168,16 @@ def _outcome(training: Training, of: str, jobs: Mapping[str, Job], out: Path, ma
     return "done", ""
 
 
-def _command(job: Job, training: Training, of: str) -> str:
-    """Return the commands of a cell: its training, and its own decoding and scoring; the ensemble's come last."""
-    train, *recognize = job.verbs
-    first = len(recognize) // 2 if training.training_options.keeps_workers else len(recognize)
-    own = recognize[first:] if of else recognize[:first]
+def _command(job: Job, training: Training, suffix: str) -> str:
+    """Return the commands of a cell: training, decoding and scoring. A job's last verbs are the ensemble's."""
+    train, *decode = job.verbs
+    first = len(decode) // 2 if training.training_options.keeps_workers else len(decode)
+    own = decode[first:] if suffix else decode[:first]
     return " && ".join("asr-parallel " + shlex.join(verb) for verb in (train, *own))
 
 
 def _period(training: Training) -> int | None:
-    """Return minibatches between two synchronizations, where that does not follow from the number of workers."""
+    """Return the minibatches between two synchronizations; None for a single worker."""
     options = training.training_options
     return None if options.workers.workers == 1 else entry(options.workers.algorithm).cls(options.algorithm).period
 
@@ -191,25 +198,25 @@ def _of_best(line: Line) -> tuple[float | None, float]:
     return line["workers_loss"][best], line["workers_accuracy"][best]
 
 
-def _judged(training: Training, of: str) -> Judged:
-    if of:
+def _held_out_of(training: Training, suffix: str) -> HeldOut:
+    if suffix:
         return _of_ensemble
     return _of_best if entry(training.algorithm).cls.ensemble else _of_model
 
 
-def _learning_curve(lines: list[Line], judged: Judged, clock: ModelledClock) -> list[Evaluation]:
-    """Return evaluations, but those after which a training went back (newbob); seconds are those of training alone."""
+def _learning_curve(lines: list[Line], held_out: HeldOut, clock: ModelledClock) -> list[Evaluation]:
+    """Return the evaluations, without those that newbob took back; seconds are of training alone."""
     learning_curve = []
-    a_frame = clock.epoch().total / clock.frames
+    frame_seconds = clock.epoch().total / clock.frames
     for line, seconds in with_seconds(lines):
         if line["kind"] == HELD_OUT and line["accepted"]:
-            loss, accuracy = judged(line)
-            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * a_frame))
+            loss, accuracy = held_out(line)
+            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * frame_seconds))
     return learning_curve
 
 
 def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
-    """Yield lines of train.jsonl, and the seconds of training until then: without evaluations and the like."""
+    """Yield the lines of train.jsonl with the seconds of training until then, evaluations left out."""
     seconds, before = 0.0, 0
     for line in lines:
         if line["kind"] == TRAIN:
@@ -219,7 +226,7 @@ def with_seconds(lines: Iterable[Line]) -> Iterator[tuple[Line, float]]:
 
 
 def _errors(decode: Path, base: Path | None) -> WordErrors | None:
-    """Return the errors of a scored set, None where it was not scored. base: that of the single worker."""
+    """Return the word errors of a decode, None where it was not scored. base: the single worker's decode."""
     record = decode / "scoring" / "wer.json"
     if not record.is_file():
         return None
@@ -249,7 +256,7 @@ def _measured(folder: Path, lines: list[Line]) -> MeasuredTime:
         own = read_json(folder / SYNC_STATS)["ranks"][0]
         phases = own.get("phases", {})
         wait, label = own["waited_seconds"], phases.get("label", 0.0)
-        # An ensemble's exchange is all of its meetings, with who waited there
+        # An ensemble's exchange includes the wait
         exchange = max(0.0, phases["exchange"] - wait) if phases else own["moved_seconds"]
     compute = max(0.0, seconds - wait - exchange - label)
     return MeasuredTime(total, compute, wait, exchange, label, max(0.0, total - compute - wait - exchange - label))
@@ -273,9 +280,9 @@ def _speedup_to_loss(learning_curve: list[Evaluation], base: Path, alone: Modell
 
 
 def reached(learning_curve: Iterable[tuple[float | None, float | None]], loss: float) -> float | None:
-    """Return where a learning curve of (seconds or frames, loss) first is as low, interpolated; None: never.
+    """Return the point at which a learning curve of (seconds or frames, loss) first reaches a loss; None: never.
 
-    Points of which either is not known, or the loss is not a finite number, are left out.
+    It is interpolated. Points with an unknown value or a loss that is not finite are left out.
     """
     before: tuple[float, float] | None = None
     for where, now in learning_curve:

@@ -5,32 +5,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr_parallel.compare.checks import (
-    SAID_OF_DECODING,
-    SAID_OF_SCORING,
-    SAID_OF_TRAINING,
-    check_left_out,
+    DECODE_FIXED,
+    SCORE_FIXED,
+    TRAIN_FIXED,
+    check_not_fixed,
     check_verb,
     check_words,
     option,
     training_options_of,
 )
-from asr_parallel.compare.matrix import OWN, Matrix, Training
+from asr_parallel.compare.matrix import GRID, Matrix, Training
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.parallel.options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
 from asr_parallel.training.options import config_identity
 
-SAID_BY_MATRIX = {
-    *OWN, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
+SETS = ("dev", "eval")
+MATRIX_OPTIONS = {  # of train-dnn, beside those of workers and algorithms
+   
+    *GRID, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
     "device", "held_out", "held_out_by", "keep_workers", "pretrain",
 }  # fmt: skip
-TOGETHER = "_ensemble"  # after the name of a training: its workers' mean output, recognized for itself
+ENSEMBLE = "_ensemble"  # suffix of the folder in which the mean output of a training's workers is decoded
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The folder of a recipe whose stages are done, and more options of single verbs."""
+    """The experiment folder of a recipe, and further options of train-dnn, decode and score."""
 
     folder: Path
     train: Sequence[str] = ()
@@ -49,7 +51,7 @@ class Experiment:
     def decoding(self) -> tuple[float, str] | None:
         """Return core seconds of decoding both sets by the best system of stage 7, and its name; None: none."""
         for system in ("dnn", "tri", "mono"):
-            made = [self.folder / system / f"decode_{of}" / "decode.json" for of in ("dev", "eval")]
+            made = [self.folder / system / f"decode_{name}" / "decode.json" for name in SETS]
             if all(path.is_file() for path in made):
                 return sum(float(read_json(path)["cpu_seconds"]) for path in made), system
         return None
@@ -58,18 +60,16 @@ class Experiment:
         """Check all jobs before any of them is run.
 
         Raises:
-            ValueError: further options are refused by their verb, or say what the comparison does itself or what the
-                matrix has to, because the clock and the table have it from there; or a folder that trainings or
-                decoding need is not there.
+            ValueError: a further option is refused by its verb, is set by the comparison, or belongs into the matrix,
+                from which the clock and the tables read it; or a folder that trainings or decoding need is missing.
         """
-        said = {"train": SAID_OF_TRAINING, "decode": SAID_OF_DECODING, "score": SAID_OF_SCORING}
-        for verb, of_verb in said.items():
+        for verb, fixed in {"train": TRAIN_FIXED, "decode": DECODE_FIXED, "score": SCORE_FIXED}.items():
             try:
-                check_left_out(getattr(self, verb), of_verb)
+                check_not_fixed(getattr(self, verb), fixed)
             except ValueError as error:
                 raise ValueError(f"--{verb}-options {error}") from error
         for word in self.train:
-            if option(word) in SAID_BY_MATRIX | option_names():
+            if option(word) in MATRIX_OPTIONS | option_names():
                 raise ValueError(f"--train-options {word}: expected among the options of the matrix")
         for training in matrix.trainings:
             for words in job_of(training, matrix, self, self.folder, evaluate_frames=1).verbs:
@@ -78,7 +78,7 @@ class Experiment:
                 except ValueError as error:
                     raise ValueError(f"{training.name}: {words[0]}: {error}") from error
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
-        needed += [self.folder / kind / of for kind in ("feats/fbank", "data") for of in ("dev", "eval")]
+        needed += [self.folder / kind / name for kind in ("feats/fbank", "data") for name in SETS]
         needed += [path for one in matrix.trainings if (path := self.rbm(one, matrix)) is not None]
         for path in needed:
             if not path.is_dir():
@@ -92,21 +92,21 @@ class Experiment:
             return None
         return self.folder / matrix.rbm.replace("{seed}", str(training.seed))
 
-    def recognize(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
-        """Return verbs that decode and score the development and evaluation set with a model."""
+    def decode_verbs(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
+        """Return the verbs that decode and score both sets with a model."""
         exp, verbs = self.folder, list[tuple[str, ...]]()
-        for of in ("dev", "eval"):
+        for name in SETS:
             verbs.append(
                 (
                     "decode", "--graph", str(exp / "tri" / "graph"), "--model", str(model), "--feats",
-                    str(exp / "feats" / "fbank" / of), "--out", str(into / f"decode_{of}"), "--jobs",
+                    str(exp / "feats" / "fbank" / name), "--out", str(into / f"decode_{name}"), "--jobs",
                     str(matrix.processes), *matrix.decode, *self.decode,
                 )
             )  # fmt: skip
-        data = [(f"--{what}-{of}", path) for of in ("dev", "eval") for what, path in (
-            ("data", exp / "data" / of), ("decode", into / f"decode_{of}"))]  # fmt: skip
-        named = [word for flag, path in data for word in (flag, str(path))]
-        return [*verbs, ("score", "--lang", str(exp / "lang"), *named, *self.score)]
+        scored: list[str] = []
+        for name in SETS:
+            scored += [f"--data-{name}", str(exp / "data" / name), f"--decode-{name}", str(into / f"decode_{name}")]
+        return [*verbs, ("score", "--lang", str(exp / "lang"), *scored, *self.score)]
 
 
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
@@ -120,10 +120,9 @@ def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path
         "--evaluate-frames", str(evaluate_frames), "--processes", str(min(matrix.processes, training.workers)),
         "--threads", "1",
     )  # fmt: skip
-    verbs = [train, *experiment.recognize(folder, folder, matrix)]
+    verbs = [train, *experiment.decode_verbs(folder, folder, matrix)]
     if training.training_options.keeps_workers:
-        together = out / (training.name + TOGETHER)
-        verbs += experiment.recognize(folder / "ensemble", together, matrix)
+        verbs += experiment.decode_verbs(folder / "ensemble", out / (training.name + ENSEMBLE), matrix)
     return Job(
         training.name, tuple(verbs), out / "logs" / f"{training.name}.log", out / "logs" / f"{training.name}.json"
     )
@@ -136,7 +135,7 @@ def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dic
         args = check_words(*job.verbs[0])
         options = training_options_of(args)
         own = config_identity(options) | {"learning_rate": options.resolved_learning_rate}
-        found[name] = {option: value for option, value in own.items() if option not in OWN and value is not None}
+        found[name] = {option: value for option, value in own.items() if option not in GRID and value is not None}
     first = next(iter(found.values()))
     common = {option: v for option, v in first.items() if all(own.get(option) == v for own in found.values())}
     return common, {name: {o: v for o, v in own.items() if o not in common} for name, own in found.items()}

@@ -1,22 +1,22 @@
-"""The trainings that are compared: algorithms x numbers of workers x optimisers x seeds, from one YAML file.
+"""The trainings of a comparison: algorithms x numbers of workers x optimisers x seeds, from one YAML file.
 
     title: averaging on synthetic Switchboard
     workers: [1, 2, 4]
-    seeds: [1, 2, 3]                            # [1] unless said
+    seeds: [1, 2, 3]                            # default: [1]
     algorithms: [average, gradient]             # or, with options of their own:
     # algorithms: {average: {period: 16}, ensemble: {}}
-    optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; [ng-sgd] unless said
-    options: {hidden_dim: 256, epochs: 3}       # of all; names as on train-dnn's command line
-    decode: {beam: 10, max_active: 3000}        # options of all decoding, as on decode's command line
-    processes: 1                                # each training is run in
-    rbm: rbm_{seed}                             # folder of the RBMs in the experiment; rbm unless said
-    cells:                                      # beside the product
+    optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; default: [ng-sgd]
+    options: {hidden_dim: 256, epochs: 3}       # of train-dnn, for all trainings
+    decode: {beam: 10, max_active: 3000}        # of decode, for all trainings
+    processes: 1                                # of each training
+    rbm: rbm_{seed}                             # folder of the RBMs in the experiment; default: rbm
+    cells:                                      # trainings in addition to the product
       - {algorithm: average, workers: [8], label: period 1, options: {period: 1}}
       - {algorithm: average, workers: [8], optimizer: sgd}
 
-One worker is the same training under any algorithm: every optimiser and seed has one, with which the others are
-compared; those of a cell with a label with a single worker of that label, where the file asks for one. It has to have
-their model and their data.
+A single worker trains alike under every algorithm that adds nothing to it, so every optimiser and seed has one such
+training as the baseline of the others. A cell with a label is compared with a single worker of that label if the file
+asks for one. A baseline must have the same model and data.
 """
 
 import re
@@ -28,31 +28,30 @@ from typing import Any
 import yaml
 
 from asr_parallel.compare.checks import (
-    SAID_OF_DECODING,
+    DECODE_FIXED,
     check_alike,
-    check_left_out,
+    check_not_fixed,
     check_training,
     check_verb,
     check_words,
 )
 from asr_parallel.parallel.options import option_names
-from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.options import option_names as training_option_names
 
-ONE = "none"  # what a single worker's algorithm is called
 KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "rbm", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
-OWN = ("algorithm", "workers", "optimizer", "seed")  # options that the matrix itself says
+GRID = ("algorithm", "workers", "optimizer", "seed")  # options that are keys of the file
 DEFAULT_OPTIMIZER = "ng-sgd"
-SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # which YAML takes for words unless it has a point and a sign
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML reads 1e-3 as a string
 
 Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training. options: of train-dnn, beside those the other fields say, by name with underscores."""
+    """A training. options: further ones of train-dnn, by name with underscores."""
 
     algorithm: str
     workers: int
@@ -63,28 +62,28 @@ class Training:
 
     @property
     def name(self) -> str:
-        """The name of its folder; without the seed, of what all seeds of it have in common."""
+        """The name of its folder."""
         parts = [self.algorithm, str(self.workers), self.optimizer, self.label.replace(" ", "-"), f"s{self.seed}"]
         return "_".join(part for part in parts if part)
 
     @property
     def training_options(self) -> TrainingOptions:
-        """ValueError when they do not go together."""
-        own = {name: getattr(self, name) for name in OWN}
+        """The options of train-dnn; ValueError when they contradict each other."""
+        own = {name: getattr(self, name) for name in GRID}
         return training_options(**own, **dict(self.options))
 
     def words(self) -> list[str]:
         """Return the words of train-dnn's command line."""
-        return _words([*((name, getattr(self, name)) for name in OWN), *self.options])
+        return _words([*((name, getattr(self, name)) for name in GRID), *self.options])
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The content of a file.
+    """A comparison's file.
 
     trainings: each once, single workers first.
-    decode: options of the command line.
-    rbm: folder of the RBMs in the experiment, where {seed} stands for the training's seed.
+    decode: words of decode's command line.
+    rbm: folder of the RBMs in the experiment; {seed} stands for the training's seed.
     """
 
     title: str
@@ -98,9 +97,9 @@ class Matrix:
         """Read a file and check all of it before anything is run.
 
         Raises:
-            ValueError: it cannot be read, a key or option is unknown or missing, options do not go together, workers
-                cannot be dealt to the processes, two trainings have one name, or a training would be compared with a
-                single worker of another model.
+            ValueError: the file cannot be read, a key or option is unknown or missing, options contradict each other,
+                workers do not divide into the processes, two trainings have one name, or a training and its single
+                worker differ in model or data.
         """
         try:
             given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -136,12 +135,11 @@ class Matrix:
             if "/" in label:
                 raise ValueError(f"label {label!r}: expected no slash, it is part of a folder's name")
             of_workers = _numbers("workers", cell["workers"], 1)
-            if 1 in of_workers and not label and _of_one(own) != _of_one(common | optimizers.get(optimizer, {})):
+            if 1 in of_workers and not label and _for_one(own) != _for_one(common | optimizers.get(optimizer, {})):
                 raise ValueError(f"a single worker with options of its own: {cell}; expected a label")
             wanted += [(algorithm, k, optimizer, of_cell, label, own) for k in of_workers]
         if not wanted:
             raise ValueError("neither algorithms nor cells: nothing to compare")
-        # All seeds of a label are compared with a single worker of it, where one of them is
         with_one = {(optimizer, label) for _, k, optimizer, _, label, _ in wanted if k == 1 and label}
         found: dict[str, Training] = {}
         for algorithm, k, optimizer, of_seeds, label, own in wanted:
@@ -163,7 +161,7 @@ class Matrix:
         _check_alike(in_order)
         decode = tuple(_words(_options(given.get("decode")).items()))
         try:
-            check_left_out(decode, SAID_OF_DECODING)
+            check_not_fixed(decode, DECODE_FIXED)
             check_verb("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
         except ValueError as error:
             raise ValueError(f"decode: {error}") from error
@@ -171,18 +169,19 @@ class Matrix:
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:
-    return Training(ONE, 1, optimizer, seed, label, tuple(_of_one(options).items()))
+    algorithm = next(one.name for one in entries() if not one.communicates)
+    return Training(algorithm, 1, optimizer, seed, label, tuple(_for_one(options).items()))
 
 
-def _of_one(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those that are of use to a single worker."""
+def _for_one(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that matter to a single worker."""
     return {name: value for name, value in options.items() if name not in option_names()}
 
 
 def _add(found: dict[str, Training], training: Training) -> None:
     before = found.setdefault(training.name, training)
     if before != training:
-        raise ValueError(f"two different trainings are called {training.name}; expected labels that tell them apart")
+        raise ValueError(f"two different trainings are called {training.name}; expected different labels")
 
 
 def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
@@ -195,8 +194,8 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _check(training: Training) -> None:
-    """Refuse what train-dnn would refuse, at once or when it begins to train."""
-    known = training_option_names() - set(OWN)
+    """Raise ValueError for what train-dnn refuses on its command line or when it starts."""
+    known = training_option_names() - set(GRID)
     for name, _ in training.options:
         if name not in known:
             raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
@@ -205,14 +204,14 @@ def _check(training: Training) -> None:
 
 
 def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
-    """Return the single worker that a training is compared with: that of its label, else that of none."""
+    """Return the single worker that a training is compared with: with the same label, else without label."""
     like = (training.optimizer, training.seed)
     alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed) == like}
     return alone.get(training.label) or alone[""]
 
 
 def _check_alike(trainings: Iterable[Training]) -> None:
-    """Refuse a training whose single worker is of another model or other data."""
+    """Raise ValueError for a training whose single worker has another model or other data."""
     for training in trainings:
         base = single_worker_of(training, trainings)
         try:

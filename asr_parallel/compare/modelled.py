@@ -1,4 +1,4 @@
-"""The trainings of a comparison on the modelled clock: this machine's minibatches, a network of one's choice."""
+"""The trainings of a comparison on the modelled clock: minibatches timed here, a chosen interconnect."""
 
 import os
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker's machine.
+    """K machines of one kind, one per worker.
 
     network: between any two of them.
     frames: of the training data in an epoch.
     shape: dimensions of a frame, frames of context on either side, pdfs.
-    steps: seconds of a minibatch, by what they depend on (see `step_name`).
-    syncs: seconds of a worker in a synchronization on its own numbers, by `sync_name`.
+    steps: seconds of a minibatch, by `step_name`.
+    syncs: seconds of computation in a synchronization, by `sync_name`.
     longest: by training, the largest worker's share over the mean of all.
     """
 
@@ -44,7 +44,7 @@ class Machine:
     longest: Mapping[str, float]
 
     def clock(self, training: Training) -> ModelledClock:
-        """Return the modelled clock of a training on K such machines."""
+        """Return the modelled clock of a training."""
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
         sync = self.syncs.get(sync_name(options, self.shape), 0.0)
@@ -62,9 +62,9 @@ class Machine:
         )  # fmt: skip
 
     def here(self, training: Training) -> float:
-        """Return the seconds of a training whose workers are all in one process of this machine, evaluations left out.
+        """Return the seconds of a training with all workers in one process, without evaluations.
 
-        What they label in common is labelled once there, not by each worker for itself.
+        Frames that all workers label are labelled once there, not by each worker.
         """
         options, clock = training.training_options, self.clock(training)
         own = self.frames / options.optimization.minibatch * clock.work.step_seconds
@@ -76,13 +76,13 @@ class Machine:
 
     @property
     def step_seconds(self) -> float | None:
-        """The time of the minibatch that all trainings have; None where they differ."""
+        """Seconds of a minibatch, if they are the same for all trainings."""
         seconds = {step.seconds for step in self.steps.values()}
         return seconds.pop() if len(seconds) == 1 else None
 
     @property
     def how(self) -> str:
-        """The way it was measured, for readers of a report."""
+        """The way steps were measured, for the report."""
         each = "; ".join(
             f"{name}: {1000 * step.seconds:.2f} ms, deviation {100 * step.jitter:.0f} %"
             for name, step in self.steps.items()
@@ -101,25 +101,25 @@ def network_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
 
 
 def step_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
-    """Return the name of all that the time of a minibatch depends on."""
+    """Return a key for everything that the time of a minibatch depends on."""
     return (
         f"{network_name(options, shape)}, {options.optimization.optimizer}, minibatch {options.optimization.minibatch}"
     )
 
 
 def sync_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
-    """Return what the time of a synchronization depends on, messages left out."""
+    """Return a key for everything that the computation in a synchronization depends on."""
     return f"{step_name(options, shape)}, {options.workers.algorithm}, {options.workers.comm_dtype}"
 
 
 def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Interconnect) -> Machine:
-    """Measure minibatches and synchronizations of all trainings, or read what was measured before.
+    """Measure minibatches and synchronizations of all trainings that were not measured before.
 
     Args:
-        path: JSON file of what was measured, made or added to; of another machine it is made anew.
+        path: JSON file of measurements, which is extended, or replaced if it is from another machine.
 
     Raises:
-        ValueError: the data cannot be shared among a training's workers.
+        ValueError: a training's workers cannot share the data.
     """
     longest = {training.name: _longest(store, training) for training in trainings}
     known = read_json(path) if path.is_file() else {}
@@ -135,28 +135,22 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
         steps |= _measured_steps({name: own for name, own in wanted.items() if name not in steps}, shape)
         for training in trainings:
             options = training.training_options
-            spec = options.network_spec(*shape)
-            means = (
-                options.workers.workers > 1
-                and entry(options.workers.algorithm).cls.uses_means
-                and entry(options.workers.algorithm).cls.exchanges_models
-            )
-            if means and (name := sync_name(options, shape)) not in syncs:
-                optimization, where = options.optimization, options.machine
+            algorithm = entry(options.workers.algorithm).cls
+            averages = options.workers.workers > 1 and algorithm.uses_means and algorithm.exchanges_models
+            if averages and (name := sync_name(options, shape)) not in syncs:
+                how, where = options.optimization, options.machine
                 syncs[name] = measure_sync(
-                    spec, options.workers, optimization.minibatch, optimization.optimizer, where.precision, where.device
-                )
-    kept = {name: asdict(step) for name, step in steps.items()}
-    write_json(path, {"machine": machine, "steps": kept, "syncs": syncs})
+                    options.network_spec(*shape), options.workers, how.minibatch, how.optimizer, where.precision,
+                    where.device,
+                )  # fmt: skip
+    write_json(path, {"machine": machine, "steps": {k: asdict(step) for k, step in steps.items()}, "syncs": syncs})
     held_out = trainings[0].training_options.data.held_out
     frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
-    return Machine(
-        network, frames, shape, {name: step for name, step in steps.items() if name in wanted}, syncs, longest
-    )
+    return Machine(network, frames, shape, {name: steps[name] for name in wanted}, syncs, longest)
 
 
 def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int, int]) -> dict[str, StepTime]:
-    """Time minibatches by name: the median of turns, so that one slow turn does not count."""
+    """Return the median of several turns for each, in which all take part."""
     turns: dict[str, list[StepTime]] = {name: [] for name in wanted}
     for _ in range(TURNS):
         for name, own in wanted.items():
@@ -168,7 +162,7 @@ def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int
 
 
 def _longest(store: FrameStore, training: Training) -> float:
-    """Return the largest worker's share over the mean of all; ValueError when the data cannot be shared so."""
+    """Return the largest share over the mean of all; ValueError when the workers cannot share the data."""
     options = training.training_options
     sites = None if options.workers.sites is None else Path(options.workers.sites)
     try:

@@ -1,7 +1,6 @@
-"""Runs jobs, each a few verbs of the program one after the other, some at a time; one that fails stops no other.
+"""Several jobs at a time, each of several verbs of the program; a job that fails does not stop the others.
 
-Verbs are cached by what they make, and unfinished trainings go on where they were: so a comparison that was killed
-does, when it is started again.
+Verbs are cached and unfinished trainings resume, so a comparison that was killed continues when it is started again.
 """
 
 import multiprocessing
@@ -13,17 +12,17 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from asr_parallel.record.child_processes import STOP_SECONDS, follow_the_parent
+from asr_parallel.record.child_processes import STOP_SECONDS, exit_with_parent
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
 
-CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # for a job whose own processes have STOP_SECONDS to end in
+CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # a job's own processes have STOP_SECONDS
 
 
 @dataclass(frozen=True)
 class Job:
-    """Verbs with their arguments; what they say goes to `log`, and `failed` is there while the last try has failed."""
+    """Verbs with their arguments; `log` gets their output, and the file `failed` exists while the last try failed."""
 
     name: str
     verbs: tuple[tuple[str, ...], ...]
@@ -32,12 +31,12 @@ class Job:
 
     @property
     def failure(self) -> str | None:
-        """The last line of the log of a try that failed."""
+        """The last line of the log if the last try failed."""
         return str(read_json(self.failed)["last"]) if self.failed.is_file() else None
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
-    """Run them all; returns the names of those that failed. Ends them all when it is interrupted itself."""
+    """Run all jobs and return the names of those that failed. An interrupt ends the running ones."""
     context = multiprocessing.get_context("spawn")
     waiting, running, failed = list(jobs), dict[SpawnProcess, Job](), []
     try:
@@ -72,8 +71,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
 
 
 def _run(job: Job) -> None:
-    """Run a job in a process of its own."""
-    follow_the_parent(STOP_SECONDS)
+    """Run a job; the target of a new process."""
+    exit_with_parent(STOP_SECONDS)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):

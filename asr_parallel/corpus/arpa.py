@@ -19,7 +19,7 @@ from asr_parallel.corpus.ngram import (
     pack,
     unpack,
 )
-from asr_parallel.record.files import whole_file, write_lines
+from asr_parallel.record.files import atomic_file, write_lines
 from asr_parallel.record.log import logger
 
 
@@ -124,7 +124,7 @@ def clean_arpa(source: Path, target: Path, lexicon: Collection[str]) -> tuple[li
             raise ValueError(f"{source}: none of its words ({first}) is in the lexicon{near_matches(outside, known)}")
         ngrams = [counts[order] for order in range(1, file.order + 1)]
         body.seek(0)
-        with whole_file(target) as aside, aside.open("w", encoding="utf-8") as out:
+        with atomic_file(target) as temp, temp.open("w", encoding="utf-8") as out:
             out.write("\n\\data\\\n" + "".join(f"ngram {order}={n}\n" for order, n in enumerate(ngrams, 1)))
             shutil.copyfileobj(body, out)
             out.writelines(f"\n\\{order}-grams:\n" for order in range(k + 1, file.order + 1))  # empty ones

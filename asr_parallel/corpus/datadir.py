@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_parallel.corpus.nist_files import canonical_channel
 from asr_parallel.record.files import read_lines, write_lines
-from asr_parallel.record.stage import made_as, moved_along
+from asr_parallel.record.stage import moved_path, original_path
 
 if TYPE_CHECKING:
     from lhotse import Recording, RecordingSet, SupervisionSet
@@ -92,10 +92,10 @@ def read_recordings(folder: Path) -> "list[Recording]":
     path = folder / "recordings.jsonl.gz"
     if not path.is_file():
         raise ValueError(f"{folder}: no {path.name}; expected a data folder made by stage 0")
-    recordings, was = read_manifest(RecordingSet, path), made_as(folder)
+    recordings, was = read_manifest(RecordingSet, path), original_path(folder)
     for recording in recordings:
         source = recording.sources[0]
-        source.source = str(moved_along(source.source, was, folder))
+        source.source = str(moved_path(source.source, was, folder))
     return recordings
 
 

@@ -23,7 +23,7 @@ from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.swbd import CHANNEL_OF_SIDE, SAMPLING_RATE, find_files
 from asr_parallel.corpus.transcripts import STM_IGNORED, check_alternatives, plain_stm_text, repair_stm_text
 from asr_parallel.corpus.validate import Dropped, fit_times, write_dropped
-from asr_parallel.record.files import files_below, read_lines, write_lines
+from asr_parallel.record.files import list_files, read_lines, write_lines
 from asr_parallel.record.log import logger
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _find_reference(folder: Path, name: str, suffix: str) -> Path:
     """Return the first file of the released name below the folder, else the first with the suffix."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {name} below it")
-    there = files_below(folder)
+    there = list_files(folder)
     named = [path for path in there if path.name == name] or [path for path in there if path.name.endswith(suffix)]
     if not named:
         raise ValueError(f"{folder}: wrong tree: expected {name} below it, found none")

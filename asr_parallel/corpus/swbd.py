@@ -18,7 +18,7 @@ from asr_parallel.corpus.audio import inspect_audio
 from asr_parallel.corpus.manifests import recording, supervision
 from asr_parallel.corpus.transcripts import normalise
 from asr_parallel.corpus.validate import Dropped, fit_times
-from asr_parallel.record.files import files_below, read_lines, read_text_lines
+from asr_parallel.record.files import list_files, read_lines, read_text_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
 
@@ -61,7 +61,7 @@ def find_files(folder: Path, pattern: re.Pattern[str], expected: str) -> dict[st
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected {expected} below it")
     found: dict[str, Path] = {}
-    for path in files_below(folder):
+    for path in list_files(folder):
         match = pattern.fullmatch(path.name)
         if match is None:
             continue
@@ -94,7 +94,7 @@ def read_conversations(audio: Path, transcripts: Path) -> tuple[list[Conversatio
     """
     sounds = find_files(audio, AUDIO_NAME, "sw0NNNN.sph of LDC97S62")
     texts = find_files(transcripts, TRANSCRIPT_NAME, "swNNNNA-ms98-a-trans.text of the MS-State transcripts")
-    tables = sorted(path for of in (audio, transcripts) for path in files_below(of) if path.name == SPEAKER_TABLE)
+    tables = sorted(path for of in (audio, transcripts) for path in list_files(of) if path.name == SPEAKER_TABLE)
     speakers = read_speakers(tables[0]) if tables else {}
     if tables:
         logger.info("speakers' names from %s", tables[0])

@@ -32,7 +32,7 @@ from asr_parallel.hmm.fst_arrays import fst_bytes
 from asr_parallel.hmm.lang import read_symbols
 from asr_parallel.hmm.search_graph import SearchGraph
 from asr_parallel.hmm.transitions import TransitionModel
-from asr_parallel.record.child_processes import follow_the_parent
+from asr_parallel.record.child_processes import exit_with_parent
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
@@ -145,7 +145,7 @@ def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeR
         return
     context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=follow_the_parent)
+    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=exit_with_parent)
     try:
         yield from pool.map(_decode_one, [job] * len(rest), rest)
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_bytes
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 
 LATTICES = "lat.ark"
 LONGEST_ID = 4096  # bytes; only to detect a damaged archive
@@ -20,7 +20,7 @@ LONGEST_ID = 4096  # bytes; only to detect a damaged archive
 
 def write_lattices(path: Path, lattices: Iterable[tuple[str, bytes]]) -> None:
     """Write (utterance id, `fst_bytes` of its lattice) pairs, atomically."""
-    with whole_file(path) as aside, aside.open("wb") as file:
+    with atomic_file(path) as temp, temp.open("wb") as file:
         for utterance, lattice in lattices:
             file.write(utterance.encode() + b" ")
             file.write(lattice)

@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 
 VARIANCE_FLOOR = 1e-20  # Kaldi's ApplyCmvn
 
@@ -50,7 +50,7 @@ class CmvnStats:
 
     def save(self, path: Path) -> None:
         """Write the statistics to `path` (.npz), atomically."""
-        with whole_file(path) as aside, aside.open("wb") as file:
+        with atomic_file(path) as temp, temp.open("wb") as file:
             np.savez(file, speakers=np.array(self.speakers), counts=self.counts, sums=self.sums, squares=self.squares)
 
     @classmethod

@@ -19,7 +19,7 @@ from asr_parallel.features.augment import Perturbation, change_speed, perturbati
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
 from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECONDS, KINDS, open_extractor
-from asr_parallel.record.child_processes import follow_the_parent
+from asr_parallel.record.child_processes import exit_with_parent
 from asr_parallel.record.files import write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.options import check, option
@@ -151,7 +151,7 @@ def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int
 def _start_worker() -> None:
     import torch
 
-    follow_the_parent()
+    exit_with_parent()
     torch.set_num_threads(1)
 
 

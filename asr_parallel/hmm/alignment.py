@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from asr_parallel.hmm.transitions import TransitionModel
-from asr_parallel.record.files import read_json, whole_file, write_json, write_lines
+from asr_parallel.record.files import atomic_file, read_json, write_json, write_lines
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class AlignmentSet:
     def write(self, folder: Path, failed: Sequence[tuple[str, str]] = ()) -> None:
         """Write into `folder` (made if missing); `failed` are (utterance id, reason) pairs."""
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / "transition_ids.npy") as aside, aside.open("wb") as file:
+        with atomic_file(folder / "transition_ids.npy") as temp, temp.open("wb") as file:
             np.save(file, self.transition_ids)
         write_json(folder / "utterances.json", {"ids": self.ids, "frames": np.diff(self.offsets).tolist()})
         write_lines(folder / "failed.txt", (f"{utterance} {reason}" for utterance, reason in failed))

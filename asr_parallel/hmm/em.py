@@ -18,7 +18,7 @@ from asr_parallel.hmm.training_graph import TrainingGraph
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.viterbi import best_path
 from asr_parallel.record.progress_bar import progress
-from asr_parallel.record.threads import single_threads
+from asr_parallel.record.threads import single_thread_pool
 
 # steps/train_mono.sh and train_deltas.sh: --transition-scale=1.0 --acoustic-scale=0.1 --self-loop-scale=0.1
 TRANSITION_SCALE = 1.0
@@ -56,7 +56,7 @@ class AlignmentResult:
 
 def threaded(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[R]:
     """Yield function(item) for each item, in order, computed in `jobs` threads."""
-    with single_threads(jobs) as pool:
+    with single_thread_pool(jobs) as pool:
         yield from pool.map(function, items)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.record.compiled import njit
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 
 # Arcs have OpenFst's own layout in memory, so that reading or writing them is a single copy.
 STD_ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next", "<i4")])
@@ -144,8 +144,8 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
 
 def write_fst(path: Path, fst: Fst) -> None:
     """Write `fst` in OpenFst's binary format, atomically."""
-    with whole_file(path) as aside:
-        aside.write_bytes(fst_bytes(fst))
+    with atomic_file(path) as temp:
+        temp.write_bytes(fst_bytes(fst))
 
 
 def read_fst(path: Path) -> Fst:

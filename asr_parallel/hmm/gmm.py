@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from asr_parallel.record.compiled import njit
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 
 GMM_FILE = "gmm.safetensors"
 CHUNK_FRAMES = 256  # frames scored at once: their component scores stay in the processor's cache
@@ -140,8 +140,8 @@ class DiagGmmSet:
     def save(self, folder: Path) -> None:
         """Write `gmm.safetensors` into `folder`."""
         tensors = {"weights": self.weights, "means": self.means, "variances": self.variances}
-        with whole_file(folder / GMM_FILE) as aside:
-            aside.write_bytes(save(tensors | {"offsets": torch.from_numpy(self.offsets)}))
+        with atomic_file(folder / GMM_FILE) as temp:
+            temp.write_bytes(save(tensors | {"offsets": torch.from_numpy(self.offsets)}))
 
     @classmethod
     def open(cls, folder: Path) -> "DiagGmmSet":

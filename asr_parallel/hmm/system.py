@@ -19,7 +19,7 @@ from asr_parallel.hmm.gmm_training import GmmTrainer
 from asr_parallel.hmm.training_set import warn_of_failures
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
-from asr_parallel.record.files import whole_file, write_lines
+from asr_parallel.record.files import atomic_file, write_lines
 from asr_parallel.record.log import logger
 
 
@@ -60,6 +60,6 @@ class GmmSystem:
         self.gmm.save(folder)
         self.alignments.write(folder / "ali", self.failed)
         occs = np.bincount(self.alignments.pdf_ids(self.transitions), minlength=self.tree.num_pdfs)
-        with whole_file(folder / "occs.npy") as aside, aside.open("wb") as file:
+        with atomic_file(folder / "occs.npy") as temp, temp.open("wb") as file:
             np.save(file, occs.astype(np.float64))
         write_lines(folder / "train.log", self.log)

@@ -19,7 +19,7 @@ import numpy as np
 
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.tree import Tree
-from asr_parallel.record.files import read_json, whole_file, write_json
+from asr_parallel.record.files import atomic_file, read_json, write_json
 
 # MleTransitionUpdateConfig in transition-model.h
 PROBABILITY_FLOOR = 0.01
@@ -138,7 +138,7 @@ class TransitionModel:
     def save(self, folder: Path) -> None:
         """Write `transitions.json` (topology) and `transitions.npz` (states, probabilities) into `folder`."""
         write_json(folder / "transitions.json", {"topology": self.topology.to_json()})
-        with whole_file(folder / "transitions.npz") as aside, aside.open("wb") as file:
+        with atomic_file(folder / "transitions.npz") as temp, temp.open("wb") as file:
             np.savez(file, tuples=self.tuples, log_prob=self.log_prob)
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr_parallel.nnet.network import PRIOR_FILE, Network, log_priors, read_log_priors
 from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.record.files import read_json, whole_file, write_json
+from asr_parallel.record.files import atomic_file, read_json, write_json
 
 ENSEMBLE_FILE = "ensemble.json"
 
@@ -65,6 +65,6 @@ def save_ensemble(folder: Path, workers: list[int], average: str, log_prior_of_e
     """Describe networks that were saved in folder/NUMBER as one. The prior is the mean of theirs."""
     # A prior above 1 says that a pdf is never chosen
     shares = [np.where(prior > 0, 0.0, np.exp(np.minimum(prior, 0))) for prior in log_prior_of_each]
-    with whole_file(folder / PRIOR_FILE) as aside, aside.open("wb") as file:
+    with atomic_file(folder / PRIOR_FILE) as temp, temp.open("wb") as file:
         np.save(file, log_priors(np.mean(shares, axis=0)))
     write_json(folder / ENSEMBLE_FILE, {"average": average, "members": workers})

@@ -20,7 +20,7 @@ from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.record.files import read_json, whole_file, write_json
+from asr_parallel.record.files import atomic_file, read_json, write_json
 
 NET_FILE = "net.safetensors"
 SPEC_FILE = "net.json"
@@ -88,9 +88,9 @@ class Network:
 
     def save(self, folder: Path) -> None:
         """Write the three files into `folder`."""
-        with whole_file(folder / NET_FILE) as aside:
-            aside.write_bytes(save({name: tensor.clone() for name, tensor in self.tensors().items()}))
-        with whole_file(folder / PRIOR_FILE) as aside, aside.open("wb") as file:
+        with atomic_file(folder / NET_FILE) as temp:
+            temp.write_bytes(save({name: tensor.clone() for name, tensor in self.tensors().items()}))
+        with atomic_file(folder / PRIOR_FILE) as temp, temp.open("wb") as file:
             np.save(file, self.log_prior)
         described = {
             "network": self.spec.to_json(),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr_parallel.parallel.transport import Transport
-from asr_parallel.record.environment import cpu_quota, own_cores
+from asr_parallel.record.environment import available_cores, cpu_quota
 
 # Multiply-adds of a hidden layer's product up to which a minibatch is not shared among threads. benchmarks/threads.py:
 # a second one that sleeps when it waits slows 64 frames of 512 units, and makes 256 frames of them 1.3 times as fast
@@ -24,7 +24,11 @@ def default_threads(transport: Transport, products: int, environment: Mapping[st
     Args:
         products: multiply-adds of a hidden layer's product, over all replicas of the process.
     """
-    mine = {"machine": socket.gethostname(), "cores": own_cores(), "quota": min(cpu_quota(), len(own_cores()))}
+    mine = {
+        "machine": socket.gethostname(),
+        "cores": available_cores(),
+        "quota": min(cpu_quota(), len(available_cores())),
+    }
     gathered = transport.all_gather_object(mine)
     given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has those of nested regions
     if given.isdecimal() and int(given) > 0:

@@ -26,7 +26,7 @@ from asr_parallel.pretraining.rbm_metrics import LINES, Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions, identity_of
 from asr_parallel.pretraining.rbm_plots import plot_filters, plot_layers
 from asr_parallel.pretraining.rbm_trainer import LayerTrainer
-from asr_parallel.record.files import followed, write_json
+from asr_parallel.record.files import resolve_links, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 from asr_parallel.training.checkpoint import remove_work
@@ -64,10 +64,10 @@ def pretrain(
         check_inputs_unchanged(frames)
     store = FrameStore.open(frames)
     if transport.rank == 0:
-        followed(out).mkdir(parents=True, exist_ok=True)
+        resolve_links(out).mkdir(parents=True, exist_ok=True)
     below: list[StackedRbm] = []
     for layer in range(options.layers):
-        folder, work = out / str(layer + 1), followed(out / f"{layer + 1}.training")
+        folder, work = out / str(layer + 1), resolve_links(out / f"{layer + 1}.training")
         inputs = {"frames": frames} | ({"below": out / str(layer)} if layer else {})
         identity = identity_of(options, layer)
 

@@ -12,7 +12,7 @@ POLL_SECONDS = 0.5  # between two checks that it still runs
 STOP_SECONDS = 30.0  # time for a training to write a checkpoint; the same as torchrun's
 
 
-def follow_the_parent(stop_seconds: float = 0.0) -> None:
+def exit_with_parent(stop_seconds: float = 0.0) -> None:
     """Ignore SIGINT and SIGHUP, which the parent handles, and exit when it does; call this first in a worker.
 
     Args:
@@ -25,7 +25,7 @@ def follow_the_parent(stop_seconds: float = 0.0) -> None:
     _exit_after(parent.join, stop_seconds)
 
 
-def follow(pid: int) -> None:
+def exit_with_process(pid: int) -> None:
     """Exit (after a SIGTERM) when the parent of this process, or process `pid`, does."""
     parent = os.getppid()
 

@@ -16,14 +16,14 @@ from asr_parallel import __version__
 PACKAGES = ("torch", "numpy", "numba", "lhotse", "kaldifst", "kaldi-decoder", "kaldilm", "kaldi-native-fbank")
 
 
-def own_cores() -> list[int]:
+def available_cores() -> list[int]:
     """Return the numbers of the cores this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def cpu_count() -> int:
     """Return how many cores this process may use: those it may run on, and of a container no more than its quota."""
-    return max(1, math.ceil(min(len(own_cores()), cpu_quota())))  # rounded up, as joblib and Java do
+    return max(1, math.ceil(min(len(available_cores()), cpu_quota())))  # rounded up, as joblib and Java do
 
 
 def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:

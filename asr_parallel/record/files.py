@@ -16,7 +16,7 @@ from asr_parallel.record.log import logger
 INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp"}
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -25,12 +25,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def followed(path: Path) -> Path:
+def resolve_links(path: Path) -> Path:
     """Return the absolute path of a file or folder with all symbolic links resolved; it need not exist."""
     return Path(os.path.realpath(path))
 
 
-def files_below(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """Return all files in a folder and those in it, sorted by path; symbolic links are followed, each folder once."""
     found, been = list[Path](), set[tuple[int, int]]()
     for where, folders, names in os.walk(folder, followlinks=True):
@@ -57,7 +57,7 @@ def _with_cause(error: OSError, folder: Path) -> OSError:
     try:
         try:
             probe.write_bytes(bytes(PROBE_BYTES))
-            sync(probe)
+            fsync(probe)
         finally:
             probe.unlink(missing_ok=True)
     except OSError as cause:
@@ -66,7 +66,7 @@ def _with_cause(error: OSError, folder: Path) -> OSError:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed to `path`, else removed.
 
     Where `path` is a symbolic link, the file it points to is replaced.
@@ -74,13 +74,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written (a full disk, say); names `path` where the system's error names no file.
     """
-    path = followed(path)
+    path = resolve_links(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temp = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield aside
-        sync(aside)
-        aside.replace(path)
+        yield temp
+        fsync(temp)
+        temp.replace(path)
     except OSError as error:
         if error.filename is not None:
             raise
@@ -88,18 +88,18 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise _with_cause(OSError(f"{path}: {error}"), path.parent) from error
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
-    with whole_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temp:
+        temp.write_text(text, encoding="utf-8")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write one line each (no newline inside a line), atomically."""
-    with whole_file(path) as aside, aside.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temp, temp.open("w", encoding="utf-8") as file:
         for line in lines:
             file.write(line + "\n")
 
@@ -158,7 +158,7 @@ def read_text_lines(path: Path) -> list[str]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a fresh folder beside `path`; on success it replaces `path`, else it is removed.
 
     An older `path` stays untouched until the new one is complete. Where `path` is a symbolic link, the folder it points
@@ -167,29 +167,29 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         ValueError: `path` is a mount point.
     """
-    path = followed(path)
+    path = resolve_links(path)
     if path.is_mount():
         raise ValueError(f"{path}: a mount point, which nothing can take the place of; expected a folder in it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
+    temp = path.with_name(f".{path.name}.partial")
     old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():  # killed between the two renames
         old.rename(path)
-    for left_over in (aside, old):  # of a run that was killed
+    for left_over in (temp, old):  # of a run that was killed
         if left_over.exists():
             shutil.rmtree(left_over)
-    aside.mkdir()
+    temp.mkdir()
     try:
-        yield aside
+        yield temp
         if path.exists():
             path.rename(old)
-        aside.rename(path)
+        temp.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException as error:
         if old.exists() and not path.exists():
             old.rename(path)
-        cause = _with_cause(error, aside) if isinstance(error, OSError) and error.errno is None else error
-        shutil.rmtree(aside, ignore_errors=True)
+        cause = _with_cause(error, temp) if isinstance(error, OSError) and error.errno is None else error
+        shutil.rmtree(temp, ignore_errors=True)
         if cause is not error:
             raise cause from error
         raise

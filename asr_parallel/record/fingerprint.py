@@ -77,14 +77,14 @@ class Digests:
             return
         path = path or self._path
         assert path is not None
-        aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        temp = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:  # creates no folder, as another process may be replacing it
-            aside.write_text(json.dumps(self._used), encoding="utf-8")
-            aside.replace(path)
+            temp.write_text(json.dumps(self._used), encoding="utf-8")
+            temp.replace(path)
         except OSError as error:  # e.g. a read-only folder; the files are then read again next time
             logger.debug("%s: not kept: %s", path, error)
             with suppress(OSError):  # half written on a full disk
-                aside.unlink()
+                temp.unlink()
 
 
 def _key(stat: os.stat_result, is_sound: bool) -> str:

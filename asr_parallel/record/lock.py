@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from asr_parallel.record.files import followed
+from asr_parallel.record.files import resolve_links
 from asr_parallel.record.log import logger
 
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
@@ -23,13 +23,13 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 WRITING_SECONDS = 0.5  # time a holder may need between taking the lock and writing its name
 
 
-def folder_to_make(path: Path) -> Path:
+def output_folder(path: Path) -> Path:
     """Return the folder that `path` names, symbolic links resolved; it need not exist.
 
     Raises:
         ValueError: it is the current folder or one above it, which no result may take the place of, or links in a ring.
     """
-    folder, here = followed(path), Path.cwd()
+    folder, here = resolve_links(path), Path.cwd()
     if folder.is_symlink():
         raise ValueError(f"{path}: symbolic links that lead to each other; expected the name of a folder to make")
     if folder == here or folder in here.parents or len(folder.parts) == 1:
@@ -48,7 +48,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds it; names that process and its machine.
     """
-    folder = folder_to_make(out)
+    folder = output_folder(out)
     path = folder.with_name(f".{folder.name}.lock")
     missing = [parent for parent in path.parents if not parent.exists()]
     handle = _acquire(out, path)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 
 
 class MatrixFile:
@@ -45,7 +45,7 @@ class MatrixFile:
 @contextmanager
 def matrix_file(path: Path, dtype: type[np.generic], columns: int) -> Iterator[MatrixFile]:
     """Open a matrix to append rows to; `path` is replaced only if the block succeeds."""
-    with whole_file(path) as aside, aside.open("wb") as file:
+    with atomic_file(path) as temp, temp.open("wb") as file:
         matrix = MatrixFile(file, np.dtype(dtype), columns)
         yield matrix
         matrix.finish()

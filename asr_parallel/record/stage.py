@@ -15,9 +15,9 @@ from typing import Any
 
 from asr_parallel import __version__
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import files_below, read_json, whole_folder, write_json
+from asr_parallel.record.files import atomic_folder, list_files, read_json, write_json
 from asr_parallel.record.fingerprint import Digests, digest
-from asr_parallel.record.lock import folder_to_make, locked
+from asr_parallel.record.lock import locked, output_folder
 from asr_parallel.record.log import logger
 
 RECORD = "stage.json"
@@ -57,13 +57,13 @@ def fingerprint(path: Path, digests: Digests | None = None) -> str:
     if path.is_file():
         return digests.of(path)
     if path.is_dir():
-        found = {file.relative_to(path).as_posix(): file for file in files_below(path)}
+        found = {file.relative_to(path).as_posix(): file for file in list_files(path)}
         seen = {name: file for name, file in found.items() if not any(p.startswith(".") for p in name.split("/"))}
         return digests.of_all(seen)
     raise ValueError(f"{path}: does not exist; run the stage that makes it first")
 
 
-def made_as(folder: Path) -> str | None:
+def original_path(folder: Path) -> str | None:
     """Return the absolute path that a stage's folder, or one in it, had when it was made; None where no stage made it.
 
     A folder that has another path now was moved or copied since.
@@ -75,7 +75,7 @@ def made_as(folder: Path) -> str | None:
     return None
 
 
-def moved_along(path: str, was: str | None, folder: Path) -> Path:
+def moved_path(path: str, was: str | None, folder: Path) -> Path:
     """Return the present location of a path that was written into a folder.
 
     When a whole experiment was moved or copied, the relative path from the folder still holds; if nothing exists there,
@@ -83,7 +83,7 @@ def moved_along(path: str, was: str | None, folder: Path) -> Path:
 
     Args:
         path: as it was written.
-        was: path of the folder then, see `made_as`.
+        was: path of the folder then, see `original_path`.
         folder: path of the folder now.
     """
     now = _absolute(folder)
@@ -103,10 +103,10 @@ def check_inputs_unchanged(folder: Path) -> None:
         ValueError: an input has changed (with both paths).
     """
     record = _record(folder)
-    was = made_as(folder)
+    was = original_path(folder)
     moved = was not in (None, _absolute(folder))
     for name, made_from in record.get("inputs", {}).items():
-        path = moved_along(made_from["path"], was, folder)
+        path = moved_path(made_from["path"], was, folder)
         left_behind = moved and path == Path(made_from["path"])
         if not left_behind and path.exists() and fingerprint(path) != made_from["fingerprint"]:
             raise ValueError(f"{folder}: its {name}, {path}, have changed since; run stage {record['stage']} again")
@@ -144,7 +144,7 @@ def run_stage(
     Raises:
         ValueError: an input is missing, `out` was not made by a stage, or another process is building it.
     """
-    folder_to_make(out)
+    output_folder(out)
     if out.exists() and not (out / RECORD).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out}: is there already and holds no {RECORD}; not replaced, because no stage has made it")
     digests = Digests(out / DIGESTS)
@@ -182,7 +182,7 @@ def run_stage(
 def _build(out: Path, build: Callable[[Path], None], record: Mapping[str, Any], digests: Digests) -> None:
     started = datetime.now(UTC)
     start = time.monotonic()
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         build(folder)
         seconds = time.monotonic() - start
         digests.keep(folder / DIGESTS)

@@ -18,7 +18,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def single_threads(jobs: int, name: str = "") -> ThreadPoolExecutor:
+def single_thread_pool(jobs: int, name: str = "") -> ThreadPoolExecutor:
     """Return a pool of `jobs` threads, in each of which torch uses one thread.
 
     torch's number of threads is thread-local. Set in the main thread only, matrix products of the others would still

@@ -97,26 +97,21 @@ class WordErrors:
 
 
 @dataclass(frozen=True)
-class MeasuredTime:
-    """Wall time of a training in seconds and its parts: compute, wait, exchange, label, everything else."""
+class ModelledTime:
+    """Time of a training on the modelled machines in seconds, and its parts: compute, wait, exchange, label."""
 
     seconds: float | None = None
     compute: float | None = None
     wait: float | None = None
     exchange: float | None = None
     label: float | None = None
-    other: float | None = None
 
 
 @dataclass(frozen=True)
-class ModelledTime:
-    """Time of a training on the modelled machines in seconds, and its parts as in MeasuredTime."""
+class MeasuredTime(ModelledTime):
+    """Wall time of a training in seconds, its parts, and everything else as `other`."""
 
-    seconds: float | None = None
-    compute: float | None = None
-    wait: float | None = None
-    exchange: float | None = None
-    label: float | None = None
+    other: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 from asr_parallel.report.groups import Curve
 from asr_parallel.report.templates import printable
 from asr_parallel.training.curves import save_png
@@ -162,5 +162,5 @@ def legend_columns(labels: Sequence[str]) -> int:
 def save(plot: Plot, folder: Path) -> None:
     """Write NAME.png and NAME.svg."""
     save_png(plot.figure, folder / f"{plot.name}.png")
-    with whole_file(folder / f"{plot.name}.svg") as aside:
-        aside.write_bytes(plot.svg)
+    with atomic_file(folder / f"{plot.name}.svg") as temp:
+        temp.write_bytes(plot.svg)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_parallel.record.files import files_below, read_json
+from asr_parallel.record.files import list_files, read_json
 from asr_parallel.record.stage import RECORD
 
 SYSTEMS = ("mono", "tri", "dnn")  # first and in this order; others follow by name
@@ -50,7 +50,7 @@ def _scored(decode: Path, rate: str) -> dict[str, Any] | None:
 def stage_seconds(exp: Path) -> dict[int, float]:
     """Return the seconds of each stage number, summed over the folders that were made in it."""
     seconds: dict[int, float] = defaultdict(float)
-    for path in (path for path in files_below(exp) if path.name == RECORD):
+    for path in (path for path in list_files(exp) if path.name == RECORD):
         if any(part.startswith(".") for part in path.relative_to(exp).parts):
             continue  # left by a run that was killed
         record = read_json(path)

@@ -179,7 +179,7 @@ def _draw(
 
 
 def _wide_range(axes: Axes, values: Sequence[float]) -> None:
-    """Make the y axis logarithmic if one system fails, so that the others can be told apart."""
+    """Make the y axis logarithmic if one system fails, so that the others can be distinguished."""
     if min(values) > 0 and max(values) > WIDE * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))

@@ -5,9 +5,9 @@
         worker-00003.safetensors
         state.json              counters, schedule, versions, the other files' digests, and the digest of all that
 
-A folder is written aside, brought to the disk and renamed; only then are older ones removed. A process killed at any
-moment leaves the last checkpoint that `save` returned from, or a newer one. Each of a run's processes writes the files
-of its workers, to the same folder; so a run may go on in another number of processes.
+A folder is written under a temporary name, fsynced and renamed; only then are older ones removed. A process killed at
+any moment leaves the last checkpoint that `save` returned from, or a newer one. Each process writes the files of its
+workers to the same folder, so a run may resume with another number of processes.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from asr_parallel import __version__
 from asr_parallel.parallel.transport import LostError, SingleProcess, Transport
-from asr_parallel.record.files import followed, read_json, sync, write_json
+from asr_parallel.record.files import fsync, read_json, resolve_links, write_json
 from asr_parallel.record.log import logger
 
 CHECKPOINTS = "checkpoints"  # in the folder of an unfinished training
@@ -59,7 +59,7 @@ class Checkpoints:
         """
         if keep < 1:
             raise ValueError(f"{keep} checkpoints to keep: expected at least 1")
-        self.folder, self.keep, self.transport = followed(folder), keep, transport or SingleProcess()
+        self.folder, self.keep, self.transport = resolve_links(folder), keep, transport or SingleProcess()
 
     def save(
         self,
@@ -78,36 +78,36 @@ class Checkpoints:
             OSError: it cannot be written (a full disk, say); older checkpoints stay.
         """
         final = self.folder / f"{frames:0{DIGITS}d}"
-        aside = self.folder / f".{final.name}.partial"
+        temp = self.folder / f".{final.name}.partial"
         is_main = self.transport.rank == 0
         try:
             if is_main:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._recover()
-                shutil.rmtree(aside, ignore_errors=True)
-                aside.mkdir()
+                shutil.rmtree(temp, ignore_errors=True)
+                temp.mkdir()
             self.transport.barrier()
             files = {_worker_file(worker): own for worker, own in (workers or {}).items()}
             if is_main:
                 files[TENSORS] = tensors
-            digests = self.transport.all_gather_object({name: _write(aside / name, own) for name, own in files.items()})
+            digests = self.transport.all_gather_object({name: _write(temp / name, own) for name, own in files.items()})
             if is_main:
                 versions = {"asr_parallel": __version__, "torch": torch.__version__}
                 files_digests = {name: digest for of_rank in digests for name, digest in of_rank.items()}
                 described = {"frames": frames, "versions": versions, "state": dict(state), "files": files_digests}
-                write_json(aside / STATE, {**described, "sha256": _digest(described)})
-                sync(aside)
+                write_json(temp / STATE, {**described, "sha256": _digest(described)})
+                fsync(temp)
                 if final.exists():
                     final.rename(self.folder / f".{final.name}{REPLACED}")
-                aside.rename(final)
-                sync(self.folder)
+                temp.rename(final)
+                fsync(self.folder)
         except LostError:
             raise
         except OSError as error:
             raise OSError(error.errno, f"cannot write a checkpoint: {error.strerror or error}", str(final)) from error
         finally:
             if is_main:
-                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(temp, ignore_errors=True)
                 self._recover()
         if not is_main:
             return
@@ -187,7 +187,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write tensors to the disk; return the file's digest."""
     data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     path.write_bytes(data)
-    sync(path)
+    fsync(path)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from asr_parallel.record.files import whole_file
+from asr_parallel.record.files import atomic_file
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training.metrics_logger import HELD_OUT, ROUND, TRAIN
 
@@ -42,8 +42,8 @@ def plot_curves(jsonl: Path, out_png: Path) -> None:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     canvas = FigureCanvasAgg(figure)
-    with whole_file(path) as aside:
-        canvas.print_png(aside)  # type: ignore[no-untyped-call]
+    with atomic_file(path) as temp:
+        canvas.print_png(temp)  # type: ignore[no-untyped-call]
 
 
 def draw_curves(lines: list[Line]) -> Figure:

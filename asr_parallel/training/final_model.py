@@ -20,7 +20,7 @@ from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.record.files import whole_file, write_json
+from asr_parallel.record.files import atomic_file, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import WorkersScore, evaluate, mean_posterior
 from asr_parallel.training.options import TrainingOptions
@@ -45,8 +45,8 @@ def snapshot_frames(total_frames: int, frames_per_epoch: int, num_models: int) -
 
 def write_model(path: Path, parameters: Tensor) -> None:
     """Write (P,) parameters to a file, whole or not at all."""
-    with whole_file(path) as aside:
-        aside.write_bytes(save({NAME: parameters.detach().cpu().clone()}))
+    with atomic_file(path) as temp:
+        temp.write_bytes(save({NAME: parameters.detach().cpu().clone()}))
 
 
 def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tuple[Tensor, int, list[float]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.record.threads import single_threads
+from asr_parallel.record.threads import single_thread_pool
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
 from asr_parallel.training.randomness import Purpose, counted_seed
@@ -120,7 +120,7 @@ class Minibatches:
             rows = self._order_of(epoch)[:, k * self.minibatch : (k + 1) * self.minibatch]
             return self.loader.prepare(rows, self._draw(epoch, k))
 
-        pool = single_threads(1, "minibatches")
+        pool = single_thread_pool(1, "minibatches")
         try:
             coming: deque[Future[Any]] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
             for n, (_, k) in enumerate(places):

@@ -12,7 +12,7 @@ from asr_parallel.parallel.group_stage import agree
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment
-from asr_parallel.record.files import followed, read_lines, write_json
+from asr_parallel.record.files import read_lines, resolve_links, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
@@ -39,7 +39,7 @@ def working_path(out: Path) -> Path:
 
     Where it is a symbolic link, the folder that points to, which need not be there.
     """
-    return followed(out.with_name(f"{out.name}.training"))
+    return resolve_links(out.with_name(f"{out.name}.training"))
 
 
 def train_into(

@@ -16,7 +16,7 @@ def sync_stats(scheduler: SyncScheduler, timer: Timer | NoTimer) -> dict[str, An
     Times and bytes count from the start of this run, not of a training that it goes on with.
 
     Returns:
-        meetings: number of synchronizations; left_out: of each worker, from how many; bytes_per_worker: of the messages
+        syncs: number of synchronizations; left_out: of each worker, from how many; bytes_per_worker: of the messages
         of one worker, as if each were a process of its own; ranks: of each process its workers, the seconds of this
         run, the seconds waited in synchronizations for the last of the others (a slow process waits least: the others
         wait for it), the seconds of means and what algorithms do with them (`gradient`: of its sums, with the waiting),
@@ -46,7 +46,7 @@ def sync_stats(scheduler: SyncScheduler, timer: Timer | NoTimer) -> dict[str, An
         often = ", ".join(f"worker {k} {n} times" for k, n in enumerate(left_out) if n)
         logger.warning("left out of synchronizations: %s", often)
     return {
-        "meetings": scheduler.num_syncs,
+        "syncs": scheduler.num_syncs,
         "left_out": left_out,
         "bytes_per_worker": scheduler.synchronizer.bytes_per_worker,
         "ranks": ranks,

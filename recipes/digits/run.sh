@@ -79,7 +79,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --rbm-epochs N                 passes over the data; twice as many for the first  ($rbm_epochs)
   --workers K                    train on a share of the frames each                ($workers)
   --algorithm NAME               average, block-momentum, elastic, gradient, colearn, ensemble or none  ($algorithm)
-  --period N                     minibatches between two meetings of workers        (train-dnn's)
+  --period N                     minibatches between two synchronizations of workers (train-dnn's)
   --dnn-options 'WORDS'          more options of train-dnn: '--comm-dtype int8 --ema 0.99'
   --processes P                  that the workers are in                            ($processes)
   --evaluate-frames N            between evaluations on held-out data               (only at epochs' ends)

@@ -26,12 +26,12 @@ NETWORK = Interconnect("test", 1e-3, 1e6, "made up")
 FREE = Interconnect("free", 0.0, math.inf, "made up")
 WORK = StepCost(0.1, 10, 1000)  # 4000 bytes: 4 ms on NETWORK
 FRAMES = 64_000.0
-MEETING = ("average", "block-momentum", "elastic", "colearn", "ensemble", "gradient")
+COMMUNICATING = ("average", "block-momentum", "elastic", "colearn", "ensemble", "gradient")
 
 
 def clock(name: str = "average", workers: int = 4, network: Interconnect = NETWORK, **options: object) -> ModelledClock:
-    team, constants = split(workers=workers, algorithm=name, **options)
-    return ModelledClock(team, WORK, network, FRAMES, how="ring", constants=constants)
+    chosen, constants = split(workers=workers, algorithm=name, **options)
+    return ModelledClock(chosen, WORK, network, FRAMES, how="ring", constants=constants)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_one_worker_only_computes(name: str, jitter: float) -> None:
     assert alone.speedup() == alone.peak() == alone.efficiency() == 1
 
 
-@pytest.mark.parametrize("name", MEETING)
+@pytest.mark.parametrize("name", COMMUNICATING)
 def test_a_free_network_leaves_compute_and_labels(name: str) -> None:
     free = clock(name, 4, FREE)
     seconds = free.epoch()
@@ -103,7 +103,7 @@ def test_a_free_network_leaves_compute_and_labels(name: str) -> None:
 def test_averages_by_hand() -> None:
     seconds = clock(period=8).epoch()
     losses, models = 6 * (1e-3 + 16 * 4 / 4 / 1e6), 6 * (1e-3 + 1e-3)
-    assert seconds.compute == pytest.approx(160.0)  # 1600 minibatches of each, 200 meetings
+    assert seconds.compute == pytest.approx(160.0)  # 1600 minibatches of each, 200 synchronizations
     assert seconds.exchange == pytest.approx(200 * (losses + models))
     assert clock(period=8).speedup() == pytest.approx(640 / seconds.total)
     own = replace(clock(period=8), work=replace(WORK, sync_seconds=0.01)).epoch()
@@ -133,8 +133,8 @@ def test_an_ensemble_by_hand() -> None:
     assert posteriors.label == pytest.approx(4 * 160 * 0.1 / 3)
     talkative = replace(WORK, topk_seconds=0.001, aggregate_seconds=0.002)
     assert replace(clock("ensemble"), work=talkative).epoch().label == pytest.approx(seconds.label + 4 * 160 * 0.001)
-    heard = replace(clock("ensemble", exchange="posteriors", top=16), work=talkative).epoch()
-    assert heard.label == pytest.approx(posteriors.label + 4 * 160 * (2 * 0.001 + 4 * 0.002))
+    from_posteriors = replace(clock("ensemble", exchange="posteriors", top=16), work=talkative).epoch()
+    assert from_posteriors.label == pytest.approx(posteriors.label + 4 * 160 * (2 * 0.001 + 4 * 0.002))
     assert posteriors.exchange == pytest.approx(4 * (losses + 4 * broadcast(NETWORK, 4, 4 * 16 * 1600)))
 
 
@@ -162,7 +162,7 @@ def test_overlap_is_never_slower_and_hides_no_more_than_it_has_time_for(name: st
     assert clock("average", 4, slow, period=4, overlap=True).epoch().exchange == pytest.approx(visible)
 
 
-@pytest.mark.parametrize("name", MEETING)
+@pytest.mark.parametrize("name", COMMUNICATING)
 def test_more_bytes_a_slower_network_and_more_frequent_meetings_take_longer(name: str) -> None:
     def total(**changes: object) -> float:
         return replace(clock(name, 8), **changes).epoch().total  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def test_workers_of_equal_speed_do_not_wait() -> None:
     assert one_slow.compute == pytest.approx(160 * 5 / 4) and one_slow.wait == pytest.approx(160 * 3 / 4)
 
 
-@pytest.mark.parametrize("name", MEETING)
+@pytest.mark.parametrize("name", COMMUNICATING)
 def test_an_epoch_is_as_long_as_the_largest_share(name: str) -> None:
     """Of two workers one has nine tenths of the data: there is no more to gain than a tenth."""
     even = clock(name, 2, FREE)
@@ -299,9 +299,13 @@ def test_steps_are_measured(optimizer: str) -> None:
     spec = dnn(5, 1, 1, 8, 3, "relu")
     step = measure_step(spec, 4, optimizer, "float32", "cpu", replicas=2, blocks=2, least_seconds=0.0)
     assert min(step.seconds, step.label_seconds, step.topk_seconds, step.aggregate_seconds) > 0 and step.jitter >= 0
-    meeting = measure_sync(spec, WorkerOptions(2, "elastic"), 4, optimizer, "float32", "cpu", blocks=2)
-    work = work_of(spec, 4, optimizer, step, meeting)
-    assert (work.step_seconds, work.label_seconds, work.sync_seconds) == (step.seconds, step.label_seconds, meeting)
+    sync_seconds = measure_sync(spec, WorkerOptions(2, "elastic"), 4, optimizer, "float32", "cpu", blocks=2)
+    work = work_of(spec, 4, optimizer, step, sync_seconds)
+    assert (work.step_seconds, work.label_seconds, work.sync_seconds) == (
+        step.seconds,
+        step.label_seconds,
+        sync_seconds,
+    )
     assert (work.topk_seconds, work.aggregate_seconds) == (step.topk_seconds, step.aggregate_seconds)
     with pytest.raises(ValueError, match="minibatch 0"):
         measure_step(spec, 0)

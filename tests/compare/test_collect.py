@@ -28,7 +28,7 @@ def matrix(folder: Path, text: str) -> Matrix:
 
 
 def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), **more: Any) -> None:
-    """The records of a training of 100,000 frames and 100 seconds; more: of its meetings."""
+    """The records of a training of 100,000 frames and 100 seconds; more: of its synchronizations."""
     folder.mkdir(parents=True)
     lines = []
     for n, loss in enumerate(losses):
@@ -168,7 +168,7 @@ def test_a_single_worker_that_diverged_is_no_target(tmp_path: Path) -> None:
     assert average.status == "done" and average.speedup_loss is None
 
 
-def test_every_option_is_told(tmp_path: Path) -> None:
+def test_every_option_is_reported(tmp_path: Path) -> None:
     """Also those that nobody gave: the variation of the data is what a plain comparison leaves out."""
     text = "{workers: [2], algorithms: [average], options: {epochs: 2}, cells: [{algorithm: average, workers: [2],"
     of = matrix(tmp_path, text + " label: period 4, options: {period: 4}}]}")

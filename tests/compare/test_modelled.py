@@ -73,13 +73,13 @@ def test_hours_of_trainings_in_one_process(tmp_path: Path) -> None:
     steps = {step_name(one.training_options, shape): StepTime(0.01, 0.0, 0.004) for one in of.values()}
     machine = Machine(PRESETS["10gbe"], 6400, shape, steps, {}, dict.fromkeys(of, 1.0))
     training = 2 * 400 * 0.01
-    told = trainings(
+    training_of_ensemble = trainings(
         tmp_path,
         f"{{workers: [4], algorithms: {{ensemble: {{period: 25, exchange: posteriors}}}}, options: {SMALL}}}",
     )["ensemble_4_ng-sgd_s1"]
-    heard = {name: StepTime(0.01, 0.0, 0.004, aggregate_seconds=0.001) for name in steps}
+    faster = {name: StepTime(0.01, 0.0, 0.004, aggregate_seconds=0.001) for name in steps}
     relabelled = 2 * 400 / 4 / 25 * 0.1 * 400 / 4  # labelled by four models, and added up four times, here for all
-    in_one = replace(machine, steps=heard, longest={told.name: 1.0}).here(told)
+    in_one = replace(machine, steps=faster, longest={training_of_ensemble.name: 1.0}).here(training_of_ensemble)
     assert in_one == pytest.approx(training + 4 * relabelled * (0.004 + 0.001))
     for name in ("none_1_ng-sgd_s1", "average_2_ng-sgd_s1", "average_4_ng-sgd_s1"):
         assert machine.here(of[name]) == pytest.approx(training)

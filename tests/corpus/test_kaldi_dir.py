@@ -163,11 +163,15 @@ def test_recordings_have_the_names_of_reco2file_and_channel(source_with_stm: Pat
     assert _import(program, source_with_stm) == (0, "")
     data = source_with_stm.parent / "E" / "data" / "train"
     reference = Reference.open(data)
-    heard = {"u1": [WordTime("hello", 0.1, 0.1)], "u2": [WordTime("yes", 0.1, 0.1)], "u3": [WordTime("né", 0.1, 0.1)]}
-    assert [(w.recording, w.channel, w.start) for w in reference.ctm(heard)] == [
+    recognized = {
+        "u1": [WordTime("hello", 0.1, 0.1)],
+        "u2": [WordTime("yes", 0.1, 0.1)],
+        "u3": [WordTime("né", 0.1, 0.1)],
+    }
+    assert [(w.recording, w.channel, w.start) for w in reference.ctm(recognized)] == [
         ("call", "A", 0.1), ("call", "A", 0.6), ("r2", "B", 0.35)
     ]  # fmt: skip
-    assert total(s.counts for s in reference.score(heard)) == Counts(correct=3, dele=1)
+    assert total(s.counts for s in reference.score(recognized)) == Counts(correct=3, dele=1)
 
 
 def test_odd_parentheses_are_said(

@@ -1,4 +1,4 @@
-"""Every sound format that soundfile writes: intact ones sample by sample, damaged ones told and named."""
+"""Every sound format that soundfile writes: intact ones sample by sample, damaged ones detected and named."""
 
 import struct
 from pathlib import Path
@@ -14,7 +14,7 @@ EXTENSIONS = {"FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "HTK": "htk"}
 UNREADABLE = {"RAW", "SD2"}  # no header; the header in a file of its own
 NEITHER = {"DWVW_12", "DWVW_16", "DWVW_24", "MPEG_LAYER_I", "MPEG_LAYER_II"}  # libsndfile does not read or write them
 # These give no length, or too few people use them
-NOT_TOLD = {"AVR", "IRCAM", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "XI"}
+NOT_DETECTED = {"AVR", "IRCAM", "MAT5", "MPC2K", "PAF", "PVF", "SDS", "XI"}
 WAYS = [
     (kind, subtype)
     for kind in sorted(soundfile.available_formats())
@@ -56,7 +56,7 @@ def test_intact_files_are_read_as_libsndfile_reads_them(
 
 
 @pytest.mark.parametrize("missing", [0.3, 300])
-@pytest.mark.parametrize(("kind", "subtype"), [way for way in WAYS if way[0] not in NOT_TOLD])
+@pytest.mark.parametrize(("kind", "subtype"), [way for way in WAYS if way[0] not in NOT_DETECTED])
 def test_truncated_files_are_refused(tmp_path: Path, kind: str, subtype: str, missing: float, tone: np.ndarray) -> None:
     path = write(tmp_path, kind, subtype, tone)
     whole = path.read_bytes()

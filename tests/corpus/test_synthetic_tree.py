@@ -67,8 +67,8 @@ def test_segments_tile_each_side_and_words_tile_their_segments(tree: Path) -> No
             own = [word for word in words if word[0] == key]
             assert own[0][1] == start and own[-1][2] == end
             assert all(a[2] == b[1] for a, b in itertools.pairwise(own))
-            heard = [token for token in said if token not in ("[silence]", "<b_aside>", "<e_aside>")]
-            assert [word[3] for word in own if word[3] != "[silence]"] == heard
+            recognized = [token for token in said if token not in ("[silence]", "<b_aside>", "<e_aside>")]
+            assert [word[3] for word in own if word[3] != "[silence]"] == recognized
 
 
 def test_every_token_kind_occurs_and_one_side_has_no_silence(tree: Path) -> None:

@@ -54,15 +54,15 @@ def statistics_of(pairs):
 
 
 def garbled(words, rng, rate, vocabulary):
-    heard = []
+    recognized = []
     for word in words:
         if rng.random() >= rate / 2:
-            heard.append(rng.choice(vocabulary) if rng.random() < rate else word)
+            recognized.append(rng.choice(vocabulary) if rng.random() < rate else word)
         if rng.random() < rate / 2:
-            heard.append(rng.choice(vocabulary))
+            recognized.append(rng.choice(vocabulary))
     if not words and rng.random() < rate:
-        heard.append(rng.choice(vocabulary))
-    return heard
+        recognized.append(rng.choice(vocabulary))
+    return recognized
 
 
 @pytest.mark.parametrize(("seed", "rates"), [(1, (0.1, 0.1)), (2, (0.1, 0.2)), (3, (0.5, 0.45)), (4, (0.02, 0.0))])

@@ -78,9 +78,9 @@ def conversation(rng, decimals):
                 for n, word in enumerate(text):
                     if rng.random() < 0.9:
                         start = round(time + (end - time) * n / len(text) + rng.uniform(0, 0.2), decimals)
-                        heard = rng.choice(WORDS) if rng.random() < 0.3 else word
+                        recognized = rng.choice(WORDS) if rng.random() < 0.3 else word
                         duration = max(round(rng.uniform(0, 0.5), decimals), 10**-decimals)
-                        words.append(CtmWord(recording, channel, start, duration, heard))
+                        words.append(CtmWord(recording, channel, start, duration, recognized))
                 time = round(end + rng.choice([0, rng.uniform(0, 1)]), decimals)
     return segments, words
 

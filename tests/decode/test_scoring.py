@@ -142,9 +142,9 @@ def test_verb_chooses_on_dev_and_applies_to_eval(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "words", "characters"),
+    ("said", "recognized", "words", "characters"),
     [
-        # 今天 was heard as 明天: one of three words, one of five characters
+        # 今天 was recognized as 明天: one of three words, one of five characters
         ("今天 天气 好", "明天 天气 好", Counts(correct=2, sub=1), Counts(correct=4, sub=1)),
         # other words, the same characters: spaces are none
         ("北京 大学", "北京大学", Counts(sub=1, dele=1), Counts(correct=4)),
@@ -157,9 +157,9 @@ def test_verb_chooses_on_dev_and_applies_to_eval(tmp_path, monkeypatch, capsys):
         ("", "好 的", Counts(ins=2), Counts(ins=2)),
     ],
 )
-def test_characters_are_counted_beside_words(tmp_path, said, heard, words, characters):
+def test_characters_are_counted_beside_words(tmp_path, said, recognized, words, characters):
     data = make_data(tmp_path / "dev", {"a-1": said, "b-1": "天"})
-    hypothesis = {"a-1": spoken(heard), "b-1": spoken("天")}
+    hypothesis = {"a-1": spoken(recognized), "b-1": spoken("天")}
     counts = write_scoring(tmp_path, "exp", Reference.open(data), hypothesis, (7, 0.0), units="char")
     assert counts == characters + Counts(correct=1)
     assert total(a.counts for a in read_alignments(tmp_path / "alignments.jsonl")) == words + Counts(correct=1)
@@ -217,10 +217,10 @@ def test_the_chosen_units_choose_the_weights(tmp_path, monkeypatch, capsys):
         write_lines(tmp_path / f"decode_{name}" / "words.txt", ["北京 1"])
     write_lines(tmp_path / "lang" / "words.txt", ["北京 1"])
     # at LMWT 5 one of two words is right and three of four characters, at 6 no word and all characters
-    heard = {5: "北京 大雪", 6: "北京大学"}
+    recognized = {5: "北京 大雪", 6: "北京大学"}
 
     def fake(decode, lang, lmwts, wips):
-        yield "a-1", {(l, w): spoken(heard[l]) for l in lmwts for w in wips}  # noqa: E741
+        yield "a-1", {(l, w): spoken(recognized[l]) for l in lmwts for w in wips}  # noqa: E741
 
     monkeypatch.setattr(decoded_by, "hypotheses_of", fake)
     command = ["score", "--lang", str(tmp_path / "lang"), "--lmwt-range", "5:6", "--word-ins-penalties", "0"]

@@ -135,11 +135,14 @@ def test_no_difference(tmp_path):
 def test_mapsswe_is_symmetric_and_names_the_better_one(tmp_path):
     rng = np.random.default_rng(1)
     texts = {f"s{n}-1": " ".join(rng.choice(list("abcdefgh"), 12)) for n in range(60)}
-    heard = [
+    recognized = [
         {i: (t, " ".join("x" if rng.random() < rate else w for w in t.split())) for i, t in texts.items()}
         for rate in (0.05, 0.15)
     ]
-    a, b = scored(tmp_path / "a", heard[0]), scored(tmp_path / "b", heard[1], lmwt=11)  # another weight is no obstacle
+    a, b = (
+        scored(tmp_path / "a", recognized[0]),
+        scored(tmp_path / "b", recognized[1], lmwt=11),
+    )  # another weight is no obstacle
     there, back = mapsswe(a, b), mapsswe(b, a)
     assert (there.segments, there.p, there.mean, there.z) == (back.segments, back.p, -back.mean, -back.z)
     assert (there.better, back.better) == ("a", "b")

@@ -213,12 +213,12 @@ def test_self_loops_stand_where_their_state_is_entered_and_split_mixed_states(co
     stay = round(-0.1 * math.log(0.75), 4)
     # state 1 is entered by both phones (new states 3, 4), state 2 by phone 2 (new state 5) and by epsilon
     into_1 = [(0, 2, 7, 1.0, 3), (3, 1, 0, stay, 3), (0, 4, 8, 2.0, 4), (4, 3, 0, stay, 4)]
-    onward = [(1, 4, 0, 0.5, 5), (1, 0, 9, 0.25, 2), (5, 3, 0, stay, 5)]
+    outgoing = [(1, 4, 0, 0.5, 5), (1, 0, 9, 0.25, 2), (5, 3, 0, stay, 5)]
     if copy_up_to > 0:
-        joined = [(state, *arc[1:]) for state in (3, 4) for arc in onward[:2]]
+        joined = [(state, *arc[1:]) for state in (3, 4) for arc in outgoing[:2]]
     else:
         joined = [(3, 0, 0, 0.0, 1), (4, 0, 0, 0.0, 1), (5, 0, 0, 0.0, 2)]
-    assert rows == sorted(into_1 + onward + joined)
+    assert rows == sorted(into_1 + outgoing + joined)
     ends = [False, False, True, False, False, copy_up_to > 0]
     assert looped.start == 0 and np.isfinite(looped.finals).tolist() == ends
 

@@ -132,7 +132,7 @@ def test_out_of_range(average: str, temperature: float, message: str) -> None:
 @pytest.mark.skipif(CORPUS is None, reason="ASR_PARALLEL_FSDD does not name the folder of the digits corpus")
 @pytest.mark.parametrize("average", AVERAGES)
 def test_on_real_speech(tmp_path: Path, average: str) -> None:
-    """Networks from random numbers of their own, of all sizes of output, as they are judged in training."""
+    """Networks from random numbers of their own, of all sizes of output, as they are evaluated in training."""
     assert CORPUS is not None
     utterances, recordings = read_lists(Path(CORPUS) / "lists")["train"][::50], Path(CORPUS) / "recordings"
     waves = [join_recordings(u, lambda name: read_audio(recordings / name)) for u in utterances]

@@ -166,7 +166,7 @@ def test_bad_specifications(change: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 @pytest.mark.parametrize("common", [False, True])
 def test_soft_targets_add_the_gradient_of_their_cross_entropy(temperature: float, common: bool) -> None:
-    """CE(labels) + lambda T^2 CE(targets; logits / T), by autograd in float64; the loss told is of the labels."""
+    """CE(labels) + lambda T^2 CE(targets; logits / T), by autograd in float64; the reported loss is of the labels."""
     network, weight = random_network("sigmoid", 3), 0.7
     x, labels = data(3)
     random = torch.Generator().manual_seed(5)

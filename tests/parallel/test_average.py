@@ -21,11 +21,11 @@ def train(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Models (K, P) of identical workers on identical data after so many rounds, and the final model."""
     models = Models(start.repeat(num_workers, 1))
-    meetings = scheduler(models, **options)
+    schedule = scheduler(models, **options)
     for t in range(rounds):
         models.parameters.mul_(1 - gain).add_(0.1 * t)
-        meetings.after_batch(models, np.full(num_workers, 8), None, 0.1)
-    return models.parameters, meetings.finish(models)
+        schedule.after_batch(models, np.full(num_workers, 8), None, 0.1)
+    return models.parameters, schedule.finish(models)
 
 
 @FEW
@@ -49,7 +49,7 @@ def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, na
         alone, of_one = x, centre[0]
     else:
         alone, of_one = train(1, 6, start, 0.1, algorithm=name, **more)
-    if not (overlap and name == "average"):  # where one worker alone has no meetings, late or not
+    if not (overlap and name == "average"):  # where one worker alone has no synchronizations, late or not
         torch.testing.assert_close(found[:1], alone)
     torch.testing.assert_close(final, of_one)
 

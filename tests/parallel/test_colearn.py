@@ -44,7 +44,7 @@ def lengths(epochs: int, local_epochs: int, threshold: float, moves: list[float]
             assert count % PER_EPOCH == 0
             seen.append(count // PER_EPOCH)
             count = 0
-    assert count == 0  # the training ends with a meeting
+    assert count == 0  # the training ends with a synchronization
     return seen
 
 
@@ -106,7 +106,7 @@ def test_rates_follow_the_rounds(shape: str) -> None:
     assert first[0] == 1.0 and first == sorted(first, reverse=True) and first[-1] == pytest.approx(0.01, rel=0.1)
     plan.new_round(100, 200)
     assert [plan.learning_rate(frames) for frames in (100, 150, 200, 250, 298)] == pytest.approx(first)
-    assert plan.learning_rate(300) == plan.learning_rate(350) == 0.01  # until the next is told of
+    assert plan.learning_rate(300) == plan.learning_rate(350) == 0.01  # until the next synchronization
     again = Cyclical(total_frames=900, top=1.0, bottom=0.01, cycle_frames=None, shape=shape)  # type: ignore[arg-type]
     again.load_state_dict(plan.state_dict())
     assert again.learning_rate(150) == plan.learning_rate(150) and again.state_dict() == plan.state_dict()

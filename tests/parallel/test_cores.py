@@ -13,11 +13,11 @@ from asr_parallel.parallel.transport import SingleProcess
 class Beside(SingleProcess):
     """A process beside others of which we know what they tell."""
 
-    def __init__(self, told: list[dict[str, Any]], rank: int = 0) -> None:
-        self.rank, self.size, self._told = rank, len(told), told
+    def __init__(self, received: list[dict[str, Any]], rank: int = 0) -> None:
+        self.rank, self.size, self._received = rank, len(received), received
 
     def all_gather_object(self, value: Any) -> list[Any]:
-        return self._told
+        return self._received
 
 
 def on(machine: str, count: int, first: int = 0, quota: float = 1000) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def on(machine: str, count: int, first: int = 0, quota: float = 1000) -> dict[st
 
 
 @pytest.mark.parametrize(
-    ("told", "shares"),
+    ("received", "shares"),
     [
         ([on("a", 8)], [8]),
         ([on("a", 8)] * 2, [4, 4]),  # torchrun, --processes, MPICH: nobody is bound
@@ -40,8 +40,8 @@ def on(machine: str, count: int, first: int = 0, quota: float = 1000) -> dict[st
         ([on("a", 64, quota=0.5)] * 2, [1, 1]),
     ],
 )
-def test_processes_of_a_machine_share_its_cores(told: list[dict[str, Any]], shares: list[int]) -> None:
-    assert [share_of_cores(rank, told) for rank in range(len(told))] == shares
+def test_processes_of_a_machine_share_its_cores(received: list[dict[str, Any]], shares: list[int]) -> None:
+    assert [share_of_cores(rank, received) for rank in range(len(received))] == shares
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_environment_decides_before_the_cores(environment: dict[str, str], p
 
 
 def test_this_process_tells_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "own_cores", lambda: [1, 5, 7])
+    monkeypatch.setattr(cores, "available_cores", lambda: [1, 5, 7])
     monkeypatch.setattr(cores, "cpu_quota", lambda: float("inf"))
     assert default_threads(SingleProcess(), SMALL, {}) == 3
     monkeypatch.setattr(cores, "cpu_quota", lambda: 2.0)

@@ -103,11 +103,11 @@ def test_a_reader_that_leaves_early_leaves_nothing_under_way(processes: int, aft
             wait = begin(tensor, rank)
             started.append(rank)
 
-            def told() -> None:
+            def recorded() -> None:
                 waited.append(rank)
                 wait()
 
-            return told
+            return recorded
 
         transport.start_broadcast = counted
         coming = every_model(group, own(group, every), range(6))

@@ -45,8 +45,8 @@ def test_one_two_and_four_processes(trained: dict[int, Path], name: str) -> None
     """200 rounds and more where workers meet that often, of shares that are not equally long."""
     one, two, four = (load_file(trained[processes] / f"{name}.safetensors") for processes in (1, 2, 4))
     if "period" in RUNS[name]:
-        assert one["meetings"] >= ROUNDS
-    models = one.keys() - {"meetings"}
+        assert one["syncs"] >= ROUNDS
+    models = one.keys() - {"syncs"}
     assert len(models) == (5 if "ensemble" in name else 1)  # the one delivered, and those of workers
     for other in (two, four):
         assert other.keys() == one.keys()

@@ -44,12 +44,12 @@ def test_two_ranks_under_mpirun_make_the_model_of_one_process(frames_folder: Pat
     said = finish(start(words(frames_folder, tmp_path / "one", MORE)))
     assert "2 workers in 1 process(es)" in said
     assert distance(tmp_path / wheel, tmp_path / "one") < 1e-4
-    assert not (tmp_path / f"{wheel}.meeting").exists()
+    assert not (tmp_path / f"{wheel}.rendezvous").exists()
 
 
 @pytest.mark.parametrize("wheel", MPIRUNS)
 def test_ranks_of_a_launch_have_its_name_in_common(wheel: str) -> None:
-    """Open MPI names each launch; MPICH none, for which the meeting file has a key."""
+    """Open MPI names each launch; MPICH none, for which the rendezvous file has a key."""
     launches = []
     for _ in range(2):
         said = finish(start([*mpirun(wheel), sys.executable, "-c", SHOW, *NAMES]))
@@ -68,13 +68,13 @@ def test_another_run_at_the_address_of_a_stale_meeting_file_is_not_joined(
     monkeypatch.setattr(rendezvous, "START_SECONDS", 0.5)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=SECONDS))
     store.set(rendezvous.KEY, "of this run")
-    meeting, seat = tmp_path / "out.meeting", process_info({"PMI_RANK": "1", "PMI_SIZE": "2"})
+    file, seat = tmp_path / "out.rendezvous", process_info({"PMI_RANK": "1", "PMI_SIZE": "2"})
     there = {"launch": "", "size": 2, "address": "127.0.0.1", "port": store.port}
-    write_json(meeting, there | {"key": "of this run"})
-    assert rendezvous._find(meeting, seat, SECONDS).get(rendezvous.KEY) == b"of this run"
-    write_json(meeting, there | {"key": "of an earlier one"})
+    write_json(file, there | {"key": "of this run"})
+    assert rendezvous._find(file, seat, SECONDS).get(rendezvous.KEY) == b"of this run"
+    write_json(file, there | {"key": "of an earlier one"})
     with pytest.raises(LostError, match=f"rank 1: nobody answers at 127.0.0.1:{store.port}"):
-        rendezvous._find(meeting, seat, SECONDS)
+        rendezvous._find(file, seat, SECONDS)
 
 
 @pytest.mark.timeout(2 * SECONDS)

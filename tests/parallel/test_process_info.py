@@ -90,15 +90,15 @@ def test_several_machines_need_an_interface_which_every_rank_says_at_once(
     for rank in ("0", "3"):
         environment[next(iter(environment))] = rank
         with pytest.raises(ValueError, match=rf"^rank {rank}: .* give --interface \(here: eth0, ib0\)"):
-            join(tmp_path / "meeting", "cpu", None, 60)
+            join(tmp_path / "rendezvous", "cpu", None, 60)
 
 
 def test_an_address_on_another_machines_loopback_is_not_tried(tmp_path: Path) -> None:
-    meeting, seat = tmp_path / "out.meeting", process_info(SLURM)
+    file, seat = tmp_path / "out.rendezvous", process_info(SLURM)
     there = {"launch": seat.launch, "size": 4, "address": "127.0.0.1", "port": 9, "key": "k"}
-    write_json(meeting, there | {"machine": "elsewhere"})
+    write_json(file, there | {"machine": "elsewhere"})
     with pytest.raises(ValueError, match=r"rank 3: rank 0 is on elsewhere; .* give --interface"):
-        rendezvous._find(meeting, seat, 60)
+        rendezvous._find(file, seat, 60)
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -143,7 +143,7 @@ def test_when_the_others_do_not_come_the_error_says_how_to_be_alone(
     said = capsys.readouterr().err.splitlines()[-1]
     rank, size = list(environment)[:2]
     assert said.startswith("asr-parallel train-dnn: error: ") and f"env -u {rank} -u {size} asr-parallel" in said
-    assert not (tmp_path / "out").exists() and not (tmp_path / "out.meeting").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.rendezvous").exists()
 
 
 HOLDER = """
@@ -170,7 +170,7 @@ def test_when_another_run_has_the_folder_no_rank_waits(
             for name, value in (TORCHRUN | at_torchrun | {"RANK": "0"}).items():
                 torchrun.setenv(name, value)
             assert main(words(tmp_path, "--workers", "4")) == 1  # and torchrun ends the others
-            assert not (tmp_path / "out.meeting").exists()
+            assert not (tmp_path / "out.rendezvous").exists()
         for rank in ("0", "1", "3"):
             for name, value in (SLURM | {"SLURM_PROCID": rank}).items():
                 monkeypatch.setenv(name, value)
@@ -189,5 +189,5 @@ def test_a_process_that_waits_for_rank_0_says_so(
     monkeypatch.setattr(rendezvous, "START_SECONDS", 0.3)
     monkeypatch.setattr(rendezvous, "WARN_SECONDS", 0.1)
     with pytest.raises(LostError, match="rank 3: rank 0 wrote no"):
-        rendezvous._find(tmp_path / "out.meeting", process_info(TORCHRUN), 60)
+        rendezvous._find(tmp_path / "out.rendezvous", process_info(TORCHRUN), 60)
     assert caplog.text.count("waits for rank 0") == 1 and "env -u RANK -u WORLD_SIZE" in caplog.text

@@ -87,9 +87,9 @@ def test_processes_given_other_options_are_refused_with_both_values(frames_folde
 
 def test_a_meeting_file_of_an_earlier_launch_is_not_taken(frames_folder: Path, tmp_path: Path) -> None:
     stale = '{"launch": "earlier", "size": 2, "address": "127.0.0.1", "port": 9}'
-    (tmp_path / "out.meeting").write_text(stale)
+    (tmp_path / "out.rendezvous").write_text(stale)
     finish(start(words(frames_folder, tmp_path / "out", "--workers 2 --processes 2 --minibatch 16 --epochs 1")))
-    assert not (tmp_path / "out.meeting").exists()
+    assert not (tmp_path / "out.rendezvous").exists()
 
 
 def test_torchrun(frames_folder: Path, tmp_path: Path) -> None:
@@ -156,15 +156,15 @@ def test_an_ensemble_leaves_all_its_workers(frames_folder: Path, tmp_path: Path,
     last = [line for line in lines if line["kind"] == "held-out"][-1]
     assert last["loss"] == last["ensemble_loss"] == pytest.approx(held_out["all"]["loss"], rel=1e-6)
     assert last["workers_loss"] == pytest.approx(losses, rel=1e-6) and len(last["workers_accuracy"]) == 3
-    meetings = json.loads((out / "sync_stats.json").read_text())
-    assert [rank["phases"].keys() for rank in meetings["ranks"]] == [phases, phases]
-    assert [rank["workers"] for rank in meetings["ranks"]] == [[0], [1, 2]]
-    assert meetings["meetings"] == 7 and meetings["left_out"] == [0, 0, 0]
+    stats = json.loads((out / "sync_stats.json").read_text())
+    assert [rank["phases"].keys() for rank in stats["ranks"]] == [phases, phases]
+    assert [rank["workers"] for rank in stats["ranks"]] == [[0], [1, 2]]
+    assert stats["syncs"] == 7 and stats["left_out"] == [0, 0, 0]
     parameters = sum(tensor.numel() for tensor in load_file(out / "net.safetensors").values())
     a_round = 4 * parameters if exchange == "models" else 3 * 16 * 4 * 3  # 3 minibatches, 3 pdfs of 4 bytes a frame
-    assert meetings["bytes_per_worker"] >= 6 * a_round
+    assert stats["bytes_per_worker"] >= 6 * a_round
     if exchange == "posteriors":
-        assert meetings["bytes_per_worker"] == 6 * a_round
+        assert stats["bytes_per_worker"] == 6 * a_round
 
     alone = tmp_path / "alone"
     finish(start(words(frames_folder, alone, f"{more} --exchange {exchange}")))

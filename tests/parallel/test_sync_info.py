@@ -1,4 +1,4 @@
-"""Who counts how much at a meeting, and who does not at all."""
+"""Weights of workers in a synchronization, and which workers are left out."""
 
 import numpy as np
 import pytest

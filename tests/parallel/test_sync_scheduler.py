@@ -20,7 +20,7 @@ NAN = float("nan")
 
 
 class Velocities:
-    """An optimiser of which meetings see this much; parameters are held `ahead` of where models are compared."""
+    """An optimiser that synchronizations use; parameters are held `ahead` of where models are compared."""
 
     def __init__(self, models: Models, ahead: float = 0.0) -> None:
         self.models, self.ahead, self.forgotten = models, ahead, 0

@@ -27,7 +27,7 @@ COMMON = {
     "precision": "float32",
     "learning_rate": 0.002,
 }
-OFTEN = {"period": 2}  # 210 meetings
+OFTEN = {"period": 2}  # 210 synchronizations
 # Of 105 minibatches one is labelled in a round
 ENSEMBLE = {"algorithm": "ensemble", "relabel_fraction": 0.01}
 RUNS = {
@@ -58,7 +58,7 @@ RUNS = {
 def main() -> None:
     frames, out = map(Path, sys.argv[1:])
     torch.set_num_threads(1)
-    transport = join(out / "meeting", "cpu", None, 30)
+    transport = join(out / "rendezvous", "cpu", None, 30)
     try:
         for name, more in RUNS.items():
             trainer = Trainer(
@@ -70,7 +70,7 @@ def main() -> None:
             )
             network = trainer.run()
             if network is not None:
-                tensors = {"parameters": network.net.parameters, "meetings": torch.tensor(trainer.scheduler.num_syncs)}
+                tensors = {"parameters": network.net.parameters, "syncs": torch.tensor(trainer.scheduler.num_syncs)}
                 for member in (out / name).glob("ensemble/[0-9]"):
                     tensors[f"member {member.name}"] = Network.open(member).net.parameters
                 save_file(tensors, out / f"{name}.safetensors")

@@ -14,14 +14,14 @@ import sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from os import getpid
-from asr_parallel.record.child_processes import follow_the_parent
+from asr_parallel.record.child_processes import exit_with_parent
 
 def pid(seconds):
     time.sleep(seconds)  # long enough that the other worker takes the other call
     return getpid()
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(2, get_context(sys.argv[1]), initializer=follow_the_parent)
+    pool = ProcessPoolExecutor(2, get_context(sys.argv[1]), initializer=exit_with_parent)
     print(*pool.map(pid, [0.5, 0.5]), flush=True)
     time.sleep(60)
 """

@@ -90,7 +90,7 @@ def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("quota", "cores"), [(math.inf, 6), (2.0, 2), (1.5, 2), (0.1, 1), (64.0, 6)])
 def test_cores_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch, quota: float, cores: int) -> None:
-    monkeypatch.setattr(environment_module, "own_cores", lambda: list(range(6)))
+    monkeypatch.setattr(environment_module, "available_cores", lambda: list(range(6)))
     monkeypatch.setattr(environment_module, "cpu_quota", lambda: quota)
     assert cpu_count() == cores
 
@@ -98,8 +98,8 @@ def test_cores_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch, quota
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to cores here")
 def test_cores_are_those_the_process_is_bound_to() -> None:
     code = (
-        "import os; from asr_parallel.record.environment import cpu_count, own_cores\n"
-        "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}); print(cpu_count(), len(own_cores()))"
+        "import os; from asr_parallel.record.environment import cpu_count, available_cores\n"
+        "os.sched_setaffinity(0, {max(os.sched_getaffinity(0))}); print(cpu_count(), len(available_cores()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]

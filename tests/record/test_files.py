@@ -9,12 +9,12 @@ import pytest
 
 from asr_parallel.record import files
 from asr_parallel.record.files import (
-    files_below,
+    atomic_file,
+    atomic_folder,
+    list_files,
     read_json,
     read_lines,
     read_text_lines,
-    whole_file,
-    whole_folder,
     write_json,
     write_text,
 )
@@ -28,8 +28,8 @@ def names(folder: Path) -> list[str]:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), whole_file(path) as aside:
-        aside.write_text("half")
+    with pytest.raises(RuntimeError), atomic_file(path) as temp:
+        temp.write_text("half")
         raise RuntimeError("stop")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("5 requested and 1 written")])
 def test_a_full_disk_names_the_file(tmp_path: Path, error: OSError) -> None:
-    with pytest.raises(OSError, match=r"a\.txt") as raised, whole_file(tmp_path / "a.txt"):
+    with pytest.raises(OSError, match=r"a\.txt") as raised, atomic_file(tmp_path / "a.txt"):
         raise error
     assert raised.value.errno == error.errno and not names(tmp_path)
 
@@ -102,17 +102,17 @@ def test_invisible_characters_are_reported(
 
 def test_a_folder_is_replaced_only_when_complete(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "x").write_text("1")
-    with pytest.raises(OSError), whole_folder(out) as folder:
+    with pytest.raises(OSError), atomic_folder(out) as folder:
         (folder / "x").write_text("2")
         raise OSError(28, "No space left on device")
     assert (out / "x").read_text() == "1"
     out.rename(tmp_path / ".out.old")  # as a kill between the two renames leaves it
-    with pytest.raises(OSError), whole_folder(out):
+    with pytest.raises(OSError), atomic_folder(out):
         raise OSError(28, "No space left on device")
     assert (out / "x").read_text() == "1"
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "y").write_text("3")
     assert names(tmp_path) == ["out"]
     assert names(out) == ["y"]
@@ -129,17 +129,17 @@ def test_symbolic_links_are_followed_and_stay(tmp_path: Path, linked: str, there
     if there:
         large.mkdir(parents=True)
     for turn in ("1", "2"):
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             assert folder.parent == (large if linked == "exp" else large.parent)  # on its file system
             (folder / turn).write_text("")
         assert link.is_symlink() and names(out) == [turn] and names(large.parent) == ["disk"]
-    with pytest.raises(RuntimeError), whole_folder(out):
+    with pytest.raises(RuntimeError), atomic_folder(out):
         raise RuntimeError("stop")
     assert link.is_symlink() and names(out) == ["2"]
 
 
 def test_a_mount_point_is_refused_before_anything_is_built() -> None:
-    with pytest.raises(ValueError, match="a mount point"), whole_folder(Path("/")):
+    with pytest.raises(ValueError, match="a mount point"), atomic_folder(Path("/")):
         raise AssertionError("built")
 
 
@@ -152,9 +152,9 @@ def test_files_below_a_folder_are_found_through_links_and_once(tmp_path: Path) -
     (tmp_path / "elsewhere" / "up").symlink_to("../tree")
     (tmp_path / "tree" / "gone").symlink_to("nowhere")
     (tmp_path / "tree" / "file").symlink_to("../elsewhere/deep/c")
-    found = [path.relative_to(tmp_path / "tree").as_posix() for path in files_below(tmp_path / "tree")]
+    found = [path.relative_to(tmp_path / "tree").as_posix() for path in list_files(tmp_path / "tree")]
     assert found == ["b", "file", "link/deep/c", "sub/a"]
-    assert files_below(tmp_path / "nowhere") == []
+    assert list_files(tmp_path / "nowhere") == []
 
 
 def test_a_link_to_a_file_stays(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_library_s_error_gets_the_system_s_reason(
             raise cause
 
     monkeypatch.setattr(files, "sync", full)
-    for context in (whole_folder(tmp_path / "out"), whole_file(tmp_path / "out")):
+    for context in (atomic_folder(tmp_path / "out"), atomic_file(tmp_path / "out")):
         with pytest.raises(OSError, match="5 requested and 1 written") as raised, context:
             raise OSError("5 requested and 1 written")
         assert raised.value.errno == (cause and cause.errno) and not names(tmp_path)
@@ -186,8 +186,8 @@ def test_a_library_s_error_gets_the_system_s_reason(
 SLEEPER = """
 import sys, time
 from pathlib import Path
-from asr_parallel.record.files import whole_folder
-with whole_folder(Path(sys.argv[1])) as folder:
+from asr_parallel.record.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("half")
     print("ready", flush=True)
     time.sleep(60)
@@ -202,7 +202,7 @@ def test_a_killed_writer_leaves_nothing_at_the_path_and_the_next_one_cleans_up(t
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGKILL)
     assert not out.exists()
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "whole").write_text("whole")
     assert names(tmp_path) == ["out"]
     assert names(out) == ["whole"]

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from asr_parallel.cli.main import main
-from asr_parallel.record.lock import folder_to_make, locked
+from asr_parallel.record.lock import locked, output_folder
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import run_stage
 
@@ -205,10 +205,10 @@ def test_the_current_folder_and_those_above_are_no_result(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="expected the name of a folder to make"):
-        folder_to_make(Path(name))
+        output_folder(Path(name))
     with pytest.raises(ValueError, match="expected the name of a folder to make"), locked(Path(name)):
         pass
-    assert folder_to_make(Path("out")) == tmp_path.resolve() / "out"
+    assert output_folder(Path("out")) == tmp_path.resolve() / "out"
 
 
 def test_links_in_a_ring_are_refused_before_anything_is_built(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
-from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, made_as, run_stage
+from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, original_path, run_stage
 
 
 def build_counter(calls: list[Path]) -> Any:
@@ -202,7 +202,7 @@ def test_folders_of_the_version_before_are_made_again(tmp_path: Path) -> None:
     inputs = {"features": {"path": str(feats), "fingerprint": "0" * 64}}
     write_json(frames / "stage.json", {**before, "fingerprint": "1" * 64, "inputs": inputs})
     check_inputs_unchanged(frames)
-    assert made_as(frames) is None
+    assert original_path(frames) is None
     assert run_stage(feats, build_counter([]), number=2, inputs={}, options={})
     with pytest.raises(ValueError, match=r"its features, .*feats, have changed since"):
         check_inputs_unchanged(frames)

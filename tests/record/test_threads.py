@@ -7,19 +7,19 @@ import sys
 import pytest
 import torch
 
-from asr_parallel.record.threads import one_thread, single_threads
+from asr_parallel.record.threads import one_thread, single_thread_pool
 
 SCRIPT = """
 import ctypes, torch
 from pathlib import Path
 from asr_parallel.hmm.em import threaded
-from asr_parallel.record.threads import single_threads
+from asr_parallel.record.threads import single_thread_pool
 torch.set_num_threads(3)
 found = list(Path(torch.__file__).parent.glob("lib/libgomp*"))
 openmp = ctypes.CDLL(str(found[0])) if found else None
 # First: later threads begin with the last number that was set in any
 print(*threaded(lambda _: torch.get_num_threads(), range(2), 2))
-with single_threads(2) as pool:
+with single_thread_pool(2) as pool:
     print(*pool.map(lambda _: openmp.omp_get_max_threads() if openmp else 1, range(2)))
     print(*pool.map(lambda _: torch.get_num_threads(), range(2)))
 print(torch.get_num_threads(), openmp.omp_get_max_threads() if openmp else 3)
@@ -46,6 +46,6 @@ def test_one_thread_for_a_while() -> None:
 
 def test_a_pool_leaves_the_callers_threads() -> None:
     before = torch.get_num_threads()
-    with single_threads(1) as pool:
+    with single_thread_pool(1) as pool:
         pool.submit(torch.get_num_threads).result()
     assert torch.get_num_threads() == before

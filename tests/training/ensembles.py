@@ -40,8 +40,8 @@ def options(**changes: Any) -> TrainingOptions:
 
 @dataclass
 class Seen:
-    """What a training did: its minibatches (frames, labels, pseudo-labels), the models (K, P) right after each meeting,
-    by the minibatches before it, and who was an ensemble then.
+    """Record of a training: minibatches (frames, labels, pseudo-labels); after each synchronization, by the minibatches
+    before it, the models (K, P) and the members of the ensemble.
     """
 
     trainer: Trainer

@@ -32,7 +32,7 @@ def logits(seen: Seen, model: Tensor, x: Tensor) -> Tensor:
 
 
 def of_all(seen: Seen, position: int) -> Tensor:
-    """(R, B, num_pdfs): what the models of the last meeting together say of a minibatch, in one go."""
+    """(R, B, num_pdfs): mean posteriors of the models of the last synchronization, computed at once."""
     chosen, period = seen.trainer.options, seen.trainer.algorithm.period
     start = position // period * period
     x = seen.minibatches[position][0]
@@ -192,11 +192,11 @@ def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
             trainer.network.parameters[lost] = torch.nan
         return inner(*args)
 
-    def told(replicas: Any, meeting: Any) -> None:
-        losses[len(seen.minibatches)] = meeting.loss.copy()
-        synchronize(replicas, meeting)
+    def recorded(replicas: Any, info: Any) -> None:
+        losses[len(seen.minibatches)] = info.loss.copy()
+        synchronize(replicas, info)
 
-    trainer.network.backward, trainer.scheduler.synchronizer.synchronize = spoilt, told
+    trainer.network.backward, trainer.scheduler.synchronizer.synchronize = spoilt, recorded
     network = trainer.run()
     others = [worker for worker in range(WORKERS) if worker != lost]
     assert seen.members == {done: others if done == at + PERIOD else list(range(WORKERS)) for done in seen.members}

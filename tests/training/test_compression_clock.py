@@ -84,6 +84,6 @@ def test_posteriors_are_labelled_before_anybody_tells(
     ):
         count(monkeypatch, where, name, lambda *args, name=name: order.append(name) or 0)
     seen.trainer.compression.after_sync(PERIOD)
-    told = order.index("start_broadcast")
-    assert told == WORKERS * seen.trainer.algorithm.relabelled and "logits" not in order[told:]
+    first_broadcast = order.index("start_broadcast")
+    assert first_broadcast == WORKERS * seen.trainer.algorithm.relabelled and "logits" not in order[first_broadcast:]
     assert seen.trainer.compression._soft.probabilities.isfinite().all()

@@ -25,7 +25,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "overlap, posteriors": {"overlap": True, "exchange": "posteriors"},
     "adam, labels of the next epoch": {"optimizer": "adam", "learning_rate": 0.001, "minibatch": 64, "epochs": 3},
 }
-LATE = 2 * PERIOD  # minibatches, after a meeting
+LATE = 2 * PERIOD  # minibatches, after a synchronization
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def ends(trainer: Trainer, checkpoint_frames: int = 10**9) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_in_any_phase_it_goes_on_as_if_it_had_not_been(store: FrameStore, tmp_path: Path, kind: str) -> None:
-    """Local training, right after the meeting, while models come, and in the compression."""
+    """Local training, right after the synchronization, while models come, and in the compression."""
     asked, whole = options(relabel_fraction=0.12 if "adam" in kind else 0.05, **KINDS[kind]), tmp_path / "whole"
     trainer = Trainer(store, asked, whole)
     trainer.checkpoints = Checkpoints(whole / CHECKPOINTS, keep=10**6)

@@ -18,7 +18,7 @@ from asr_parallel.training.options import TrainingOptions, config_identity, trai
 from asr_parallel.training.trainer import Trainer
 
 
-class Told(SingleProcess):
+class Received(SingleProcess):
     """What the processes gather is given."""
 
     def __init__(self, values: list[float]) -> None:
@@ -29,16 +29,16 @@ class Told(SingleProcess):
 
 
 def test_one_bad_loss_is_enough_unless_workers_are_on_their_own() -> None:
-    assert check_divergence(Told([-1, -1]), -1, everywhere=False) is None
-    assert check_divergence(Told([-1, 640]), -1, everywhere=False) == 640
-    assert check_divergence(Told([-1, 640]), -1, everywhere=True) is None
-    assert check_divergence(Told([128, 640]), 128, everywhere=True) == 128
+    assert check_divergence(Received([-1, -1]), -1, everywhere=False) is None
+    assert check_divergence(Received([-1, 640]), -1, everywhere=False) == 640
+    assert check_divergence(Received([-1, 640]), -1, everywhere=True) is None
+    assert check_divergence(Received([128, 640]), 128, everywhere=True) == 128
 
 
 def test_a_common_model_that_has_come_apart_is_noticed() -> None:
-    check_replicas_equal(Told([1.0, 1.0]), torch.ones(1))
+    check_replicas_equal(Received([1.0, 1.0]), torch.ones(1))
     with pytest.raises(ValueError, match=r"differs between them \(sums of parameters \[1.0, 1.5\]\)"):
-        check_replicas_equal(Told([1.0, 1.5]), torch.ones(1))
+        check_replicas_equal(Received([1.0, 1.5]), torch.ones(1))
 
 
 def test_isolated_workers_do_without_one_that_returns_nan(frames_folder: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_no_checkpoint_is_made_of_a_training_that_diverges(
 @pytest.mark.parametrize(
     ("losses", "frames", "sane"),
     [
-        ([math.nan, 0.5], [32, 32], True), ([1e30, 0.5], [32, 32], True),  # left out at the next meeting
+        ([math.nan, 0.5], [32, 32], True), ([1e30, 0.5], [32, 32], True),  # left out at the next synchronization
         ([math.nan, math.inf], [32, 32], False), ([1e30, 3.0], [32, 32], False),
         ([0.0, 0.5], [0, 32], True), ([0.0, 1e30], [0, 32], False),  # one's share has ended
     ],

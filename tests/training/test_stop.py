@@ -1,4 +1,4 @@
-"""Trainings that are told to stop: a checkpoint first, a line that says where to go on, and the same network later."""
+"""Trainings that stop on a signal: a checkpoint, a line that says how to resume, and the same network later."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ SECONDS = 120
 NETWORK = "--hidden-layers 1 --hidden-dim 12 --minibatch 8 --precision float32 --threads 1 --combine 0 --epochs"
 # No checkpoint is due by frames, so what there is was written at the stop
 RARELY = "--checkpoint-frames 1000000000 --report-frames 400"
-TEAM = "--workers 4 --period 3 --timeout 20"
+FOUR_WORKERS = "--workers 4 --period 3 --timeout 20"
 
 
 def words(frames: Path, out: Path, more: str) -> list[str]:
@@ -129,8 +129,8 @@ def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path) -> No
 def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
     frames_folder: Path, tmp_path: Path, sent: signal.Signals, to: str, algorithm: str
 ) -> None:
-    """All stop after the same minibatch; and a launcher stops with whatever process was told to."""
-    more = f"8 {RARELY} {TEAM} --algorithm {algorithm} --processes 2"
+    """All stop after the same minibatch; and a launcher stops whichever process gets the signal."""
+    more = f"8 {RARELY} {FOUR_WORKERS} --algorithm {algorithm} --processes 2"
     if algorithm in ("none", "gradient"):
         more = more.replace("--period 3 ", "")
     process = start(words(frames_folder, tmp_path / "cut", more))
@@ -153,7 +153,7 @@ def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
 def test_processes_of_a_killed_launcher_end_and_leave_a_checkpoint(
     frames_folder: Path, tmp_path: Path, launcher: str
 ) -> None:
-    more = f"100000 {RARELY} {TEAM}"
+    more = f"100000 {RARELY} {FOUR_WORKERS}"
     if launcher == "torchrun":
         run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
         process = start([*run, *words(frames_folder, tmp_path / "cut", more)])
@@ -206,8 +206,8 @@ def test_what_was_started_with_nohup_trains_on(frames_folder: Path, tmp_path: Pa
 
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_stop_that_cannot_be_agreed_on_falls_back_to_the_last_checkpoint(frames_folder: Path, tmp_path: Path) -> None:
-    """One process does not answer any more, and the other is told to stop."""
-    more = f"100000 --checkpoint-frames 2000 --report-frames 400 {TEAM} --processes 2"
+    """One process does not answer any more, and the other gets a signal to stop."""
+    more = f"100000 --checkpoint-frames 2000 --report-frames 400 {FOUR_WORKERS} --processes 2"
     process = start(words(frames_folder, tmp_path / "cut", more.replace("--timeout 20", "--timeout 2")))
     work = tmp_path / "cut.training"
     wait_until_it_trains(process, work)
@@ -228,12 +228,12 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     """Have a signal come in a given minibatch."""
     due = loop.StopPoints.due
 
-    def told(points: loop.StopPoints, minibatch: int, synced: bool) -> bool:
+    def signalled(points: loop.StopPoints, minibatch: int, synced: bool) -> bool:
         if minibatch == last:
             points._request.number = signal.SIGTERM
         return due(points, minibatch, synced)
 
-    monkeypatch.setattr(loop.StopPoints, "due", told)
+    monkeypatch.setattr(loop.StopPoints, "due", signalled)
 
 
 OF_ALGORITHMS = [
@@ -255,7 +255,7 @@ def trainer(frames: Path, work: Path, **changes: object) -> Trainer:
 def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
     frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict
 ) -> None:
-    """The first, one with a meeting, and the last of an epoch, whose end is still to come."""
+    """The first, one with a synchronization, and the last of an epoch, whose end is still to come."""
     whole = trainer(frames_folder, tmp_path / "whole", **more)
     whole.run()
     an_epoch = whole.batches.minibatches_per_epoch
@@ -277,7 +277,7 @@ def test_stopped_after_any_minibatch_it_goes_on_as_if_it_had_not_been(
     ("period", "overlap"), [(1, False), (3, False), (16, False), (1, True), (5, True), (None, False)]
 )
 def test_processes_agree_seldom_and_at_meetings(period: int | None, overlap: bool) -> None:
-    """With overlap before a meeting, when the mean of the last one has to come anyway."""
+    """With overlap before a synchronization, when the mean of the last one has to come anyway."""
     request, agreed = StopRequest(), []
     transport = SimpleNamespace(rank=0, size=2, all_reduce_max=lambda _: agreed.append(minibatch))
     algorithm, options = SimpleNamespace(period=period), SimpleNamespace(overlap=overlap)

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from asr_parallel.record.child_processes import follow_the_parent
+from asr_parallel.record.child_processes import exit_with_parent
 
 
 def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: str) -> Generator[Any, None, None]:
@@ -60,7 +60,7 @@ def in_fresh_processes(calls: Sequence[Callable[[], Any]], jobs: int, preload: s
 
 def _run_call(connection: Connection, call: Callable[[], object]) -> None:
     """Run the task in a fresh process and send its result."""
-    follow_the_parent()
+    exit_with_parent()
     try:
         connection.send((call(), None))
     except Exception as error:

@@ -161,8 +161,8 @@ def _insert_special(special: str, tokens: list[Token], rng: np.random.Generator)
         case "mispronounced":
             at = next((i for i, t in enumerate(tokens) if t.written in MISPRONOUNCED), len(tokens))
             meant = tokens[at].written if at < len(tokens) else str(rng.choice(list(MISPRONOUNCED)))
-            heard, spelt = MISPRONOUNCED[meant]
-            said = Token(f"[{heard}/{meant}]", spelt, reference=meant)
+            spoken, spelt = MISPRONOUNCED[meant]
+            said = Token(f"[{spoken}/{meant}]", spelt, reference=meant)
             return [*tokens[:at], said, *(tokens[at + 1 :] or words(LEAD_INS["mispronounced"]))]
         case "coinage":
             coined = str(rng.choice(COINAGES))
@@ -183,11 +183,11 @@ def words(text: str) -> list[Token]:
 
 def partial_word(text: str, letters: int) -> Token:
     """Return the first `letters` of a word, as `ab[solute]-`."""
-    heard = text[:letters]
-    return Token(f"{heard}[{text[letters:]}]-", text, "beginning", letters / len(text), f"{heard}-")
+    spoken = text[:letters]
+    return Token(f"{spoken}[{text[letters:]}]-", text, "beginning", letters / len(text), f"{spoken}-")
 
 
 def word_ending(text: str, letters: int) -> Token:
     """Return the last `letters` of a word, as `-[an]y`."""
-    heard = text[-letters:]
-    return Token(f"-[{text[:-letters]}]{heard}", text, "ending", letters / len(text), f"-{heard}")
+    spoken = text[-letters:]
+    return Token(f"-[{text[:-letters]}]{spoken}", text, "ending", letters / len(text), f"-{spoken}")
