@@ -27,8 +27,8 @@ from torch import Tensor
 from training import LARGE, PRECISIONS, RATE, SMALL, forever, make_store, shares
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout

@@ -27,9 +27,8 @@ from torch import Tensor, nn
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT
-from asr_parallel.nnet.optimizer import Optimizer
+from asr_parallel.nnet.optimizer import MaxChange, Optimizer
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
-from asr_parallel.nnet.optimizer import Add, Optimizer, State
+from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, State
 from asr_parallel.nnet.products import product
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import StackedNetwork

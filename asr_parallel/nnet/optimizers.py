@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import Add, Optimizer, State
+from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, State
 from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015

@@ -29,6 +29,22 @@ class Replicas(Protocol):
         """Take note that `parameters` was written to."""
 
 
+class Optimizing(Protocol):
+    """The part of an optimiser that synchronizations change."""
+
+    def moments(self) -> list[Tensor]:
+        """Return state that has a mean, (R, ...) each: velocities, moving averages of gradients."""
+
+    def forget(self) -> None:
+        """Start anew, as if no minibatch had been seen."""
+
+    def leave_lookahead(self) -> None:
+        """Put parameters where models are compared."""
+
+    def enter_lookahead(self) -> None:
+        """Put parameters where gradients are taken."""
+
+
 class TrainingHook(Protocol):
     """An algorithm's part in the training loop of a process."""
 

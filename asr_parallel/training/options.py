@@ -5,7 +5,7 @@ from typing import Any
 
 from asr_parallel.nnet.architectures import ARCHITECTURES, architectures, make_network
 from asr_parallel.nnet.architectures.dnn import DnnOptions
-from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.outputs import AVERAGES
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
@@ -53,9 +53,7 @@ class NetworkOptions(_Checked):
     pretrain: str = option(
         "none", "rbm: the hidden layers begin as the RBMs of --rbm", choices=("none", "rbm"), task=True
     )
-    start: str | None = option(
-        None, "network to start from, of the same shape", metavar="DIR", path=True, task=True
-    )  # fmt: skip
+    start: str | None = option(None, "network to start from, of the same shape", metavar="DIR", path=True, task=True)
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ class ScheduleOptions(_Checked):
     """Schedule."""
 
     schedule: str | None = option(
-        None, "of the learning rate", choices=SCHEDULES, unset="exponential; colearn: cyclical"
-    )  # fmt: skip
+        None, "of the learning rate", choices=SCHEDULES, unset="the algorithm's, exponential for most"
+    )
     learning_rate: float | None = option(
         None, "at first, effective", above=0, unset="by optimizer and nonlinearity", source="see default_rate"
     )

@@ -24,19 +24,15 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.timer import OTHER
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.divergence import DivergenceCheck, check_replicas_equal
-from asr_parallel.training.evaluation import Evaluator
-from asr_parallel.training.final_model import ENSEMBLE, Exporter, snapshot_frames
-from asr_parallel.training.hooks import EpochEnd, Hook, Step
-from asr_parallel.training.init_model import init_model
+from asr_parallel.training.evaluation import Evaluator, PeriodicEvaluation
+from asr_parallel.training.final_model import ENSEMBLE, Exporter, LastModels, snapshot_frames
+from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, Step
+from asr_parallel.training.init_model import Teacher, init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
-from asr_parallel.training.loop_hooks import AlgorithmHook, BestModel, LastModels, PeriodicEvaluation
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import Minibatches, merge_workers
+from asr_parallel.training.minibatches import Minibatches, group_minibatches, merge_workers
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.recovery import Recovery
-from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.sync_stats import sync_stats
-from asr_parallel.training.teacher import Teacher
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -203,7 +199,7 @@ class Trainer(Loop):
         if self.compression is not None:
             self.compression.close()
         best = self._export_workers() if self.options.keeps_workers else None
-        last, self.sync_stats = self.scheduler.finish(self.network), sync_stats(self.scheduler, self.timer)
+        last, self.sync_stats = self.scheduler.finish(self.network), self.scheduler.stats(self.timer)
         if best is not None and self.algorithm.ensemble:
             last = best
         if not self.group.is_main:

@@ -6,9 +6,8 @@ from stand_ins import random_models, together
 from torch import Tensor
 
 from asr_parallel.parallel import exchange
-from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.transport import Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 
 SIZE = 11
 

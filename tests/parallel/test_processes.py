@@ -159,7 +159,7 @@ def test_an_ensemble_leaves_all_its_workers(frames_folder: Path, tmp_path: Path,
     meetings = json.loads((out / "sync_stats.json").read_text())
     assert [rank["phases"].keys() for rank in meetings["ranks"]] == [phases, phases]
     assert [rank["workers"] for rank in meetings["ranks"]] == [[0], [1, 2]]
-    assert meetings["meetings"] == 7 and meetings["left_out"] == [0, 0, 0]
+    assert meetings["syncs"] == 7 and meetings["left_out"] == [0, 0, 0]
     parameters = sum(tensor.numel() for tensor in load_file(out / "net.safetensors").values())
     a_round = 4 * parameters if exchange == "models" else 3 * 16 * 4 * 3  # 3 minibatches, 3 pdfs of 4 bytes a frame
     assert meetings["bytes_per_worker"] >= 6 * a_round
