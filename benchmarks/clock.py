@@ -37,10 +37,10 @@ from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import Soft
 from asr_parallel.parallel.ecdnn.ensemble import EXCHANGES
-from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions, split
 from asr_parallel.training.minibatches import Minibatches
 
 SIZES = {"small": (SMALL, 256, 6), "large": (LARGE, 512, 1)}  # network, minibatch, how many times as many of them

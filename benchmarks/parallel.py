@@ -33,13 +33,13 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.weighted_mean import BLOCK, COMM_DTYPES, WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions, split
 from asr_parallel.training.minibatches import Minibatches
 
 SENT = Path("/sys/class/net/lo/statistics/tx_bytes")

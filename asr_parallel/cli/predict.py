@@ -11,7 +11,7 @@ from asr_parallel.record.options import build, check, option
 if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
-    from asr_parallel.parallel.options import WorkerOptions
+    from asr_parallel.parallel.worker_options import WorkerOptions
     from asr_parallel.training.options import MachineOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
     from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
     from asr_parallel.nnet.architectures.dnn import DnnOptions
-    from asr_parallel.parallel.options import algorithm_flags
     from asr_parallel.parallel.registry import names
+    from asr_parallel.parallel.worker_options import algorithm_flags
     from asr_parallel.training.options import MachineOptions
 
     workers = parser.add_argument_group("workers")
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions, Any]":
     """Return the options under an algorithm; where all algorithms are asked for, without those it has no use for."""
-    from asr_parallel.parallel.options import option_names, split
     from asr_parallel.parallel.registry import entry
+    from asr_parallel.parallel.worker_options import option_names, split
 
     chosen = entry(name)
     known = option_names() if args.algorithm else chosen.own_options | chosen.cls.supports

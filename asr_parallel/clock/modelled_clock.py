@@ -23,9 +23,9 @@ from typing import Any
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.weighted_mean import BLOCK
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 COMM_BYTES = {"float32": (4.0, 0.0), "float16": (2.0, 4 / BLOCK), "int8": (1.0, 4 / BLOCK)}  # integers, their scales
 PAYS = 1.1  # twice as many workers that are less than so much faster do not pay

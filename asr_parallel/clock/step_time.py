@@ -21,11 +21,11 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.cost import AllReduce, StepCost
 from asr_parallel.parallel.ecdnn.soft_labels import TOP, SoftLabels
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import SyncInfo
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
 BLOCKS = 11  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others

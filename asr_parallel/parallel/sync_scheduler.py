@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Context, Optimizing, Replicas
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.parallel.sync_info import DivergedError, SyncInfo, valid_workers
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions
 from asr_parallel.record.log import logger
 from asr_parallel.record.timer import OTHER, NoTimer, Timer
 

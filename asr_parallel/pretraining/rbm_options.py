@@ -5,7 +5,7 @@ from typing import Any
 
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.rbm import WEIGHT_L2
-from asr_parallel.parallel.options import SHARES, WorkerOptions, split
+from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, split
 from asr_parallel.record.options import check, option
 
 ALGORITHMS = ("average", "none")  # of those in parallel/

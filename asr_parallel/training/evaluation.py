@@ -17,7 +17,7 @@ from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 from asr_parallel.record.timer import OTHER, NoTimer, Timer
-from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.hooks import Hook, TrainingStep
 from asr_parallel.training.metrics_logger import MetricsLogger
 
 DIVERGED = "training diverged"  # beginning of such errors; a comparison marks its cells by it
@@ -117,10 +117,10 @@ class PeriodicEvaluation(Hook):
         """Take the frames between two evaluations; None: none within an epoch."""
         self._evaluator, self._metrics, self._frames, self._timer = evaluator, metrics, frames, timer
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         return step.crosses(self._frames)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         if self.due(step) and not step.last:
             with self._timer.during(OTHER):
                 score, per_worker = self._evaluator.score()

@@ -22,7 +22,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 from asr_parallel.record.files import whole_file, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import WorkersScore, evaluate, mean_posterior
-from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.hooks import Hook, TrainingStep
 from asr_parallel.training.options import TrainingOptions
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
@@ -66,10 +66,10 @@ class LastModels(Hook):
         """Files of all the models."""
         return [self._file(moment) for moment in reversed(self._moments)]
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         return any(step.before < moment <= step.frames for moment in self._moments)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         for moment in self._moments:
             if step.before < moment <= step.frames:
                 model = self._model()

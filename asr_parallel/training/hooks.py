@@ -12,7 +12,7 @@ from asr_parallel.record.timer import Timer
 
 
 @dataclass(slots=True, kw_only=True)
-class Step:
+class TrainingStep:
     """A minibatch of every worker, after it was trained on.
 
     before, frames: frames trained on by all workers, before and after it.
@@ -79,14 +79,14 @@ class Hook:
     timer: Timer | None = None
     collective_state = False
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         """Return whether the hook will use the model after this step, which is then checked first."""
         return False
 
-    def on_sync(self, step: Step) -> None:
+    def on_sync(self, step: TrainingStep) -> None:
         """Act after a step that ended in a synchronization, before `on_batch` of any hook."""
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         """Act after a step."""
 
     def on_epoch_end(self, end: EpochEnd) -> None:
@@ -106,10 +106,10 @@ class AlgorithmHook(Hook):
     def __init__(self, hook: Any) -> None:
         self._hook, self.timer, self._number = hook, hook.phases, 0
 
-    def on_sync(self, step: Step) -> None:
+    def on_sync(self, step: TrainingStep) -> None:
         self._hook.after_sync(step.number)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         self._number = step.number
         if not step.synced:
             self._hook.after_batch()

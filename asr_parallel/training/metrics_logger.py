@@ -19,7 +19,7 @@ from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import SECONDS_BETWEEN_LINES
 from asr_parallel.record.timer import NoTimer, Timer
-from asr_parallel.training.hooks import EpochEnd, Hook, Step
+from asr_parallel.training.hooks import EpochEnd, Hook, TrainingStep
 
 LINES = "train.jsonl"
 EVENTS = "tensorboard"
@@ -183,10 +183,10 @@ class MetricsLogger(Hook):
             )  # fmt: skip
         self._restart_clock(time.monotonic())  # an evaluation is no training
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         return step.crosses(self._report_frames)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         assert step.loss_sums is not None and step.correct is not None
         self.data_wait(step.waited_seconds)
         loss_sum, correct = step.loss_sums.sum(), step.correct.sum()

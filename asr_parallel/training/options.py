@@ -11,8 +11,8 @@ from asr_parallel.nnet.outputs import AVERAGES
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.parallel.algorithms.average import AverageOptions
-from asr_parallel.parallel.options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.parallel.registry import entries, entry
+from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.record.options import build, build_chosen, check, find, flat, merged, names, option
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 

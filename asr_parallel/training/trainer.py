@@ -26,7 +26,7 @@ from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.divergence import DivergenceCheck, check_replicas_equal
 from asr_parallel.training.evaluation import Evaluator, PeriodicEvaluation
 from asr_parallel.training.final_model import ENSEMBLE, Exporter, LastModels, snapshot_frames
-from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, Step
+from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, TrainingStep
 from asr_parallel.training.init_model import Teacher, init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
@@ -216,7 +216,7 @@ class Trainer(Loop):
             return self.compression.stream(self.epoch, self.minibatch)
         return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
-    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: Step) -> None:
+    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: TrainingStep) -> None:
         spliced, labels, soft = minibatch
         step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
         step.waited_seconds = self.batches.waited_seconds
@@ -249,7 +249,7 @@ class Trainer(Loop):
         if self.best is not None or score.loss <= self.divergence.highest_loss:
             self.save()
 
-    def may_save(self, step: Step) -> bool:
+    def may_save(self, step: TrainingStep) -> bool:
         assert step.loss_sums is not None
         own = step.worker_frames[list(self.group.local_workers)].tolist()
         frames = [sum(own)] if self.algorithm.shared_replica else own

@@ -19,8 +19,8 @@ from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.cost import AllReduce, StepCost
-from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.registry import ALGORITHMS
+from asr_parallel.parallel.worker_options import WorkerOptions, split
 
 NETWORK = Interconnect("test", 1e-3, 1e6, "made up")
 FREE = Interconnect("free", 0.0, math.inf, "made up")
