@@ -19,6 +19,7 @@ from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
+from asr_parallel.record.program import build_parser
 from asr_parallel.training.options import TrainingOptions, option_names, training_options
 
 # Options of verbs that the comparison says itself, the same or other ones for each training
@@ -29,6 +30,8 @@ SMALLEST = dnn(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1
 LONG_EPOCH = 1 << 40  # frames and minibatches: so many that no limit that depends on the data is met
 LONG_CONTEXT = 1000  # frames, for the same reason
 
+_parser = cache(build_parser)
+
 
 def check_words(*words: str) -> argparse.Namespace:
     """Return a verb's command line, parsed; ValueError where it would be refused."""
@@ -38,13 +41,6 @@ def check_words(*words: str) -> argparse.Namespace:
             return _parser(words[0]).parse_args(words)
     except SystemExit as error:
         raise ValueError(said.getvalue().partition("error: ")[2].strip() or "expected no --help") from error
-
-
-@cache
-def _parser(verb: str) -> argparse.ArgumentParser:
-    from asr_parallel.cli.main import build_parser
-
-    return build_parser(verb)
 
 
 def check_verb(*words: str) -> None:

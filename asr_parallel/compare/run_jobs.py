@@ -17,6 +17,7 @@ from asr_parallel.record.child_processes import STOP_SECONDS, follow_the_parent
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
+from asr_parallel.record.program import main
 
 CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # for a job whose own processes have STOP_SECONDS to end in
 
@@ -78,8 +79,6 @@ def _run(job: Job) -> None:
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-    from asr_parallel.cli.main import main
-
     for verb in job.verbs:
         print("asr-parallel", *verb, flush=True)
         status = main(verb)
