@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithm import TrainingHook
 from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.record.timer import Timer
 
@@ -103,7 +104,7 @@ class Hook:
 class AlgorithmHook(Hook):
     """The training hook of an algorithm that takes part in the loop, see parallel/algorithm.py."""
 
-    def __init__(self, hook: Any) -> None:
+    def __init__(self, hook: TrainingHook) -> None:
         self._hook, self.timer, self._number = hook, hook.phases, 0
 
     def on_sync(self, step: TrainingStep) -> None:
