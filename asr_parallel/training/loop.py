@@ -46,6 +46,12 @@ class Loop(ABC):
         # A replica that all workers share is stored once, as worker 0's
         self.stored_workers = [0] if scheduler.algorithm.shared_replica else list(group.local_workers)
 
+    def add_hook(self, hook: Hook, name: str | None = None) -> None:
+        """Call a hook after those that are there; with a name its state is a part of checkpoints."""
+        self.hooks.append(hook)
+        if name is not None:
+            self.parts[name] = hook
+
     @property
     def number(self) -> int:
         """Minibatches of a worker so far."""

@@ -142,10 +142,9 @@ class Trainer(Loop):
         self.recovery: Recovery | None = None
         if options.workers.fault_tolerant:
             self.recovery = Recovery(self.scheduler, lambda: self.state_dict(collective=False))
-            self.hooks.append(self.recovery)
+            self.add_hook(self.recovery)
         if self.compression is not None:
-            self.parts["compression"] = hook = AlgorithmHook(self.compression)
-            self.hooks.append(hook)
+            self.add_hook(AlgorithmHook(self.compression), "compression")
         self.divergence = DivergenceCheck(
             network, self.scheduler, self.schedule, self.evaluator, self.untrained_loss, options.optimization.minibatch,
             options.network.start is not None,
