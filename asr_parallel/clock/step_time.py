@@ -198,7 +198,7 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
     They are the gradient; with natural gradient also the Fisher statistics, when estimates move, and at every minibatch
     two sums of squares for each side of every layer.
     """
-    gradient = AllReduce(4.0 * num_parameters(spec))
+    gradient = AllReduce(4.0 * spec.num_parameters)
     if optimizer != "ng-sgd":
         return (gradient,)
     places = layout(spec)
@@ -206,11 +206,6 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
     sides += [(min(RANK_OUT, (place.out + 1) // 2), place.out) for place in places]
     fisher = 4.0 * sum(rank * dim for rank, dim in sides)
     return gradient, AllReduce(fisher, 1 / UPDATE_PERIOD), AllReduce(4.0 * len(sides), 2.0)
-
-
-def num_parameters(spec: NetworkSpec) -> int:
-    """Return how many numbers of a network are sent."""
-    return spec.num_parameters
 
 
 def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, sync: float = 0.0) -> StepCost:
@@ -226,7 +221,7 @@ def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | 
     return StepCost(
         step.seconds if isinstance(step, StepTime) else step,
         minibatch,
-        num_parameters(spec),
+        spec.num_parameters,
         **known,
         label_bytes=4.0 * minibatch * (spec.num_pdfs + spec.input_dim),
         sync_seconds=sync,

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,9 +60,12 @@ class MaxChange:
 class Optimizer(ABC):
     """Moves a stacked network's parameters.
 
+    takes_momentum: whether it has a velocity, and `momentum` as an argument.
     skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
     max_change_scale: (R,) float32, length of the last change over the one without limits; NaN where it was left out.
     """
+
+    takes_momentum: ClassVar[bool] = False
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         """Start with a state of zeros.

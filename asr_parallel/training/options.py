@@ -5,8 +5,8 @@ from typing import Any
 
 from asr_parallel.nnet.architectures import ARCHITECTURES, architectures, make_network
 from asr_parallel.nnet.architectures.dnn import DnnOptions
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.optimizer import MaxChange, Optimizer
+from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
 from asr_parallel.nnet.outputs import AVERAGES
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.spec import NetworkSpec
@@ -209,7 +209,7 @@ class TrainingOptions:
         if final.ensemble_average != AVERAGES[0] and not chosen.ensemble and not final.keep_workers:
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         optimizer = self.optimization.optimizer
-        if workers.optimizer_state == "average" and optimizer in ("ng-sgd", "sgd"):
+        if workers.optimizer_state == "average" and optimizer_class(optimizer).moments is Optimizer.moments:
             raise ValueError(f"optimizer_state average: the state of {optimizer} has no mean; keep or reset it")
 
     def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
