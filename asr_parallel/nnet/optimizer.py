@@ -19,7 +19,7 @@ from asr_parallel.nnet.products import product, sums_of_squares
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
 
-State = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
 
 
@@ -183,14 +183,14 @@ class Optimizer(ABC):
         return
 
     @abstractmethod
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         """Return all state beside `skipped`, (R, ...) each, by name."""
 
-    def state(self) -> State:
+    def state(self) -> Tensors:
         """Return copies of all that a later `restore` needs to go on as if nothing had happened."""
         return {name: t.clone() for name, t in {"skipped": self.skipped, **self._tensors()}.items()}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Tensors) -> None:
         """Take over what `state` gave; ValueError when it is of another optimiser or network."""
         mine = {"skipped": self.skipped, **self._tensors()}
         if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in state.items()}:
@@ -198,7 +198,7 @@ class Optimizer(ABC):
         self.skipped.copy_(state["skipped"])
         self._take(state)
 
-    def _take(self, state: State) -> None:
+    def _take(self, state: Tensors) -> None:
         """Take over the state of the right names and shapes."""
         for name, tensor in self._tensors().items():
             tensor.copy_(state[name])

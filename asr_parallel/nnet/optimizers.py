@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, State
+from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
 from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
@@ -16,7 +16,7 @@ ADAM_EPSILON = 1e-8
 class Sgd(Optimizer):
     """Plain stochastic gradient descent: w -= rate * g."""
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {}
 
 
@@ -47,7 +47,7 @@ class Momentum(Optimizer):
     def moments(self) -> list[Tensor]:
         return [self._velocity]
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {"velocity": self._velocity}
 
 
@@ -85,7 +85,7 @@ class Nesterov(Momentum):
         self._go(self._velocity, -self.momentum * self._last)
         self.network.parameters_changed()
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {**super()._tensors(), "last": self._last}
 
 
@@ -119,7 +119,7 @@ class Adam(Optimizer):
     def moments(self) -> list[Tensor]:
         return [self._mean, self._square]
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 

@@ -17,7 +17,7 @@ ALIGNMENT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AffinePlace:
     """The place of one affine component in a flat buffer: `out * in` weights row by row, then `out` biases."""
 
     start: int
@@ -184,10 +184,10 @@ class NetworkSpec:
             raise ValueError(f"{where}: {error}") from error
 
 
-def layout(spec: NetworkSpec) -> list[Place]:
+def layout(spec: NetworkSpec) -> list[AffinePlace]:
     """Return the places of the affine components, from the first to the output layer."""
     return [
-        Place(placed.start, placed.component.dim, placed.input_dim)
+        AffinePlace(placed.start, placed.component.dim, placed.input_dim)
         for placed in spec.placed_components
         if isinstance(placed.component, Affine)
     ]

@@ -248,9 +248,8 @@ def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, 
             raise ValueError(f"{sites}:{number}: {line!r}; expected a speaker, once, and its site")
         site_of[words[0]] = words[1]
     speakers = np.array(store.groups("speaker"))[utterances]
-    homeless = sorted(set(speakers) - site_of.keys())
-    if homeless:
-        raise ValueError(f"{sites}: no site for speaker {homeless[0]} and {len(homeless) - 1} more of those trained on")
+    if missing := sorted(set(speakers) - site_of.keys()):
+        raise ValueError(f"{sites}: no site for speaker {missing[0]} and {len(missing) - 1} more of those trained on")
     own_sites = np.array([site_of[speaker] for speaker in speakers])
     names = sorted(set(own_sites))
     if len(names) != num_workers:
@@ -295,8 +294,7 @@ def group_minibatches(
         ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
     """
     parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
+    shares, frames = [store.rows_of(parts[k]) for k in group.local_workers], frames_of(store, parts)
     return Minibatches(
-        store, [store.rows_of(parts[k]) for k in group.local_workers], group.local_workers,
-        minibatch, order_seed, augmentation, dtype, device,
-        frames=frames_of(store, parts),
-    )  # fmt: skip
+        store, shares, group.local_workers, minibatch, order_seed, augmentation, dtype, device, frames=frames
+    )
