@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.parallel.options import split
 from torch import Tensor
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.options import split
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler

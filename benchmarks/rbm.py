@@ -16,7 +16,7 @@ from common import PRECISIONS, Steps, arguments, one_by_one, take_turns
 
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.training.randomness import Purpose, counted_seed
+from asr_parallel.training.minibatches import Purpose, counted_seed
 
 # visible, hidden, minibatch; frames/s of Kaldi on one core of the same kind of machine
 SIZES = [(440, 2048, 128), (440, 2048, 512), (2048, 2048, 128), (2048, 2048, 512), (440, 512, 100), (512, 512, 100)]

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asr_parallel.parallel.options import make_algorithm, split
 from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.torch_module import ModuleReplicas
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import make_algorithm, split
 
 DIM, FRAMES, UTTERANCES = 4, 20, 16  # of the input, of an utterance, of a minibatch
 

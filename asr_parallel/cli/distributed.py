@@ -64,8 +64,7 @@ def launched(args: argparse.Namespace, options: ProcessOptions, workers: int, fa
         ValueError: options out of range.
         SystemExit: a process failed; with its status.
     """
-    from asr_parallel.parallel.launch import launch
-    from asr_parallel.parallel.process_info import LAUNCH, ProcessInfo, process_info
+    from asr_parallel.parallel.process_info import LAUNCH, ProcessInfo, launch, process_info
 
     output_folder(args.out)  # refuses the current folder, and the like
     if options.processes == 1 or LAUNCH in os.environ:

@@ -1,16 +1,17 @@
 """asr-parallel predict: modelled speedup of every algorithm, before anybody has the machines."""
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from asr_parallel.nnet.architectures import ARCHITECTURES
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.record.options import build, check, option
+from asr_parallel.record.options import build, build_chosen, check, merged, option
 
 if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
-    from asr_parallel.parallel.options import WorkerOptions
+    from asr_parallel.parallel.worker_options import WorkerOptions
     from asr_parallel.training.options import MachineOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
@@ -21,7 +22,9 @@ class PredictOptions:
     """A worker's network, timed on this machine unless --step-seconds is given."""
 
     step_seconds: float | None = option(None, "of a minibatch; nothing is measured", above=0)
-    input_dim: int = option(440, "inputs of the network", least=1)
+    architecture: str = option("dnn", "kind of network", choices=ARCHITECTURES)
+    input_dim: int = option(440, "inputs of the network: features times frames of a window", least=1)
+    context: int = option(0, "frames on either side in a window; a tdnn needs as many as it sees", least=0)
     pdfs: int = option(2000, "outputs", least=1)
     minibatch: int = option(512, "frames", least=1, source="Kaldi steps/nnet3/train_dnn.py")
     optimizer: str = option("ng-sgd", "ng-sgd is Kaldi's natural gradient", choices=OPTIMIZERS)
@@ -34,15 +37,18 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.input_dim % (2 * self.context + 1):
+            frames = 2 * self.context + 1
+            raise ValueError(f"input_dim {self.input_dim}: expected a multiple of {frames}, the frames of a window")
 
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.nnet.architectures.dnn import DnnOptions
-    from asr_parallel.parallel.options import algorithm_flags
-    from asr_parallel.training.options import MachineOptions
+    from asr_parallel.parallel.worker_options import algorithm_flags
+    from asr_parallel.training.options import MachineOptions, alternatives
 
-    return PredictOptions, DnnOptions, MachineOptions, algorithm_flags()
+    sizes = merged("Options of architectures", alternatives()["architecture"])
+    return PredictOptions, sizes, MachineOptions, algorithm_flags()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +73,10 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.clock.modelled_clock import ModelledClock
     from asr_parallel.clock.stragglers import Stragglers
-    from asr_parallel.nnet.architectures.dnn import DnnOptions, make_dnn
+    from asr_parallel.nnet.architectures import make_network
     from asr_parallel.parallel.registry import entries
     from asr_parallel.report.prediction import prediction_markdown
-    from asr_parallel.training.options import MachineOptions
+    from asr_parallel.training.options import MachineOptions, alternatives
 
     workers, given = _numbers(args.workers), vars(args)
     options, machine = build(PredictOptions, given), build(MachineOptions, given)
@@ -85,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
             source=f"given; the rest as {args.network}",
         )
     options_of_each = [_worker_options(args, name) for name in names]
-    spec = make_dnn(build(DnnOptions, given), options.input_dim, 0, options.pdfs)
+    kind, frame_dim = options.architecture, options.input_dim // (2 * options.context + 1)
+    sizes = asdict(build_chosen("architecture", kind, alternatives()["architecture"], given))
+    spec = make_network(kind, sizes, frame_dim, options.context, options.pdfs)
     works, jitter, measured = _works(options, machine, spec, [own for own, _ in options_of_each])
     stragglers = Stragglers(jitter if options.jitter is None else options.jitter)
     clocks = [
@@ -97,8 +105,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions, Any]":
     """Return the options under an algorithm; where all algorithms are asked for, without those it has no use for."""
-    from asr_parallel.parallel.options import option_names, split
     from asr_parallel.parallel.registry import entry
+    from asr_parallel.parallel.worker_options import option_names, split
 
     chosen = entry(name)
     known = option_names() if args.algorithm else chosen.own_options | chosen.cls.supports

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from asr_parallel.record.options import add_arguments as add_options
-from asr_parallel.record.options import build, flag, value_kind, walk
+from asr_parallel.record.options import flag, value_kind, walk
+from asr_parallel.record.program import VERBS, check_options
 
 AUGMENTATION = frozenset({"noise_floors_db", "speed_factors", "warp_factors"})
 # Options of RBMs that are those of the network that begins as them
@@ -104,8 +105,6 @@ def _options(destination: Destination) -> Iterator[tuple[str, tuple[str, type]]]
 
 
 def _module(destination: Destination) -> Any:
-    from asr_parallel.cli.main import VERBS
-
     return importlib.import_module(VERBS[destination.verb][0])
 
 
@@ -120,16 +119,10 @@ def _flags(word: str, kind: type, value: str) -> list[str]:
 
 def _check(destination: Destination, words: Sequence[str]) -> None:
     """Raise ValueError where the verb would not take its words."""
-    module = _module(destination)
     parser = _Parser(allow_abbrev=False)
-    for group in module.option_groups():
+    for group in _module(destination).option_groups():
         add_options(parser, group)
-    given = vars(parser.parse_args(words))
-    if hasattr(module, "read_options"):
-        module.read_options(given)
-    else:
-        for group in module.option_groups():
-            build(group, given)
+    check_options(destination.verb, vars(parser.parse_args(words)))
 
 
 def _unknown(word: str, own: dict[str, str]) -> str:

@@ -8,9 +8,9 @@ Definitions, of modelled and of measured time alike:
     speedup     seconds of 1 worker for so many frames, with the same optimiser / seconds of K workers for them
     efficiency  speedup / K
     average     a speedup with everything in it
-    peak        the speedup of the best stretch between two synchronizations, as CNTK tells the two apart (Multiple GPUs
-                and machines, Block-Momentum SGD): waiting for data and for each other spoils the average. Modelled: of
-                a stretch in which no minibatch is slower than another
+    peak        the speedup of the best interval between two synchronizations, as CNTK distinguishes the two (Multiple
+                GPUs and machines, Block-Momentum SGD): waiting for data and for each other lowers the average.
+                Modelled: of an interval in which no minibatch is slower than another
 
 Time is that of the long run: parts of a minibatch and of a synchronization count as such. docs/clock.md says what the
 model leaves out.
@@ -23,9 +23,9 @@ from typing import Any
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.weighted_mean import BLOCK
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 COMM_BYTES = {"float32": (4.0, 0.0), "float16": (2.0, 4 / BLOCK), "int8": (1.0, 4 / BLOCK)}  # integers, their scales
 PAYS = 1.1  # twice as many workers that are less than so much faster do not pay
@@ -80,10 +80,10 @@ class ModelledClock:
 
     def epoch(self) -> TimeBreakdown:
         """Return the modelled seconds of an epoch; ValueError when there is less than a minibatch for each worker."""
-        stretch, length = self._stretch()
+        interval, length = self._interval()
         even = self.minibatches / length
-        whole = stretch.times(self.longest * even)
-        compute = stretch.compute * even
+        whole = interval.times(self.longest * even)
+        compute = interval.compute * even
         return replace(whole, compute=compute, wait=whole.wait + whole.compute - compute)
 
     def speedup(self) -> float:
@@ -93,7 +93,7 @@ class ModelledClock:
         return self.speedup() / self.options.workers
 
     def peak(self) -> float:
-        """Return the speedup of the best stretch between two synchronizations, in which no worker is slow or idle."""
+        """Return the speedup of the best interval between two synchronizations, in which no worker is slow or idle."""
         return replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).speedup()
 
     @property
@@ -120,7 +120,7 @@ class ModelledClock:
         """True when the algorithm has a period that may be chosen."""
         return "period" in entry(self.options.algorithm).own_options
 
-    def _stretch(self) -> tuple[TimeBreakdown, float]:
+    def _interval(self) -> tuple[TimeBreakdown, float]:
         """Return the time from one synchronization to the next, and the number of minibatches."""
         work, workers, cost = self.work, self.options.workers, self.cost
         if cost.period is None:

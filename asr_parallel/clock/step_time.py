@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import NUM_INITIAL_UPDATES
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer as make_optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
@@ -21,11 +21,11 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.cost import AllReduce, StepCost
 from asr_parallel.parallel.ecdnn.soft_labels import TOP, SoftLabels
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import SyncInfo
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 RATE = 1e-6  # small: noise is not to be learnt, only to be computed with
 BLOCKS = 11  # of UPDATE_PERIOD minibatches: of natural gradient one in so many is dearer than the others
@@ -198,7 +198,7 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
     They are the gradient; with natural gradient also the Fisher statistics, when estimates move, and at every minibatch
     two sums of squares for each side of every layer.
     """
-    gradient = AllReduce(4.0 * num_parameters(spec))
+    gradient = AllReduce(4.0 * spec.num_parameters)
     if optimizer != "ng-sgd":
         return (gradient,)
     places = layout(spec)
@@ -206,11 +206,6 @@ def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:
     sides += [(min(RANK_OUT, (place.out + 1) // 2), place.out) for place in places]
     fisher = 4.0 * sum(rank * dim for rank, dim in sides)
     return gradient, AllReduce(fisher, 1 / UPDATE_PERIOD), AllReduce(4.0 * len(sides), 2.0)
-
-
-def num_parameters(spec: NetworkSpec) -> int:
-    """Return how many numbers of a network are sent."""
-    return spec.num_parameters
 
 
 def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | float, sync: float = 0.0) -> StepCost:
@@ -226,7 +221,7 @@ def work_of(spec: NetworkSpec, minibatch: int, optimizer: str, step: StepTime | 
     return StepCost(
         step.seconds if isinstance(step, StepTime) else step,
         minibatch,
-        num_parameters(spec),
+        spec.num_parameters,
         **known,
         label_bytes=4.0 * minibatch * (spec.num_pdfs + spec.input_dim),
         sync_seconds=sync,

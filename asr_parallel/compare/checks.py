@@ -4,11 +4,9 @@ import argparse
 import contextlib
 import io
 from collections.abc import Iterable, Set
-from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
-from asr_parallel.decode.acoustic import DNN_OPTIONS
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_device
@@ -19,6 +17,7 @@ from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
+from asr_parallel.record.program import build_parser, check_options
 from asr_parallel.training.options import TrainingOptions, option_names, training_options
 
 # Options of verbs that the comparison sets itself
@@ -28,6 +27,8 @@ SCORE_FIXED = {"lang", "data_dev", "data_eval", "decode_dev", "decode_eval"}
 SMALLEST = dnn(frame_dim=1, context=0, hidden_layers=1, hidden_dim=1, num_pdfs=1)
 LONG_EPOCH = 1 << 40  # frames and minibatches: more than any limit that depends on the data
 LONG_CONTEXT = 1000  # frames, likewise
+
+_parser = cache(build_parser)
 
 
 def check_words(*words: str) -> argparse.Namespace:
@@ -40,23 +41,12 @@ def check_words(*words: str) -> argparse.Namespace:
         raise ValueError(printed.getvalue().partition("error: ")[2].strip() or "expected no --help") from error
 
 
-@cache
-def _parser(verb: str) -> argparse.ArgumentParser:
-    from asr_parallel.cli.main import build_parser
-
-    return build_parser(verb)
-
-
 def check_verb(*words: str) -> None:
     """Raise ValueError for options that a verb refuses on its command line or when it starts."""
     args = check_words(*words)
+    check_options(words[0], vars(args))
     if words[0] == "train-dnn":
         check_training(training_options_of(args))
-    if words[0] == "decode":
-        given = {name: getattr(args, name) for name in asdict(DNN_OPTIONS)}
-        replace(DNN_OPTIONS, **{name: value for name, value in given.items() if value is not None})
-        if args.nbest < 0:
-            raise ValueError(f"nbest {args.nbest}: expected at least 0")
 
 
 def training_options_of(args: argparse.Namespace) -> TrainingOptions:

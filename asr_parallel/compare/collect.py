@@ -14,6 +14,7 @@ from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.decode.significance import mapsswe, wer_interval
 from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.sync_scheduler import SYNC_STATS
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
@@ -32,7 +33,6 @@ from asr_parallel.report.comparison import (
 from asr_parallel.training.divergence import has_diverged, highest_loss
 from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
-from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
 
 Line = dict[str, Any]

@@ -16,7 +16,7 @@ from asr_parallel.compare.checks import (
 )
 from asr_parallel.compare.matrix import GRID, Matrix, Training
 from asr_parallel.compare.run_jobs import Job
-from asr_parallel.parallel.options import option_names
+from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
 from asr_parallel.training.options import config_identity

@@ -35,8 +35,8 @@ from asr_parallel.compare.checks import (
     check_verb,
     check_words,
 )
-from asr_parallel.parallel.options import option_names
 from asr_parallel.parallel.registry import entries, entry
+from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.training.options import TrainingOptions, training_options
 from asr_parallel.training.options import option_names as training_option_names
 

@@ -16,6 +16,7 @@ from asr_parallel.record.child_processes import STOP_SECONDS, exit_with_parent
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
+from asr_parallel.record.program import main
 
 CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # a job's own processes have STOP_SECONDS
 
@@ -77,8 +78,6 @@ def _run(job: Job) -> None:
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-    from asr_parallel.cli.main import main
-
     for verb in job.verbs:
         print("asr-parallel", *verb, flush=True)
         status = main(verb)

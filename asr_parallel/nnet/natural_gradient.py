@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.fisher import FisherEstimate
-from asr_parallel.nnet.sums import sums_of_squares
+from asr_parallel.nnet.products import sums_of_squares
 
 NUM_INITIAL_UPDATES = 10  # calls after the first that always update, whatever the period; Kaldi, Updating()
 INITIAL_PASSES = 3  # over the first minibatch, from the arbitrary start; Kaldi, Init()

@@ -80,9 +80,9 @@ class Network:
         """Return views of the parameters and buffers by their names in net.safetensors."""
         found: dict[str, Tensor] = {}
         numbers: Counter[str] = Counter()  # of each kind of component
-        for step in self.spec.steps:
-            kind = step.component.kind
-            found |= {f"{kind}{numbers[kind]}.{name}": t[0] for name, t in step.views(self.net.parameters).items()}
+        for placed in self.spec.placed_components:
+            kind = placed.component.kind
+            found |= {f"{kind}{numbers[kind]}.{name}": t[0] for name, t in placed.views(self.net.parameters).items()}
             numbers[kind] += 1
         return found
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
-from asr_parallel.nnet.optimizer import Add, Optimizer, State
+from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
 from asr_parallel.nnet.products import product
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import StackedNetwork
@@ -87,7 +86,7 @@ class NgSgd(Optimizer):
             scales.append(x.scale * d.scale)
         return torch.stack(scales, dim=1)
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {
             f"{side.of}{side.layers[0]}.{name}": self._by_replica(tensor)
             for side in self._sides
@@ -99,7 +98,7 @@ class NgSgd(Optimizer):
         replicas = self.network.replicas
         return tensor.unflatten(0, (-1, replicas)).transpose(0, 1) if tensor.dim() else tensor.expand(replicas)
 
-    def _take(self, state: State) -> None:
+    def _take(self, state: Tensors) -> None:
         for side in self._sides:
             own = {}
             for name, tensor in side.preconditioner.state().items():

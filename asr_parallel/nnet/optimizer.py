@@ -1,33 +1,71 @@
 """Optimisers behind one small interface: given every layer's input and derivative, move the parameters of all replicas.
 
 Gradients are summed over the minibatch and learning rates are per frame. The change of a minibatch is written into one
-flat buffer of the parameters' shape and limited there, by any optimiser alike (nnet/max_change.py). A replica whose
+flat buffer of the parameters' shape and limited there, by any optimiser alike (MaxChange). A replica whose
 change is not finite keeps its parameters and its optimiser's state; how often that happened is counted. Nothing here
 waits for a GPU.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
-from asr_parallel.nnet.products import product
+from asr_parallel.nnet.products import product, sums_of_squares
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
-from asr_parallel.nnet.sums import sums_of_squares
 
-State = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
+
+
+@dataclass(frozen=True, slots=True)
+class MaxChange:
+    """Largest Euclidean length of one minibatch's change, of an affine layer (weights and biases) and of the whole.
+
+    Layers are scaled down first, then the whole (Kaldi nnet3 NnetTrainer, UpdateNnetWithMaxChange), whatever the update
+    rule. As in Kaldi, limits hold for the step that is applied, momentum included, and leave velocities alone; 0: none.
+    """
+
+    hidden: float = 0.75  # Kaldi xconfig, max-change of a layer
+    output: float = 1.5  # Kaldi xconfig, max-change of the output layer
+    whole: float = 2.0  # Kaldi steps/nnet3/train_dnn.py, max-param-change
+
+    def __post_init__(self) -> None:
+        if not (self.hidden >= 0 and self.output >= 0 and self.whole >= 0):
+            raise ValueError(f"a largest change must be at least 0: {self}")
+
+    def scale(self, lengths: Tensor) -> Tensor:
+        """Return the factor of each layer's change.
+
+        Args:
+            lengths: (R, L) lengths of the changes of L affine layers, all finite.
+
+        Returns:
+            (R, L) factors, at most 1.
+        """
+        # filled, not copied: a GPU is not waited for
+        limit = lengths.new_full(lengths.shape[1:], self.hidden or math.inf)
+        limit[-1:] = self.output or math.inf
+        scale = (limit / lengths.clamp_min(1e-30)).clamp_max(1.0)
+        whole = torch.linalg.vector_norm(lengths * scale, dim=1, keepdim=True)
+        limited: Tensor = scale * ((self.whole or math.inf) / whole.clamp_min(1e-30)).clamp_max(1.0)
+        return limited
 
 
 class Optimizer(ABC):
     """Moves a stacked network's parameters.
 
+    takes_momentum: whether it has a velocity, and `momentum` as an argument.
     skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
     max_change_scale: (R,) float32, length of the last change over the one without limits; NaN where it was left out.
     """
+
+    takes_momentum: ClassVar[bool] = False
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         """Start with a state of zeros.
@@ -145,14 +183,14 @@ class Optimizer(ABC):
         return
 
     @abstractmethod
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         """Return all state beside `skipped`, (R, ...) each, by name."""
 
-    def state(self) -> State:
+    def state(self) -> Tensors:
         """Return copies of all that a later `restore` needs to go on as if nothing had happened."""
         return {name: t.clone() for name, t in {"skipped": self.skipped, **self._tensors()}.items()}
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Tensors) -> None:
         """Take over what `state` gave; ValueError when it is of another optimiser or network."""
         mine = {"skipped": self.skipped, **self._tensors()}
         if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in state.items()}:
@@ -160,7 +198,7 @@ class Optimizer(ABC):
         self.skipped.copy_(state["skipped"])
         self._take(state)
 
-    def _take(self, state: State) -> None:
+    def _take(self, state: Tensors) -> None:
         """Take over the state of the right names and shapes."""
         for name, tensor in self._tensors().items():
             tensor.copy_(state[name])

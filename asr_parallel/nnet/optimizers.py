@@ -1,11 +1,12 @@
 """The optimisers, by their names."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import Add, Optimizer, State
+from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
 from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
@@ -15,7 +16,7 @@ ADAM_EPSILON = 1e-8
 class Sgd(Optimizer):
     """Plain stochastic gradient descent: w -= rate * g."""
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {}
 
 
@@ -25,6 +26,8 @@ class Momentum(Optimizer):
     The factor 1 - m, Kaldi nnet3's and its RBMs', keeps the effective learning rate what it is without momentum;
     torch.optim.SGD and Kaldi's nnet1 fine-tuning have none.
     """
+
+    takes_momentum = True
 
     def __init__(
         self, network: StackedNetwork, max_change: MaxChange | None, momentum: float, add: Add | None = None
@@ -44,7 +47,7 @@ class Momentum(Optimizer):
     def moments(self) -> list[Tensor]:
         return [self._velocity]
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {"velocity": self._velocity}
 
 
@@ -82,7 +85,7 @@ class Nesterov(Momentum):
         self._go(self._velocity, -self.momentum * self._last)
         self.network.parameters_changed()
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {**super()._tensors(), "last": self._last}
 
 
@@ -116,25 +119,27 @@ class Adam(Optimizer):
     def moments(self) -> list[Tensor]:
         return [self._mean, self._square]
 
-    def _tensors(self) -> State:
+    def _tensors(self) -> Tensors:
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
 
-OPTIMIZERS = ("ng-sgd", "sgd", "momentum", "nesterov", "adam")
+_classes: dict[str, type[Optimizer]] = {
+    "ng-sgd": NgSgd, "sgd": Sgd, "momentum": Momentum, "nesterov": Nesterov, "adam": Adam,
+}  # fmt: skip
+OPTIMIZERS = tuple(_classes)
+
+
+def optimizer_class(name: str) -> type[Optimizer]:
+    """Return the class of an optimiser by its name in OPTIMIZERS; ValueError for another."""
+    if name not in _classes:
+        raise ValueError(f"unknown optimizer {name!r}; expected one of {', '.join(OPTIMIZERS)}")
+    return _classes[name]
 
 
 def optimizer(
     name: str, network: StackedNetwork, max_change: MaxChange | None, momentum: float, add: Add | None = None
 ) -> Optimizer:
     """Return the optimiser of this name in OPTIMIZERS; ValueError for another."""
-    if name == "ng-sgd":
-        return NgSgd(network, max_change, add)
-    if name == "sgd":
-        return Sgd(network, max_change, add)
-    if name == "momentum":
-        return Momentum(network, max_change, momentum, add)
-    if name == "nesterov":
-        return Nesterov(network, max_change, momentum, add)
-    if name == "adam":
-        return Adam(network, max_change, add)
-    raise ValueError(f"unknown optimizer {name!r}; expected one of {', '.join(OPTIMIZERS)}")
+    cls: Any = optimizer_class(name)
+    made: Optimizer = cls(network, max_change, **({"momentum": momentum} if cls.takes_momentum else {}), add=add)
+    return made

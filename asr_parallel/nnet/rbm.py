@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from asr_parallel.nnet.products import add_product
 from asr_parallel.nnet.rbm_parts import Parts, RbmSpec
-from asr_parallel.nnet.rbm_step import Model, Rates, Step, step_elsewhere, step_on_cpu
+from asr_parallel.nnet.rbm_step import Model, Rates, StepResult, step_elsewhere, step_on_cpu
 from asr_parallel.nnet.sampling import draw_binary
 
 # Kaldi steps/nnet/pretrain_dbn.sh
@@ -135,7 +135,7 @@ class StackedRbm:
 
     def update(
         self, phases: RbmPhases, rate: float, momentum: float, l2: float = WEIGHT_L2, active: Tensor | None = None
-    ) -> Step:
+    ) -> StepResult:
         """Take a step along the likelihood's estimated gradient, or where the variance guard strikes shrink instead.
 
         The guard is for Gaussian units whose reconstruction has more than LARGEST_RATIO times the deviation of the

@@ -21,7 +21,7 @@ class RbmSpec:
 
     @property
     def size(self) -> int:
-        """Numbers in a replica's stretch of the flat buffer."""
+        """Numbers of a replica in the flat buffer."""
         used = self.visible_dim * self.hidden_dim + self.hidden_dim + self.visible_dim
         return -(-used // ALIGNMENT) * ALIGNMENT
 

@@ -31,7 +31,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepResult:
     """The result of a step, on its device.
 
     struck (R,) bool: whether the variance guard struck.
@@ -53,7 +53,7 @@ class Rates:
 
 def step_on_cpu(
     model: Model, visible: Tensor, hidden: Tensor, gradient: Tensor | None, rates: Rates, active: Tensor | None
-) -> Step:
+) -> StepResult:
     """Train each replica in turn, its numbers the same whatever is beside it.
 
     Args:
@@ -94,12 +94,12 @@ def step_on_cpu(
             assert gradient is not None
             by = bits_of(torch.mm(hidden[r].mT, visible[r], out=gradient[0])).reshape(-1)
             _take_low(parameters[r], velocity[r], momentum, each, decay, by, biases, copy[r])
-    return Step(struck, errors)
+    return StepResult(struck, errors)
 
 
 def step_elsewhere(
     model: Model, visible: Tensor, hidden: Tensor, gradient: Tensor | None, rates: Rates, active: Tensor | None
-) -> Step:
+) -> StepResult:
     """Train all replicas at once; arguments as `step_on_cpu`, except that gradient is (R, H, V) of any dtype."""
     assert gradient is not None
     rows = visible.shape[1] // 2
@@ -127,7 +127,7 @@ def step_elsewhere(
     model.lr_scale.mul_(torch.where(struck, RATE_AFTER_GUARD, 1.0))
     if model.working is not None:
         model.working.flat.copy_(parts.flat)
-    return Step(struck, error_sum)
+    return StepResult(struck, error_sum)
 
 
 @njit(nogil=True)

@@ -1,7 +1,6 @@
 """A network as a list of components: dimensions, points in time, and where each tensor lies in the flat buffer."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +17,7 @@ ALIGNMENT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AffinePlace:
     """The place of one affine component in a flat buffer: `out * in` weights row by row, then `out` biases."""
 
     start: int
@@ -37,7 +36,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlacedComponent:
     """A component in its network: dimensions of its input, and the first index of its tensors in the flat buffer."""
 
     component: Component
@@ -91,7 +90,7 @@ class NetworkSpec:
                 f" after; expected a frame store of context {max(self.left_context, self.right_context)}"
                 " (make-frames --context)"
             )
-        assert self.steps
+        assert self.placed_components
 
     def __str__(self) -> str:
         """Return its components in a line, for messages."""
@@ -125,18 +124,18 @@ class NetworkSpec:
         return sum(component.reads()[-1] for component in self.components)
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def placed_components(self) -> list[PlacedComponent]:
         """The components with their dimensions and places."""
         found, dim, start = [], self.frame_dim, 0
         for component in self.components:
-            found.append(Step(component, dim, start))
+            found.append(PlacedComponent(component, dim, start))
             dim, start = component.output_dim(dim), aligned(found[-1].end)
         return found
 
     @property
     def num_parameters(self) -> int:
         """Numbers in the flat buffer of one replica, those between tensors included."""
-        return aligned(self.steps[-1].end)
+        return aligned(self.placed_components[-1].end)
 
     @cached_property
     def affine_points(self) -> list[int]:
@@ -185,15 +184,13 @@ class NetworkSpec:
             raise ValueError(f"{where}: {error}") from error
 
 
-def layout(spec: NetworkSpec) -> list[Place]:
+def layout(spec: NetworkSpec) -> list[AffinePlace]:
     """Return the places of the affine components, from the first to the output layer."""
-    return list(_places(spec))
-
-
-def _places(spec: NetworkSpec) -> Iterator[Place]:
-    for step in spec.steps:
-        if isinstance(step.component, Affine):
-            yield Place(step.start, step.component.dim, step.input_dim)
+    return [
+        AffinePlace(placed.start, placed.component.dim, placed.input_dim)
+        for placed in spec.placed_components
+        if isinstance(placed.component, Affine)
+    ]
 
 
 def aligned(end: int) -> int:

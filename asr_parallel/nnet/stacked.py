@@ -28,7 +28,7 @@ class Layers:
     def of(cls, spec: NetworkSpec, flat: Tensor) -> "Layers":
         """Return views of a buffer."""
         assert flat.shape[1] == spec.num_parameters
-        views = [step.views(flat) for step in spec.steps if isinstance(step.component, Affine)]
+        views = [placed.views(flat) for placed in spec.placed_components if isinstance(placed.component, Affine)]
         return cls(flat, [own["weight"] for own in views], [own["bias"] for own in views])
 
     @classmethod
@@ -100,9 +100,9 @@ class StackedNetwork:
         self._working = working
         self._workspace = Workspace()
         self._tensors: list[Mapping[str, Tensor]] = []
-        for step in self.spec.steps:
-            views, own = step.views(flat), step.views(working)
-            self._tensors.append(own | {name: views[name] for name in step.component.buffers(step.input_dim)})
+        for placed in self.spec.placed_components:
+            views, own = placed.views(flat), placed.views(working)
+            self._tensors.append(own | {name: views[name] for name in placed.component.buffers(placed.input_dim)})
 
     @property
     def parameters(self) -> Tensor:
@@ -125,8 +125,8 @@ class StackedNetwork:
         one = torch.zeros(1, self.spec.num_parameters)
         for n, seed in enumerate(seeds):
             random = torch.Generator().manual_seed(seed)
-            for step in self.spec.steps:
-                step.component.initialise({name: view[0] for name, view in step.views(one).items()}, random)
+            for placed in self.spec.placed_components:
+                placed.component.initialise({name: view[0] for name, view in placed.views(one).items()}, random)
             self.parameters[n:].copy_(one)  # broadcast over the replicas that are left
         self.parameters_changed()
         return self
@@ -138,8 +138,8 @@ class StackedNetwork:
 
     def constrain(self) -> None:
         """Apply the components' constraints to `parameters`; call `parameters_changed` afterwards."""
-        for step in self.spec.steps:
-            step.component.constrain(step.views(self.parameters))
+        for placed in self.spec.placed_components:
+            placed.component.constrain(placed.views(self.parameters))
 
     def take(self, model: Tensor) -> None:
         """Give the first replica the parameters (P,) of a model."""
@@ -161,8 +161,8 @@ class StackedNetwork:
         usual = frames == 2 * self.spec.context + 1
         positions = self._positions if usual else self.spec.positions(frames, self.device)
         x = self._points(spliced)
-        for step, own in zip(self.spec.steps, self._bindings(positions, None), strict=True):
-            x, _ = step.component.forward(x, own)
+        for placed, own in zip(self.spec.placed_components, self._bindings(positions, None), strict=True):
+            x, _ = placed.component.forward(x, own)
         return x
 
     def _points(self, spliced: Tensor) -> Tensor:
@@ -190,21 +190,21 @@ class StackedNetwork:
             spliced: (R, B, input_dim) of the network's dtype.
             objective: of this minibatch.
         """
-        steps, bindings = self.spec.steps, list(self._bindings(self._positions, self._workspace))
+        components, bindings = self.spec.placed_components, list(self._bindings(self._positions, self._workspace))
         x, saved = self._points(spliced), []
-        for step, own in zip(steps, bindings, strict=True):
-            x, kept = step.component.forward(x, own)
+        for placed, own in zip(components, bindings, strict=True):
+            x, kept = placed.component.forward(x, own)
             saved.append(kept)
         loss = objective(x)
         derivative = loss.derivative.to(self.dtype)
         inputs, derivatives = [], []
         left = self.spec.hidden_layers  # affine components before this one
-        for step, kept, own in zip(reversed(steps), reversed(saved), reversed(bindings), strict=True):
-            if isinstance(step.component, Affine):
+        for placed, kept, own in zip(reversed(components), reversed(saved), reversed(bindings), strict=True):
+            if isinstance(placed.component, Affine):
                 inputs.append(kept[0])
                 derivatives.append(derivative)
                 if left == 0:
                     break  # nothing below is trained
                 left -= 1
-            derivative = step.component.backward(derivative, kept, own)
+            derivative = placed.component.backward(derivative, kept, own)
         return Backward(inputs[::-1], derivatives[::-1], loss.loss_sum, loss.correct)

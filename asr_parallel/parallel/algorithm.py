@@ -1,16 +1,18 @@
 """The base class of synchronous algorithms: a rule by which K workers' models become new ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from asr_parallel.nnet.objectives import Soft
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
 from asr_parallel.parallel.sync_info import Sync, SyncInfo
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.options import check
+from asr_parallel.record.timer import Timer
 
 # Options of WorkerOptions that work with any rule on the workers' models
 ALL_OPTIONS = frozenset(
@@ -29,12 +31,30 @@ class Replicas(Protocol):
         """Take note that `parameters` was written to."""
 
 
+class Optimizing(Protocol):
+    """The part of an optimiser that synchronizations change."""
+
+    def moments(self) -> list[Tensor]:
+        """Return state that has a mean, (R, ...) each: velocities, moving averages of gradients."""
+
+    def forget(self) -> None:
+        """Start anew, as if no minibatch had been seen."""
+
+    def leave_lookahead(self) -> None:
+        """Put parameters where models are compared."""
+
+    def enter_lookahead(self) -> None:
+        """Put parameters where gradients are taken."""
+
+
 class TrainingHook(Protocol):
     """An algorithm's part in the training loop of a process."""
 
-    phases: Any  # parallel/timer.py
+    @property
+    def phases(self) -> Timer:
+        """The seconds of this process by phase."""
 
-    def stream(self, epoch: int, first: int) -> Any:
+    def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
         """Yield the minibatches of an epoch from `first` on, with soft labels or None."""
 
     def after_sync(self, done: int) -> None:

@@ -53,6 +53,13 @@ class Entry:
         """True when workers exchange models or gradients."""
         return self.cls.exchanges_models or self.cls.sum_gradients is not None
 
+    @property
+    def needs_models_alone(self) -> bool:
+        """True when its rule needs workers' models, and neither gradients, nor whole epochs, nor a part in the loop."""
+        cls = self.cls
+        in_loop = cls.rounds_of_epochs or cls.training_hook is not Algorithm.training_hook
+        return cls.sum_gradients is None and not in_loop
+
 
 _entries: dict[str, Entry] = {}
 _imported: set[str] = set()

@@ -68,7 +68,8 @@ def valid_workers(frames: np.ndarray, loss: np.ndarray, finite_mask: np.ndarray,
     trained = frames > 0
     good = finite_mask & (~trained | np.isfinite(loss))
     best = min(loss[good & trained], default=np.inf)
-    return good & (~trained | (loss <= best + drop_worse))
+    valid: np.ndarray = good & (~trained | (loss <= best + drop_worse))
+    return valid
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,10 @@ class WorkerWeights:
         """Return (K,) float64, not negative, at least one above 0."""
         assert info.valid.any()
         active = info.active
+        weights: np.ndarray = active
         if info.index < self.best_first and (active & (info.frames > 0)).any():
             best = int(np.argmin(np.where(active, info.loss, np.inf)))
-            return np.eye(len(active))[best]
-        if self.by == "frames" and info.frames[active].any():
-            return np.where(active, info.frames, 0).astype(float)
-        return active.astype(float)
+            weights = np.arange(len(active)) == best
+        elif self.by == "frames" and info.frames[active].any():
+            weights = np.where(active, info.frames, 0)
+        return weights.astype(np.float64)

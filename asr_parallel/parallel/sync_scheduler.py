@@ -2,36 +2,23 @@
 
 import time
 from dataclasses import replace
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.algorithm import Algorithm, Context, Replicas
-from asr_parallel.parallel.options import WorkerOptions
+from asr_parallel.parallel.algorithm import Algorithm, Context, Optimizing, Replicas
 from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.parallel.sync_info import DivergedError, SyncInfo, valid_workers
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions
 from asr_parallel.record.log import logger
+from asr_parallel.record.timer import OTHER, NoTimer, Timer
 
-
-class Optimizing(Protocol):
-    """The part of an optimiser that synchronizations change."""
-
-    def moments(self) -> list[Tensor]:
-        """Return state that has a mean, (R, ...) each: velocities, moving averages of gradients."""
-
-    def forget(self) -> None:
-        """Start anew, as if no minibatch had been seen."""
-
-    def leave_lookahead(self) -> None:
-        """Put parameters where models are compared."""
-
-    def enter_lookahead(self) -> None:
-        """Put parameters where gradients are taken."""
+SYNC_STATS = "sync_stats.json"  # file of `SyncScheduler.stats`
 
 
 class SyncScheduler:
@@ -150,6 +137,43 @@ class SyncScheduler:
         if self._optimizer is not None:
             self._optimizer.leave_lookahead()
         return self.model(replicas)
+
+    def stats(self, timer: Timer | NoTimer) -> dict[str, Any]:
+        """Return statistics of the synchronizations, also logged. Collective.
+
+        Times and bytes count from the start of this run, not of a training that it goes on with.
+
+        Returns:
+            syncs: number of synchronizations; left_out: of each worker, from how many; bytes_per_worker: of the
+            messages of one worker, as if each were a process of its own; ranks: of each process its workers, the
+            seconds of this run, the seconds waited in synchronizations for the last of the others (a slow process
+            waits least: the others wait for it), the seconds of means and what algorithms do with them (`gradient`: of
+            its sums, with the waiting), and the bytes given to collective calls; with a timer also seconds by phase.
+        """
+        group = self.group
+        own = {
+            "workers": list(group.local_workers),
+            "seconds": time.monotonic() - self.began,
+            "waited_seconds": self.waited_seconds,
+            "moved_seconds": self.moved_seconds + self.algorithm.sum_seconds,
+            "bytes": group.transport.bytes_sent,
+        }
+        if isinstance(timer, Timer):
+            timer.enter(OTHER)
+            own["phases"] = timer.total
+        ranks = group.transport.all_gather_object(own)
+        left_out = self.left_out.tolist()
+        for rank, of_rank in enumerate(ranks if group.is_main and len(ranks) > 1 else ()):
+            waited, moved = (100 * of_rank[name] / of_rank["seconds"] for name in ("waited_seconds", "moved_seconds"))
+            logger.info(
+                "rank %d: %.1f s, %.1f %% waiting for others, %.1f %% synchronizing, %.4g MB",
+                rank, of_rank["seconds"], waited, moved, of_rank["bytes"] / 1e6,
+            )  # fmt: skip
+        if group.is_main and any(left_out):
+            often = ", ".join(f"worker {k} {n} times" for k, n in enumerate(left_out) if n)
+            logger.warning("left out of synchronizations: %s", often)
+        sent = self.synchronizer.bytes_per_worker
+        return {"syncs": self.num_syncs, "left_out": left_out, "bytes_per_worker": sent, "ranks": ranks}
 
     def finite_mask(self, replicas: Replicas) -> np.ndarray:
         """Return (K,) bool, whose model is finite. Collective."""

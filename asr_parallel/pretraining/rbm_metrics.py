@@ -17,7 +17,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.pretraining.rbm_options import PretrainOptions
 from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
-from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.hooks import Hook, TrainingStep
 
 LINES = "train.jsonl"
 BLOCK_FRAMES = 4096  # measured at once
@@ -94,7 +94,7 @@ class RbmMetrics(Hook):
         self._error_sum += error_sum
         self._struck += struck
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         self._frames = step.frames
         self._unreported += step.frames - step.before
         if step.crosses(self._report_frames):

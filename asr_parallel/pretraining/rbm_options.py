@@ -5,10 +5,10 @@ from typing import Any
 
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.rbm import WEIGHT_L2
-from asr_parallel.parallel.options import SHARES, WorkerOptions, split
+from asr_parallel.parallel.registry import ALGORITHMS, entries, entry
+from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, split
 from asr_parallel.record.options import check, option
 
-ALGORITHMS = ("average", "none")  # of those in parallel/
 DBN = "Kaldi steps/nnet/pretrain_dbn.sh"
 
 # Kaldi nnetbin/rbm-train-cd1-frmshuff.cc
@@ -58,6 +58,12 @@ class PretrainOptions:
         if self.momentum_min > self.momentum_max:
             raise ValueError(
                 f"momentum_min {self.momentum_min}, momentum_max {self.momentum_max}: expected 0 <= min <= max < 1"
+            )
+        if not entry(self.algorithm).needs_models_alone:
+            known = ", ".join(one.name for one in entries() if one.needs_models_alone)
+            raise ValueError(
+                f"algorithm {self.algorithm}: needs more of a training than workers' models; expected one that"
+                f" needs_models_alone: {known}"
             )
         self.worker_options()
 

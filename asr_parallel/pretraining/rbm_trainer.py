@@ -22,10 +22,9 @@ from asr_parallel.pretraining.check_features import check_finite, check_normalis
 from asr_parallel.pretraining.rbm_metrics import RbmMetrics, Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions, momentum_step
 from asr_parallel.record.interrupt import StopRequest
-from asr_parallel.training.hooks import Step
+from asr_parallel.training.hooks import TrainingStep
 from asr_parallel.training.loop import Loop, WorkerTensors
-from asr_parallel.training.randomness import Purpose, counted_seed
-from asr_parallel.training.shares import group_minibatches
+from asr_parallel.training.minibatches import Purpose, counted_seed, group_minibatches
 
 MEASURED_FRAMES = 10_000  # of training and held-out data each, for free energies and means
 
@@ -110,7 +109,7 @@ class LayerTrainer(Loop):
     def minibatches(self) -> Iterable[tuple[Tensor, Tensor]]:
         return self.batches.epoch(self.epoch, self.minibatch)
 
-    def train_on(self, minibatch: tuple[Tensor, Tensor], step: Step) -> None:
+    def train_on(self, minibatch: tuple[Tensor, Tensor], step: TrainingStep) -> None:
         spliced, _ = minibatch
         options, rbm, before = self.options, self.rbm, step.before
         rate = options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli
@@ -126,7 +125,7 @@ class LayerTrainer(Loop):
     def end_epoch(self) -> None:
         self.epoch, self.minibatch = self.epoch + 1, 0
 
-    def may_save(self, step: Step) -> bool:
+    def may_save(self, step: TrainingStep) -> bool:
         self.global_model()
         return True
 

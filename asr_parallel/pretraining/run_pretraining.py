@@ -26,11 +26,10 @@ from asr_parallel.pretraining.rbm_metrics import LINES, Stack
 from asr_parallel.pretraining.rbm_options import PretrainOptions, identity_of
 from asr_parallel.pretraining.rbm_plots import plot_filters, plot_layers
 from asr_parallel.pretraining.rbm_trainer import LayerTrainer
-from asr_parallel.record.files import resolve_links, write_json
-from asr_parallel.record.log import logger
+from asr_parallel.record.files import resolve_links
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, run_stage
 from asr_parallel.training.checkpoint import remove_work
-from asr_parallel.training.work_folder import IDENTITY, checkpoint_in_errors, find_unfinished, record_resumed
+from asr_parallel.training.work_folder import IDENTITY, checkpoint_in_errors, find_unfinished, resume_or_start
 
 RATES = ("rate_gaussian", "rate_bernoulli")  # options that a layer may be gone on with that had others
 
@@ -76,7 +75,8 @@ def pretrain(
             given["inputs"] = {name: fingerprint(path) for name, path in inputs.items()}
             trainer = LayerTrainer(store, options, Stack(below), work, transport)
             nonlocal resume
-            _begin_or_resume(trainer, work, given, resume)
+            going_on = transport.broadcast_object(not transport.rank and find_unfinished(work, given, resume, RATES))
+            resume_or_start(trainer, going_on, resume, given, RATES)
             resume = None
             with checkpoint_in_errors(
                 trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1] if not layer else RATES[1:]
@@ -97,25 +97,6 @@ def pretrain(
         below.append(_read(folder, options, gaussian=layer == 0))
     if transport.rank == 0:
         plot_layers([out / str(layer + 1) / LINES for layer in range(options.layers)], out / "curves.png")
-
-
-def _begin_or_resume(trainer: LayerTrainer, work: Path, identity: dict[str, Any], resume: bool | None) -> None:
-    """Go on from the newest checkpoint of this very layer, or make an empty folder for it."""
-    transport = trainer.group.transport
-    leads = transport.rank == 0
-    going_on = transport.broadcast_object(leads and find_unfinished(work, identity, resume, RATES))
-    checkpoint = trainer.newest_checkpoint() if going_on else None
-    if resume and checkpoint is None:
-        raise ValueError(f"{work}: no checkpoint of a layer with these options and inputs to go on from")
-    if checkpoint is not None:
-        logger.info("%s: going on after %d frames", work, checkpoint.frames)
-        trainer.resume(checkpoint)
-        if leads:
-            record_resumed(work, identity, checkpoint.frames, RATES)
-    elif leads:
-        remove_work(work)
-        work.mkdir(parents=True)
-        write_json(work / IDENTITY, {"identity": identity})
 
 
 def _write(rbm: StackedRbm, store: FrameStore, folder: Path) -> None:

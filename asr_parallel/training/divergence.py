@@ -12,7 +12,7 @@ from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import DIVERGED, Evaluator
-from asr_parallel.training.hooks import EpochEnd, Hook, Step
+from asr_parallel.training.hooks import EpochEnd, Hook, TrainingStep
 from asr_parallel.training.schedules import Newbob, Schedule
 
 # Held-out losses in units of the untrained network's, which gives all pdfs about the same probability. Trainings that
@@ -49,7 +49,7 @@ class DivergenceCheck(Hook):
         # Frames before the first loss of the epoch that was not finite; below 0: all were finite
         self._bad = torch.full((), -1, dtype=torch.int64, device=network.device)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         assert step.loss_sums is not None
         everywhere = self._algorithm.period is None
         wrong = ~step.loss_sums.isfinite().any() if everywhere else ~step.loss_sums.sum().isfinite()

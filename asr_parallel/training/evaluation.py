@@ -12,11 +12,13 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.exchange import every_model
 from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_group import WorkerGroup, every_model
+from asr_parallel.record.timer import OTHER, NoTimer, Timer
+from asr_parallel.training.hooks import Hook, TrainingStep
+from asr_parallel.training.metrics_logger import MetricsLogger
 
 DIVERGED = "training diverged"  # beginning of such errors; a comparison marks its cells by it
 BLOCK_FRAMES = 4096  # forwarded at once
@@ -104,6 +106,25 @@ class Evaluator:
         if self._global is not self._network:
             self._global.take(self._scheduler.model(self._network))
         return evaluate(self._global, self._store, self._rows, self._group.transport)
+
+
+class PeriodicEvaluation(Hook):
+    """Evaluations on held-out data within an epoch; its end has its own."""
+
+    def __init__(
+        self, evaluator: Evaluator, metrics: MetricsLogger, frames: int | None, timer: Timer | NoTimer
+    ) -> None:
+        """Take the frames between two evaluations; None: none within an epoch."""
+        self._evaluator, self._metrics, self._frames, self._timer = evaluator, metrics, frames, timer
+
+    def due(self, step: TrainingStep) -> bool:
+        return step.crosses(self._frames)
+
+    def on_batch(self, step: TrainingStep) -> None:
+        if self.due(step) and not step.last:
+            with self._timer.during(OTHER):
+                score, per_worker = self._evaluator.score()
+            self._metrics.held_out(step.frames, score.loss, score.accuracy, more=per_worker)
 
 
 def evaluate(network: StackedNetwork, store: FrameStore, rows: np.ndarray, transport: Transport | None = None) -> Score:

@@ -18,11 +18,11 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.ensemble_network import save_ensemble
 from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.exchange import every_model
-from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 from asr_parallel.record.files import atomic_file, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import WorkersScore, evaluate, mean_posterior
+from asr_parallel.training.hooks import Hook, TrainingStep
 from asr_parallel.training.options import TrainingOptions
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
@@ -47,6 +47,37 @@ def write_model(path: Path, parameters: Tensor) -> None:
     """Write (P,) parameters to a file, whole or not at all."""
     with atomic_file(path) as temp:
         temp.write_bytes(save({NAME: parameters.detach().cpu().clone()}))
+
+
+class LastModels(Hook):
+    """The last models of a training, kept in files for `combine`."""
+
+    def __init__(self, folder: Path, moments: list[int], model: Callable[[], Tensor], is_main: bool) -> None:
+        """Take what to keep.
+
+        Args:
+            moments: frames after which to keep a model.
+            model: the global model. Collective.
+        """
+        self._folder, self._moments, self._model, self._is_main = folder, moments, model, is_main
+
+    @property
+    def newest_first(self) -> list[Path]:
+        """Files of all the models."""
+        return [self._file(moment) for moment in reversed(self._moments)]
+
+    def due(self, step: TrainingStep) -> bool:
+        return any(step.before < moment <= step.frames for moment in self._moments)
+
+    def on_batch(self, step: TrainingStep) -> None:
+        for moment in self._moments:
+            if step.before < moment <= step.frames:
+                model = self._model()
+                if self._is_main:
+                    write_model(self._file(moment), model)
+
+    def _file(self, moment: int) -> Path:
+        return self._folder / f"{moment:012d}.safetensors"
 
 
 def combine(models: Sequence[Path], evaluate: Callable[[Tensor], float]) -> tuple[Tensor, int, list[float]]:

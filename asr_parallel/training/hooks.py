@@ -1,4 +1,4 @@
-"""The interface between a training loop and its hooks."""
+"""The interface between a training loop and its hooks, and two of a network's training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from asr_parallel.parallel.state import State
+from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.algorithm import TrainingHook
+from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.record.timer import Timer
 
 
 @dataclass(slots=True, kw_only=True)
-class Step:
+class TrainingStep:
     """A minibatch of every worker, after it was trained on.
 
     before, frames: frames trained on by all workers, before and after it.
@@ -78,14 +80,14 @@ class Hook:
     timer: Timer | None = None
     collective_state = False
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         """Return whether the hook will use the model after this step, which is then checked first."""
         return False
 
-    def on_sync(self, step: Step) -> None:
+    def on_sync(self, step: TrainingStep) -> None:
         """Act after a step that ended in a synchronization, before `on_batch` of any hook."""
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         """Act after a step."""
 
     def on_epoch_end(self, end: EpochEnd) -> None:
@@ -97,3 +99,45 @@ class Hook:
 
     def load_state_dict(self, state: State) -> None:
         """Go on from what `state_dict` returned."""
+
+
+class AlgorithmHook(Hook):
+    """The training hook of an algorithm that takes part in the loop, see parallel/algorithm.py."""
+
+    def __init__(self, hook: TrainingHook) -> None:
+        self._hook, self.timer, self._number = hook, hook.phases, 0
+
+    def on_sync(self, step: TrainingStep) -> None:
+        self._hook.after_sync(step.number)
+
+    def on_batch(self, step: TrainingStep) -> None:
+        self._number = step.number
+        if not step.synced:
+            self._hook.after_batch()
+
+    def state_dict(self) -> State:
+        return State(values={"minibatches": self._number})
+
+    def load_state_dict(self, state: State) -> None:
+        self._number = state.values["minibatches"]
+        self._hook.restore(self._number)
+
+
+class BestModel(Hook):
+    """The best model so far, to which a rejected epoch goes back."""
+
+    def __init__(self, network: StackedNetwork) -> None:
+        self._network, self._best = network, network.parameters.clone()
+
+    def on_epoch_end(self, end: EpochEnd) -> None:
+        if end.accepted:
+            self._best.copy_(self._network.parameters)
+        else:
+            self._network.parameters.copy_(self._best)
+            self._network.parameters_changed()
+
+    def state_dict(self) -> State:
+        return State(per_worker={"model": self._best})
+
+    def load_state_dict(self, state: State) -> None:
+        copy_tensors(self.state_dict().per_worker, state.per_worker, "best model")

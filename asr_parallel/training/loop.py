@@ -17,7 +17,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.record.timer import EXCHANGE, OTHER, NoTimer, Timer
 from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints
-from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.hooks import Hook, TrainingStep
 from asr_parallel.training.minibatches import Minibatches
 
 CHECKPOINT_SECONDS = 600.0  # at most so much is trained again after a crash, where many frames take longer
@@ -46,6 +46,12 @@ class Loop(ABC):
         # A replica that all workers share is stored once, as worker 0's
         self.stored_workers = [0] if scheduler.algorithm.shared_replica else list(group.local_workers)
 
+    def add_hook(self, hook: Hook, name: str | None = None) -> None:
+        """Call a hook after those that are there; with a name its state is a part of checkpoints."""
+        self.hooks.append(hook)
+        if name is not None:
+            self.parts[name] = hook
+
     @property
     def number(self) -> int:
         """Minibatches of a worker so far."""
@@ -66,14 +72,14 @@ class Loop(ABC):
         """Return the minibatches left of the epoch."""
 
     @abstractmethod
-    def train_on(self, minibatch: Any, step: Step) -> None:
+    def train_on(self, minibatch: Any, step: TrainingStep) -> None:
         """Update the models by a minibatch, synchronize by `synchronize`, and fill in the step."""
 
     @abstractmethod
     def end_epoch(self) -> None:
         """Act after the last minibatch of an epoch; `epoch` is still its number."""
 
-    def may_save(self, step: Step) -> bool:
+    def may_save(self, step: TrainingStep) -> bool:
         """Return whether the models are good enough for a checkpoint. Called by all processes alike."""
         return True
 
@@ -111,10 +117,10 @@ class Loop(ABC):
 
     def run_step(
         self, minibatch: Any, points: "StopPoints | None" = None, checkpoint_frames: int | None = None
-    ) -> Step:
+    ) -> TrainingStep:
         """Train on one minibatch of every worker, call the hooks, and write a checkpoint if one is due."""
         trained = self.batches.frames(self.minibatch, self.minibatch + 1)
-        step = Step(
+        step = TrainingStep(
             before=self.frames,
             frames=self.frames + int(trained.sum()),
             number=self.number + 1,
@@ -136,7 +142,7 @@ class Loop(ABC):
             self.save()
         return step
 
-    def synchronize(self, replicas: Any, step: Step, loss_sums: Tensor | None = None) -> None:
+    def synchronize(self, replicas: Any, step: TrainingStep, loss_sums: Tensor | None = None) -> None:
         """Let the scheduler count the step, and synchronize the workers when their period is over."""
         with self.timer.during(EXCHANGE) if self.scheduler.sync_due else NoTimer().during(EXCHANGE):
             step.synced = self.scheduler.after_batch(replicas, step.worker_frames, loss_sums, step.learning_rate)

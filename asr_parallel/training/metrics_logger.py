@@ -19,12 +19,13 @@ from asr_parallel.record.json_lines import JsonLines
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import SECONDS_BETWEEN_LINES
 from asr_parallel.record.timer import NoTimer, Timer
-from asr_parallel.training.hooks import EpochEnd, Hook, Step
+from asr_parallel.training.hooks import EpochEnd, Hook, TrainingStep
 
 LINES = "train.jsonl"
 EVENTS = "tensorboard"
 LIMITED = 0.995  # the share of a step left by its limits is logged when below this
 TRAIN, HELD_OUT, ROUND = "train", "held-out", "round"
+SUMS = ("loss_sum", "correct", "scale_sum", "applied")  # since the last report; scale: max_change_scale
 
 
 class MetricsLogger(Hook):
@@ -79,20 +80,14 @@ class MetricsLogger(Hook):
             raise ValueError(f"report_frames {report_frames}, frames_per_epoch {frames_per_epoch}: expected at least 1")
         if state and state["frames"] != start_frames:
             raise ValueError(f"state of the metrics after {state['frames']} frames: expected after {start_frames}")
-        self._folder = folder
-        self._total_frames = total_frames
-        self._report_frames = report_frames
-        self._frames_per_epoch = frames_per_epoch
-        self._start_frames = start_frames
+        self._folder, self._total_frames, self._start_frames = folder, total_frames, start_frames
+        self._report_frames, self._frames_per_epoch = report_frames, frames_per_epoch
         self._transport = transport or SingleProcess()
         self._is_main = self._transport.rank == 0
         state = state or {}
         self._frames = start_frames
         self._unreported = int(state.get("unreported", 0))
-        self._loss_sum = _RunningSum(state.get("loss_sum", 0.0) if self._is_main else 0.0)
-        self._correct = _RunningSum(state.get("correct", 0.0) if self._is_main else 0.0)
-        self._scale_sum = _RunningSum(state.get("scale_sum", 0.0) if self._is_main else 0.0)  # of max_change_scale
-        self._applied = _RunningSum(state.get("applied", 0.0) if self._is_main else 0.0)
+        self._sums = {name: _RunningSum(state.get(name, 0.0) if self._is_main else 0.0) for name in SUMS}
         self._learning_rate: float | None = state.get("learning_rate")
         self._skipped: Tensor | int = int(state.get("skipped", 0)) if self._is_main else 0
         self._waited = self._waited_before = 0.0  # seconds: now, and at the last report
@@ -147,11 +142,11 @@ class MetricsLogger(Hook):
         self._frames += frames
         self._unreported += frames
         self._timed += frames
-        self._loss_sum.add(loss_sum)
-        self._correct.add(correct)
+        self._sums["loss_sum"].add(loss_sum)
+        self._sums["correct"].add(correct)
         if max_change_scale is not None:
-            self._scale_sum.add(max_change_scale.nansum())
-            self._applied.add((~max_change_scale.isnan()).sum())
+            self._sums["scale_sum"].add(max_change_scale.nansum())
+            self._sums["applied"].add((~max_change_scale.isnan()).sum())
         self._learning_rate = learning_rate
         if self._bar is not None:
             self._bar.update(frames)
@@ -171,14 +166,6 @@ class MetricsLogger(Hook):
         """
         self._skipped = count
 
-    def round(self, seconds: Mapping[str, float]) -> None:
-        """Record where this process's time has gone since the last call, by phase."""
-        if self._is_main:
-            with _named_errors(self._folder):
-                self._lines.append(
-                    {"kind": ROUND, "frames": self._frames, "epoch": self._epoch, "seconds": dict(seconds)}
-                )
-
     def held_out(
         self, frames: int, loss: float, accuracy: float, accepted: bool = True, more: Mapping[str, Any] | None = None
     ) -> None:
@@ -196,16 +183,20 @@ class MetricsLogger(Hook):
             )  # fmt: skip
         self._restart_clock(time.monotonic())  # an evaluation is no training
 
-    def due(self, step: Step) -> bool:
+    def due(self, step: TrainingStep) -> bool:
         return step.crosses(self._report_frames)
 
-    def on_batch(self, step: Step) -> None:
+    def on_batch(self, step: TrainingStep) -> None:
         assert step.loss_sums is not None and step.correct is not None
         self.data_wait(step.waited_seconds)
         loss_sum, correct = step.loss_sums.sum(), step.correct.sum()
         self.minibatch(step.frames - step.before, loss_sum, correct, step.learning_rate, step.max_change_scale)
         if step.synced and isinstance(self._timer, Timer):
-            self.round(self._timer.lap())
+            seconds = self._timer.lap()
+            if self._is_main:
+                with _named_errors(self._folder):
+                    line = {"kind": ROUND, "frames": self._frames, "epoch": self._epoch, "seconds": seconds}
+                    self._lines.append(line)
 
     def on_epoch_end(self, end: EpochEnd) -> None:
         self.held_out(end.frames, end.loss, end.accuracy, end.accepted, end.per_worker)
@@ -213,14 +204,11 @@ class MetricsLogger(Hook):
 
     def state_dict(self) -> State:
         """Return sums that are not yet written, for the `state` of a MetricsLogger that goes on from here."""
-        loss_sum, correct, scale_sum, applied, skipped = self._totals()
+        *sums, skipped = self._totals()
         values = {
             "frames": self._frames,
             "unreported": self._unreported,
-            "loss_sum": loss_sum,
-            "correct": correct,
-            "scale_sum": scale_sum,
-            "applied": applied,
+            **dict(zip(SUMS, sums, strict=True)),
             "learning_rate": self._learning_rate,
             "skipped": int(skipped),
             "train_loss": _finite(self.train_loss),
@@ -229,8 +217,7 @@ class MetricsLogger(Hook):
 
     def _totals(self) -> list[float]:
         """Return sums since the last report and steps skipped so far, over all processes."""
-        sums = (self._loss_sum, self._correct, self._scale_sum, self._applied)
-        return self._transport.all_reduce_scalars([*map(float, sums), self._skipped_now()])
+        return self._transport.all_reduce_scalars([*map(float, self._sums.values()), self._skipped_now()])
 
     @property
     def _epoch(self) -> float:
@@ -256,12 +243,7 @@ class MetricsLogger(Hook):
             self._write(TRAIN, loss, accuracy, int(skipped), more)
             self._show(loss, accuracy, int(skipped), speed, wait_share, scale)
         self._unreported = 0
-        self._loss_sum, self._correct, self._scale_sum, self._applied = (
-            _RunningSum(),
-            _RunningSum(),
-            _RunningSum(),
-            _RunningSum(),
-        )
+        self._sums = {name: _RunningSum() for name in SUMS}
         self._restart_clock(ended)
 
     def _restart_clock(self, now: float) -> None:

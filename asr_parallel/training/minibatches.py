@@ -4,10 +4,13 @@ What a worker sees follows from (seed, worker, epoch, minibatch) alone: not from
 workers beside it, from the device, or from what was trained before. A resumed epoch skips without reading anything.
 """
 
+import heapq
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +18,33 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.record.files import read_lines
 from asr_parallel.record.threads import single_thread_pool
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
-from asr_parallel.training.randomness import Purpose, counted_seed
 
 Place = tuple[int, int]  # epoch, minibatch in it
 AHEAD = 1  # minibatches prepared while one is trained on: memory then holds no more than three
+
+
+class Purpose(IntEnum):
+    """The purpose of random numbers, their first counter, so that different purposes get unrelated streams."""
+
+    ORDER = 0  # of a worker's frames in an epoch
+    AUGMENTATION = 1
+    SHARES = 2  # which worker gets which utterances
+    RBM_SAMPLES = 3  # of hidden units, and the order of a layer's frames
+    RBM_INITIAL = 4  # weights of an RBM
+    INITIAL = 5  # weights of workers that start from random numbers of their own
+
+
+def counted_seed(seed: int, purpose: Purpose, *counters: int) -> np.random.SeedSequence:
+    """Return a seed that follows from a purpose and counters: numpy's SeedSequence with them as its spawn key.
+
+    It hashes all of them, so that neighbouring counters give unrelated streams.
+    """
+    return np.random.SeedSequence(seed, spawn_key=(int(purpose), *counters))
 
 
 class Minibatches:
@@ -173,3 +196,105 @@ def merge_workers(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tup
     if active is not None:
         spliced, labels = spliced[active], labels[active]
     return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)
+
+
+def cut_shares(
+    store: FrameStore, utterances: np.ndarray, num_workers: int, by: str = "utterance", seed: int = 0
+) -> list[np.ndarray]:
+    """Cut utterances into one share for each worker, nearly equal in frames: the longest first to the smallest share.
+
+    Args:
+        utterances: numbers into the store's ids.
+        by: what stays together, "utterance" (with its perturbed copies) or "speaker" (all the source speaker said).
+        seed: decides between equally long ones, and which worker gets which share.
+
+    Returns:
+        The utterances of each share, in the store's order; FrameStore.rows_of makes rows of them.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers.
+    """
+    members: dict[str, list[int]] = {}
+    for u, group in zip(utterances, np.array(store.groups(by))[utterances], strict=True):
+        members.setdefault(str(group), []).append(int(u))
+    if not 0 < num_workers <= len(members):
+        raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
+    counts = np.diff(store.offsets) - 2 * store.context
+    random = np.random.default_rng(counted_seed(seed, Purpose.SHARES))
+    groups = random.permutation(sorted(members)).tolist()
+    groups.sort(key=lambda group: -counts[members[group]].sum())
+    shares: list[list[int]] = [[] for _ in range(num_workers)]
+    smallest = [(0, rank, int(worker)) for rank, worker in enumerate(random.permutation(num_workers))]
+    for group in groups:
+        frames, rank, worker = smallest[0]
+        shares[worker] += members[group]
+        heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
+    return [np.sort(share) for share in shares]
+
+
+def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, sites: Path) -> list[np.ndarray]:
+    """Return the utterances of each site, as cut_shares does; sites by the order of their names.
+
+    Args:
+        sites: file of lines "SPEAKER SITE".
+
+    Raises:
+        ValueError: a bad line, a speaker without a site, or another number of sites than of workers.
+    """
+    site_of: dict[str, str] = {}
+    for number, line in enumerate(read_lines(sites), 1):
+        words = line.split()
+        if len(words) != 2 or words[0] in site_of:
+            raise ValueError(f"{sites}:{number}: {line!r}; expected a speaker, once, and its site")
+        site_of[words[0]] = words[1]
+    speakers = np.array(store.groups("speaker"))[utterances]
+    if missing := sorted(set(speakers) - site_of.keys()):
+        raise ValueError(f"{sites}: no site for speaker {missing[0]} and {len(missing) - 1} more of those trained on")
+    own_sites = np.array([site_of[speaker] for speaker in speakers])
+    names = sorted(set(own_sites))
+    if len(names) != num_workers:
+        raise ValueError(f"{sites}: {len(names)} sites with training data for {num_workers} workers; expected as many")
+    return [np.sort(utterances[own_sites == name]) for name in names]
+
+
+def parts_of(
+    store: FrameStore, utterances: np.ndarray, workers: int, by: str, sites: Path | None, seed: int
+) -> list[np.ndarray]:
+    """Return the utterances of each worker's share; see cut_shares and share_of_sites."""
+    if sites is not None:
+        return share_of_sites(store, utterances, workers, sites)
+    return cut_shares(store, utterances, workers, by, seed) if workers > 1 else [utterances]
+
+
+def frames_of(store: FrameStore, parts: list[np.ndarray]) -> list[int]:
+    """Return how many frames each share has."""
+    lengths = np.diff(store.offsets) - 2 * store.context
+    return [int(lengths[part].sum()) for part in parts]
+
+
+def group_minibatches(
+    store: FrameStore,
+    utterances: np.ndarray,
+    group: WorkerGroup,
+    by: str,
+    sites: Path | None,
+    seed: int,
+    order_seed: int,
+    minibatch: int,
+    augmentation: Augmentation | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Minibatches:
+    """Return minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
+
+    Args:
+        by, sites: what a worker gets whole, or a file that says which worker gets which speaker.
+
+    Raises:
+        ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
+    """
+    parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
+    shares, frames = [store.rows_of(parts[k]) for k in group.local_workers], frames_of(store, parts)
+    return Minibatches(
+        store, shares, group.local_workers, minibatch, order_seed, augmentation, dtype, device, frames=frames
+    )

@@ -5,14 +5,14 @@ from typing import Any
 
 from asr_parallel.nnet.architectures import ARCHITECTURES, architectures, make_network
 from asr_parallel.nnet.architectures.dnn import DnnOptions
-from asr_parallel.nnet.max_change import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.optimizer import MaxChange, Optimizer
+from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
 from asr_parallel.nnet.outputs import AVERAGES
 from asr_parallel.nnet.precision import DEVICES, PRECISIONS
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.parallel.algorithms.average import AverageOptions
-from asr_parallel.parallel.options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.parallel.registry import entries, entry
+from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.record.options import build, build_chosen, check, find, flat, merged, names, option
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
@@ -53,9 +53,7 @@ class NetworkOptions(_Checked):
     pretrain: str = option(
         "none", "rbm: the hidden layers begin as the RBMs of --rbm", choices=("none", "rbm"), task=True
     )
-    start: str | None = option(
-        None, "network to start from, of the same shape", metavar="DIR", path=True, task=True
-    )  # fmt: skip
+    start: str | None = option(None, "network to start from, of the same shape", metavar="DIR", path=True, task=True)
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ class ScheduleOptions(_Checked):
     """Schedule."""
 
     schedule: str | None = option(
-        None, "of the learning rate", choices=SCHEDULES, unset="exponential; colearn: cyclical"
-    )  # fmt: skip
+        None, "of the learning rate", choices=SCHEDULES, unset="the algorithm's, exponential for most"
+    )
     learning_rate: float | None = option(
         None, "at first, effective", above=0, unset="by optimizer and nonlinearity", source="see default_rate"
     )
@@ -204,14 +202,11 @@ class TrainingOptions:
         if final.keep_workers and chosen.shared_replica:
             raise ValueError(f"keep_workers: the workers of {workers.algorithm} have one model in common")
         if final.keep_workers is False and chosen.ensemble:
-            raise ValueError(
-                f"keep_workers: the result of algorithm {workers.algorithm} is its workers' models; expected to keep"
-                " them"
-            )
+            raise ValueError(f"keep_workers: algorithm {workers.algorithm} has no other result; expected to keep them")
         if final.ensemble_average != AVERAGES[0] and not chosen.ensemble and not final.keep_workers:
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         optimizer = self.optimization.optimizer
-        if workers.optimizer_state == "average" and optimizer in ("ng-sgd", "sgd"):
+        if workers.optimizer_state == "average" and optimizer_class(optimizer).moments is Optimizer.moments:
             raise ValueError(f"optimizer_state average: the state of {optimizer} has no mean; keep or reset it")
 
     def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:

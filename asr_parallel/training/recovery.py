@@ -16,7 +16,7 @@ from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.log import logger
-from asr_parallel.training.hooks import Hook, Step
+from asr_parallel.training.hooks import Hook, TrainingStep
 from asr_parallel.training.loop import stacked_state
 
 PARAMETERS = "network.parameters"  # name of the models in a trainer's state
@@ -50,7 +50,7 @@ class Recovery(Hook):
         self._scheduler, self._state_dict = scheduler, state_dict
         self.snapshots: deque[Snapshot] = deque(maxlen=2)
 
-    def on_sync(self, step: Step) -> None:
+    def on_sync(self, step: TrainingStep) -> None:
         self.take_snapshot(step.frames)
 
     def take_snapshot(self, frames: int) -> None:

@@ -9,26 +9,24 @@ import torch
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.group_stage import agree
+from asr_parallel.parallel.sync_scheduler import SYNC_STATS
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_lines, resolve_links, write_json
-from asr_parallel.record.log import logger
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
-from asr_parallel.training.checkpoint import remove_work
 from asr_parallel.training.curves import plot_curves
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
-from asr_parallel.training.sync_stats import SYNC_STATS
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.work_folder import (
     IDENTITY,
     UNTRAINED,
     checkpoint_in_errors,
     find_unfinished,
-    record_resumed,
+    resume_or_start,
 )
 
 RATES = ("learning_rate", "final_learning_rate")  # options that a training may be gone on with that had others
@@ -95,16 +93,7 @@ def train_into(
     going_on = transport.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers.workers, transport)
     trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
-    checkpoint = trainer.newest_checkpoint() if going_on else None
-    if resume and checkpoint is None:
-        raise ValueError(f"{work}: no checkpoint of a training with these options and frames to go on from")
-    if checkpoint is not None:
-        logger.info("%s: going on after %d frames", work, checkpoint.frames)
-        trainer.resume(checkpoint)
-        if transport.rank == 0:
-            record_resumed(work, identity, checkpoint.frames, RATES)
-    elif transport.rank == 0:
-        _begin(work, identity, trainer)
+    resume_or_start(trainer, going_on, resume, identity, RATES, lambda: _machine(trainer))
     if trainer.recovery is not None and not trainer.frames:
         trainer.recovery.take_snapshot(trainer.frames)
     with checkpoint_in_errors(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
@@ -133,14 +122,8 @@ def train_into(
     plot_curves(folder / LINES, folder / "curves.png")
 
 
-def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
-    """Make the folder of a new training; ValueError when something that no training has made is in the way."""
-    if work.exists():
-        if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
-            raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
-        logger.info("%s: starting anew; what was there is removed", work)
-    remove_work(work)
-    work.mkdir(parents=True)
+def _machine(trainer: Trainer) -> dict[str, Any]:
+    """Return the facts about a new training that its identity leaves out."""
     network = trainer.network
     arithmetic = {
         "device": str(network.device),
@@ -148,5 +131,4 @@ def _begin(work: Path, identity: dict[str, Any], trainer: Trainer) -> None:
         "threads": torch.get_num_threads(),
         "processes": trainer.group.transport.size,
     }
-    record = {"identity": identity, "arithmetic": arithmetic, "environment": environment()}
-    write_json(work / IDENTITY, {**record, UNTRAINED: trainer.untrained_loss})
+    return {"arithmetic": arithmetic, "environment": environment(), UNTRAINED: trainer.untrained_loss}

@@ -22,6 +22,7 @@ HALVING_FACTOR = 0.5
 MAX_EPOCHS = 20
 MIN_EPOCHS = 0
 KEEP_EPOCHS = 0
+NEWBOB_STATE = {"rate": float, "first_rate": float, "best_loss": float, "epoch": int, "halving": bool, "ended": bool}
 
 
 class Schedule(Protocol):
@@ -96,7 +97,7 @@ class Constant(_Planned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_rate("rate", self.rate)
+        _check_rates(self, "rate")
 
     def learning_rate(self, frames: int) -> float:
         return self.rate
@@ -118,9 +119,7 @@ class Exponential(_Planned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_rate("initial_effective_rate", self.initial_effective_rate)
-        _check_rate("final_effective_rate", self.final_effective_rate)
-        _check_rate("num_jobs", self.num_jobs)
+        _check_rates(self, "initial_effective_rate", "final_effective_rate", "num_jobs")
 
     def effective_rate(self, frames: int) -> float:
         """Return rate per frame of the averaged model after `frames` frames; the final one from total_frames on."""
@@ -152,8 +151,7 @@ class Cyclical(_Planned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_rate("top", self.top)
-        _check_rate("bottom", self.bottom)
+        _check_rates(self, "top", "bottom")
         _check_frames("cycle_frames", 1 if self.cycle_frames is None else self.cycle_frames)
         if self.bottom > self.top:
             raise ValueError(f"bottom {self.bottom}: expected at most the top rate, {self.top}")
@@ -208,10 +206,10 @@ class Newbob:
     epoch: int = field(default=0, init=False)
     first_rate: float = field(init=False)  # as given
     halving: bool = field(default=False, init=False)
-    _ended: bool = field(default=False, init=False)
+    ended: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        _check_rate("rate", self.rate)
+        _check_rates(self, "rate")
         self.first_rate = self.rate
         if not math.isfinite(self.best_loss):
             raise ValueError(f"best_loss {self.best_loss}: expected a finite number")
@@ -228,7 +226,7 @@ class Newbob:
 
     @property
     def finished(self) -> bool:
-        return self._ended or self.epoch >= self.max_epochs
+        return self.ended or self.epoch >= self.max_epochs
 
     def learning_rate(self, frames: int) -> float:
         return self.rate
@@ -248,7 +246,7 @@ class Newbob:
             return accepted
         improvement = (before - self.best_loss) / before if before else 0.0
         if self.halving and improvement < END_HALVING:
-            self._ended = self.epoch > self.min_epochs
+            self.ended = self.epoch > self.min_epochs
             return accepted  # without halving once more, should min_epochs forbid to end
         due = self.halve_from is not None and self.epoch >= self.halve_from
         self.halving = self.halving or improvement < START_HALVING or due
@@ -257,23 +255,13 @@ class Newbob:
         return accepted
 
     def state_dict(self) -> State:
-        values = {
-            "schedule": "Newbob",
-            "rate": self.rate,
-            "first_rate": self.first_rate,
-            "best_loss": self.best_loss,
-            "epoch": self.epoch,
-            "halving": self.halving,
-            "ended": self._ended,
-        }
-        return State(values=values)
+        return State(values={"schedule": "Newbob", **{name: getattr(self, name) for name in NEWBOB_STATE}})
 
     def load_state_dict(self, state: State) -> None:
-        kinds = {"rate": float, "first_rate": float, "best_loss": float, "epoch": int, "halving": bool, "ended": bool}
-        values = _checked(state, "Newbob", kinds)
+        values = _checked(state, "Newbob", NEWBOB_STATE)
         self.best_loss, self.epoch = values["best_loss"], values["epoch"]
         self.rate = self.first_rate * (values["rate"] / values["first_rate"])  # a power of two: halved as often
-        self.halving, self._ended = values["halving"], values["ended"]
+        self.halving, self.ended = values["halving"], values["ended"]
 
 
 def _decay(first: float, last: float, share: float) -> float:
@@ -296,9 +284,10 @@ def _checked(state: State, schedule: str, kinds: Mapping[str, type]) -> Mapping[
     return values
 
 
-def _check_rate(name: str, rate: float) -> None:
-    if not 0 < rate < math.inf:  # nor a number that is none
-        raise ValueError(f"{name} {rate}: expected a finite number above 0")
+def _check_rates(schedule: Any, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(schedule, name) < math.inf:  # nor a number that is none
+            raise ValueError(f"{name} {getattr(schedule, name)}: expected a finite number above 0")
 
 
 def _check_frames(name: str, count: int) -> None:

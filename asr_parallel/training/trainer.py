@@ -24,19 +24,15 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.timer import OTHER
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.divergence import DivergenceCheck, check_replicas_equal
-from asr_parallel.training.evaluation import Evaluator
-from asr_parallel.training.final_model import ENSEMBLE, Exporter, snapshot_frames
-from asr_parallel.training.hooks import EpochEnd, Hook, Step
-from asr_parallel.training.init_model import init_model
+from asr_parallel.training.evaluation import Evaluator, PeriodicEvaluation
+from asr_parallel.training.final_model import ENSEMBLE, Exporter, LastModels, snapshot_frames
+from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, TrainingStep
+from asr_parallel.training.init_model import Teacher, init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
-from asr_parallel.training.loop_hooks import AlgorithmHook, BestModel, LastModels, PeriodicEvaluation
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import Minibatches, merge_workers
+from asr_parallel.training.minibatches import Minibatches, group_minibatches, merge_workers
 from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.recovery import Recovery
-from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.sync_stats import sync_stats
-from asr_parallel.training.teacher import Teacher
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -146,10 +142,9 @@ class Trainer(Loop):
         self.recovery: Recovery | None = None
         if options.workers.fault_tolerant:
             self.recovery = Recovery(self.scheduler, lambda: self.state_dict(collective=False))
-            self.hooks.append(self.recovery)
+            self.add_hook(self.recovery)
         if self.compression is not None:
-            self.parts["compression"] = hook = AlgorithmHook(self.compression)
-            self.hooks.append(hook)
+            self.add_hook(AlgorithmHook(self.compression), "compression")
         self.divergence = DivergenceCheck(
             network, self.scheduler, self.schedule, self.evaluator, self.untrained_loss, options.optimization.minibatch,
             options.network.start is not None,
@@ -203,7 +198,7 @@ class Trainer(Loop):
         if self.compression is not None:
             self.compression.close()
         best = self._export_workers() if self.options.keeps_workers else None
-        last, self.sync_stats = self.scheduler.finish(self.network), sync_stats(self.scheduler, self.timer)
+        last, self.sync_stats = self.scheduler.finish(self.network), self.scheduler.stats(self.timer)
         if best is not None and self.algorithm.ensemble:
             last = best
         if not self.group.is_main:
@@ -220,7 +215,7 @@ class Trainer(Loop):
             return self.compression.stream(self.epoch, self.minibatch)
         return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
-    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: Step) -> None:
+    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: TrainingStep) -> None:
         spliced, labels, soft = minibatch
         step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
         step.waited_seconds = self.batches.waited_seconds
@@ -253,7 +248,7 @@ class Trainer(Loop):
         if self.best is not None or score.loss <= self.divergence.highest_loss:
             self.save()
 
-    def may_save(self, step: Step) -> bool:
+    def may_save(self, step: TrainingStep) -> bool:
         assert step.loss_sums is not None
         own = step.worker_frames[list(self.group.local_workers)].tolist()
         frames = [sum(own)] if self.algorithm.shared_replica else own

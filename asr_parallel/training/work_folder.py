@@ -1,7 +1,7 @@
 """The folder of an unfinished training: its identity, whether a run goes on with it, and the ones kept aside."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from asr_parallel.parallel.transport import LostError
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import Interrupted
 from asr_parallel.record.log import logger
-from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints
+from asr_parallel.training.checkpoint import CHECKPOINTS, Checkpoints, remove_work
+from asr_parallel.training.loop import Loop
 
 IDENTITY = "training.json"
 UNTRAINED = "untrained_loss"  # in IDENTITY: on held-out data, nats a frame
@@ -52,6 +53,44 @@ def find_unfinished(work: Path, identity: Mapping[str, Any], resume: bool | None
         logger.info("%s: is of this training, and is gone on with", same)
         same.rename(folder)
     return same is not None
+
+
+def resume_or_start(
+    loop: Loop,
+    going_on: bool,
+    resume: bool | None,
+    identity: Mapping[str, Any],
+    rates: Collection[str],
+    record: Callable[[], Mapping[str, Any]] = dict,
+) -> None:
+    """Load the newest checkpoint of the training in the loop's folder, or make that folder anew. Collective.
+
+    Args:
+        loop: with nothing trained yet.
+        going_on: whether the folder holds this training, see find_unfinished.
+        resume, identity, rates: as for find_unfinished.
+        record: return what IDENTITY has beside the identity, for a new training.
+
+    Raises:
+        ValueError: resume is True and there is no checkpoint, or what is in the way was made by no training.
+    """
+    work, is_main = loop.work, loop.group.is_main
+    checkpoint = loop.newest_checkpoint() if going_on else None
+    if resume and checkpoint is None:
+        raise ValueError(f"{work}: no checkpoint of a training with these options and inputs to go on from")
+    if checkpoint is not None:
+        logger.info("%s: going on after %d frames", work, checkpoint.frames)
+        loop.resume(checkpoint)
+        if is_main:
+            record_resumed(work, identity, checkpoint.frames, rates)
+    elif is_main:
+        if work.exists():
+            if not (work / IDENTITY).is_file() and any(not path.name.startswith(".") for path in work.iterdir()):
+                raise ValueError(f"{work}: is there already and holds no {IDENTITY}; not replaced: no training made it")
+            logger.info("%s: starting anew; what was there is removed", work)
+        remove_work(work)
+        work.mkdir(parents=True)
+        write_json(work / IDENTITY, {"identity": identity, **record()})
 
 
 def record_resumed(work: Path, identity: Mapping[str, Any], frames: int, rates: Collection[str] = ()) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from asr_parallel.cli.main import main
+from asr_parallel.nnet.architectures import make_network
 
 GIVEN = "--step-seconds 0.1"
 
@@ -77,6 +78,15 @@ def test_a_minibatch_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["algorithm"] for row in rows(text, "| algorithm | workers")] == ["elastic", "gradient"]
 
 
+def test_another_architecture_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--architecture", "tdnn", "--context", "4", "--input-dim", "360", "--hidden-dim", "64", "--pdfs", "100"]
+    spliced = [*given, "--splice-indexes", "-2,-1,0,1,2 -2,2"]
+    assert main(["predict", "--workers", "16", "--algorithm", "average", *GIVEN.split(), *spliced]) == 0
+    sizes = {"splice_indexes": "-2,-1,0,1,2 -2,2", "hidden_dim": 64}
+    network = make_network("tdnn", sizes, frame_dim=40, context=4, num_pdfs=100)
+    assert f"; {network.num_parameters:,} parameters" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -92,6 +102,9 @@ def test_a_minibatch_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
         ("--workers 4 --step-seconds nan", "step_seconds nan: expected a number above 0"),
         ("--workers 4 --frames 0", "frames 0: expected a whole number of at least 1"),
         ("--workers 4 --minibatch 0", "minibatch 0: expected a whole number of at least 1"),
+        ("--workers 4 --architecture tdnn", "context 0: the network sees 13 frames before and 9 after"),
+        ("--workers 4 --architecture tdnn --context 13", "input_dim 440: expected a multiple of 27"),
+        ("--workers 4 --splice-indexes 0", "splice_indexes '0' is of no use to architecture dnn, only to tdnn"),
         ("--workers 4 --pdfs 0", "pdfs 0: expected a whole number of at least 1"),
         ("--workers 4 --relabel-fraction 2", "relabel_fraction 2.0: expected a number above 0 and at most 1"),
     ],

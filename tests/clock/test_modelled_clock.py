@@ -14,13 +14,13 @@ from asr_parallel.clock.modelled_clock import (
     pays_up_to,
     smallest_period,
 )
-from asr_parallel.clock.step_time import gradient_sums, measure_step, measure_sync, num_parameters, work_of
+from asr_parallel.clock.step_time import gradient_sums, measure_step, measure_sync, work_of
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.cost import AllReduce, StepCost
-from asr_parallel.parallel.options import WorkerOptions, split
 from asr_parallel.parallel.registry import ALGORITHMS
+from asr_parallel.parallel.worker_options import WorkerOptions, split
 
 NETWORK = Interconnect("test", 1e-3, 1e6, "made up")
 FREE = Interconnect("free", 0.0, math.inf, "made up")
@@ -275,9 +275,9 @@ def test_bad_input(make: object, words: str) -> None:
 def test_a_model_is_given_what_a_network_really_sends() -> None:
     """Against what algorithm gradient counts of itself."""
     spec = dnn(5, 1, 2, 24, 7, "relu")
-    assert num_parameters(spec) == StackedNetwork(spec).parameters.shape[1]
+    assert spec.num_parameters == StackedNetwork(spec).parameters.shape[1]
     gradient, fisher, squares = gradient_sums(spec, "ng-sgd")
-    assert gradient.bytes == 4 * num_parameters(spec) and gradient.times == 1
+    assert gradient.bytes == 4 * spec.num_parameters and gradient.times == 1
     # Inputs of 15, 24, 24 and a 1, at most half of them up to 20; outputs of 24, 24, 7, up to 80
     assert fisher == AllReduce(4.0 * (8 * 16 + 2 * 13 * 25 + 2 * 12 * 24 + 4 * 7), 0.25)
     assert squares == AllReduce(4.0 * 6, 2.0)

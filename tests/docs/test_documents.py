@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,33 +116,82 @@ def test_citation_names_this_version() -> None:
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
-def examples() -> list[str]:
-    """Return the Python examples of docs/extending.md."""
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
+def example(text: str) -> str:
+    """Return the Python example of docs/extending.md in which a text is."""
+    found = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
+    (one,) = [code for code in found if text in code]
+    return str(one)
 
 
-def test_the_example_of_an_algorithm_is_an_algorithm(tmp_path: Path) -> None:
+def test_the_example_of_an_algorithm_trains(frames_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("asr_parallel.parallel.registry")
-    plugin = tmp_path / "signed_mean.py"
-    plugin.write_text(examples()[0], encoding="utf-8")
+    plugin, out = tmp_path / "signed_mean.py", tmp_path / "net"
+    plugin.write_text(example("class SignedMean"), encoding="utf-8")
+    words = (
+        f"train-dnn --frames {frames_folder} --out {out} --workers 4 --algorithm signed-mean --signed-step 0.002"
+        " --hidden-layers 1 --hidden-dim 8 --minibatch 32 --epochs 1 --period 2 --threads 1"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "asr_parallel.cli.main", "train-dnn", "--help"],
-        env={**os.environ, "ASR_PARALLEL_PLUGINS": str(plugin)}, capture_output=True, text=True, timeout=100,
+        [sys.executable, "-m", "asr_parallel.cli.main", *words.split()],
+        env={**os.environ, "ASR_PARALLEL_PLUGINS": str(plugin)}, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "--signed-step" in done.stdout and "signed-mean" in done.stdout
+    assert (out / "net.safetensors").is_file()
+
+
+def test_the_example_of_an_optimizer_steps_by_the_sign(frames_folder: Path) -> None:
+    optimizer = pytest.importorskip("asr_parallel.nnet.optimizer")
+    from asr_parallel.nnet.architectures.dnn import dnn
+
+    names = vars(optimizer).copy()
+    exec(example("class SignMomentum"), names)
+    network = optimizer.StackedNetwork(dnn(3, 0, 1, 4, 2), 2).initialise(1)
+    before, x, labels = network.parameters.clone(), torch.randn(2, 8, 3), torch.randint(0, 2, (2, 8))
+    signs = names["SignMomentum"](network, None, momentum=0.9)
+    signs.step(network.backward(x, labels), 0.125)
+    moved = network.parameters - before
+    torch.testing.assert_close(moved, -0.125 * signs.state()["velocity"].sign())
+    assert set(signs.state()) == {"skipped", "velocity"} and bool(moved.any())
 
 
 def test_the_example_of_a_component_has_the_derivative_of_autograd() -> None:
     components = pytest.importorskip("asr_parallel.nnet.components")
     names = {"dataclass": dataclass, "torch": torch, "Tensor": torch.Tensor, **vars(components)}
-    exec(examples()[1], names)
+    exec(example("class LeakyRelu"), names)
     component, x = names["LeakyRelu"](slope=0.1), torch.randn(2, 3, 4, requires_grad=True)
     output, saved = component.forward(x, None)
     derivative = torch.randn_like(output)
     expected = torch.autograd.grad(output, x, derivative)[0]
     torch.testing.assert_close(component.backward(derivative, saved, None), expected)
+    assert components.component_from_json(component.to_json(), "net.json") == component
     components._kinds.pop("leaky-relu")
+
+
+def test_the_example_of_a_hook_is_in_checkpoints(frames_folder: Path, tmp_path: Path) -> None:
+    trainers = pytest.importorskip("asr_parallel.training.trainer")
+    from asr_parallel.features.frames import FrameStore
+
+    names = {**vars(trainers), "training_options": training_options_of_small_networks}
+    names |= {"store": FrameStore.open(frames_folder), "work": tmp_path}
+    exec(example("class SyncCounter"), names)
+    trainer = names["trainer"]
+    counted = trainer.parts["sync-counter"].count
+    assert counted == trainer.number // trainer.algorithm.period > 0
+    assert trainer.state_dict().part("sync-counter").values == {"count": counted}
+
+
+def training_options_of_small_networks(**given: Any) -> Any:
+    """Return options as the example gives them, of a network that trains at once."""
+    from asr_parallel.training.options import training_options
+
+    return training_options(**given, hidden_layers=1, hidden_dim=8, minibatch=32, precision="float32")
+
+
+def test_the_example_of_an_option_is_one() -> None:
+    options = pytest.importorskip("asr_parallel.record.options")
+    names = {"option": options.option}
+    exec(example("beam: float"), names)
+    assert options.about(names["beam"]).above == 0 and names["beam"].default == 13.0
 
 
 def test_the_example_of_readme_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from torch import Tensor
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.components import Affine, Binding, Component, Relu, Renorm, Saved, Shapes, Splice
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.objectives import CrossEntropy, Loss
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
@@ -55,7 +55,7 @@ def data(replicas: int = 2) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_buffers_follow_the_data_and_constraints_hold_whatever_the_optimizer(name: str, dtype: torch.dtype) -> None:
     network = StackedNetwork(SPEC, 2, dtype=dtype).initialise(1)
-    buffers = SPEC.steps[2].views(network.parameters)
+    buffers = SPEC.placed_components[2].views(network.parameters)
     x, labels = data()
     z = (network.layers.weights[0] @ x.mT).mT.mean(dim=1)
     network.logits(x.to(dtype))
@@ -67,7 +67,7 @@ def test_buffers_follow_the_data_and_constraints_hold_whatever_the_optimizer(nam
 
 def test_buffers_are_in_the_folder(tmp_path: Path) -> None:
     network = StackedNetwork(SPEC).initialise(1)
-    SPEC.steps[2].views(network.parameters)["mean"].fill_(0.25)
+    SPEC.placed_components[2].views(network.parameters)["mean"].fill_(0.25)
     Network(network, log_priors(np.ones(3)), Normalisation("fbank", False, (1.0, 1.0))).save(tmp_path)
     again = Network.open(tmp_path)
     assert again.spec == SPEC and torch.equal(again.net.parameters, network.parameters)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from asr_parallel.nnet.rbm import WEIGHT_STDDEV, RbmPhases, StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.nnet.rbm_step import RATE_AFTER_GUARD, Rates, Step, step_elsewhere, step_on_cpu
+from asr_parallel.nnet.rbm_step import RATE_AFTER_GUARD, Rates, StepResult, step_elsewhere, step_on_cpu
 
 VISIBLE, HIDDEN = 5, 4
 
@@ -169,7 +169,7 @@ def test_compiled_step_is_torchs(gaussian: bool, dtype: torch.dtype) -> None:
     spec, mean = RbmSpec(VISIBLE, HIDDEN, gaussian), None if gaussian else torch.full((VISIBLE,), 0.4)
     data = toy(gaussian).repeat(3, 1, 1).to(dtype)
     data[2] = torch.nan
-    outcomes: list[tuple[StackedRbm, Step]] = []
+    outcomes: list[tuple[StackedRbm, StepResult]] = []
     for how in (step_on_cpu, step_elsewhere):
         rbm = StackedRbm(spec, 3, dtype=dtype).initialise(0, mean)
         rbm.parameters[1] *= 200

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from asr_parallel.nnet.sums import sums_of_squares
+from asr_parallel.nnet.products import sums_of_squares
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.options import split
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_info import SyncInfo
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.synchronizer import Synchronizer
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import split
 
 T = TypeVar("T")
 SECONDS = 30.0  # for a thread that does not come

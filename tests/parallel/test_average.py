@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_ins import Models, random_models, scheduler, started, sync_info
 
-from asr_parallel.parallel.options import split
 from asr_parallel.parallel.registry import ALGORITHMS, entry
+from asr_parallel.parallel.worker_options import split
 from asr_parallel.training.options import training_options
 
 FEW = settings(deadline=None, max_examples=20)

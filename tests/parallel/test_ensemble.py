@@ -9,10 +9,10 @@ from stand_ins import Models, random_models, scheduler, sync_info, together
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.ecdnn.ensemble import Ensemble
-from asr_parallel.parallel.options import split
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import split
 from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 

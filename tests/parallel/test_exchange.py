@@ -5,10 +5,9 @@ import torch
 from stand_ins import random_models, together
 from torch import Tensor
 
-from asr_parallel.parallel import exchange
-from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel import worker_group
 from asr_parallel.parallel.transport import Transport
-from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 
 SIZE = 11
 
@@ -81,7 +80,7 @@ def test_room_for_two_is_made_and_only_where_it_is_needed(monkeypatch: pytest.Mo
             made.append(like.numel())
             return make(like)
 
-    monkeypatch.setattr(exchange, "torch", Counting())
+    monkeypatch.setattr(worker_group, "torch", Counting())
     together(1, job)
     assert made == []
     together(2, job)  # all of rank 0, so only rank 1 needs room

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stand_ins import sync_info
 
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.sync_info import DROP_WORSE, WorkerWeights, valid_workers
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 NAN = float("nan")
 

@@ -10,11 +10,11 @@ import torch
 from stand_ins import Models, random_models, scheduler, together
 from torch import Tensor
 
-from asr_parallel.parallel.options import WorkerOptions
 from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import WorkerOptions
 
 NAN = float("nan")
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from asr_parallel.parallel.options import make_algorithm, split
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.torch_module import ModuleReplicas
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import make_algorithm, split
 
 
 class Small(nn.Module):

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.sync_info import DivergedError
+from asr_parallel.parallel import registry
+from asr_parallel.parallel.algorithm import Algorithm, Context
+from asr_parallel.parallel.algorithms.average import AverageOptions
+from asr_parallel.parallel.sync_info import DivergedError, Sync
 from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.pretraining import rbm_options as pretrain_options
 from asr_parallel.pretraining.check_features import check_normalised
@@ -178,3 +182,38 @@ def test_a_finite_error_far_above_that_of_no_reconstruction_is_no_result(
 def test_options_out_of_range(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         options(**bad)
+
+
+class SignedMean(Algorithm):
+    """The global model steps along the sign of the workers' mean change: a rule that needs their models alone."""
+
+    has_separate_global_model = True
+
+    def start(self, model: Tensor, context: Context) -> None:
+        self.shared["global"] = model.clone()
+
+    def merge(self, params: Tensor, sync: Sync) -> Tensor:
+        return self.shared["global"].add_((sync.mean() - self.shared["global"]).sign(), alpha=0.01)
+
+    def global_model(self, params: Tensor, sync: Sync) -> Tensor:
+        return self.shared["global"]
+
+
+@pytest.mark.parametrize("algorithm", ["signed", "elastic", "block-momentum"])
+def test_an_algorithm_that_needs_models_alone_pretrains(
+    store: FrameStore, tmp_path: Path, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_entries", {one.name: one for one in registry.entries() if one.name != "signed"})
+    registry.register("signed", options=AverageOptions)(SignedMean)
+    trainer = LayerTrainer(store, options(workers=2, algorithm=algorithm, period=2), Stack([]), tmp_path / algorithm)
+    rbm = trainer.run(500, 10**9)
+    assert trainer.scheduler.num_syncs > 1 and bool(rbm.parameters.isfinite().all())
+    average = LayerTrainer(store, options(workers=2, period=2), Stack([]), tmp_path / "average").run(500, 10**9)
+    assert not torch.equal(rbm.parameters, average.parameters)
+
+
+@pytest.mark.parametrize("algorithm", ["gradient", "ensemble", "colearn"])
+def test_an_algorithm_that_needs_more_than_models_is_refused(algorithm: str) -> None:
+    with pytest.raises(ValueError, match=f"algorithm {algorithm}: .* needs_models_alone: .*average, .*none") as error:
+        options(workers=2, algorithm=algorithm)
+    assert "\n" not in str(error.value) and "elastic" in str(error.value)

@@ -99,10 +99,10 @@ def test_what_the_user_has_set_stays(tmp_path: Path) -> None:
 def test_the_program_sets_variables_before_any_library_is_there() -> None:
     script = """
 import os, sys
-from asr_parallel.cli import main
+from asr_parallel.record import program
 assert not {"torch", "numpy", "numba", "matplotlib"} & sys.modules.keys()
-main._check_paths = lambda args: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
-main.main(["results", "--exp", "nowhere"])
+program._check_paths = lambda args: print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+program.main(["results", "--exp", "nowhere"])
 """
     left = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run([sys.executable, "-c", script], env=left, capture_output=True, text=True, timeout=60)

@@ -1,6 +1,7 @@
 """Seeds: every purpose has streams of its own."""
 
-from asr_parallel.training.randomness import Purpose, counted_seed, initial_seeds
+from asr_parallel.training.init_model import initial_seeds
+from asr_parallel.training.minibatches import Purpose, counted_seed
 
 
 def test_purposes_have_different_numbers_and_streams() -> None:

@@ -20,7 +20,7 @@ TIMES = ("frames_per_second", "data_wait_share")  # the only values of train.jso
 NETWORK = "--hidden-layers 2 --hidden-dim 24 --minibatch 32 --learning-rate 0.004 --precision float32 --threads 1"
 OFTEN = "--checkpoint-frames 320 --report-frames 200"
 VARIED = "--channel-tilt 0.1 --channel-ripple 0.1 --mask-filters 1"
-NONE_TO_GO_ON_FROM = "no checkpoint of a training with these options and frames to go on from"
+NONE_TO_GO_ON_FROM = "no checkpoint of a training with these options and inputs to go on from"
 
 
 def words(frames: Path, out: Path, more: str) -> list[str]:

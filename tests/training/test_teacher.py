@@ -10,8 +10,8 @@ from ensembles import WORKERS, options
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.ensemble_network import EnsembleNetwork
+from asr_parallel.training.init_model import Teacher
 from asr_parallel.training.options import TrainingOptions
-from asr_parallel.training.teacher import Teacher
 from asr_parallel.training.trainer import Trainer
 
 

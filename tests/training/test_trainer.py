@@ -9,8 +9,8 @@ import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.hidden_layer import NONLINEARITIES
-from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames

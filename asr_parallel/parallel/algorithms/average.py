@@ -36,7 +36,7 @@ class Average(Algorithm):
     Averaging K models divides what each has learnt by K, so the learning rate is K times the effective one (Kaldi's
     --num-jobs; the effective rate is what options and logs name).
 
-    Limits on a step (nnet/max_change.py) are of each worker's minibatch and do not grow with K: the more workers, the
+    Limits on a step (nnet/optimizer.py) are of each worker's minibatch and do not grow with K: the more workers, the
     less they leave of a K-fold step. What they leave is in train.jsonl, max_change_scale. How many workers a training
     bears depends on the rate, the limits and the optimiser together.
     """

@@ -26,7 +26,7 @@ class Gradient(Algorithm):
 
     K workers with minibatches of B frames are one worker with minibatches of K B frames: of NG-SGD too, whose sums over
     frames (for the Fisher estimates and the norms) are formed over all workers. Gradients are sums, so the learning
-    rate per frame stays what it is; limits on a minibatch's change (nnet/max_change.py) hold once for all K B frames.
+    rate per frame stays what it is; limits on a minibatch's change (nnet/optimizer.py) hold once for all K B frames.
     A step that is not finite in any worker is left out by all.
     """
 

@@ -15,7 +15,7 @@ from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
-from asr_parallel.parallel.exchange import every_model
+from asr_parallel.parallel.worker_group import every_model
 from asr_parallel.record.timer import Timer
 
 if TYPE_CHECKING:

@@ -89,7 +89,8 @@ class Ensemble(Algorithm):
     @property
     def period(self) -> int | None:
         """Minibatches of a worker from one ensemble to the next; None before the start, where it is not given."""
-        return getattr(self, "_period", self.options.period)
+        period: int | None = getattr(self, "_period", self.options.period)
+        return period
 
     @property
     def members(self) -> list[int]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.registry import ALGORITHMS, entries, entry
 from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
@@ -86,7 +87,7 @@ class WorkerOptions:
         """
         if self.optimizer_state is not None:
             return self.optimizer_state
-        anew = entry(self.algorithm).cls.resets_momentum and optimizer in ("momentum", "nesterov")
+        anew = entry(self.algorithm).cls.resets_momentum and optimizer_class(optimizer).takes_momentum
         return "reset" if anew else "keep"
 
 
