@@ -122,6 +122,8 @@ def train_into(
             trainer.recovery.take_snapshot(trainer.frames)  # another may be lost before the next synchronization
     if network is None or folder is None:
         return
+    from asr_parallel.training.curves import plot_curves  # matplotlib takes a second, in other ranks for nothing
+
     network.save(folder)
     if options.workers.workers > 1:
         write_json(folder / SYNC_STATS, trainer.sync_stats)
