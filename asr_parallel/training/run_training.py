@@ -17,7 +17,6 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.training.checkpoint import remove_work
-from asr_parallel.training.curves import plot_curves
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
