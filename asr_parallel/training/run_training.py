@@ -16,7 +16,6 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_lines, resolve_links, write_json
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
-from asr_parallel.training.curves import plot_curves
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.options import TrainingOptions, config_identity
@@ -111,6 +110,8 @@ def train_into(
             trainer.recovery.take_snapshot(trainer.frames)  # another may be lost before the next synchronization
     if network is None or folder is None:
         return
+    from asr_parallel.training.curves import plot_curves  # matplotlib takes a second, in other ranks for nothing
+
     network.save(folder)
     if options.workers.workers > 1:
         write_json(folder / SYNC_STATS, trainer.sync_stats)

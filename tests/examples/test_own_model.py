@@ -1,23 +1,31 @@
 """The example of an own model: an LSTM trained by three algorithms in two processes."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fast_start import Started
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model.py"
+WORDS = ["--minibatches", "160", "--out", "model.pt"]
+
+
+def check(algorithm: str, said: str, model: Path) -> None:
+    (line,) = said.splitlines()
+    assert line.startswith(f"{algorithm}, 2 workers, 20 synchronizations: accuracy ")
+    assert float(line.rpartition(" ")[2]) > 0.6  # a guess is right a quarter of the time
+    assert all(tensor.isfinite().all() for tensor in torch.load(model).values())
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("algorithm", ["average", "block-momentum", "elastic"])
-def test_two_processes_train_an_lstm(algorithm: str, tmp_path: Path) -> None:
-    words = ["--processes", "2", "--algorithm", algorithm, "--minibatches", "160", "--out", str(tmp_path / "model.pt")]
+def test_two_processes_train_an_lstm(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(EXAMPLE.parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(EXAMPLE), *words],
+        [sys.executable, str(EXAMPLE), "--processes", "2", "--algorithm", "average", *WORDS],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -25,7 +33,26 @@ def test_two_processes_train_an_lstm(algorithm: str, tmp_path: Path) -> None:
         timeout=270,
     )
     assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(f"{algorithm}, 2 workers, 20 synchronizations: accuracy ")
-    assert float(line.rpartition(" ")[2]) > 0.6  # a guess is right a quarter of the time
-    assert all(tensor.isfinite().all() for tensor in torch.load(tmp_path / "model.pt").values())
+    check("average", done.stdout, tmp_path / "model.pt")
+
+
+def run_example(words: list[str]) -> None:
+    sys.argv = [str(EXAMPLE), *words]
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+
+
+@pytest.mark.parametrize("algorithm", ["block-momentum", "elastic"])
+def test_other_algorithms_too(algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ranks = [
+        Started(
+            ["--algorithm", algorithm, *WORDS],
+            {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "ASR_PARALLEL_LAUNCH": "x"},
+            program=run_example,
+        )
+        for rank in range(2)
+    ]
+    said, other = (process.communicate(120)[0] for process in ranks)
+    assert [process.returncode for process in ranks] == [0, 0], said + other
+    check(algorithm, said, tmp_path / "model.pt")
+    assert other == ""

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fast_start import Started
 from safetensors.torch import load_file
 
 from asr_parallel.cli.main import main
+from asr_parallel.training import curves
 
 DIGESTS = Path(__file__).with_name("digests.json")
 RECORD = "ASR_PARALLEL_RECORD_FINGERPRINTS" in os.environ
@@ -121,11 +123,17 @@ def known_machine() -> None:
         pytest.skip(f"no digests of this kind of machine: {machine()}")
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no learning curves, which take longer than many of these trainings."""
+    monkeypatch.setattr(curves, "plot_curves", lambda *_: None)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_networks_are_the_same(case: str, frames_folder: Path, tmp_path: Path) -> None:
     words = ["train-dnn", "--frames", str(frames_folder), "--out", str(tmp_path / "net"), *SMALL.split()]
     given = CASES[case].split()
-    assert main([*words, *given]) == 0
+    assert (Started([*words, *given]).wait(120) if "--processes" in given else main([*words, *given])) == 0
     check(case, digest(tmp_path / "net"))
 
 

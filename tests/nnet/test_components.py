@@ -130,5 +130,5 @@ def test_a_folder_of_version_0_4_is_read_and_damage_is_one_line(tmp_path: Path) 
         Network.open(tmp_path)
     described["network"]["components"][1] = {"component": "affine", "dim": "7"}
     path.write_text(json.dumps(described))
-    with pytest.raises(ValueError, match=r"net\.json: components\[1\]\.dim: expected a whole number"):
+    with pytest.raises(ValueError, match=r"net\.json: components\[1\]\.dim: Expected `int`, got `str`"):
         Network.open(tmp_path)

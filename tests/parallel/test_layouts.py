@@ -1,14 +1,12 @@
 """Every algorithm: four workers in one, two and four real processes make the same model."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fast_start import Started
 from safetensors.torch import load_file
-from train_all import RUNS
+from train_all import RUNS, train_all
 
 SECONDS = 300
 ROUNDS = 200
@@ -20,16 +18,11 @@ def trained(frames_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     folders = {}
     for processes in (1, 2, 4):
         folders[processes] = out = tmp_path_factory.mktemp(f"processes{processes}")
-        command = [sys.executable, str(Path(__file__).with_name("train_all.py")), str(frames_folder), str(out)]
+        where = {"WORLD_SIZE": str(processes), "ASR_PARALLEL_LAUNCH": "x"}
         running = [
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                env=os.environ | {
-                    "RANK": str(rank), "WORLD_SIZE": str(processes), "ASR_PARALLEL_LAUNCH": "x", "OMP_NUM_THREADS": "1",
-                },
-            )
+            Started([str(frames_folder), str(out)], where | {"RANK": str(rank)}, program=train_all)
             for rank in range(processes)
-        ]  # fmt: skip
+        ]
         try:
             said = [process.communicate(timeout=SECONDS)[0] for process in running]
         finally:

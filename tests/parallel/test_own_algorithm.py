@@ -1,16 +1,14 @@
 """A new algorithm in one file: this one. Nothing else knows of it."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from fast_start import Started
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -73,7 +71,7 @@ def trained(frames_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(PLUGINS, __file__)
         for processes, out in found.items():
-            assert main(words(frames_folder, out, "--processes", str(processes))) == 0
+            assert Started(words(frames_folder, out, "--processes", str(processes))).wait(120) == 0
     return found
 
 
@@ -111,13 +109,13 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(
 ) -> None:
     out = tmp_path / "net"
     often = words(frames_folder, out, "--checkpoint-frames", "200", "--processes", str(processes))
-    process = subprocess.Popen([sys.executable, "-m", "asr_parallel.cli.main", *often], env=dict(os.environ))
+    process = Started(often)
     checkpoints = tmp_path / "net.training" / "checkpoints"
     while len(list(checkpoints.glob("[0-9]*"))) < 2 and process.poll() is None:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    while main([*often, "--resume"]) != 0:  # until the processes that it had started have ended too
+    assert process.wait(120) == -signal.SIGKILL
+    while Started([*often, "--resume"]).wait(120) != 0:  # until the processes that it had started have ended too
         time.sleep(0.5)
     assert model(out) == model(trained[processes])
 

@@ -10,26 +10,36 @@ from pathlib import Path
 
 import pytest
 import torch
+from fast_start import Started
 from safetensors.torch import load_file
 
 NETWORK = "--hidden-layers 2 --hidden-dim 16 --learning-rate 0.002 --precision float32 --threads 1 --timeout 20"
 SECONDS = 120
 MPI_RANKS = 2
+PROGRAM = [sys.executable, "-m", "asr_parallel.cli.main"]
+Running = subprocess.Popen[str] | Started
 
 
 def words(frames: Path, out: Path, more: str) -> list[str]:
     base = ["train-dnn", "--frames", str(frames), "--out", str(out), *NETWORK.split()]
-    return [sys.executable, "-m", "asr_parallel.cli.main", *base, *more.split()]
+    return [*PROGRAM, *base, *more.split()]
 
 
-def start(command: list[str], **environment: str) -> subprocess.Popen[str]:
+def start(command: list[str], **environment: str) -> Running:
+    """Run a command; `asr-parallel` without its imports, which take seconds."""
+    if command[: len(PROGRAM)] == PROGRAM:
+        return Started(command[len(PROGRAM) :], environment)
+    return start_really(command, **environment)
+
+
+def start_really(command: list[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: Running) -> str:
     try:
         said, _ = process.communicate(timeout=SECONDS)
     finally:
@@ -47,7 +57,7 @@ def distance(one: Path, other: Path) -> float:
 KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 3 --checkpoint-frames 400 --combine 2"
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
+def children(process: Running) -> list[int]:
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(pid) for pid in listed.read_text().split()]
 
@@ -88,7 +98,8 @@ def test_processes_given_other_options_are_refused_with_both_values(frames_folde
 def test_a_meeting_file_of_an_earlier_launch_is_not_taken(frames_folder: Path, tmp_path: Path) -> None:
     stale = '{"launch": "earlier", "size": 2, "address": "127.0.0.1", "port": 9}'
     (tmp_path / "out.rendezvous").write_text(stale)
-    finish(start(words(frames_folder, tmp_path / "out", "--workers 2 --processes 2 --minibatch 16 --epochs 1")))
+    given = words(frames_folder, tmp_path / "out", "--workers 2 --processes 2 --minibatch 16 --epochs 1")
+    finish(start_really(given))  # from the first import on
     assert not (tmp_path / "out.rendezvous").exists()
 
 
@@ -184,7 +195,7 @@ def stack(folder: Path) -> list[torch.Tensor]:
 @pytest.mark.timeout(3 * SECONDS)
 def test_rbms_of_four_workers_are_the_same_in_one_two_and_four_processes(frames_folder: Path, tmp_path: Path) -> None:
     """200 rounds and more of both layers, and a rerun that has nothing to do."""
-    base = [sys.executable, "-m", "asr_parallel.cli.main", "pretrain-rbm", "--frames", str(frames_folder)]
+    base = [*PROGRAM, "pretrain-rbm", "--frames", str(frames_folder)]
     size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 4 --precision float32 --threads 1 --timeout 20"
     for processes in (1, 2, 4):
         more = f"{size} --workers 4 --period 2 --processes {processes}"

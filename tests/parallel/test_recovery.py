@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from stand_ins import together
-from test_processes import SECONDS, children, distance, finish, start, words
+from test_processes import SECONDS, Running, children, distance, finish, start, words
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.transport import SingleProcess, Transport
@@ -29,7 +28,7 @@ RUN = (
 )
 
 
-def kill(running: subprocess.Popen[str], victim: int, work: Path) -> None:
+def kill(running: Running, victim: int, work: Path) -> None:
     """Kill a rank when there is a checkpoint."""
     give_up = time.monotonic() + SECONDS
     while not list(work.glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:

@@ -1,10 +1,6 @@
-"""Run as a program in several processes: trains four workers by one algorithm after the other.
-
-python train_all.py FRAMES OUT
-"""
+"""Run in several processes: trains four workers by one algorithm after the other."""
 
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -55,8 +51,9 @@ RUNS = {
 }  # fmt: skip
 
 
-def main() -> None:
-    frames, out = map(Path, sys.argv[1:])
+def train_all(words: list[str]) -> None:
+    """Train on a folder of frames, into another folder."""
+    frames, out = map(Path, words)
     torch.set_num_threads(1)
     transport = join(out / "rendezvous", "cpu", None, 30)
     try:
@@ -77,7 +74,3 @@ def main() -> None:
             assert transport.rank == int(os.environ.get("RANK", "0"))
     finally:
         transport.close()
-
-
-if __name__ == "__main__":
-    main()

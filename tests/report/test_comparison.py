@@ -29,17 +29,17 @@ def test_what_is_not_known_may_be_left_out(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"workers": 0}, "cells[0]: cell 'a': 0 workers: expected at least 1"),
-        ({"status": "over"}, "cells[0].status: expected one of done, failed, diverged, missing, got 'over'"),
+        ({"status": "over"}, "cells[0].status: Invalid enum value 'over'"),
         ({"name": ""}, "cells[0]: a cell without a name"),
-        ({"efficiency": 0}, "cells[0]: cell 'a': efficiency 0: expected above 0"),
-        ({"speedup_loss": "2"}, "cells[0].speedup_loss: expected a finite number, got '2'"),
+        ({"efficiency": 0}, "cells[0]: cell 'a': efficiency 0.0: expected above 0"),
+        ({"speedup_loss": "2"}, "cells[0].speedup_loss: Expected `float | null`, got `str`"),
         ({"colour": 1}, "cells[0]: unknown key 'colour'"),
         ({"measured": {"compute": 1, "computing": 2}}, "cells[0].measured: unknown key 'computing'"),
         (
             {"learning_curve": [{"frames": 2}, {"frames": 1}]},
             "cells[0]: cell 'a': expected a learning_curve in the order of frames",
         ),
-        ({"wer": {"eval": {"words": 0}}}, "cells[0].wer.eval: expected a key 'wer'"),
+        ({"wer": {"eval": {"words": 0}}}, "cells[0].wer[...]: Object missing required field `wer`"),
     ],
 )
 def test_a_file_that_does_not_fit(changed: dict, message: str, tmp_path: Path) -> None:
@@ -69,6 +69,6 @@ def test_values_that_contradict_themselves() -> None:
 def test_values_of_another_kind_are_not_written(tmp_path: Path) -> None:
     bare = made_up.bare()
     wrong = replace(bare.cells[0], learning_curve=(Evaluation(np.int64(3)),))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"cells\[0\]\.learning_curve\[0\]\.frames: expected a whole number"):
+    with pytest.raises(ValueError, match=r"cells\[0\]\.learning_curve\[0\]\.frames: Expected `int`, got `numpy.int64`"):
         replace(bare, cells=(wrong,)).save(tmp_path / "comparison.json")
     assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def test_all_files_and_nothing_beside_them(tmp_path: Path) -> None:
 def test_nothing_is_written_of_what_does_not_fit(tmp_path: Path) -> None:
     bare = made_up.bare()
     object.__setattr__(bare, "title", 3)
-    with pytest.raises(ValueError, match=r"comparison\.title: expected text, got 3"):
+    with pytest.raises(ValueError, match=r"comparison\.title: Expected `str`, got `int`"):
         write_report(bare, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

@@ -4,7 +4,6 @@ A step is a change of the file system: a file opened for writing, a name made, c
 itself just before its n-th one dies where a real kill would, but at the same place each time the test runs.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,19 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fast_start import context, start_server
+
 STEPS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 SECONDS = 60  # more than any of them takes
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "asr_parallel.cli.main",
-        "asr_parallel.cli.train_dnn",
-        "asr_parallel.training.run_training",
-        "asr_parallel.record.stage",
-        "matplotlib.font_manager",
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,8 @@ def run_forked(folder: Path, work: Callable[..., int | None], *args: Any, kill_a
     folder.mkdir(exist_ok=True)
     said, steps = folder / "said", folder / "steps"
     steps.write_text("0")
-    process = _context.Process(target=_child, args=(work, args, said, steps, kill_at))
+    start_server()
+    process = context.Process(target=_child, args=(work, args, said, steps, kill_at))
     process.start()
     process.join(SECONDS)
     if process.exitcode is None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fast_start import Started
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.pretraining import check_features as normalised
@@ -24,6 +25,8 @@ from asr_parallel.training.options import training_options
 from asr_parallel.training.trainer import Trainer
 
 SECONDS = 120
+PROGRAM = [sys.executable, "-m", "asr_parallel.cli.main"]
+Running = subprocess.Popen[str] | Started
 NETWORK = "--hidden-layers 1 --hidden-dim 12 --minibatch 8 --precision float32 --threads 1 --combine 0 --epochs"
 # No checkpoint is due by frames, so what there is was written at the stop
 RARELY = "--checkpoint-frames 1000000000 --report-frames 400"
@@ -32,25 +35,23 @@ FOUR_WORKERS = "--workers 4 --period 3 --timeout 20"
 
 def words(frames: Path, out: Path, more: str) -> list[str]:
     base = ["train-dnn", "--frames", str(frames), "--out", str(out)]
-    return [sys.executable, "-m", "asr_parallel.cli.main", *base, *f"{NETWORK} {more}".split()]
+    return [*PROGRAM, *base, *f"{NETWORK} {more}".split()]
 
 
-def start(command: list[str], ignored: signal.Signals | None = None) -> subprocess.Popen[str]:
-    """In a session of its own, with signals as in a terminal's foreground, but for one that may be ignored."""
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGHUP)]
-    for number, _ in before:
-        signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
-    try:
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+def start(command: list[str], ignored: signal.Signals | None = None) -> Running:
+    """In a session of its own, with signals as in a terminal's foreground, but for one that may be ignored.
+
+    `asr-parallel` is run without its imports, which take seconds.
+    """
+    if command[: len(PROGRAM)] == PROGRAM:
+        return Started(command[len(PROGRAM) :], session=True, ignored=ignored)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
 
 
-def wait_until_it_trains(process: subprocess.Popen[str], work: Path) -> None:
+def wait_until_it_trains(process: Running, work: Path) -> None:
     """Past its first lines of train.jsonl, which come some minibatches after the beginning."""
     give_up, lines = time.monotonic() + SECONDS, work / "train.jsonl"
     while process.poll() is None and not (lines.exists() and lines.read_text()) and time.monotonic() < give_up:
@@ -62,7 +63,7 @@ def checkpoints(work: Path) -> list[int]:
     return sorted(int(path.name) for path in work.glob("checkpoints/0*"))
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
+def children(process: Running) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
@@ -84,7 +85,7 @@ def ended(pids: list[int], seconds: float = 30.0) -> bool:
     return not left
 
 
-def stopped(process: subprocess.Popen[str], work: Path, status: int) -> int:
+def stopped(process: Running, work: Path, status: int) -> int:
     """Frames of the checkpoint that a stopped training has written, after what it said was looked at."""
     said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == status and "Traceback" not in said, said
@@ -107,7 +108,7 @@ def same_network(frames: Path, tmp_path: Path, more: str, stopped_at: int) -> No
 
 @pytest.mark.timeout(3 * SECONDS)
 def test_a_signal_to_a_single_process(frames_folder: Path, tmp_path: Path) -> None:
-    more = f"10 {RARELY}"
+    more = f"3 {RARELY}"
     process = start(words(frames_folder, tmp_path / "cut", more))
     wait_until_it_trains(process, tmp_path / "cut.training")
     process.send_signal(signal.SIGHUP)
@@ -130,7 +131,7 @@ def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
     frames_folder: Path, tmp_path: Path, sent: signal.Signals, to: str, algorithm: str
 ) -> None:
     """All stop after the same minibatch; and a launcher stops whichever process gets the signal."""
-    more = f"8 {RARELY} {FOUR_WORKERS} --algorithm {algorithm} --processes 2"
+    more = f"4 {RARELY} {FOUR_WORKERS} --algorithm {algorithm} --processes 2"
     if algorithm in ("none", "gradient"):
         more = more.replace("--period 3 ", "")
     process = start(words(frames_folder, tmp_path / "cut", more))
@@ -350,7 +351,7 @@ def test_rbms_stopped_after_any_minibatch(
 
 @pytest.mark.timeout(2 * SECONDS)
 def test_pretraining_stops_with_a_checkpoint(tmp_path: Path, frames_folder: Path) -> None:
-    base = [sys.executable, "-m", "asr_parallel.cli.main", "pretrain-rbm", "--frames", str(frames_folder)]
+    base = [*PROGRAM, "pretrain-rbm", "--frames", str(frames_folder)]
     size = f"--layers 1 --hidden-dim 12 --minibatch 8 --epochs 5000 --precision float32 --threads 1 {RARELY}"
     process = start([*base, "--out", str(tmp_path / "rbm"), *size.split()])
     work = tmp_path / "rbm" / "1.training"

@@ -1,18 +1,16 @@
 """Two runs of one training, moved trainings, and trainings on another disk."""
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fast_start import Started
 
 from asr_parallel.cli.main import main
 
@@ -26,12 +24,11 @@ def words(frames: Path, out: Path, more: str) -> list[str]:
 
 
 @contextmanager
-def training(frames: Path, out: Path, more: str = "") -> Iterator[subprocess.Popen[bytes]]:
+def training(frames: Path, out: Path, more: str = "") -> Iterator[Started]:
     """A training that goes on and on, after a checkpoint of something trained, or one more."""
-    command = [sys.executable, "-m", "asr_parallel.cli.main", *words(frames, out, f"{LONG} {more}")]
     checkpoints = out.with_name(f"{out.name}.training") / "checkpoints"
     before = set(checkpoints.glob("0*[1-9]*"))
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+    with Started(words(frames, out, f"{LONG} {more}")) as process:
         try:
             deadline = time.monotonic() + 90
             while not set(checkpoints.glob("0*[1-9]*")) - before:
@@ -113,8 +110,7 @@ def test_a_stack_of_rbms_too(frames_folder: Path, tmp_path: Path, capsys: pytest
     out.symlink_to(large)
     pretrain = ["pretrain-rbm", "--frames", str(frames_folder), "--out", str(out), "--layers", "1", "--minibatch", "32"]
     pretrain += ["--hidden-dim", "8", "--threads", "1", "--precision", "float32", "--checkpoint-frames", "320"]
-    command = [sys.executable, "-m", "asr_parallel.cli.main", *pretrain, "--epochs", "100000"]
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as first:
+    with Started([*pretrain, "--epochs", "100000"]) as first:
         try:
             deadline = time.monotonic() + 90
             while not list(large.glob("1.training/checkpoints/0*")):
