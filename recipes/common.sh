@@ -1,13 +1,16 @@
 # What every recipe shares; sourced by recipes/*/run.sh.
 #
-# A recipe declares its options as variables and names them in the array `options`, writes `usage`, defines the functions
-# stage_0 and stage_1 (its corpus, its lexicon and language model), may redefine a later one, and ends with
+# A recipe names its own options in `options` (beside those below), sets its defaults for verbs in arrays NAME_opts, writes
+# `usage`, defines stage_0 and stage_1 (its corpus, its lexicon and language model), may redefine a later one, adds the
+# verbs of its stage 0 to `destinations`, and ends with
 #     parse_options "$@"
+#     ...
 #     run_stages
 #
-# Option manners are those of Kaldi's parse_options.sh: `--some-name value` sets some_name; an unknown option dies; an option
-# whose default is true or false takes nothing else; `--config FILE` is read first and has the lower priority; `--a=b` is
-# refused. Unlike Kaldi's, a configuration file is only read, never run: lines `name: value`, `#` starts a comment.
+# An option that the recipe does not know goes to the verb that has it, and all are checked before the first stage
+# (asr-parallel sort-options). Option manners are those of Kaldi's parse_options.sh: `--some-name value` sets some_name; an
+# option whose default is true or false takes nothing else; `--config FILE` is read first and has the lower priority;
+# `--a=b` is refused. Unlike Kaldi's, a configuration file is only read, never run: lines `name: value`, `#` starts a comment.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +20,67 @@ recipe_dir=$(cd "$(dirname "$0")" && pwd)
 log() { printf '%s (%s:%s) %s\n' "$(date +%H:%M:%S)" "$(basename "${BASH_SOURCE[1]}")" "${BASH_LINENO[0]}" "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/recipes/}" "$*" >&2; exit 1; }
 
+# Options of every recipe; their meanings are in `usage_of_all`
+stage=0
+stop_stage=8
+exp=$root/exp/$(basename "$recipe_dir")
+seed=1
+arpa=
+architecture=dnn
+hidden_layers=3
+hidden_dim=512
+nonlinearity=
+optimizer=ng-sgd
+learning_rate=
+final_learning_rate=
+pretrain=none
+rbm=rbm
+systems=all
+dnn=dnn
+model=
+compare=
+options=(stage stop_stage exp jobs seed arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
+  final_learning_rate pretrain rbm systems dnn model compare)
+
+# Words of verbs, by destination: the recipe's own, then the user's
+destinations=(lm feats fbank train_fbank mono tri frames rbm dnn decode score compare)
+synthesize_opts=() prepare_swbd_opts=() prepare_digits_opts=() import_kaldi_opts=()
+lm_opts=() feats_opts=() fbank_opts=() train_fbank_opts=() mono_opts=() tri_opts=() frames_opts=() rbm_opts=()
+dnn_opts=() decode_opts=() score_opts=() compare_opts=()
+augment_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)  # of all trainings of networks
+
+usage_of_all() {
+  cat << END
+  --stage N, --stop-stage N      first and last stage to run                        ($stage, $stop_stage)
+  --config FILE                  lines 'option: value', below the command line's
+  --exp DIR                      where everything goes                              ($exp)
+  --jobs N                       processes                                          ($jobs)
+  --seed N                       of the corpus and the DNN                          ($seed)
+  --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz
+  --architecture dnn|tdnn        tdnn: with --context 13 at least; no --hidden-layers ($architecture)
+  --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
+  --optimizer ng-sgd|sgd|momentum|nesterov|adam                                     ($optimizer)
+  --nonlinearity sigmoid|tanh|relu|relu-renorm|pnorm       (relu-renorm; with sgd relu, which SGD trains better)
+  --learning-rate, --final-learning-rate X  per frame      (by optimizer: 'rates' in the recipe; else train-dnn's)
+  --pretrain none|rbm            rbm: the DNN's layers, sigmoids, begin as RBMs     ($pretrain)
+  --rbm NAME, --dnn NAME         folders of RBMs and network, to keep several       ($rbm, $dnn)
+  --systems all|dnn              dnn: decode that alone, not the GMMs               ($systems)
+  --model DIR                    decode this network or ensemble, as system --dnn   (that of --dnn)
+  --compare FILE                 what stage 8 compares         (conf/compare.yaml of the recipe)
+
+Every other option is that of a verb, with a value always, and is checked before the first stage; for example
+  --epochs, --workers, --processes, --algorithm, --period, --ema N   asr-parallel train-dnn --help (stages 5 and 6)
+  --beam, --max-active N                                   asr-parallel decode --help
+  --lmwt-range N:N, --score-units word|char                asr-parallel score --help
+  --feature-backend, --dither, --max-bad-share             asr-parallel make-features --help (and verbs of stage 0)
+  --context N, --norm-vars true|false                      asr-parallel make-frames --help
+  --mono-..., --tri-..., --rbm-..., --fbank-..., --train-fbank-...   with this prefix those of train-mono, train-tri,
+                                 pretrain-rbm and of make-features for the DNN: --tri-leaves 4000, --rbm-epochs 1
+END
+}
+
 options_given=
+passed_on=()  # flags and values that the recipe does not know, those of files first
 was_given() { [[ " $options_given " == *" $1 "* ]]; }  # was_given SOME_NAME : set on the command line or in a file
 
 default_jobs() {  # nproc, and of a container no more than its quota of cores
@@ -30,6 +93,8 @@ default_jobs() {  # nproc, and of a container no more than its quota of cores
     from asr_parallel.record.environment import cpu_count
     print(min(cpu_count(), int(sys.argv[2])))' "$root" "$cores" 2> /dev/null || echo "$cores"
 }
+
+jobs=$(default_jobs)
 
 set_option() {  # set_option --some-name value : checked assignment to a declared option
   local name=${1#--} known
@@ -46,7 +111,7 @@ set_option() {  # set_option --some-name value : checked assignment to a declare
     options_given+=" $name"
     return
   done
-  die "unknown option $1 (--help lists the options)"
+  passed_on+=("--${name//_/-}" "$2")
 }
 
 read_config() {  # read_config FILE : flat YAML, one `name: value` a line
@@ -107,6 +172,8 @@ run() {  # one verb of the package, logged as it is called; whoever ends the scr
 run_stages() {
   local n
   command -v asr-parallel > /dev/null || die "asr-parallel is not installed; $root/run.sh sets it up"
+  network_options
+  pass_on "${destinations[@]}"
   for ((n = stage; n <= stop_stage; n++)); do
     if declare -F "stage_$n" > /dev/null; then
       log "stage $n"
@@ -117,34 +184,55 @@ run_stages() {
   done
 }
 
-check_workers() {  # options of the workers, after parse_options: sets the arrays worker_opts and more_dnn_opts
+pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opts of those that take them; check all words
+  local name word words=() lines
+  [[ $# -gt 0 || ${#passed_on[@]} -gt 0 ]] || return 0
+  for name in "$@"; do
+    local -n own=${name}_opts
+    words+=(--own "$name=${own[*]}")
+  done
+  lines=$(asr-parallel sort-options "${words[@]}" -- "${passed_on[@]}") || exit 1
+  while IFS=$'\t' read -r name word; do
+    [[ -n $name ]] || continue
+    local -n own=${name}_opts
+    own+=("$word")
+  done <<< "$lines"
+}
+
+network_options() {  # what the recipe's options say to train-dnn and pretrain-rbm
+  local given=(--hidden-dim "$hidden_dim" --optimizer "$optimizer")
   [[ $systems =~ ^(all|dnn)$ ]] || die "--systems must be all or dnn, not '$systems'"
   [[ -z $arpa || -f $arpa ]] || die "--arpa: no file '$arpa'"
-  [[ $score_units =~ ^(word|char)$ ]] || die "--score-units must be word or char, not '$score_units'"
   [[ $pretrain =~ ^(none|rbm)$ ]] || die "--pretrain must be none or rbm, not '$pretrain'"
-  [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
-  [[ $nonlinearity == sigmoid || $pretrain == none ]] ||
+  [[ ${nonlinearity:-sigmoid} == sigmoid || $pretrain == none ]] ||
     die "--pretrain rbm begins sigmoids, not --nonlinearity $nonlinearity"
-  worker_opts=(--processes "$processes")
-  [[ -z $period ]] || worker_opts+=(--period "$period")
-  read -ra more_dnn_opts <<< "$dnn_options"
+  if [[ $architecture == dnn ]]; then given+=(--hidden-layers "$hidden_layers"); else given+=(--architecture "$architecture"); fi
+  [[ -z $nonlinearity ]] || given+=(--nonlinearity "$nonlinearity")
+  [[ -z $learning_rate ]] || given+=(--learning-rate "$learning_rate")
+  [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
+  [[ $pretrain == none ]] || given+=(--pretrain rbm)
+  dnn_opts=("${given[@]}" "${augment_opts[@]}" "${dnn_opts[@]}")
+  rbm_opts=(--layers "$hidden_layers" --hidden-dim "$hidden_dim" "${rbm_opts[@]}")
+}
+
+rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, what options of the DNN that were not given are
+  [[ $pretrain == none ]] || : "${nonlinearity:=sigmoid}"
+  [[ $optimizer == "$1" && ${nonlinearity:-$2} == "$2" && ${5:-$pretrain} == "$pretrain" ]] || return 0
+  : "${nonlinearity:=$2}"
+  [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
 }
 
 language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where given, else of the training text
   local from=(--data "$exp/data/train")
   [[ -z $arpa ]] && from+=("$@") || from=(--arpa "$arpa")
-  run lm "${from[@]}" --lang "$exp/lang" --eval "$exp/data/dev" --eval "$exp/data/eval" --out "$exp/lm"
+  run lm "${from[@]}" --lang "$exp/lang" --eval "$exp/data/dev" --eval "$exp/data/eval" --out "$exp/lm" "${lm_opts[@]}"
 }
 
-# Stages 2 to 7 are the same for every recipe. They read the variables that the recipe declares: exp (the experiment
-# folder), dnn (the network's folder in it), model (another network to decode, if any), jobs, seed, feature_backend, dither,
-# max_bad_share, the sizes of the systems, and arrays of further options of single verbs: fbank_opts and train_fbank_opts
-# (make-features for the DNN, all sets and train), frames_opts (make-frames), rbm_opts (pretrain-rbm), dnn_opts (train-dnn), decode_opts and score_opts. It calls rates for every
-# optimiser it knows rates for. Stage 8 reads compare (another file than the recipe's conf/compare.yaml) and network.
+# Stages 2 to 8 are the same for every recipe
 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more same
-  same=(--feature-backend "$feature_backend" --dither "$dither" --max-bad-share "$max_bad_share" --jobs "$jobs")
+  same=(--jobs "$jobs" "${feats_opts[@]}")
   for set in train dev eval; do
     run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" "${same[@]}"
     more=("${fbank_opts[@]}")
@@ -155,9 +243,9 @@ stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
 
 stage_3() {  # monophone GMM, decision tree, triphone GMM, alignment
   run train-mono --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --out "$exp/mono" \
-    --num-gauss "$mono_gauss" --jobs "$jobs"
+    --jobs "$jobs" "${mono_opts[@]}"
   run train-tri --data "$exp/data/train" --lang "$exp/lang" --feats "$exp/feats/mfcc/train" --ali "$exp/mono" \
-    --out "$exp/tri" --leaves "$tri_leaves" --num-gauss "$tri_gauss" --jobs "$jobs"
+    --out "$exp/tri" --jobs "$jobs" "${tri_opts[@]}"
 }
 
 stage_4() {  # the DNN's frames and their pdf_ids
@@ -166,29 +254,13 @@ stage_4() {  # the DNN's frames and their pdf_ids
 
 stage_5() {  # RBMs, which the DNN's hidden layers begin as
   [[ $pretrain == rbm ]] || { log "stage 5: nothing to do with --pretrain none"; return 0; }
-  run pretrain-rbm --frames "$exp/frames" --out "$exp/$rbm" --seed "$seed" --layers "$hidden_layers" \
-    --hidden-dim "$hidden_dim" --epochs "$rbm_epochs" --precision "$precision" --workers "$workers" "${worker_opts[@]}" \
-    "${rbm_opts[@]}"
-}
-
-rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, what options of the DNN that were not given are
-  [[ $optimizer == "$1" && ${nonlinearity:-$2} == "$2" && ${5:-$pretrain} == "$pretrain" ]] || return 0
-  : "${nonlinearity:=$2}"
-  [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
+  run pretrain-rbm --frames "$exp/frames" --out "$exp/$rbm" --seed "$seed" "${rbm_opts[@]}"
 }
 
 stage_6() {  # DNN
-  local given=()
-  [[ -z $nonlinearity ]] || given+=(--nonlinearity "$nonlinearity")
-  [[ -z $learning_rate ]] || given+=(--learning-rate "$learning_rate")
-  [[ -z $final_learning_rate ]] || given+=(--final-learning-rate "$final_learning_rate")
-  [[ -z $evaluate_frames ]] || given+=(--evaluate-frames "$evaluate_frames")
-  [[ $pretrain == none ]] || given+=(--pretrain rbm --rbm "$exp/$rbm")
-  if [[ ${architecture:-dnn} == dnn ]]; then given+=(--hidden-layers "$hidden_layers"); else given+=(--architecture "$architecture"); fi
-  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" \
-    --hidden-dim "$hidden_dim" --optimizer "$optimizer" --epochs "$epochs" --precision "$precision" \
-    --workers "$workers" --algorithm "$algorithm" "${worker_opts[@]}" "${given[@]}" "${dnn_opts[@]}" \
-    "${more_dnn_opts[@]}"
+  local from=()
+  [[ $pretrain == none ]] || from=(--rbm "$exp/$rbm")
+  run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${from[@]}" "${dnn_opts[@]}"
 }
 
 recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score dev and eval with a model, into $exp/SYSTEM
@@ -216,6 +288,6 @@ stage_7() {  # graphs, decoding, scoring
 
 stage_8() {  # algorithms and numbers of workers side by side
   run compare --exp "$exp" --matrix "${compare:-$recipe_dir/conf/compare.yaml}" --out "$exp/compare" \
-    --network "$network" --jobs "$jobs" --train-options="${dnn_opts[*]}" --decode-options="${decode_opts[*]}" \
-    --score-options="${score_opts[*]}"
+    --jobs "$jobs" --train-options="${augment_opts[*]}" --decode-options="${decode_opts[*]}" \
+    --score-options="${score_opts[*]}" "${compare_opts[@]}"
 }

@@ -18,11 +18,12 @@ use_noise=false
 corpus=
 hidden_dim=512
 exp=exp
+destinations=()
 options=(stage stop_stage use_noise corpus hidden_dim exp)
 usage() {{ echo "Usage: toy/run.sh [options]"; echo " e.g.: toy/run.sh --stage 2"; }}
 stage_2() {{ echo "two with '$corpus' $use_noise $hidden_dim"; }}
 stage_4() {{ echo "four"; }}
-unset -f stage_3 stage_5 stage_6 stage_7  # the shared ones
+unset -f stage_3 stage_5 stage_6 stage_7 stage_8  # the shared ones
 parse_options "$@"
 run_stages
 """
@@ -65,6 +66,7 @@ def test_help_prints_usage_with_an_example(recipe: Path) -> None:
         (["--no-such", "1"], "unknown option --no-such"),
         (["--usage", "1"], "unknown option --usage"),
         (["--PATH", "/tmp"], "unknown option --PATH"),
+        (["--epochs", "2"], "--epochs is an option of train-dnn, which has no part in this run"),
         (["--use-noise", "maybe"], "--use-noise must be true or false, not 'maybe'"),
         (["--hidden-dim", "big"], "--hidden-dim must be a whole number, not 'big'"),
         (["--stage=3"], "write '--stage 3', not '--stage=3'"),

@@ -22,7 +22,7 @@ from asr_parallel.report.comparison import Comparison
 from asr_parallel.testing.tiny_swbd import write_tiny_tree
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
-SIZES = {"mono-gauss": 80, "tri-leaves": 50, "tri-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
+SIZES = {"mono-num-gauss": 80, "tri-leaves": 50, "tri-num-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
 SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
 KALDI = ["--corpus-format", "kaldi", "--corpus", "my data", "--lexicon", "lexicon.txt"]
 TONES = {"yes": (700, 2100, 5200), "no": (400, 1200)}  # Hz of a word's phones; one too high for telephones
@@ -208,9 +208,16 @@ def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: P
         (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
         (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
         (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
-        (["--score-units", "letter"], "--score-units must be word or char, not 'letter'"),
-        (["--sampling-rate", "16000"], "--sampling-rate goes with --corpus-format kaldi"),
-        ([*KALDI, "--sampling-rate", "16k"], "--sampling-rate must be auto or a number of Hz, not '16k'"),
+        (["--no-such", "1"], "unknown option --no-such"),
+        (["--kind", "fbank"], "unknown option --kind"),  # recipes say it themselves
+        (["--score-units", "letter"], "--score-units: invalid choice: 'letter'"),
+        (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
+        ([*KALDI, "--sampling-rate", "16k"], "--sampling-rate: invalid int value: '16k'"),
+        (["--max-bad-share", "2"], "max_bad_share 2.0: expected a number of at least 0 and at most 1"),
+        (["--epochs", "0"], "epochs 0: expected a whole number of at least 1"),
+        (["--rbm-epochs", "many"], "--epochs: invalid int value: 'many'"),
+        (["--algorithm", "gradient", "--period", "3"], "period 3 is of no use to algorithm gradient"),
+        (["--norm-vars", "1"], "--norm-vars must be true or false, not '1'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
         (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
@@ -246,7 +253,7 @@ def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
         write_tones(corpus / name, utterances, 16000, utterances)
     lexicon.write_text("yes y eh s\nno n ow\n")
     words = ["--corpus-format", "kaldi", "--corpus", str(corpus), "--lexicon", str(lexicon), "--exp", str(exp)]
-    done = run(*words, "--mono-gauss", "30", "--tri-leaves", "20", "--tri-gauss", "40", "--stop-stage", "4")
+    done = run(*words, "--mono-num-gauss", "30", "--tri-leaves", "20", "--tri-num-gauss", "40", "--stop-stage", "4")
     assert done.returncode == 0, done.stderr
     assert [u.text for u in read_utterances(exp / "data" / "eval")] == [
         line.split(" ", 1)[1] for line in (corpus / "eval" / "text").read_text().splitlines()
@@ -268,8 +275,9 @@ def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
 def dry_run(tmp_path: Path, *words: str, recipe: Path = RECIPE) -> list[list[str]]:
     """The verbs that the recipe would call, with their options."""
     pretend = tmp_path / "pretend.sh"
-    pretend.write_text("asr-parallel() { :; }\nexec() { shift; (IFS='|'; echo \"$*\"); }\n")  # how recipes call verbs
-    environment = os.environ | {"BASH_ENV": str(pretend)}
+    pretend.write_text("exec() { shift; (IFS='|'; echo \"$*\"); }\n")  # how recipes call verbs
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"BASH_ENV": str(pretend), "PATH": path}
     command = [str(recipe), "--exp", str(tmp_path / "exp"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
@@ -293,15 +301,33 @@ def test_what_the_errors_advise_reaches_every_verb(tmp_path: Path) -> None:
     for verb, times, names in (("import-kaldi", 3, list(options)[:2]), ("make-features", 6, list(options)[1:])):
         calls = [words for words in called if words[0] == verb]
         assert len(calls) == times
-        assert all(words[words.index(name) + 1] == options[name] for words in calls for name in names)
+        assert all(f"{name}={options[name]}" in words for words in calls for name in names)
     called = dry_run(tmp_path, *discs(tmp_path), "--max-bad-share", "0.2", "--stop-stage", "0")
-    assert called[0][0] == "prepare-swbd" and called[0][called[0].index("--max-bad-share") + 1] == "0.2"
+    assert called[0][0] == "prepare-swbd" and called[0][-1] == "--max-bad-share=0.2"
 
 
 @pytest.mark.parametrize("recipe", ["swbd", "digits"])
 def test_options_of_score_reach_it(tmp_path: Path, recipe: str) -> None:
-    words = ["--score-options", "--lmwt-range 5:25", "--score-units", "char", "--stage", "7", "--stop-stage", "8"]
+    words = ["--lmwt-range", "5:25", "--score-units", "char", "--stage", "7", "--stop-stage", "8"]
     called = dry_run(tmp_path, *words, recipe=RECIPE.parents[1] / recipe / "run.sh")
-    given = ["--lmwt-range", "5:25", "--score-units", "char"]
-    assert [words[-4:] for words in called if words[0] == "score"] == [given] * 3
+    given = ["--lmwt-range=5:25", "--score-units=char"]
+    assert [words[-2:] for words in called if words[0] == "score"] == [given] * 3
     assert f"--score-options={' '.join(given)}" in called[-1]
+
+
+def test_options_reach_the_verbs_that_have_them(tmp_path: Path) -> None:
+    words = "--hidden-dim 64 --workers 4 --ema 0.9 --rbm-epochs 5 --tri-leaves 30 --norm-vars true --beam 9 --epochs 7"
+    config = tmp_path / "c.yaml"
+    config.write_text("precision: float32\ntrain_fbank_warp_factors: 0.9,1.0\nepochs: 3\n")
+    more = ["--pretrain", "rbm", "--config", str(config), "--stage", "2", "--stop-stage", "7"]
+    called = {" ".join(words[:3]): words for words in dry_run(tmp_path, *words.split(), *more)}
+    verbs = {words[0]: set(words) for words in called.values()}
+    assert verbs["pretrain-rbm"] >= {"64", "--workers=4", "--epochs=5", "--precision=float32"}
+    assert verbs["train-dnn"] >= {"--workers=4", "--ema=0.9", "--precision=float32"}
+    assert called[f"train-dnn --frames {tmp_path}/exp/frames"][-1] != "--epochs=3"  # the command line counts
+    assert "--ema=0.9" not in verbs["pretrain-rbm"] and "--tri-leaves" not in " ".join(verbs["train-tri"])
+    assert (
+        "--leaves=30" in verbs["train-tri"] and "--norm-vars" in verbs["make-frames"] and "--beam=9" in verbs["decode"]
+    )
+    warped = [words for words in called.values() if "--warp-factors=0.9,1.0" in words]
+    assert len(warped) == 1 and f"{tmp_path}/exp/data/train" in warped[0] and "fbank" in warped[0]
