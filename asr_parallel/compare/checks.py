@@ -81,7 +81,9 @@ def check_training(options: TrainingOptions) -> None:
     options.make_schedule(LONG_EPOCH, scale, untrained_loss=1.0)
     choose_device(options.machine.device)
     if options.network.pretrain == "rbm" and options.architecture.nonlinearity != "sigmoid":
-        raise ValueError(f"nonlinearity {options.architecture.nonlinearity}: expected sigmoid with pretrain rbm")
+        raise ValueError(
+            f"nonlinearity {options.architecture.nonlinearity}: RBMs begin a network of sigmoids; expected sigmoid"
+        )
     for name, path in {"teacher": options.soft_labels.teacher, "start": options.network.start}.items():
         if path is not None and not Path(path).is_dir():
             raise ValueError(f"{name} {path}: is not there")
@@ -102,6 +104,6 @@ def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
         own, its = values[name], others.get(name)
         if (facts.task or name in flat(options.architecture)) and own != its:
             raise ValueError(
-                f"{name} {own}, but {its} for the single worker it is compared with; expected a cell with a label and"
+                f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
                 f" workers [1, {options.workers.workers}], so that it has a single worker of its own"
             )

@@ -181,7 +181,7 @@ def _for_one(options: Mapping[str, Any]) -> dict[str, Any]:
 def _add(found: dict[str, Training], training: Training) -> None:
     before = found.setdefault(training.name, training)
     if before != training:
-        raise ValueError(f"two different trainings are called {training.name}; expected different labels")
+        raise ValueError(f"two different trainings are called {training.name}; expected labels that differ")
 
 
 def _words(options: Iterable[tuple[str, Any]]) -> list[str]:

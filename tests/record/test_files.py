@@ -175,7 +175,7 @@ def test_a_library_s_error_gets_the_system_s_reason(
         if cause is not None:
             raise cause
 
-    monkeypatch.setattr(files, "sync", full)
+    monkeypatch.setattr(files, "fsync", full)
     for context in (atomic_folder(tmp_path / "out"), atomic_file(tmp_path / "out")):
         with pytest.raises(OSError, match="5 requested and 1 written") as raised, context:
             raise OSError("5 requested and 1 written")

@@ -150,7 +150,7 @@ def test_an_interrupt_while_saving_leaves_nothing_behind(tmp_path: Path, monkeyp
 
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(100, tensors(1), {})
-    monkeypatch.setattr(checkpoint, "sync", interrupted)
+    monkeypatch.setattr(checkpoint, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(200, tensors(2), {})
     assert names(tmp_path) == ["000000000100"]
