@@ -1,5 +1,6 @@
 """A small frame store that can be learnt; no more threads than cores on several of them, and long files first."""
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.record.files import write_json
+from asr_parallel.record.log import logger
 
 NUM_PDFS = 3
 
@@ -22,13 +24,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files of several minutes, which start first so that no core is idle at the end (pytest runs a file on one core)
 LONG = (
-    "test_swbd_recipe", "test_stop", "test_processes", "test_layouts", "test_gmm_systems", "test_recovery",
-    "test_resume", "test_compression_resume", "test_run_jobs", "test_two_runs",
+    "test_swbd_recipe", "test_fingerprints", "test_stop", "test_processes", "test_mpirun", "test_layouts",
+    "test_gmm_systems", "test_recovery", "test_resume", "test_own_model", "test_compression_resume", "test_run_jobs",
+    "test_two_runs", "test_comparison_figures", "test_browser", "test_libraries",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True)
+def untouched_log() -> None:
+    """Take away the log's handler that an earlier test's main() has set up, which writes to that test's output."""
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 @pytest.fixture

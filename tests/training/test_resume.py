@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fast_start import Started
 from forked import Ended, run_forked
 
 from asr_parallel.cli.main import main
@@ -59,7 +60,7 @@ def start(frames: Path, out: Path, more: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_a_new_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
+def wait_for_a_new_checkpoint(process: subprocess.Popen[str] | Started, out: Path) -> None:
     """Another than that of the beginning; or until the process ends."""
     before, give_up = (
         checkpoints(out)[-1:] or [out.with_name(f"{out.name}.training") / "checkpoints" / f"{0:012d}"],
@@ -155,11 +156,7 @@ def test_real_processes_killed_by_the_clock(frames_folder: Path, tmp_path: Path)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_the_checkpoints(frames_folder: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    try:
-        process = start(frames_folder, tmp_path / "out", "--epochs 1000")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    process = Started(words(frames_folder, tmp_path / "out", "--epochs 1000"))
     wait_for_a_new_checkpoint(process, tmp_path / "out")
     process.send_signal(sent)
     said, _ = process.communicate(timeout=60)
