@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from asr_parallel.nnet.max_change import MaxChange
-from asr_parallel.parallel.options import split
 from torch import Tensor
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NetworkSpec
@@ -28,6 +27,7 @@ from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_options import split
 from asr_parallel.record.files import write_json
 from asr_parallel.training.minibatches import Minibatches
 

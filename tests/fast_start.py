@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from asr_parallel.cli.main import main
-from asr_parallel.parallel import launch
+from asr_parallel.parallel import process_info
 
 context = multiprocessing.get_context("forkserver")
 
@@ -163,7 +163,7 @@ def _run(
     class Module:
         Popen, TimeoutExpired = _Forked, subprocess.TimeoutExpired
 
-    launch.subprocess = Module  # type: ignore[assignment]
+    process_info.subprocess = Module  # type: ignore[assignment]
     _exit_with(program, words)
 
 

@@ -15,8 +15,8 @@ for name in (
     importlib.import_module(name)
 
 import torch  # noqa: E402
-from asr_parallel.nnet.sums import sums_of_squares  # noqa: E402
 
+from asr_parallel.nnet.products import sums_of_squares  # noqa: E402
 from asr_parallel.parallel.registry import entries  # noqa: E402
 
 entries()
