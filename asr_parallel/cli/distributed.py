@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from asr_parallel.record.lock import locked, output_folder
 from asr_parallel.record.log import logger
-from asr_parallel.record.options import check, option
+from asr_parallel.record.options import Checked, option
 
 if TYPE_CHECKING:
     from asr_parallel.parallel.transport import Transport
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Checked):
     """Running; the result does not depend on it."""
 
     resume: bool | None = option(
@@ -32,12 +32,9 @@ class RunOptions:
         None, "between evaluations on held-out data", least=1, unset="at the ends of epochs only"
     )
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True)
-class ProcessOptions:
+class ProcessOptions(Checked):
     """Processes; torchrun, mpirun and srun start them too (docs/parallel.md)."""
 
     processes: int = option(1, "start P on this machine", metavar="P", least=1)
@@ -52,9 +49,6 @@ class ProcessOptions:
         60.0, "until a process that does not answer counts as lost", metavar="SECONDS", above=0,
         source="torchft's Manager",
     )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def launched(args: argparse.Namespace, options: ProcessOptions, workers: int, fault_tolerant: bool = False) -> bool:

@@ -4,9 +4,10 @@ import argparse
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS, Interconnect
 from asr_parallel.nnet.architectures import ARCHITECTURES
 from asr_parallel.nnet.optimizers import OPTIMIZERS
-from asr_parallel.record.options import build, build_chosen, check, merged, option
+from asr_parallel.record.options import Checked, build, build_chosen, check, merged, option
 
 if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
@@ -42,18 +43,37 @@ class PredictOptions:
             raise ValueError(f"input_dim {self.input_dim}: expected a multiple of {frames}, the frames of a window")
 
 
+@dataclass(frozen=True)
+class InterconnectOptions(Checked):
+    """Network between workers; docs/clock.md has the sources."""
+
+    network: str = option("ib100", "known networks", choices=tuple(PRESETS))
+    alpha: float | None = option(None, "latency of a message", least=0, metavar="SECONDS", unset="the network's")
+    beta: float | None = option(None, "bandwidth a second", above=0, metavar="BYTES", unset="the network's")
+    collective: str = option("best", "how sums are formed", choices=("best", *COLLECTIVES))
+
+    def network_to_model(self) -> Interconnect:
+        """Return the network, with the latency and bandwidth that were given."""
+        known = PRESETS[self.network]
+        if self.alpha is None and self.beta is None:
+            return known
+        alpha = known.alpha if self.alpha is None else self.alpha
+        beta = known.beta if self.beta is None else self.beta
+        source = f"given; the rest as {self.network}"
+        return replace(known, name="a network of your own", alpha=alpha, beta=beta, source=source)
+
+
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
     from asr_parallel.parallel.worker_options import algorithm_flags
     from asr_parallel.training.options import MachineOptions, alternatives
 
     sizes = merged("Options of architectures", alternatives()["architecture"])
-    return PredictOptions, sizes, MachineOptions, algorithm_flags()
+    return InterconnectOptions, PredictOptions, sizes, MachineOptions, algorithm_flags()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb."""
-    from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS
     from asr_parallel.parallel.registry import names
 
     workers = parser.add_argument_group("workers")
@@ -61,16 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     workers.add_argument("--algorithm", choices=names(), action="append", help="may be repeated (default: all)")
     overlap = "train on while models are sent, where that is possible"
     workers.add_argument("--overlap", action=argparse.BooleanOptionalAction, default=False, help=overlap)
-    network = parser.add_argument_group("network between them; docs/clock.md has the sources")
-    network.add_argument("--network", choices=tuple(PRESETS), default="ib100", help="default: ib100")
-    network.add_argument("--alpha", type=float, metavar="SECONDS", help="of a message, instead")
-    network.add_argument("--beta", type=float, metavar="BYTES", help="a second, instead")
-    how = ("best", *COLLECTIVES)
-    network.add_argument("--collective", choices=how, default="best", help="how sums are formed (default: best)")
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.clock.interconnect import PRESETS
     from asr_parallel.clock.modelled_clock import ModelledClock
     from asr_parallel.clock.stragglers import Stragglers
     from asr_parallel.nnet.architectures import make_network
@@ -81,23 +94,18 @@ def run(args: argparse.Namespace) -> None:
     workers, given = _numbers(args.workers), vars(args)
     options, machine = build(PredictOptions, given), build(MachineOptions, given)
     names = list(dict.fromkeys(args.algorithm or [one.name for one in entries() if one.communicates]))
-    network = PRESETS[args.network]
-    if args.alpha is not None or args.beta is not None:
-        network = replace(
-            network,
-            name="a network of your own",
-            alpha=network.alpha if args.alpha is None else args.alpha,
-            beta=network.beta if args.beta is None else args.beta,
-            source=f"given; the rest as {args.network}",
-        )
+    interconnect = build(InterconnectOptions, given)
     options_of_each = [_worker_options(args, name) for name in names]
     kind, frame_dim = options.architecture, options.input_dim // (2 * options.context + 1)
     sizes = asdict(build_chosen("architecture", kind, alternatives()["architecture"], given))
     spec = make_network(kind, sizes, frame_dim, options.context, options.pdfs)
     works, jitter, measured = _works(options, machine, spec, [own for own, _ in options_of_each])
-    stragglers = Stragglers(jitter if options.jitter is None else options.jitter)
+    network, stragglers = (
+        interconnect.network_to_model(),
+        Stragglers(jitter if options.jitter is None else options.jitter),
+    )
     clocks = [
-        ModelledClock(own, work, network, options.frames, stragglers, args.collective, constants=constants)
+        ModelledClock(own, work, network, options.frames, stragglers, interconnect.collective, constants=constants)
         for (own, constants), work in zip(options_of_each, works, strict=True)
     ]
     print(prediction_markdown(clocks, workers, measured), end="")

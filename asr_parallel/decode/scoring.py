@@ -78,8 +78,7 @@ def choose(reference: Reference, hypotheses: Mapping[Weighting, Hypothesis], uni
     lmwts = sorted({lmwt for lmwt, _ in tried})
     if len(lmwts) > 2 and best[0] in (lmwts[0], lmwts[-1]):
         logger.warning(
-            "the best LM weight, %g, is the end of the range that was tried: widen it, --lmwt-range of the verb score "
-            "(recipes: --score-options '--lmwt-range FIRST:LAST')",
+            "the best LM weight, %g, is the end of the range that was tried: widen it with --lmwt-range FIRST:LAST",
             best[0],
         )
     return Choice(best, tried)

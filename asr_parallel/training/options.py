@@ -13,7 +13,7 @@ from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.parallel.algorithms.average import AverageOptions
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, algorithm_flags, known
-from asr_parallel.record.options import build, build_chosen, check, find, flat, merged, names, option
+from asr_parallel.record.options import Checked, build, build_chosen, find, flat, merged, names, option
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
@@ -39,13 +39,8 @@ def default_rate(optimizer: str, nonlinearity: str) -> float:
     return NNET3_RATE
 
 
-class _Checked:
-    def __post_init__(self) -> None:
-        check(self)
-
-
 @dataclass(frozen=True)
-class NetworkOptions(_Checked):
+class NetworkOptions(Checked):
     """Network."""
 
     architecture: str = option("dnn", "kind of network", choices=ARCHITECTURES, task=True)
@@ -57,7 +52,7 @@ class NetworkOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class OptimizationOptions(_Checked):
+class OptimizationOptions(Checked):
     """Optimiser; gradients are summed over frames, so learning rates are per frame."""
 
     optimizer: str = option("ng-sgd", "ng-sgd is Kaldi's natural gradient", choices=OPTIMIZERS)
@@ -81,7 +76,7 @@ class OptimizationOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class ScheduleOptions(_Checked):
+class ScheduleOptions(Checked):
     """Schedule."""
 
     schedule: str | None = option(
@@ -101,7 +96,7 @@ class ScheduleOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class DataOptions(_Checked):
+class DataOptions(Checked):
     """Data."""
 
     held_out: float = option(
@@ -115,7 +110,7 @@ class DataOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class SoftLabelOptions(_Checked):
+class SoftLabelOptions(Checked):
     """Soft labels: a second loss, of algorithm ensemble or against a teacher."""
 
     teacher: str | None = option(
@@ -129,7 +124,7 @@ class SoftLabelOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class FinalModelOptions(_Checked):
+class FinalModelOptions(Checked):
     """Final model."""
 
     combine: int | None = option(
@@ -147,7 +142,7 @@ class FinalModelOptions(_Checked):
 
 
 @dataclass(frozen=True)
-class MachineOptions(_Checked):
+class MachineOptions(Checked):
     """Machine."""
 
     precision: str = option(

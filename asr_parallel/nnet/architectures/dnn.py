@@ -6,11 +6,11 @@ from asr_parallel.nnet.architectures import register
 from asr_parallel.nnet.components import Component, Splice
 from asr_parallel.nnet.hidden_layer import NONLINEARITIES, PNORM_GROUP, hidden_layer, output_layer
 from asr_parallel.nnet.spec import NetworkSpec
-from asr_parallel.record.options import check, option
+from asr_parallel.record.options import Checked, option
 
 
 @dataclass(frozen=True, slots=True)
-class DnnOptions:
+class DnnOptions(Checked):
     """Feed-forward network."""
 
     hidden_layers: int = option(3, "hidden layers", least=1)
@@ -19,9 +19,6 @@ class DnnOptions:
     pnorm_group: int = option(
         PNORM_GROUP, "inputs of a p-norm unit", least=1, source="Kaldi steps/nnet2/train_pnorm_fast.sh"
     )
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @register("dnn", options=DnnOptions)
