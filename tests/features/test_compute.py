@@ -101,7 +101,7 @@ def test_a_noise_floor_lies_below_the_speech_whatever_its_level() -> None:
 
 
 def test_the_first_noise_floor_is_the_original(data: Path, tmp_path: Path) -> None:
-    archive = made(data, tmp_path / "out", copies=tuple(perturbations([1.0], [1.0, 1.1], [25.0, 15.0])))
+    archive = made(data, tmp_path / "out", warp_factors=(1.0, 1.1), noise_floors_db=(25.0, 15.0))
     origins = read_json(tmp_path / "out/copies.json")
     assert set(archive.ids) - set(origins) == {"a-1", "a-2", "b-2"}
     assert origins["wf1.1-nf15-a-1"] == ["a-1", 1.0, 1.1]
@@ -109,8 +109,7 @@ def test_the_first_noise_floor_is_the_original(data: Path, tmp_path: Path) -> No
 
 
 def test_perturbed_copies(data: Path, tmp_path: Path) -> None:
-    copies = tuple(perturbations([1.0, 0.8], [1.0, 1.1]))
-    archive = made(data, tmp_path / "out", copies=copies)
+    archive = made(data, tmp_path / "out", speed_factors=(1.0, 0.8), warp_factors=(1.0, 1.1))
     assert len(archive) == 3 * 4 + 2  # slowed down, the short one has a frame too
     origins = read_json(tmp_path / "out/copies.json")
     assert origins["sp0.8-wf1.1-a-1"] == ["a-1", 0.8, 1.1]
@@ -167,13 +166,13 @@ def damage_sample(path: Path) -> None:
 def test_what_cannot_be_read_is_named_and_dropped_up_to_a_limit(
     data: Path, tmp_path: Path, damage: Callable[[Path], None], lost: list[str], reason: str
 ) -> None:
-    whole = made(data, tmp_path / "whole", copies=tuple(perturbations([1.0], [1.0, 1.1])))
+    whole = made(data, tmp_path / "whole", warp_factors=(1.0, 1.1))
     damage(data / "r2.wav")
     with pytest.raises(ValueError, match=rf"{len(lost)} of 4 utterances are bad.*a-2: .*r2\.wav: {reason}"):
         made(data, tmp_path / "refused")
     out = tmp_path / "out"
     out.mkdir()
-    options = FeatureOptions("fbank", dither=0.0, copies=tuple(perturbations([1.0], [1.0, 1.1])))
+    options = FeatureOptions("fbank", dither=0.0, warp_factors=(1.0, 1.1))
     compute_features(data, out, options, max_bad_share=0.5)
     archive = FeatureArchive.open(out)
     assert set(archive.ids) == {"a-1", "b-2", "wf1.1-a-1", "wf1.1-b-2"}
@@ -195,7 +194,7 @@ def test_digital_silence_varies_as_silence_does(data: Path, tmp_path: Path, back
     samples, rate = soundfile.read(data / "r1.wav")
     samples[:8000] = 0
     soundfile.write(data / "r1.wav", samples, rate)
-    still = made(data, tmp_path / "still", backend=backend)[0]
+    still = made(data, tmp_path / "still", feature_backend=backend)[0]
     assert still.std(axis=0).max() < 1e-3
     (tmp_path / "out").mkdir()
     compute_features(data, tmp_path / "out", FeatureOptions("fbank", backend))
@@ -219,7 +218,7 @@ def test_utterances_of_zeros_are_counted_in_a_warning(
 
 
 def test_bad_options(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"seed -1, dither 0\.0: expected"):
+    with pytest.raises(ValueError, match="seed -1: expected"):
         made(data, tmp_path / "seed", seed=-1)
     with pytest.raises(ValueError, match="dither nan: expected"):
         made(data, tmp_path / "dither", dither=float("nan"))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asr_parallel.cli.main import main
 from asr_parallel.features.archive import write_archive
-from asr_parallel.features.frame_writer import make_frames
+from asr_parallel.features.frame_writer import FrameOptions, make_frames
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures import make_network
@@ -151,7 +151,7 @@ def test_decoding_an_utterance_gives_what_its_windows_give(tmp_path: Path) -> No
     lengths = {"a1": 2100, "a2": 4, "b": 9}
     write_archive(feats, [(u, u[0], random.normal(9, 4, (n, DIM)).astype(np.float32)) for u, n in lengths.items()])
     write_json(feats / "kind.json", {"kind": "fbank"})
-    make_frames(feats, {u: np.zeros(n, int) for u, n in lengths.items()}, PDFS, out, context=13)
+    make_frames(feats, {u: np.zeros(n, int) for u, n in lengths.items()}, PDFS, out, FrameOptions(context=13))
     store = FrameStore.open(out)
     assert store.context == 13
     net = random_network(tdnn(context=store.context), 1)
