@@ -70,22 +70,38 @@ def commands_page() -> str:
     lines = ["# Commands", "", "`asr-parallel VERB ...`; the options of recipes are shown by `run.sh --help`.", ""]
     for verb, (_, purpose) in VERBS.items():
         verbs = next(a for a in build_parser(verb)._actions if isinstance(a, argparse._SubParsersAction))
+        sources = _sources(verb)
         lines += [f"## {verb}", "", purpose[0].upper() + purpose[1:] + ".", ""]
         for group in verbs.choices[verb]._action_groups:
             options = [one for one in group._group_actions if not isinstance(one, argparse._HelpAction)]
             title = "" if group.title in ("options", "positional arguments") else (group.title or "")
             lines += [f"**{title[0].upper()}{title[1:]}**", ""] if options and title else []
             lines += ["| option | meaning |", "|---|---|"] if options else []
-            lines += [f"| `{_flag(one)}` | {_escaped((one.help or '') % vars(one))} |" for one in options] + [""]
+            for one in options:
+                source = f"; source: {found}" if (found := sources.get(one.dest)) else ""
+                lines.append(f"| `{_flag(one)}` | {_escaped((one.help or '') % vars(one) + source)} |")
+            lines.append("")
     return "\n".join(lines)
+
+
+def _sources(verb: str) -> dict[str, str]:
+    """Return where the defaults of a verb's options are from, by the option's name."""
+    import importlib
+
+    from asr_parallel.record.options import about, walk
+    from asr_parallel.record.program import VERBS
+
+    groups = importlib.import_module(VERBS[verb][0]).option_groups()
+    return {one.name: about(one).source for group in groups for _, one, _ in walk(group)}
 
 
 def _flag(option: argparse.Action) -> str:
     if isinstance(option, argparse.BooleanOptionalAction):
         return option.option_strings[0].replace("--", "--[no-]")
     name = option.option_strings[0] if option.option_strings else option.dest
-    values = "" if option.nargs == 0 else option.metavar or "|".join(option.choices or ()) or option.dest.upper()
-    return f"{name} {values}".strip().replace("|", "\\|")
+    choices = f"{{{','.join(option.choices)}}}" if option.choices else ""
+    values = "" if option.nargs == 0 else option.metavar or choices or option.dest.upper()
+    return f"{name} {values}".strip()
 
 
 def _escaped(text: str) -> str:
