@@ -44,7 +44,7 @@ RUNS = {
     "colearn": {"algorithm": "colearn", "share_by": "utterance", "epochs": 3},
     "ensemble, labels seen twice": ENSEMBLE | {"period": 3, "compress_minibatches": 2, "epochs": 6},
     "ensemble, posteriors": ENSEMBLE | {
-        "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 2,
+        "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 2, "epochs": 4,
     },
     "ensemble, overlap": ENSEMBLE | {"overlap": True, "period": 5, "epochs": 10},
     "none": {"algorithm": "none", "epochs": 1},
