@@ -18,12 +18,12 @@ COMMON = {
     "hidden_layers": 1,
     "hidden_dim": 16,
     "minibatch": 8,
-    "epochs": 2,
+    "epochs": 4,
     "combine": 0,
     "precision": "float32",
     "learning_rate": 0.002,
 }
-OFTEN = {"period": 1}  # 210 synchronizations
+OFTEN = {"period": 2}  # 210 synchronizations
 # Of 105 minibatches one is labelled in a round
 ENSEMBLE = {"algorithm": "ensemble", "relabel_fraction": 0.01}
 RUNS = {
@@ -39,8 +39,8 @@ RUNS = {
     },
     "elastic": OFTEN | {"algorithm": "elastic"},
     "elastic, Nesterov, float16": OFTEN | {"algorithm": "elastic", "optimizer": "nesterov", "comm_dtype": "float16"},
-    "gradient": {"algorithm": "gradient"},
-    "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
+    "gradient": {"algorithm": "gradient", "epochs": 2},
+    "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd", "epochs": 2},
     "colearn": {"algorithm": "colearn", "share_by": "utterance", "epochs": 3},
     "ensemble, labels seen twice": ENSEMBLE | {"period": 3, "compress_minibatches": 2, "epochs": 6},
     "ensemble, posteriors": ENSEMBLE | {
