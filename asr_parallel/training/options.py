@@ -197,7 +197,10 @@ class TrainingOptions:
         if final.keep_workers and chosen.shared_replica:
             raise ValueError(f"keep_workers: the workers of {workers.algorithm} have one model in common")
         if final.keep_workers is False and chosen.ensemble:
-            raise ValueError(f"keep_workers: algorithm {workers.algorithm} has no other result; expected to keep them")
+            raise ValueError(
+                f"keep_workers: the result of algorithm {workers.algorithm} is its workers' models; expected to keep"
+                " them"
+            )
         if final.ensemble_average != AVERAGES[0] and not chosen.ensemble and not final.keep_workers:
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
         optimizer = self.optimization.optimizer
