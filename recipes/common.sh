@@ -191,7 +191,7 @@ pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opt
     local -n own=${name}_opts
     words+=(--own "$name=${own[*]}")
   done
-  lines=$(asr-parallel sort-options "${words[@]}" -- "${passed_on[@]}") || exit 1
+  lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" "${words[@]}" -- "${passed_on[@]}") || exit 1
   while IFS=$'\t' read -r name word; do
     [[ -n $name ]] || continue
     local -n own=${name}_opts

@@ -1,14 +1,15 @@
 """Verb `sort-options`: the options that a recipe does not know, given to the verbs that do, and checked.
 
 A recipe calls it before its first stage (recipes/common.sh). For every word that a verb is to get, a line
-`DESTINATION<TAB>WORD` is printed.
+`DESTINATION<TAB>WORD` is printed. Modules of verbs are imported only where they are needed: torch takes seconds.
 """
 
 import argparse
 import importlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NoReturn
 
 from asr_parallel.record.options import add_arguments as add_options
@@ -27,10 +28,11 @@ AS_NETWORK = frozenset(
 class Destination:
     """A use of a verb in a recipe.
 
-    verb: its name. prefix: of its flags in the recipe (--rbm-epochs is --epochs of pretrain-rbm), "" for none.
-    shared: options that it gets without the prefix, too. fixed: options that recipes set themselves.
+    stage: that calls the verb. prefix: of its flags in the recipe (--rbm-epochs is --epochs of pretrain-rbm), "" for
+    none. shared: options that it gets without the prefix, too. fixed: options that recipes set themselves.
     """
 
+    stage: int
     verb: str
     prefix: str = ""
     shared: frozenset[str] = frozenset()
@@ -38,22 +40,22 @@ class Destination:
 
 
 DESTINATIONS = {
-    "synthesize": Destination("synthesize", fixed=frozenset({"seed", "jobs"})),
-    "prepare_swbd": Destination("prepare-swbd"),
-    "prepare_digits": Destination("prepare-digits", fixed=frozenset({"seed"})),
-    "import_kaldi": Destination("import-kaldi"),
-    "lm": Destination("lm"),
-    "feats": Destination("make-features", fixed=AUGMENTATION | {"kind", "seed", "jobs"}),
-    "fbank": Destination("make-features", "fbank", fixed=frozenset({"kind", "jobs"})),
-    "train_fbank": Destination("make-features", "train-fbank", fixed=frozenset({"kind", "jobs"})),
-    "mono": Destination("train-mono", "mono", fixed=frozenset({"jobs"})),
-    "tri": Destination("train-tri", "tri", fixed=frozenset({"jobs"})),
-    "frames": Destination("make-frames"),
-    "rbm": Destination("pretrain-rbm", "rbm", shared=AS_NETWORK, fixed=frozenset({"layers", "seed"})),
-    "dnn": Destination("train-dnn", fixed=frozenset({"seed"})),
-    "decode": Destination("decode", fixed=frozenset({"jobs"})),
-    "score": Destination("score"),
-    "compare": Destination("compare", fixed=frozenset({"jobs", "evaluate_frames"})),
+    "synthesize": Destination(0, "synthesize", fixed=frozenset({"seed", "jobs"})),
+    "prepare_swbd": Destination(0, "prepare-swbd"),
+    "prepare_digits": Destination(0, "prepare-digits", fixed=frozenset({"seed"})),
+    "import_kaldi": Destination(0, "import-kaldi"),
+    "lm": Destination(1, "lm"),
+    "feats": Destination(2, "make-features", fixed=AUGMENTATION | {"kind", "seed", "jobs"}),
+    "fbank": Destination(2, "make-features", "fbank", fixed=frozenset({"kind", "jobs"})),
+    "train_fbank": Destination(2, "make-features", "train-fbank", fixed=frozenset({"kind", "jobs"})),
+    "mono": Destination(3, "train-mono", "mono", fixed=frozenset({"jobs"})),
+    "tri": Destination(3, "train-tri", "tri", fixed=frozenset({"jobs"})),
+    "frames": Destination(4, "make-frames"),
+    "rbm": Destination(5, "pretrain-rbm", "rbm", shared=AS_NETWORK, fixed=frozenset({"layers", "seed"})),
+    "dnn": Destination(6, "train-dnn", fixed=frozenset({"seed"})),
+    "decode": Destination(7, "decode", fixed=frozenset({"jobs"})),
+    "score": Destination(7, "score"),
+    "compare": Destination(8, "compare", fixed=frozenset({"jobs", "evaluate_frames"})),
 }
 
 
@@ -71,37 +73,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     own = "a destination and the recipe's own words for it; may be repeated"
     parser.add_argument("--own", action="append", default=[], metavar="NAME=WORDS", help=own)
-    parser.add_argument(
-        "passed", metavar="--FLAG VALUE", nargs="*", help="flags that the recipe does not know, each with a value"
-    )
+    stages = "the stages to run, whose verbs' words are checked, as are all that the user gave"
+    parser.add_argument("--stages", default="0:8", metavar="FIRST:LAST", help=stages)
+    others = "flags that the recipe does not know, each with a value"
+    parser.add_argument("passed", metavar="--FLAG VALUE", nargs="*", help=others)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the words of each destination."""
     own = dict(one.split("=", 1) for one in args.own)
-    options = {name: dict(_options(DESTINATIONS[name])) for name in own}
     found: dict[str, list[str]] = {name: [] for name in own}
     for word, value in zip(args.passed[::2], args.passed[1::2], strict=True):
-        takers = [name for name in own if word in options[name]]
+        takers = _takers(word, own)
         if not takers:
             raise ValueError(_unknown(word, own))
-        for name in takers:
-            found[name] += _flags(*options[name][word], value)
+        for name, (verbs_word, kind) in takers.items():
+            found[name] += _flags(verbs_word, kind, value)
+    first, _, last = args.stages.partition(":")
     for name, words in found.items():
-        _check(DESTINATIONS[name], shlex.split(own[name]) + words)
+        if words or int(first) <= DESTINATIONS[name].stage <= int(last):
+            _check(DESTINATIONS[name], shlex.split(own[name]) + words)
         for word in words:
             print(f"{name}\t{word}")
 
 
-def _options(destination: Destination) -> Iterator[tuple[str, tuple[str, type]]]:
-    """Yield the recipe's flag, the verb's flag and the kind of every option that a destination takes."""
+def _takers(word: str, names: Iterable[str]) -> dict[str, tuple[str, type]]:
+    """Return the verb's flag and its kind for every destination that takes a word; a prefix of theirs decides."""
+    prefixed = [name for name in names if (one := DESTINATIONS[name]).prefix and word.startswith(f"--{one.prefix}-")]
+    for some in (prefixed, names):
+        taken = {name: options[word] for name in some if word in (options := _options(DESTINATIONS[name]))}
+        if taken:
+            return taken
+    return {}
+
+
+@cache
+def _options(destination: Destination) -> dict[str, tuple[str, type]]:
+    """Return the verb's flag and the kind of every option that a destination takes, by the recipe's flag."""
+    found = {}
     for group in _module(destination).option_groups():
         for _, one, hint in walk(group):
             if one.name in destination.fixed:
                 continue
             names = {f"{destination.prefix}-{one.name}" if destination.prefix else one.name}
             for name in names | ({one.name} & destination.shared):
-                yield flag(name), (flag(one.name), value_kind(hint))
+                found[flag(name)] = (flag(one.name), value_kind(hint))
+    return found
 
 
 def _module(destination: Destination) -> Any:
@@ -127,6 +144,6 @@ def _check(destination: Destination, words: Sequence[str]) -> None:
 
 def _unknown(word: str, own: dict[str, str]) -> str:
     for name, destination in DESTINATIONS.items():
-        if name not in own and word in dict(_options(destination)):
+        if name not in own and word in _options(destination):
             return f"{word} is an option of {destination.verb}, which has no part in this run"
     return f"unknown option {word} (--help lists the options)"
