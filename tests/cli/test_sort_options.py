@@ -59,7 +59,12 @@ def test_values_may_look_like_flags_and_the_last_counts(capsys: pytest.CaptureFi
         ("train_fbank=", "--train-fbank-warp-factors 0.9", "expected different numbers with 1.0 among them"),
         ("train_fbank=", "--train-fbank-warp-factors 1.0,x", "expected numbers with commas between, got '1.0,x'"),
         ("feats=", "--warp-factors 0.9,1.0", "unknown option --warp-factors"),
-        ("feats=", "--kind fbank", "unknown option --kind"),
+        ("feats=", "--kind fbank", "unknown option --kind"),  # recipes say it themselves
+        ("feats=", "--max-bad-share 2", "max_bad_share 2.0: expected a number of at least 0 and at most 1"),
+        ("score=", "--score-units letter", "--score-units: invalid choice: 'letter'"),
+        ("import_kaldi=", "--sampling-rate 16k", "--sampling-rate: invalid int value: '16k'"),
+        ("rbm=", "--rbm-epochs many", "--epochs: invalid int value: 'many'"),
+        ("frames=", "--norm-vars 1", "--norm-vars must be true or false, not '1'"),
     ],
 )
 def test_bad_options_are_one_line(capsys: pytest.CaptureFixture[str], own: str, words: str, message: str) -> None:
