@@ -194,7 +194,7 @@ def test_pronunciation_probabilities_come_from_the_alignment(exp: Path, tree: Pa
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 5, 6, 7])
 def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: Path, stage: int) -> None:
-    done = run(*discs(tree), "--exp", str(tmp_path / "exp"), "--stage", str(stage))
+    done = run(*discs(tree), "--exp", str(tmp_path / "exp"), "--stage", str(stage), "--stop-stage", str(stage))
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert len(errors) == 1 and "does not exist; run the stage that makes it first" in errors[0]
