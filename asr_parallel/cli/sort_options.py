@@ -101,14 +101,14 @@ def _takers(word: str, names: Iterable[str]) -> dict[str, tuple[str, type]]:
     """Return the verb's flag and its kind for every destination that takes a word; a prefix of theirs decides."""
     prefixed = [name for name in names if (one := DESTINATIONS[name]).prefix and word.startswith(f"--{one.prefix}-")]
     for some in (prefixed, names):
-        taken = {name: options[word] for name in some if word in (options := _options(DESTINATIONS[name]))}
+        taken = {name: options[word] for name in some if word in (options := options_of(DESTINATIONS[name]))}
         if taken:
             return taken
     return {}
 
 
 @cache
-def _options(destination: Destination) -> dict[str, tuple[str, type]]:
+def options_of(destination: Destination) -> dict[str, tuple[str, type]]:
     """Return the verb's flag and the kind of every option that a destination takes, by the recipe's flag."""
     found = {}
     for group in _module(destination).option_groups():
@@ -144,6 +144,6 @@ def _check(destination: Destination, words: Sequence[str]) -> None:
 
 def _unknown(word: str, own: dict[str, str]) -> str:
     for name, destination in DESTINATIONS.items():
-        if name not in own and word in _options(destination):
+        if name not in own and word in options_of(destination):
             return f"{word} is an option of {destination.verb}, which has no part in this run"
     return f"unknown option {word} (--help lists the options)"

@@ -96,10 +96,10 @@ def test_from_features_to_times(exp):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train-mono", "--num-gauss", "0"), "--num-gauss must be above 0, not 0"),
-        (("train-mono", "--max-hours", "-1"), "--max-hours must be above 0"),
+        (("train-mono", "--num-gauss", "0"), "num_gauss 0: expected a whole number of at least 1"),
+        (("train-mono", "--max-hours", "-1"), "max_hours -1.0: expected a number above 0"),
         (("train-tri", "--ali", "nowhere"), "nowhere: does not exist; run the stage that makes it first"),
-        (("train-tri", "--ali", "nowhere", "--leaves", "-3"), "--leaves must be above 0"),
+        (("train-tri", "--ali", "nowhere", "--leaves", "-3"), "leaves -3: expected a whole number of at least 1"),
         (("align", "--model", "nowhere"), "nowhere: does not exist"),
     ],
 )

@@ -54,6 +54,8 @@ class slow:
     @staticmethod
     def add_arguments(parser): parser.add_argument("--out", type=Path)
     @staticmethod
+    def option_groups(): return ()
+    @staticmethod
     def run(args):
         def build(folder):
             (folder / "half").write_text("half")
@@ -117,6 +119,8 @@ from asr_parallel.record.stage import run_stage
 class writing:
     @staticmethod
     def add_arguments(parser): parser.add_argument("--out", type=Path)
+    @staticmethod
+    def option_groups(): return ()
     @staticmethod
     def run(args):
         def build(folder):

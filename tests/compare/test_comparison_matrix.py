@@ -168,8 +168,11 @@ def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:
         ("{workers: [1], algorithms: [average], decode: {out=x: true}}", "decode: --out=x: the comparison"),
         ("{workers: [1], algorithms: [average], decode: {mod: x}}", "decode: unrecognized arguments: --mod x"),
         ("{workers: [1], algorithms: [average], decode: {help: true}}", "decode: expected no --help"),
-        ("{workers: [1], algorithms: [average], decode: {beam: -1}}", "decode: beam, .* must be above 0"),
-        ("{workers: [1], algorithms: [average], decode: {nbest: -1}}", "decode: nbest -1: expected at least 0"),
+        ("{workers: [1], algorithms: [average], decode: {beam: -1}}", "decode: beam -1.0: expected a number above 0"),
+        (
+            "{workers: [1], algorithms: [average], decode: {nbest: -1}}",
+            "decode: nbest -1: expected a whole number of at least 0",
+        ),
     ],
 )
 def test_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:

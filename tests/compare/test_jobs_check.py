@@ -40,7 +40,7 @@ def test_a_folder_that_is_not_there(exp: Path, matrix: Matrix) -> None:
     [
         ("decode", ["--beem", "9"], "none_1_ng-sgd_s1: decode: unrecognized arguments: --beem 9"),
         ("decode", ["--beam", "wide"], "decode: argument --beam: invalid float value: 'wide'"),
-        ("decode", ["--beam", "-1"], "decode: beam, .* must be above 0"),
+        ("decode", ["--beam", "-1"], "decode: beam -1.0: expected a number above 0"),
         ("decode", ["--max-active"], "decode: argument --max-active: expected one argument"),
         ("decode", ["--mod", "x"], "decode: unrecognized arguments: --mod x"),
         ("decode", ["--help"], "decode: expected no --help"),

@@ -253,7 +253,11 @@ def test_another_sampling_rate_and_no_directory(source: Path, program: Program) 
     assert status == 1 and "sampled at 8000 Hz; expected 16000 Hz" in error
     status, error = program("import-kaldi", "--from", source / "none", "--out", source.parent / "E")
     assert status == 1 and "none: no such folder; expected a Kaldi data directory" in error
-    for option in (["--sampling-rate", "16k"], *(["--max-bad-share", x] for x in ("nan", "-1", "2", "5%"))):
+    for share in ("nan", "-1", "2"):
+        words = ("import-kaldi", "--from", source, "--out", source.parent / "E", "--max-bad-share", share)
+        status, error = program(*words)
+        assert status == 1 and "expected a number of at least 0 and at most 1" in error
+    for option in (["--sampling-rate", "16k"], ["--max-bad-share", "5%"]):
         with pytest.raises(SystemExit):
             program("import-kaldi", "--from", source, "--out", source.parent / "E", *option)
 

@@ -111,7 +111,7 @@ def test_the_verb_writes_once_and_reports_bad_amounts(tmp_path: Path, capsys: py
     assert main([*words, "--jobs", "7"]) == 0  # the number of processes is no reason to make it again
     assert (out / "synthetic.json").stat().st_mtime_ns == made
     assert main([*words[:4], "-1"]) == 1
-    assert "must both be more than 0" in capsys.readouterr().err
+    assert "hours -1.0: expected a number above 0" in capsys.readouterr().err
 
 
 def test_without_the_package_the_extra_is_named(

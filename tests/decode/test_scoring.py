@@ -247,8 +247,7 @@ def test_the_chosen_units_choose_the_weights(tmp_path, monkeypatch, capsys):
     ("option", "message"),
     [
         ("--lmwt-range=17:5", "first:last"),
-        ("--word-ins-penalties=0,x", "expected numbers"),
-        ("--word-ins-penalties=nan", "expected numbers"),
+        ("--word-ins-penalties=0,nan", "word_ins_penalties nan: expected a number that is finite"),
     ],
 )
 def test_bad_ranges_are_one_line(tmp_path, capsys, option, message):

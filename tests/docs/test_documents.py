@@ -18,6 +18,7 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.cli.main import VERBS, build_parser
+from asr_parallel.cli.sort_options import DESTINATIONS, options_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -80,26 +81,18 @@ def test_options_of_recipes_exist(document: str, words: str) -> None:
     recipes = [
         path.read_text(encoding="utf-8") for path in (*ROOT.glob("recipes/*/run.sh"), ROOT / "recipes/common.sh")
     ]
-    declared = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"options=\(([^)]*)\)", "\n".join(recipes)))))
+    declared = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"options\+?=\(([^)]*)\)", "\n".join(recipes)))))
     flags = {
         word.partition("=")[0][2:].replace("-", "_") for word in given if word.startswith("--") and " " not in word
     }
-    assert flags <= declared | {"recipe", "config", "help"} | all_flags()
+    passed_on = {flag[2:].replace("-", "_") for one in DESTINATIONS.values() for flag in options_of(one)}
+    assert flags <= declared | {"recipe", "config", "help"} | passed_on
 
 
 @cache
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """Return the parser of a command."""
     return build_parser(verb)
-
-
-def all_flags() -> set[str]:
-    """Return the options of all commands, which recipes pass on."""
-    flags: set[str] = set()
-    for verb in VERBS:
-        verbs = next(a for a in parser_of(verb)._actions if isinstance(a, argparse._SubParsersAction))
-        flags |= {word[2:].replace("-", "_") for word in verbs.choices[verb]._option_string_actions}
-    return flags
 
 
 def test_algorithms_table_is_that_of_the_registry(monkeypatch: pytest.MonkeyPatch, package_algorithms: None) -> None:
