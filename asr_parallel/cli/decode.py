@@ -10,7 +10,7 @@ from asr_parallel.record.stage import run_stage
 
 
 @dataclass(frozen=True)
-class DecodeOptions(Checked):
+class OutputOptions(Checked):
     """Output."""
 
     nbest: int = option(0, "different word sequences to list for each utterance", least=0)
@@ -20,7 +20,7 @@ def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
     from asr_parallel.decode.decoder import DecoderOptions
 
-    return DecoderOptions, DecodeOptions, JobOptions
+    return DecoderOptions, OutputOptions, JobOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.decode.decoder import DecoderOptions
 
     given = vars(args)
-    output, jobs = build(DecodeOptions, given), build(JobOptions, given).count
+    output, jobs = build(OutputOptions, given), build(JobOptions, given).count
     own = {name: given[name] for name in names(DecoderOptions) & given.keys()}
     options = replace(default_options(args.model), **own)
 

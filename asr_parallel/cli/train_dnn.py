@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_options(given: Mapping[str, Any]) -> "TrainingOptions":
     """Return the options of a training, checked; ValueError where they do not fit together."""
-    from asr_parallel.training.options import option_names, training_options
+    from asr_parallel.training import options
 
-    return training_options(**{name: value for name, value in given.items() if name in option_names()})
+    return options.read_options(given)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
 from asr_parallel.record.program import build_parser, check_options
-from asr_parallel.training.options import TrainingOptions, option_names, training_options
+from asr_parallel.training.options import TrainingOptions, read_options
 
 # Options of verbs that the comparison sets itself
 TRAIN_FIXED = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}
@@ -44,14 +44,10 @@ def check_words(*words: str) -> argparse.Namespace:
 def check_verb(*words: str) -> None:
     """Raise ValueError for options that a verb refuses on its command line or when it starts."""
     args = check_words(*words)
-    check_options(words[0], vars(args))
     if words[0] == "train-dnn":
-        check_training(training_options_of(args))
-
-
-def training_options_of(args: argparse.Namespace) -> TrainingOptions:
-    """Return the options of a parsed command line of train-dnn."""
-    return training_options(**{name: value for name, value in vars(args).items() if name in option_names()})
+        check_training(read_options(vars(args)))
+    else:
+        check_options(words[0], vars(args))
 
 
 def check_not_fixed(words: Iterable[str], fixed: Set[str]) -> None:

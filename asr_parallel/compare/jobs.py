@@ -12,14 +12,13 @@ from asr_parallel.compare.checks import (
     check_verb,
     check_words,
     option,
-    training_options_of,
 )
 from asr_parallel.compare.matrix import GRID, Matrix, Training
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
-from asr_parallel.training.options import config_identity
+from asr_parallel.training.options import config_identity, read_options
 
 SETS = ("dev", "eval")
 MATRIX_OPTIONS = {  # of train-dnn, beside those of workers and algorithms
@@ -133,7 +132,7 @@ def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dic
     found: dict[str, dict[str, Plain]] = {}
     for name, job in jobs.items():
         args = check_words(*job.verbs[0])
-        options = training_options_of(args)
+        options = read_options(vars(args))
         own = config_identity(options) | {"learning_rate": options.resolved_learning_rate}
         found[name] = {option: value for option, value in own.items() if option not in GRID and value is not None}
     first = next(iter(found.values()))

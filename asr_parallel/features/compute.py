@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,10 +54,11 @@ class FeatureOptions:
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range."""
         check(self)
-        self.copies()
+        _ = self.copies
 
+    @cached_property
     def copies(self) -> list[Perturbation]:
-        """Return the perturbed copies of each utterance."""
+        """The perturbed copies of each utterance."""
         return perturbations(self.speed_factors, self.warp_factors, self.noise_floors_db)
 
 
@@ -134,7 +135,7 @@ def compute_features(
 
 def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Batch]:
     batches = list(_batches(utterances))
-    seconds = sum(u.duration for u in utterances) * len(options.copies())
+    seconds = sum(u.duration for u in utterances) * len(options.copies)
     if jobs <= 1 or seconds < PROCESSES_FROM_SECONDS:
         with one_thread():  # as in a worker process: results depend on it in the last bits
             for batch in progress(batches, f"{options.kind} features", unit="batches"):
@@ -190,7 +191,7 @@ def _compute_batch(batch: list[Utterance], options: FeatureOptions) -> _Batch:
                 done.silent.append(u.id)
             waves.setdefault(rate, []).append(wave)
             owners.setdefault(rate, []).append(u)
-    for copy in options.copies():
+    for copy in options.copies:
         for rate, cuts in waves.items():
             features = _extractor(options.kind, rate, options.feature_backend, copy.warp)(
                 [

@@ -1,5 +1,6 @@
 """The options of a training, beside its data: all that decides a trained network."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -308,3 +309,8 @@ def training_options(**given: Any) -> TrainingOptions:
     for kind, name in chosen.items():
         values[kind] = build_chosen(kind, name, alternatives()[kind], given)
     return TrainingOptions(**values)
+
+
+def read_options(given: Mapping[str, Any]) -> TrainingOptions:
+    """Return the options of a training among the values of a command line, by name; ValueError as above."""
+    return training_options(**{name: value for name, value in given.items() if name in option_names()})

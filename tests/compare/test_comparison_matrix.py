@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from asr_parallel.cli.main import build_parser
-from asr_parallel.compare.checks import training_options_of
 from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.training.options import read_options
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -67,7 +67,7 @@ def test_the_command_line_gives_the_options_that_were_checked() -> None:
     parser = build_parser("train-dnn")
     args = parser.parse_args(["train-dnn", "--frames", "f", "--out", "o", *training.words()])
     expected = training.training_options
-    assert training_options_of(args) == expected
+    assert read_options(vars(args)) == expected
 
 
 def test_every_seed_of_a_label_has_a_single_worker_of_it_if_one_has(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def check(algorithm: str, said: str, model: Path) -> None:
     (line,) = said.splitlines()
     assert line.startswith(f"{algorithm}, 2 workers, 20 synchronizations: accuracy ")
     assert float(line.rpartition(" ")[2]) > 0.6  # a guess is right a quarter of the time
-    assert all(tensor.isfinite().all() for tensor in torch.load(model).values())
+    assert all(tensor.isfinite().all() for tensor in torch.load(model, weights_only=True).values())
 
 
 @pytest.mark.timeout(280)
