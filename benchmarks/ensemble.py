@@ -52,7 +52,7 @@ from asr_parallel.parallel.ecdnn.compression import (
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 MINIBATCH = 512

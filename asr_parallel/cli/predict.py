@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
     from asr_parallel.parallel.worker_options import WorkerOptions
-    from asr_parallel.training.options import MachineOptions
+    from asr_parallel.training.train_options import MachineOptions
 
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
 
@@ -66,7 +66,7 @@ class InterconnectOptions(Checked):
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
     from asr_parallel.parallel.worker_options import algorithm_flags
-    from asr_parallel.training.options import MachineOptions, alternatives
+    from asr_parallel.training.train_options import MachineOptions, alternatives
 
     sizes = merged("Options of architectures", alternatives()["architecture"])
     return InterconnectOptions, PredictOptions, sizes, MachineOptions, algorithm_flags()
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.nnet.architectures import make_network
     from asr_parallel.parallel.registry import entries
     from asr_parallel.report.prediction import prediction_markdown
-    from asr_parallel.training.options import MachineOptions, alternatives
+    from asr_parallel.training.train_options import MachineOptions, alternatives
 
     workers, given = _numbers(args.workers), vars(args)
     options, machine = build(PredictOptions, given), build(MachineOptions, given)

@@ -9,12 +9,12 @@ from asr_parallel.cli.distributed import ProcessOptions, RunOptions, joined, lau
 from asr_parallel.record.options import build, flat
 
 if TYPE_CHECKING:
-    from asr_parallel.training.options import TrainingOptions
+    from asr_parallel.training.train_options import TrainingOptions
 
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.training.options import flag_groups
+    from asr_parallel.training.train_options import flag_groups
 
     return *flag_groups(), RunOptions, ProcessOptions
 
@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.group_stage import together
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.options import config_identity, path_names
     from asr_parallel.training.run_training import train_into, working_path
+    from asr_parallel.training.train_options import config_identity, path_names
 
     given = vars(args)
     options = read_options(given)

@@ -18,7 +18,7 @@ from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_lines
 from asr_parallel.record.options import find, flat
 from asr_parallel.record.program import build_parser, check_options
-from asr_parallel.training.options import TrainingOptions, read_options
+from asr_parallel.training.train_options import TrainingOptions, read_options
 
 # Options of verbs that the comparison sets itself
 TRAIN_FIXED = {"frames", "out", "rbm", "evaluate_frames", "processes", "threads"}

@@ -18,7 +18,7 @@ from asr_parallel.compare.run_jobs import Job
 from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
-from asr_parallel.training.options import config_identity, read_options
+from asr_parallel.training.train_options import config_identity, read_options
 
 SETS = ("dev", "eval")
 MATRIX_OPTIONS = {  # of train-dnn, beside those of workers and algorithms

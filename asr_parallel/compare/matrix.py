@@ -37,8 +37,8 @@ from asr_parallel.compare.checks import (
 )
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import option_names
-from asr_parallel.training.options import TrainingOptions, training_options
-from asr_parallel.training.options import option_names as training_option_names
+from asr_parallel.training.train_options import TrainingOptions, training_options
+from asr_parallel.training.train_options import option_names as training_option_names
 
 KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "rbm", "cells"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
@@ -196,7 +196,7 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
 def _check(training: Training) -> None:
     """Raise ValueError for what train-dnn refuses on its command line or when it starts."""
     known = training_option_names() - set(GRID)
-    for name, _ in training.options:
+    for name, _ in training.train_options:
         if name not in known:
             raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
     check_words("train-dnn", "--frames", "", "--out", "", *training.words())

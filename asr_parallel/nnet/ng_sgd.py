@@ -16,6 +16,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 RANK_IN = 20
 RANK_OUT = 80
 UPDATE_PERIOD = 4  # minibatches, same source
+NNET2_RATE = 0.01  # Kaldi steps/nnet2/train_pnorm_accel2.sh, per frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class NgSgd(Optimizer):
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         super().__init__(network, max_change, add)
         self._make_sides()
+
+    @classmethod
+    def default_rate(cls, nonlinearity: str) -> float:
+        return NNET2_RATE if nonlinearity in ("tanh", "pnorm") else super().default_rate(nonlinearity)
 
     def _make_sides(self) -> None:
         places = layout(self.network.spec)

@@ -20,6 +20,11 @@ from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
 
 Tensors = dict[str, Tensor]
+
+# Initial effective learning rates per frame
+NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
+NNET3_RATE = 3e-4  # Kaldi steps/nnet3/train_dnn.py
+
 Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
 
 
@@ -82,6 +87,11 @@ class Optimizer(ABC):
         self.max_change_scale = torch.full((network.replicas,), torch.nan, device=network.device)
         self._spans = [(p.start, p.end) for p in layout(network.spec)]
         self._change = Layers.zeros(network.spec, network.replicas, network.device)
+
+    @classmethod
+    def default_rate(cls, nonlinearity: str) -> float:
+        """Return the initial effective learning rate where none is given."""
+        return NNET1_RATE if nonlinearity == "sigmoid" else NNET3_RATE
 
     def step(
         self, minibatch: Backward, learning_rate: float, active: Tensor | None = None, frames: int | None = None

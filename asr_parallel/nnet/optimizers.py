@@ -11,6 +11,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
 ADAM_EPSILON = 1e-8
+ADAM_RATE = 1e-3  # per minibatch, same source
 
 
 class Sgd(Optimizer):
@@ -103,6 +104,10 @@ class Adam(Optimizer):
         self._mean = torch.zeros_like(network.parameters)
         self._square = torch.zeros_like(network.parameters)
         self._steps = torch.zeros(network.replicas, dtype=torch.int64, device=network.device)
+
+    @classmethod
+    def default_rate(cls, nonlinearity: str) -> float:
+        return ADAM_RATE
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
         gradient, moved = self._change.flat, finite[:, None].float()

@@ -15,7 +15,7 @@ from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.rbm_stack import load_rbm_weights
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.training.minibatches import Purpose, counted_seed
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.train_options import TrainingOptions
 
 
 def init_model(

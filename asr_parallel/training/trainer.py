@@ -31,8 +31,8 @@ from asr_parallel.training.init_model import Teacher, init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
 from asr_parallel.training.minibatches import Minibatches, group_minibatches, merge_workers
-from asr_parallel.training.options import TrainingOptions
 from asr_parallel.training.recovery import Recovery
+from asr_parallel.training.train_options import TrainingOptions
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000

@@ -8,7 +8,7 @@ import pytest
 from asr_parallel.cli.main import build_parser
 from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix, Training
-from asr_parallel.training.options import read_options
+from asr_parallel.training.train_options import read_options
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -175,7 +175,7 @@ def test_the_example_of_a_hook_is_in_checkpoints(frames_folder: Path, tmp_path: 
 
 def training_options_of_small_networks(**given: Any) -> Any:
     """Return options as the example gives them, of a network that trains at once."""
-    from asr_parallel.training.options import training_options
+    from asr_parallel.training.train_options import training_options
 
     return training_options(**given, hidden_layers=1, hidden_dim=8, minibatch=32, precision="float32")
 

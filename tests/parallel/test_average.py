@@ -11,7 +11,7 @@ from stand_ins import Models, random_models, scheduler, started, sync_info
 
 from asr_parallel.parallel.registry import ALGORITHMS, entry
 from asr_parallel.parallel.worker_options import split
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 
 FEW = settings(deadline=None, max_examples=20)
 

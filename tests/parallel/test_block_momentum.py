@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr_parallel.parallel.algorithms.block_momentum import PRESETS, BlockMomentum, BlockMomentumOptions, Outer
 from asr_parallel.parallel.synchronizer import Synchronizer
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 
 FEW = settings(deadline=None, max_examples=20)
 constants = st.floats(0.1, 1.5), st.floats(0.0, 0.95)

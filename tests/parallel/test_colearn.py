@@ -12,8 +12,8 @@ from stand_ins import Models, scheduler
 from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.worker_options import WorkerOptions
-from asr_parallel.training.options import training_options
 from asr_parallel.training.schedules import Cyclical
+from asr_parallel.training.train_options import training_options
 
 PER_EPOCH = 3  # minibatches
 

@@ -13,7 +13,7 @@ from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.parallel.worker_options import split
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 NAN = float("nan")

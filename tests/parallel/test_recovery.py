@@ -18,8 +18,8 @@ from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import read_json
 from asr_parallel.training.final_model import Exporter
-from asr_parallel.training.options import training_options
 from asr_parallel.training.run_training import train_into
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 RUN = (

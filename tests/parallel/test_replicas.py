@@ -27,7 +27,7 @@ from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
 from asr_parallel.training.metrics_logger import LINES
 from asr_parallel.training.minibatches import merge_workers
-from asr_parallel.training.options import TrainingOptions, training_options
+from asr_parallel.training.train_options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 
 B = 16  # frames of a worker's minibatch

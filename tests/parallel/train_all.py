@@ -10,7 +10,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
 from asr_parallel.parallel.rendezvous import join
 from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 COMMON = {

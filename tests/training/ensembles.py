@@ -8,7 +8,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import Soft
-from asr_parallel.training.options import TrainingOptions, training_options
+from asr_parallel.training.train_options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 
 WORKERS, PERIOD = 3, 9

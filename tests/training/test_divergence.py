@@ -14,7 +14,7 @@ from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.training.divergence import check_divergence, check_replicas_equal, has_diverged, highest_loss
 from asr_parallel.training.evaluation import Score
-from asr_parallel.training.options import TrainingOptions, config_identity, training_options
+from asr_parallel.training.train_options import TrainingOptions, config_identity, training_options
 from asr_parallel.training.trainer import Trainer
 
 

@@ -14,7 +14,7 @@ from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.sampling import draw_binary
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

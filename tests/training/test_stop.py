@@ -21,7 +21,7 @@ from asr_parallel.pretraining.rbm_trainer import LayerTrainer
 from asr_parallel.record.files import read_json
 from asr_parallel.record.interrupt import Interrupted, StopRequest
 from asr_parallel.training import loop
-from asr_parallel.training.options import training_options
+from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 SECONDS = 120

@@ -11,7 +11,7 @@ from ensembles import WORKERS, options
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.ensemble_network import EnsembleNetwork
 from asr_parallel.training.init_model import Teacher
-from asr_parallel.training.options import TrainingOptions
+from asr_parallel.training.train_options import TrainingOptions
 from asr_parallel.training.trainer import Trainer
 
 

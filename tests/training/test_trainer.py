@@ -11,17 +11,12 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames
-from asr_parallel.training.options import (
-    ADAM_RATE,
-    NNET1_RATE,
-    NNET2_RATE,
-    NNET3_RATE,
+from asr_parallel.training.train_options import (
     SCHEDULES,
     TrainingOptions,
-    default_rate,
     training_options,
 )
 from asr_parallel.training.trainer import Trainer
@@ -183,9 +178,14 @@ def test_a_gpu_that_is_not_there_is_refused(store: FrameStore, tmp_path: Path) -
 
 
 def test_default_rates() -> None:
-    assert (NNET1_RATE, NNET2_RATE, NNET3_RATE, ADAM_RATE) == (0.008, 0.01, 3e-4, 1e-3)
-    assert default_rate("ng-sgd", "relu-renorm") == default_rate("sgd", "relu") == NNET3_RATE
-    assert default_rate("sgd", "sigmoid") == NNET1_RATE and default_rate("ng-sgd", "pnorm") == NNET2_RATE
+    rates = {
+        name: [optimizer_class(name).default_rate(kind) for kind in ("relu", "sigmoid", "tanh", "pnorm")]
+        for name in OPTIMIZERS
+    }
+    plain = [3e-4, 0.008, 3e-4, 3e-4]  # Kaldi nnet3, nnet1
+    assert rates["sgd"] == rates["momentum"] == rates["nesterov"] == plain
+    assert rates["ng-sgd"] == [3e-4, 0.008, 0.01, 0.01]  # Kaldi nnet2
+    assert rates["adam"] == [1e-3] * 4
     default = training_options()
     assert (
         default.optimization.optimizer,

@@ -20,24 +20,8 @@ from asr_parallel.training.schedules import Constant, Cyclical, Exponential, New
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PSEUDO_WEIGHT = 1.0
 
-# Initial effective learning rates per frame (Adam's: per minibatch), by optimiser and non-linearity
-NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
-NNET2_RATE = 0.01  # Kaldi steps/nnet2/train_pnorm_accel2.sh
-NNET3_RATE = 3e-4  # Kaldi steps/nnet3/train_dnn.py
-ADAM_RATE = 1e-3  # Kingma & Ba, 2015
 COMBINE = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
 FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
-
-
-def default_rate(optimizer: str, nonlinearity: str) -> float:
-    """Return the initial effective learning rate where none is given."""
-    if optimizer == "adam":
-        return ADAM_RATE
-    if nonlinearity == "sigmoid":
-        return NNET1_RATE
-    if nonlinearity in ("tanh", "pnorm") and optimizer == "ng-sgd":
-        return NNET2_RATE
-    return NNET3_RATE
 
 
 @dataclass(frozen=True)
@@ -84,7 +68,11 @@ class ScheduleOptions(Checked):
         None, "of the learning rate", choices=SCHEDULES, unset="the algorithm's, exponential for most"
     )
     learning_rate: float | None = option(
-        None, "at first, effective", above=0, unset="by optimizer and nonlinearity", source="see default_rate"
+        None,
+        "at first, effective",
+        above=0,
+        unset="by optimizer and nonlinearity",
+        source="default_rate of nnet/optimizer.py and nnet/ng_sgd.py",
     )
     final_learning_rate: float | None = option(
         None, "exponential, cyclical", above=0, unset="a tenth of the first", source="Kaldi steps/nnet3/train_dnn.py"
@@ -234,7 +222,8 @@ class TrainingOptions:
     @property
     def resolved_learning_rate(self) -> float:
         """The initial effective learning rate, also when none was asked for."""
-        return self.schedule.learning_rate or default_rate(self.optimization.optimizer, self.architecture.nonlinearity)
+        chosen = optimizer_class(self.optimization.optimizer)
+        return self.schedule.learning_rate or chosen.default_rate(self.architecture.nonlinearity)
 
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """Return the schedule of the learning rate.
