@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_options(given: Mapping[str, Any]) -> "TrainingOptions":
     """Return the options of a training, checked; ValueError where they do not fit together."""
-    from asr_parallel.training import options
+    from asr_parallel.training import train_options
 
-    return options.read_options(given)
+    return train_options.read_options(given)
 
 
 def run(args: argparse.Namespace) -> None:

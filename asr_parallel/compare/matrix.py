@@ -196,7 +196,7 @@ def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
 def _check(training: Training) -> None:
     """Raise ValueError for what train-dnn refuses on its command line or when it starts."""
     known = training_option_names() - set(GRID)
-    for name, _ in training.train_options:
+    for name, _ in training.options:
         if name not in known:
             raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
     check_words("train-dnn", "--frames", "", "--out", "", *training.words())
