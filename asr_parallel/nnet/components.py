@@ -172,8 +172,10 @@ class Affine(Component, kind="affine"):
             bias.uniform_(low, high, generator=random)
 
     def forward(self, x: Tensor, own: Binding) -> tuple[Tensor, Saved]:
-        weight, bias = own.tensors["weight"], own.tensors["bias"]
+        weight, bias = own.tensors["weight"], own.tensors.get("bias")
         out = own.memory("output", x, x.shape[1], weight.shape[1])
+        if bias is None:  # what comes next adds it
+            return product(x, weight.mT, out=out), (x,)
         return add_product(bias.unsqueeze(1), x, weight.mT, alpha=1, out=out), (x,)
 
     def backward(self, derivative: Tensor, saved: Saved, own: Binding) -> Tensor:

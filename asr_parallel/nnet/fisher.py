@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet import fisher_kernels
+from asr_parallel.nnet.kernels import bits, ones_left
 from asr_parallel.nnet.products import add_product, product
 
 ETA_LIMIT = 0.9  # Kaldi, Eta(): never forget nearly all
@@ -105,16 +107,24 @@ class FisherEstimate:
         self.rho = torch.full((replicas,), epsilon, device=device)
         self.d = torch.full((replicas, self.rank), epsilon, device=device)
         self._thin: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}  # what x and H are multiplied with
+        self._projected: dict[tuple[int, torch.dtype], Tensor] = {}
         random = torch.Generator().manual_seed(0)
         self._spare = (torch.randn(self.rank, dim, generator=random) / math.sqrt(dim)).to(device)
 
     def project(self, x: Tensor, part: slice) -> Tensor:
         """Return H (R, N, K), of the type of x, which is the minibatch of these estimates."""
         W, of_one = self._low(x.dtype)
-        H = x.new_empty(*x.shape[:2], self.rank)
+        H = self._memory_of_H(x, part)
         if of_one is None:
             return product(x, W[part].mT, out=H)
         return add_product(of_one[part], x, W[part].mT, alpha=1, out=H)
+
+    def _memory_of_H(self, x: Tensor, part: slice) -> Tensor:
+        """Return memory that the last minibatch had too: new pages each time are slow."""
+        key, shape = (part.start, x.dtype), (*x.shape[:2], self.rank)
+        if key not in self._projected or self._projected[key].shape != shape:
+            self._projected[key] = x.new_empty(shape)
+        return self._projected[key]
 
     def correlate(self, x: Tensor, H: Tensor, out: Tensor) -> None:
         """Write J (R, K, D) into float32 `out`. It cannot overflow where the square of x does not."""
@@ -128,7 +138,13 @@ class FisherEstimate:
         """Make x its y; return the preconditioned appended ones (R, N, 1)."""
         W, of_one = self._low(x.dtype)
         add_product(x, H, W[part], alpha=-1, out=x)
-        return None if of_one is None else 1 - torch.bmm(H, of_one[part].mT)
+        if of_one is None:
+            return None
+        if x.device.type != "cpu":
+            return 1 - torch.bmm(H, of_one[part].mT)
+        one = torch.empty(*H.shape[:2], 1)
+        ones_left(bits(H), bits(of_one[part]), one.numpy())
+        return one
 
     def _low(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """Return W without the column for the appended 1, and that (R, 1, K), of the type to multiply with."""
@@ -140,20 +156,57 @@ class FisherEstimate:
 
     def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
         """Return the update for a minibatch of this J (R, K, D), overwritten, and tr(x x^T) (R,) with the ones."""
-        eta = min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
+        if J.device.type != "cpu":
+            return self.plain_toward(J, squares, num_rows)
+        eta, Y = self._eta(num_rows), torch.empty(J.shape, dtype=torch.float64)
+        unit = torch.empty(len(J), dtype=torch.float64)
+        fisher_kernels.toward(
+            J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
+            self.alpha, Y.numpy(), unit.numpy(),
+        )  # fmt: skip
+        return Update(eta, unit, Y, self._finite_or_eye(torch.bmm(Y, Y.mT)))
+
+    def plain_toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
+        """Return what `toward` does, by operations of torch."""
+        eta = self._eta(num_rows)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
         new = self._e(rho, d).rsqrt() / unit[:, None]
         old = (1 - eta) * (d + rho[:, None]) * new
         new = eta / num_rows * new
         Y = J.mul_(new.float()[:, :, None]).addcmul_(self.W, old.float()[:, :, None]).double()
-        Z = torch.bmm(Y, Y.mT)
+        return Update(eta, unit, Y, self._finite_or_eye(torch.bmm(Y, Y.mT)))
+
+    def _eta(self, num_rows: int) -> float:
+        return min(1 - math.exp(-num_rows / self.num_samples_history), ETA_LIMIT)
+
+    def _finite_or_eye(self, Z: Tensor) -> Tensor:
         finite = Z.sum((1, 2)).isfinite()
         eye = torch.eye(self.rank, dtype=Z.dtype, device=Z.device)
-        return Update(eta, unit, Y, torch.where(finite[:, None, None], Z, eye))
+        return torch.where(finite[:, None, None], Z, eye)
 
     def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
         """Take the next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
+        self._thin.clear()
+        if c.device.type == "cpu" and self._adopted(update, c, U):
+            return
+        self.plain_adopt(update, c, U)
+
+    def _adopted(self, update: Update, c: Tensor, U: Tensor) -> bool:
+        """Do what `plain_adopt` does and return True, or change nothing when a direction is noise."""
+        rho, d, length, turn = torch.empty_like(update.unit), torch.empty_like(c), torch.empty_like(c), torch.empty_like(U)
+        clean = fisher_kernels.next_variances(
+            c.numpy(), self.rho.numpy(), update.unit.numpy(), 1 - update.eta, self.alpha, self.delta, self.epsilon,
+            self.dim, NOISE, rho.numpy(), d.numpy(), length.numpy(),
+        )  # fmt: skip
+        if clean:
+            fisher_kernels.rotation(U.numpy(), length.numpy(), turn.numpy())
+            W = torch.bmm(turn, update.Y).numpy()
+            fisher_kernels.replace_finite(self.W.numpy(), self.rho.numpy(), self.d.numpy(), W, rho.numpy(), d.numpy())
+        return clean
+
+    def plain_adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
+        """Do what `adopt` does, by operations of torch."""
         c, U, unit = c.flip(1), U.flip(2), update.unit[:, None]
         floor = ((1 - update.eta) * self.rho.double()[:, None] / unit) ** 2
         deviation = torch.maximum(c, floor).sqrt()
@@ -174,7 +227,6 @@ class FisherEstimate:
         self.W = torch.where(good[:, None, None], W, self.W)
         self.rho = torch.where(good, rho, self.rho)
         self.d = torch.where(good[:, None], d, self.d)
-        self._thin.clear()
 
     def _replace(self, R: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return R (R, K, D), orthonormal but where noise (R, K), with other rows there; and whether that worked.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.kernels import bits, column_sums
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
 from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
 from asr_parallel.nnet.products import product
@@ -83,11 +84,14 @@ class NgSgd(Optimizer):
             for k, of_layer in zip(side.layers, of_layers, strict=True)
         }
         scales = []
-        for k, (weight, bias) in enumerate(zip(self._change.weights, self._change.biases, strict=True)):
+        for k, bias in enumerate(self._change.biases):
             x, d = left["in", k], left["out", k]
             assert x.one is not None
-            product(d.y.mT, x.y, out=weight)
-            product(x.one.mT, d.y, out=bias.unsqueeze(1))
+            self._weight_gradient(k, x.y, d.y)
+            if bias.device.type == "cpu":
+                column_sums(bits(d.y), bits(x.one), bias.numpy())
+            else:
+                product(x.one.mT, d.y, out=bias.unsqueeze(1))
             scales.append(x.scale * d.scale)
         return torch.stack(scales, dim=1)
 

@@ -6,12 +6,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.kernels import bits, softmax_cross_entropy
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
     """The loss of a minibatch.
 
-    derivative: (R, B, num_pdfs) float32, of the loss by the logits.
+    derivative: (R, B, num_pdfs) float32 or of the logits' type, of the loss by the logits.
     loss_sum: (R,) float32, nats, summed over the minibatch and not averaged, as in Kaldi: a learning rate is per frame.
     correct: (R,) int64, frames whose label has the highest posterior.
     """
@@ -25,7 +27,7 @@ class Objective(Protocol):
     """The loss that logits are trained for; made for each minibatch, with what is known of its frames."""
 
     def __call__(self, logits: Tensor) -> Loss:
-        """Return the loss of (R, B, num_pdfs) logits, which are left as they are."""
+        """Return the loss of (R, B, num_pdfs) logits, whose memory may be used for the derivative."""
         ...
 
 
@@ -51,7 +53,16 @@ class CrossEntropy:
     soft: Soft | None = None
 
     def __call__(self, logits: Tensor) -> Loss:
-        """Return the loss of (R, B, num_pdfs) logits."""
+        """Return the loss of (R, B, num_pdfs) logits, which the derivative overwrites on a CPU without soft targets."""
+        if self.soft is not None or logits.device.type != "cpu":
+            return self.plain(logits)
+        loss_sum, correct = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.int64)
+        x = bits(logits)
+        softmax_cross_entropy(x, self.labels.numpy(), x, loss_sum.numpy(), correct.numpy())
+        return Loss(logits, loss_sum, correct)
+
+    def plain(self, logits: Tensor) -> Loss:
+        """Return the same by operations of torch, and the logits as they are."""
         index, soft = self.labels.unsqueeze(-1), self.soft
         log_posterior = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
         of_label = log_posterior.gather(-1, index)

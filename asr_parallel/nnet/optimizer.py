@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.kernels import bits, column_sums
 from asr_parallel.nnet.products import product, sums_of_squares
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
@@ -87,6 +89,7 @@ class Optimizer(ABC):
         self.max_change_scale = torch.full((network.replicas,), torch.nan, device=network.device)
         self._spans = [(p.start, p.end) for p in layout(network.spec)]
         self._change = Layers.zeros(network.spec, network.replicas, network.device)
+        self._rounded: dict[int, Tensor] = {}  # a layer's product in the products' type
 
     @classmethod
     def default_rate(cls, nonlinearity: str) -> float:
@@ -133,15 +136,15 @@ class Optimizer(ABC):
             step = step * scale
         self.max_change_scale = kept.float().masked_fill(~finite, torch.nan)
         factors = step.float()
-        self._go(self._change.flat, -factors)
+        self._go(self._change.flat, factors)
         self._moved(factors, finite)
+        if self.network.device.type != "cpu":
+            self.network.parameters_changed()
         self.network.constrain()
-        self.network.parameters_changed()
 
     def _go(self, direction: Tensor, factors: Tensor) -> None:
-        """Add a (R, P) direction to the parameters, times (R, L) factors of the layers."""
-        for (start, end), factor in zip(self._spans, factors.split(1, dim=1), strict=True):
-            self.network.parameters[:, start:end].addcmul_(direction[:, start:end], factor)
+        """Go against a (R, P) direction, times (R, L) factors of the layers."""
+        self.network.subtract(direction, factors, self._spans)
 
     def _lengths(self, factors: Tensor) -> Tensor:
         """Return (R, L) Euclidean lengths of the layers' changes in the buffer, times their factors."""
@@ -159,10 +162,20 @@ class Optimizer(ABC):
         Returns:
             (R, L) factors it is to be taken with.
         """
-        for weight, bias, x, d in zip(self._change.weights, self._change.biases, inputs, derivatives, strict=True):
-            product(d.mT, x, out=weight)
-            torch.sum(d, dim=1, dtype=torch.float32, out=bias)
+        for k, (bias, d) in enumerate(zip(self._change.biases, derivatives, strict=True)):
+            self._weight_gradient(k, inputs[k], d)
+            if d.device.type == "cpu":
+                column_sums(bits(d), np.ones((*d.shape[:2], 1), dtype=np.float32), bias.numpy())
+            else:
+                torch.sum(d, dim=1, dtype=torch.float32, out=bias)
         return self._change.flat.new_ones(self.network.replicas, len(inputs))
+
+    def _weight_gradient(self, k: int, x: Tensor, d: Tensor) -> None:
+        """Write d^T x of affine layer k into the buffer."""
+        weight = self._change.weights[k]
+        if d.dtype != weight.dtype and k not in self._rounded:
+            self._rounded[k] = torch.empty_like(weight, dtype=d.dtype)
+        product(d.mT, x, out=weight, rounded=self._rounded.get(k))
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
         """Turn the gradient in the buffer into the direction to go against; keep state of finite replicas alone.

@@ -71,19 +71,19 @@ class Nesterov(Momentum):
         self._last = torch.zeros(network.replicas, len(self._spans), device=network.device)  # factors of v^i
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
-        self._go(self._velocity, self.momentum * self._last * finite[:, None])  # to x^i; the others stay where they are
+        self._go(self._velocity, -self.momentum * self._last * finite[:, None])  # to x^i; the others stay where they are
         return super()._direct(factors, finite)
 
     def _moved(self, factors: Tensor, finite: Tensor) -> None:
         self._last.copy_(torch.where(finite[:, None], factors, self._last))
-        self._go(self._velocity, -self.momentum * self._last * finite[:, None])
+        self._go(self._velocity, self.momentum * self._last * finite[:, None])
 
     def leave_lookahead(self) -> None:
-        self._go(self._velocity, self.momentum * self._last)
+        self._go(self._velocity, -self.momentum * self._last)
         self.network.parameters_changed()
 
     def enter_lookahead(self) -> None:
-        self._go(self._velocity, -self.momentum * self._last)
+        self._go(self._velocity, self.momentum * self._last)
         self.network.parameters_changed()
 
     def _tensors(self) -> Tensors:

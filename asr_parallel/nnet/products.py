@@ -11,18 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.record.compiled import njit
-
-CHUNK = 1024  # squares added up in float32 before float64 takes over
+from asr_parallel.nnet.kernels import bits, sum_of_squares
 
 
-def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """Write a @ b into `out` and return it: (R, n, k) and (R, k, m) of one type, out (R, n, m) of that or wider."""
+def product(a: Tensor, b: Tensor, out: Tensor, rounded: Tensor | None = None) -> Tensor:
+    """Write a @ b into `out` and return it: (R, n, k) and (R, k, m) of one type, out (R, n, m) of that or wider.
+
+    Args:
+        a, b, out: see above.
+        rounded: memory of the shape of `out` and the type of the others, for an `out` that is wider.
+    """
     if a.dtype != out.dtype:
-        return out.copy_(product(a, b, a.new_empty(out.shape)))
+        return out.copy_(product(a, b, a.new_empty(out.shape) if rounded is None else rounded))
     if a.device.type != "cpu":
         return torch.bmm(a, b, out=out)
-    for own_a, own_b, own_out in zip(a, b, out, strict=True):
+    for own_a, own_b, own_out in zip(each(a), each(b), each(out), strict=True):
         torch.mm(own_a, own_b, out=own_out)
     return out
 
@@ -31,9 +34,14 @@ def add_product(c: Tensor, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> T
     """Write c + alpha * a @ b into `out` and return it, all of one type; out may be c, and c (R, 1, m)."""
     if a.device.type != "cpu":
         return torch.baddbmm(c, a, b, alpha=alpha, out=out)
-    for own_c, own_a, own_b, own_out in zip(c, a, b, out, strict=True):
+    for own_c, own_a, own_b, own_out in zip(each(c), each(a), each(b), each(out), strict=True):
         torch.addmm(own_c, own_a, own_b, alpha=alpha, out=own_out)
     return out
+
+
+def each(x: Tensor) -> Sequence[Tensor]:
+    """Return the replicas' matrices: a tensor's own iterator takes three times as long."""
+    return (x[0],) if len(x) == 1 else x.unbind()
 
 
 def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
@@ -50,9 +58,8 @@ def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
     start = 0
     for stack in stacks:
         for x in stack:
-            low = x.dtype == torch.bfloat16
-            for r, own in enumerate((x.view(torch.uint16) if low else x).reshape(len(x), -1).numpy(), start):
-                sums[r] += _of_bfloat16(own) if low else _of_float32(own)
+            for r, own in enumerate(bits(x).reshape(len(x), -1), start):
+                sums[r] += sum_of_squares(own)
         start += len(stack[0])
     return torch.from_numpy(sums)
 
@@ -60,29 +67,3 @@ def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
 def _off_the_cpu(x: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
     return length.square_()
-
-
-@njit(nogil=True, fastmath={"reassoc", "contract"})
-def _of_float32(x: np.ndarray) -> float:
-    total = 0.0
-    for start in range(0, len(x), CHUNK):
-        part = x[start : start + CHUNK]
-        squares = np.float32(0)
-        for i in range(len(part)):
-            squares += part[i] * part[i]
-        total += float(squares)
-    return total
-
-
-@njit(nogil=True, fastmath={"reassoc", "contract"})
-def _of_bfloat16(bits: np.ndarray) -> float:
-    """Return the sum of squares of bfloat16 numbers; each is the upper half of a float32."""
-    total = 0.0
-    for start in range(0, len(bits), CHUNK):
-        part = bits[start : start + CHUNK]
-        squares = np.float32(0)
-        for i in range(len(part)):
-            value = np.uint32(np.uint32(part[i]) << np.uint32(16)).view(np.float32)
-            squares += value * value
-        total += float(squares)
-    return total

@@ -5,15 +5,20 @@ as they are and from which every other method makes the gradient in one product.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.components import Affine, Binding, Memory, Positions
+from asr_parallel.nnet.components import Affine, Binding, Component, Memory, Positions
+from asr_parallel.nnet.fused import BiasRelu, fusable
+from asr_parallel.nnet.kernels import bits, descend, descend_and_round
 from asr_parallel.nnet.objectives import CrossEntropy, Objective, Soft
 from asr_parallel.nnet.spec import NetworkSpec
+
+
+_NO_CONSTRAINT = Component.constrain
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,15 @@ def new_memory(name: str, like: Tensor, rows: int, columns: int) -> Tensor:
     return like.new_empty(like.shape[0], rows, columns)
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A component, or one that stands for several, with its tensors; `place`: its place in the list of components."""
+
+    component: Component | BiasRelu
+    tensors: Mapping[str, Tensor]
+    place: int
+
+
 class StackedNetwork:
     """R replicas of a network; `parameters` (R, P) float32 holds all of their numbers.
 
@@ -99,10 +113,19 @@ class StackedNetwork:
         self.layers = Layers.of(self.spec, flat)
         self._working = working
         self._workspace = Workspace()
-        self._tensors: list[Mapping[str, Tensor]] = []
-        for placed in self.spec.placed_components:
+        self._steps: list[_Step] = []
+        fused = 0  # components that the step before does already
+        for k, placed in enumerate(self.spec.placed_components):
+            if fused:
+                fused -= 1
+                continue
             views, own = placed.views(flat), placed.views(working)
-            self._tensors.append(own | {name: views[name] for name in placed.component.buffers(placed.input_dim)})
+            tensors = own | {name: views[name] for name in placed.component.buffers(placed.input_dim)}
+            self._steps.append(_Step(placed.component, tensors, k))
+            if flat.device.type == "cpu":
+                following, fused = fusable(self.spec.components[k:])
+                if following is not None:
+                    self._steps.append(_Step(following, {"bias": tensors.pop("bias")}, k + 1))
 
     @property
     def parameters(self) -> Tensor:
@@ -137,9 +160,30 @@ class StackedNetwork:
             self._working.copy_(self.parameters)
 
     def constrain(self) -> None:
-        """Apply the components' constraints to `parameters`; call `parameters_changed` afterwards."""
-        for placed in self.spec.placed_components:
+        """Apply the components' constraints to `parameters`."""
+        constrained = [one for one in self.spec.placed_components if type(one.component).constrain is not _NO_CONSTRAINT]
+        for placed in constrained:
             placed.component.constrain(placed.views(self.parameters))
+        if constrained:
+            self.parameters_changed()
+
+    def subtract(self, change: Tensor, factors: Tensor, spans: Sequence[tuple[int, int]]) -> None:
+        """Subtract factors (R, L) * change (R, P) from `parameters`, each factor in its span of the buffer.
+
+        On a CPU what depends on the parameters follows at once; elsewhere call `parameters_changed` afterwards.
+        """
+        if self.device.type != "cpu":
+            for (start, end), factor in zip(spans, factors.split(1, dim=1), strict=True):
+                self.parameters[:, start:end].addcmul_(change[:, start:end], factor, value=-1)
+            return
+        parameters, given, low = self.parameters.numpy(), change.numpy(), bits(self._working)
+        for r, row in enumerate(factors.numpy()):
+            for (start, end), factor in zip(spans, row, strict=True):
+                own = parameters[r, start:end], given[r, start:end], factor
+                if self._working is self.parameters:
+                    descend(*own)
+                else:
+                    descend_and_round(*own, low[r, start:end])
 
     def take(self, model: Tensor) -> None:
         """Give the first replica the parameters (P,) of a model."""
@@ -161,8 +205,8 @@ class StackedNetwork:
         usual = frames == 2 * self.spec.context + 1
         positions = self._positions if usual else self.spec.positions(frames, self.device)
         x = self._points(spliced)
-        for placed, own in zip(self.spec.placed_components, self._bindings(positions, None), strict=True):
-            x, _ = placed.component.forward(x, own)
+        for step, own in zip(self._steps, self._bindings(positions, None), strict=True):
+            x, _ = step.component.forward(x, own)
         return x
 
     def _points(self, spliced: Tensor) -> Tensor:
@@ -173,38 +217,36 @@ class StackedNetwork:
 
     def _bindings(self, positions: list[Positions | None], workspace: Workspace | None) -> Iterator[Binding]:
         """Yield the components' bindings: in training with a workspace, else with new memory."""
-        last = len(self._tensors) - 1
-        for k, (tensors, own) in enumerate(zip(self._tensors, positions, strict=True)):
-            # The logits are not kept: nothing but the objective needs them
-            memory = new_memory if workspace is None or k == last else workspace.of(k)
-            yield Binding(tensors, own, memory, training=workspace is not None)
+        for step in self._steps:
+            memory = new_memory if workspace is None else workspace.of(step.place)
+            yield Binding(step.tensors, positions[step.place], memory, training=workspace is not None)
 
     def backward(self, spliced: Tensor, labels: Tensor, soft: Soft | None = None) -> Backward:
         """Return loss and derivatives of the cross-entropy with labels (R, B), and soft targets if there are any."""
         return self.differentiate(spliced, CrossEntropy(labels, soft))
 
     def differentiate(self, spliced: Tensor, objective: Objective) -> Backward:
-        """Return loss and derivatives; the next call writes the inputs and derivatives into the same memory.
+        """Return loss and derivatives; the next call writes into the same memory.
 
         Args:
             spliced: (R, B, input_dim) of the network's dtype.
             objective: of this minibatch.
         """
-        components, bindings = self.spec.placed_components, list(self._bindings(self._positions, self._workspace))
+        bindings = list(self._bindings(self._positions, self._workspace))
         x, saved = self._points(spliced), []
-        for placed, own in zip(components, bindings, strict=True):
-            x, kept = placed.component.forward(x, own)
+        for step, own in zip(self._steps, bindings, strict=True):
+            x, kept = step.component.forward(x, own)
             saved.append(kept)
         loss = objective(x)
         derivative = loss.derivative.to(self.dtype)
         inputs, derivatives = [], []
         left = self.spec.hidden_layers  # affine components before this one
-        for placed, kept, own in zip(reversed(components), reversed(saved), reversed(bindings), strict=True):
-            if isinstance(placed.component, Affine):
+        for step, kept, own in zip(reversed(self._steps), reversed(saved), reversed(bindings), strict=True):
+            if isinstance(step.component, Affine):
                 inputs.append(kept[0])
                 derivatives.append(derivative)
                 if left == 0:
                     break  # nothing below is trained
                 left -= 1
-            derivative = placed.component.backward(derivative, kept, own)
+            derivative = step.component.backward(derivative, kept, own)
         return Backward(inputs[::-1], derivatives[::-1], loss.loss_sum, loss.correct)
