@@ -194,8 +194,13 @@ class FisherEstimate:
 
     def _adopted(self, update: Update, c: Tensor, U: Tensor) -> bool:
         """Do what `plain_adopt` does and return True, or change nothing when a direction is noise."""
-        rho, d, length, turn = torch.empty_like(update.unit), torch.empty_like(c), torch.empty_like(c), torch.empty_like(U)
-        clean = fisher_kernels.next_variances(
+        rho, d, length, turn = (
+            torch.empty_like(update.unit),
+            torch.empty_like(c),
+            torch.empty_like(c),
+            torch.empty_like(U),
+        )
+        clean: bool = fisher_kernels.next_variances(
             c.numpy(), self.rho.numpy(), update.unit.numpy(), 1 - update.eta, self.alpha, self.delta, self.epsilon,
             self.dim, NOISE, rho.numpy(), d.numpy(), length.numpy(),
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """The bias of an affine component, its ReLU and renormalisation in one pass over memory, on a CPU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ class BiasRelu:
         return derivative
 
 
-def fusable(components: list[Component]) -> tuple[BiasRelu | None, int]:
+def fusable(components: Sequence[Component]) -> tuple[BiasRelu | None, int]:
     """Return what fuses the components after an affine one with its bias, and how many there are of them.
 
     Args:

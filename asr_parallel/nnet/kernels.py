@@ -226,12 +226,12 @@ def descend_and_round(parameters: np.ndarray, change: np.ndarray, factor: np.flo
 
 
 @njit(nogil=True)
-def _relu(x: np.float32) -> np.float32:
+def _relu(x: Any) -> Any:
     return np.float32(0) if x < 0 else x  # NaN stays NaN
 
 
 @njit(nogil=True, fastmath={"nnan", "nsz"})
-def _greatest(row: np.ndarray) -> np.float32:
+def _greatest(row: np.ndarray) -> Any:
     """Return the greatest of numbers; any of them, if one is NaN."""
     best = _load(row[0])
     for i in range(1, len(row)):
@@ -241,7 +241,7 @@ def _greatest(row: np.ndarray) -> np.float32:
 
 
 @njit(nogil=True, fastmath=SUMS)
-def _sum(x: np.ndarray) -> np.float32:
+def _sum(x: np.ndarray) -> Any:
     total = np.float32(0)
     for i in range(len(x)):
         total += x[i]
@@ -249,7 +249,7 @@ def _sum(x: np.ndarray) -> np.float32:
 
 
 @njit(nogil=True)
-def _exp(x: np.float32) -> np.float32:
+def _exp(x: Any) -> Any:
     """Return exp(x) for x <= 0."""
     x = LEAST_EXPONENT if x < LEAST_EXPONENT else x
     k = np.floor(x * LOG2_E + np.float32(0.5))

@@ -104,8 +104,8 @@ class OnlineNaturalGradient(FisherEstimate):
         self._thin.clear()
 
     def _check(self, xs: Sequence[Tensor], least: int) -> None:
-        replicas, columns = len(self.W), self.dim - self.with_one
-        found = sum(len(x) for x in xs)
+        replicas, columns = self.W.size(0), self.dim - self.with_one
+        found = sum(x.size(0) for x in xs)
         for x in xs:
             if (
                 x.dim() != 3
@@ -132,8 +132,8 @@ class OnlineNaturalGradient(FisherEstimate):
 
     def _parts(self, xs: Sequence[Tensor]) -> list[tuple[Tensor, slice]]:
         """Return the xs and which estimates they belong to."""
-        ends = list(accumulate(len(x) for x in xs))
-        return [(x, slice(end - len(x), end)) for x, end in zip(xs, ends, strict=True)]
+        ends = list(accumulate(x.size(0) for x in xs))
+        return [(x, slice(end - x.size(0), end)) for x, end in zip(xs, ends, strict=True)]
 
     def _examine(self, xs: Sequence[Tensor]) -> Tensor:
         """Return J of a minibatch; the xs are left alone."""
@@ -175,7 +175,7 @@ def precondition_together(
     for own, xs in zip(preconditioners, inputs, strict=True):
         own._check(xs, 0 if add else 1)
     everything = [x for xs in inputs for x in xs]
-    sizes = [len(own.rho) for own in preconditioners]
+    sizes = [own.rho.size(0) for own in preconditioners]
     own_rows = [xs[0].shape[1] for xs in inputs]
     if add is None:
         rows = own_rows
@@ -203,7 +203,9 @@ def precondition_together(
     after = sums_of_squares([(x,) if one is None else (x, one) for x, one in zip(everything, ones, strict=True)])
     if add is not None:
         add(after)
-    scales = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt()).split([len(x) for x in everything])
+    scales = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt()).split(
+        [x.size(0) for x in everything]
+    )
     done = iter([Preconditioned(*of_x) for of_x in zip(everything, ones, scales, strict=True)])
     return [list(islice(done, len(xs))) for xs in inputs]
 

@@ -41,7 +41,7 @@ def add_product(c: Tensor, a: Tensor, b: Tensor, alpha: float, out: Tensor) -> T
 
 def each(x: Tensor) -> Sequence[Tensor]:
     """Return the replicas' matrices: a tensor's own iterator takes three times as long."""
-    return (x[0],) if len(x) == 1 else x.unbind()
+    return (x[0],) if x.size(0) == 1 else x.unbind()
 
 
 def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
@@ -54,14 +54,11 @@ def sums_of_squares(stacks: Sequence[tuple[Tensor, ...]]) -> Tensor:
     """
     if stacks[0][0].device.type != "cpu":
         return torch.cat([sum((_off_the_cpu(x) for x in rest), _off_the_cpu(first)) for first, *rest in stacks])
-    sums = np.zeros(sum(len(stack[0]) for stack in stacks), dtype=np.float32)
-    start = 0
+    sums = []
     for stack in stacks:
-        for x in stack:
-            for r, own in enumerate(bits(x).reshape(len(x), -1), start):
-                sums[r] += sum_of_squares(own)
-        start += len(stack[0])
-    return torch.from_numpy(sums)
+        numbers = [bits(x) for x in stack]
+        sums += [sum([sum_of_squares(x[r].reshape(-1)) for x in numbers]) for r in range(len(numbers[0]))]
+    return torch.from_numpy(np.array(sums, dtype=np.float32))
 
 
 def _off_the_cpu(x: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from asr_parallel.nnet.kernels import bits, descend, descend_and_round
 from asr_parallel.nnet.objectives import CrossEntropy, Objective, Soft
 from asr_parallel.nnet.spec import NetworkSpec
 
-
 _NO_CONSTRAINT = Component.constrain
 
 
@@ -82,11 +81,15 @@ def new_memory(name: str, like: Tensor, rows: int, columns: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A component, or one that stands for several, with its tensors; `place`: its place in the list of components."""
+    """A component, or one that stands for several, with its tensors.
+
+    place: its place in the list of components. trained: whether it is affine.
+    """
 
     component: Component | BiasRelu
     tensors: Mapping[str, Tensor]
     place: int
+    trained: bool
 
 
 class StackedNetwork:
@@ -121,11 +124,11 @@ class StackedNetwork:
                 continue
             views, own = placed.views(flat), placed.views(working)
             tensors = own | {name: views[name] for name in placed.component.buffers(placed.input_dim)}
-            self._steps.append(_Step(placed.component, tensors, k))
+            self._steps.append(_Step(placed.component, tensors, k, isinstance(placed.component, Affine)))
             if flat.device.type == "cpu":
                 following, fused = fusable(self.spec.components[k:])
                 if following is not None:
-                    self._steps.append(_Step(following, {"bias": tensors.pop("bias")}, k + 1))
+                    self._steps.append(_Step(following, {"bias": tensors.pop("bias")}, k + 1, trained=False))
 
     @property
     def parameters(self) -> Tensor:
@@ -161,7 +164,9 @@ class StackedNetwork:
 
     def constrain(self) -> None:
         """Apply the components' constraints to `parameters`."""
-        constrained = [one for one in self.spec.placed_components if type(one.component).constrain is not _NO_CONSTRAINT]
+        constrained = [
+            one for one in self.spec.placed_components if type(one.component).constrain is not _NO_CONSTRAINT
+        ]
         for placed in constrained:
             placed.component.constrain(placed.views(self.parameters))
         if constrained:
@@ -242,7 +247,7 @@ class StackedNetwork:
         inputs, derivatives = [], []
         left = self.spec.hidden_layers  # affine components before this one
         for step, kept, own in zip(reversed(self._steps), reversed(saved), reversed(bindings), strict=True):
-            if isinstance(step.component, Affine):
+            if step.trained:
                 inputs.append(kept[0])
                 derivatives.append(derivative)
                 if left == 0:
