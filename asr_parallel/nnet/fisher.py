@@ -114,12 +114,12 @@ class FisherEstimate:
     def project(self, x: Tensor, part: slice) -> Tensor:
         """Return H (R, N, K), of the type of x, which is the minibatch of these estimates."""
         W, of_one = self._low(x.dtype)
-        H = self._memory_of_H(x, part)
+        H = self._projected_memory(x, part)
         if of_one is None:
             return product(x, W[part].mT, out=H)
         return add_product(of_one[part], x, W[part].mT, alpha=1, out=H)
 
-    def _memory_of_H(self, x: Tensor, part: slice) -> Tensor:
+    def _projected_memory(self, x: Tensor, part: slice) -> Tensor:
         """Return memory that the last minibatch had too: new pages each time are slow."""
         key, shape = (part.start, x.dtype), (*x.shape[:2], self.rank)
         if key not in self._projected or self._projected[key].shape != shape:
