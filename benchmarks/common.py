@@ -31,6 +31,7 @@ from asr_parallel.parallel.worker_options import split
 from asr_parallel.record.files import write_json
 from asr_parallel.training.minibatches import Minibatches
 
+DEFAULT = dnn(40, CONTEXT, 3, 256, 656, "relu-renorm")  # of the recipe's comparison
 SMALL = dnn(40, CONTEXT, 3, 512, 157, "relu")
 LARGE = dnn(40, CONTEXT, 4, 1024, 2000, "relu")
 RATE = 1e-6  # small, because the data are noise
@@ -47,6 +48,7 @@ def arguments(doc: str | None, parts: Iterable[str], rounds: int) -> argparse.Ar
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", choices=[*parts, []], metavar="PART", nargs="*", help=f"{', '.join(parts)}")
     parser.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+    parser.add_argument("--figures", type=Path, help="file that figures are appended to, for benchmarks/compare.py")
     return parser
 
 

@@ -1,6 +1,6 @@
 """Speed of CD-1 against its matrix products alone, in turns.
 
-    python benchmarks/rbm.py [--seconds 1.0] [--rounds 7]
+    python benchmarks/rbm.py [--seconds 1.0] [--rounds 7] [--figures FILE]
 
 The bare loop does in float32 the five products that a minibatch needs, into allocated memory: W v, its way back,
 W v' and the correlations h^T v and h'^T v'; no biases, sigmoids, sampling or update. One thread on one core, in
@@ -13,6 +13,7 @@ import time
 import numpy as np
 import torch
 from common import PRECISIONS, Steps, arguments, one_by_one, take_turns
+from figures import Figures
 
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
@@ -64,23 +65,29 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
-    def speeds(contestants: dict[str, Steps]) -> dict[str, float]:
-        return take_turns(contestants, args.rounds, args.seconds, time.process_time, warm_up=1)
+    figures = Figures(args.figures, "rbm")
+
+    def speeds(what: str, contestants: dict[str, Steps]) -> dict[str, float]:
+        measured = take_turns(contestants, args.rounds, args.seconds, time.process_time, warm_up=1)
+        figures.add(what, measured)
+        return measured
 
     print("| layer | minibatch | bare float32 | float32 | of bare | bf16 | of bare | Kaldi | best of Kaldi's |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for size in SIZES:
-        speed = speeds({"bare": bare(*size)} | {name: cd1(*size, dtype) for name, dtype in PRECISIONS.items()})
+        visible, hidden, rows = size
+        what = f"{visible}-{hidden}, minibatch {rows}"
+        speed = speeds(what, {"bare": bare(*size)} | {name: cd1(*size, dtype) for name, dtype in PRECISIONS.items()})
         kaldi = KALDI.get(size)
         best = max(speed[name] for name in PRECISIONS)
         columns = [f"{speed[name]:,.0f} | {speed[name] / speed['bare']:.2f}x" for name in PRECISIONS]
         columns.append(f"{kaldi:,} | {best / kaldi:.2f}x" if kaldi else "- | -")
-        visible, hidden, rows = size
         print(f"| {visible}-{hidden} | {rows} | {speed['bare']:,.0f} | {' | '.join(columns)} |", flush=True)
     print("\n| four replicas of 440-512, minibatch 100 | one by one | stacked | ratio |\n|---|--:|--:|--:|")
     for name, dtype in PRECISIONS.items():
         apart = one_by_one([cd1(440, 512, 100, dtype) for _ in range(4)])
-        speed = speeds({"one by one": apart, "stacked": cd1(440, 512, 100, dtype, replicas=4)})
+        what = f"four replicas of 440-512, minibatch 100, {name}"
+        speed = speeds(what, {"one by one": apart, "stacked": cd1(440, 512, 100, dtype, replicas=4)})
         one, stacked = speed["one by one"], speed["stacked"]
         print(f"| {name} | {one:,.0f} | {stacked:,.0f} | {stacked / one:.2f} |", flush=True)
 

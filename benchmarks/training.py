@@ -1,9 +1,11 @@
 """Speed of the trainer's inner loop, as ratios to a bare torch loop that takes turns with it in the same process.
 
-    python benchmarks/training.py [small | large | stacked | memory | gpu] [--rounds 7] [--threads 1]
+    python benchmarks/training.py [small | default | large | stacked | memory | gpu] [--rounds 7] [--threads 1]
+        [--figures FILE]
 
 small     440-512x3-157, minibatch 256: every optimiser and precision, data read from a frame store, against a bare
           torch.nn.Sequential + torch.optim.SGD float32 loop over data in memory; all on one core
+default   440-256x3-656, minibatch 128, relu-renorm, the network of the recipe's comparison: the same
 large     440-1024x4-2000, minibatch 512: natural gradient against plain SGD in the same precision
 stacked   8 replicas of the small network at once against the 8 one after the other
 memory    resident memory of a training on a frame store larger than it
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import (
+    DEFAULT,
     LARGE,
     PRECISIONS,
     RATE,
@@ -36,6 +39,7 @@ from common import (
     shares,
     take_turns,
 )
+from figures import Figures
 from torch import nn
 
 from asr_parallel.clock.step_time import gradient_sums
@@ -97,38 +101,47 @@ def bare(spec: NetworkSpec, store: FrameStore, minibatch: int) -> Steps:
     return steps
 
 
-def show(speeds: dict[str, float], base: str) -> None:
+def show(speeds: dict[str, float], what: str, figures: Figures) -> None:
+    print(what)
+    figures.add(what, speeds)
+    base = next(iter(speeds))
     for name, speed in speeds.items():
         print(f"  {name:24} {speed:10.0f} frames/s  {speed / speeds[base]:5.2f} x {base}", flush=True)
 
 
-def small(folder: Path, rounds: int) -> None:
-    store = make_store(folder / "small", 200_000, SMALL.num_pdfs)
-    contestants = {"bare float32 SGD": bare(SMALL, store, 256)}
-    contestants["sgd float32, in memory"] = train(SMALL, store, 256, "sgd", torch.float32, in_memory=True)
+def small(folder: Path, rounds: int, figures: Figures) -> None:
+    against_bare(SMALL, 256, "440-512x3-157, minibatch 256", folder, rounds, figures)
+
+
+def default(folder: Path, rounds: int, figures: Figures) -> None:
+    against_bare(DEFAULT, 128, "440-256x3-656, minibatch 128, renormalised", folder, rounds, figures)
+
+
+def against_bare(spec: NetworkSpec, size: int, what: str, folder: Path, rounds: int, figures: Figures) -> None:
+    store = make_store(folder / "store", 200_000, spec.num_pdfs)
+    contestants = {"bare float32 SGD": bare(spec, store, size)}
+    contestants["sgd float32, in memory"] = train(spec, store, size, "sgd", torch.float32, in_memory=True)
     for precision, dtype in PRECISIONS.items():
         for name in ("sgd", "momentum", "adam", "ng-sgd"):
-            contestants[f"{name} {precision}"] = train(SMALL, store, 256, name, dtype)
-    print("440-512x3-157, minibatch 256, one core, reading included")
-    show(take_turns(contestants, rounds), "bare float32 SGD")
+            contestants[f"{name} {precision}"] = train(spec, store, size, name, dtype)
+    show(take_turns(contestants, rounds), f"{what}, one core, reading included", figures)
 
 
-def large(folder: Path, rounds: int) -> None:
+def large(folder: Path, rounds: int, figures: Figures) -> None:
     store = make_store(folder / "large", 100_000, LARGE.num_pdfs)
     for precision, dtype in PRECISIONS.items():
         contestants = {name: train(LARGE, store, 512, name, dtype) for name in ("sgd", "ng-sgd")}
-        print(f"440-1024x4-2000, minibatch 512, {precision}")
-        show(take_turns(contestants, rounds, seconds=3.0), "sgd")
+        show(take_turns(contestants, rounds, seconds=3.0), f"440-1024x4-2000, minibatch 512, {precision}", figures)
 
 
-def stacked(folder: Path, rounds: int, device: str = "cpu") -> None:
+def stacked(folder: Path, rounds: int, figures: Figures, device: str = "cpu") -> None:
     store = make_store(folder / "stacked", 400_000, SMALL.num_pdfs)
     for precision, dtype in PRECISIONS.items():
         for name in ("sgd", "ng-sgd"):
             apart = one_by_one([train(SMALL, store, 256, name, dtype, [k], device) for k in range(8)])
             together = train(SMALL, store, 256, name, dtype, list(range(8)), device)
-            print(f"8 replicas of 440-512x3-157, minibatch 256 each, {name} {precision}")
-            show(take_turns({"one by one": apart, "stacked": together}, rounds, seconds=1.0), "one by one")
+            what = f"8 replicas of 440-512x3-157, minibatch 256 each, {name} {precision} on {device}"
+            show(take_turns({"one by one": apart, "stacked": together}, rounds, seconds=1.0), what, figures)
 
 
 def formula(spec: NetworkSpec, minibatch: int, frames: int) -> dict[str, int]:
@@ -146,7 +159,7 @@ def formula(spec: NetworkSpec, minibatch: int, frames: int) -> dict[str, int]:
     }
 
 
-def memory(folder: Path, rounds: int) -> None:
+def memory(folder: Path, rounds: int, figures: Figures) -> None:
     """Print peak resident memory beyond that of the libraries, and the formula."""
     store = make_store(folder / "memory", 3_000_000, LARGE.num_pdfs)
     tiny = make_store(folder / "tiny", 5_000, SMALL.num_pdfs)
@@ -176,7 +189,7 @@ def matrix_rate() -> float:
     return 30 * 2 * 8192**3 / (time.perf_counter() - began)
 
 
-def gpu(folder: Path, rounds: int) -> None:
+def gpu(folder: Path, rounds: int, figures: Figures) -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no GPU here")
     print(torch.cuda.get_device_name(), torch.__version__)
@@ -185,15 +198,17 @@ def gpu(folder: Path, rounds: int) -> None:
     products = [place.into * place.out for place in layout(HUGE)]
     flop = 2 * (3 * sum(products) - products[0])  # no derivative by the input
     contestants = {n: train(HUGE, store, 2048, n, torch.bfloat16, device="cuda") for n in ("sgd", "ng-sgd")}
-    for name, speed in take_turns(contestants, rounds, seconds=3.0).items():
+    speeds = take_turns(contestants, rounds, seconds=3.0)
+    figures.add(f"440-2048x6-8882, minibatch 2048, bf16, {torch.cuda.get_device_name()}", speeds)
+    for name, speed in speeds.items():
         print(
             f"440-2048x6-8882, minibatch 2048, {name} bf16: {speed:.0f} frames/s, {speed * flop / 1e12:.0f} TFLOP/s, "
             f"{100 * speed * flop / rate:.0f} % of the {rate / 1e12:.0f} of a plain product"
         )
-    stacked(folder, rounds, "cuda")
+    stacked(folder, rounds, figures, "cuda")
 
 
-PARTS = {"small": small, "large": large, "stacked": stacked, "memory": memory, "gpu": gpu}
+PARTS = {"small": small, "default": default, "large": large, "stacked": stacked, "memory": memory, "gpu": gpu}
 
 
 def main() -> None:
@@ -203,9 +218,10 @@ def main() -> None:
     if args.threads == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core in all, also for the reading thread
     torch.set_num_threads(args.threads)
+    figures = Figures(args.figures, "training")
     for name in args.parts or [part for part in PARTS if part != "gpu"]:
         with tempfile.TemporaryDirectory() as folder:
-            PARTS[name](Path(folder), args.rounds)
+            PARTS[name](Path(folder), args.rounds, figures)
 
 
 if __name__ == "__main__":

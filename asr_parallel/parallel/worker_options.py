@@ -83,7 +83,7 @@ class WorkerOptions:
         """Return what happens to the optimiser's state at a synchronization.
 
         Velocities are forgotten where CNTK's block momentum, SlowMo and co-learning start a round anew; elsewhere, and
-        for every other optimiser, state is kept: measurements are in recipes/swbd/RESULTS.md.
+        for every other optimiser, state is kept.
         """
         if self.optimizer_state is not None:
             return self.optimizer_state

@@ -13,7 +13,7 @@ class AverageOptions:
 
     period: int = option(
         16, "minibatches of a worker between two synchronizations", least=1,
-        source='Su & Chen: "every few minibatches"; measured: recipes/swbd/RESULTS.md',
+        source='Su & Chen: "every few minibatches"; ours',
     )  # fmt: skip
 
 

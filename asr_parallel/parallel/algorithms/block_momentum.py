@@ -35,7 +35,7 @@ class BlockMomentumOptions:
 
     period: int = option(
         16, "minibatches of a worker between two synchronizations", least=1,
-        source="CNTK's 120,000 frames a worker ask for far more data; measured: recipes/swbd/RESULTS.md",
+        source="CNTK's 120,000 frames a worker ask for far more data; ours",
     )  # fmt: skip
     outer: str = option("bmuf-nesterov", "outer optimiser", choices=tuple(PRESETS), source="CNTK's default")
     outer_rate: float | None = option(None, "learning rate of the outer optimiser", above=0, unset="that of --outer")

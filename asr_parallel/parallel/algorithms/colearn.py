@@ -22,7 +22,7 @@ class CoLearningOptions:
     )
     colearn_threshold: float = option(
         0.1, "relative change of the average up to which local epochs are doubled; 0: never", least=0,
-        source="the paper's epsilon could not be found; measured: recipes/swbd/RESULTS.md",
+        source="ours; the paper's epsilon could not be found",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ class ElasticOptions:
 
     period: int = option(
         16, "minibatches of a worker between two synchronizations", least=1,
-        source="the paper has 1 to 64; measured: recipes/swbd/RESULTS.md",
+        source="the paper has 1 to 64; ours",
     )  # fmt: skip
     elastic_beta: float = option(
         0.9, "K times the part of its way to the center that a worker goes", above=0,
