@@ -194,17 +194,13 @@ class FisherEstimate:
 
     def _adopted(self, update: Update, c: Tensor, U: Tensor) -> bool:
         """Do what `plain_adopt` does and return True, or change nothing when a direction is noise."""
-        rho, d, length, turn = (
-            torch.empty_like(update.unit),
-            torch.empty_like(c),
-            torch.empty_like(c),
-            torch.empty_like(U),
-        )
+        rho, d, length = torch.empty_like(update.unit), torch.empty_like(c), torch.empty_like(c)
         clean: bool = fisher_kernels.next_variances(
             c.numpy(), self.rho.numpy(), update.unit.numpy(), 1 - update.eta, self.alpha, self.delta, self.epsilon,
             self.dim, NOISE, rho.numpy(), d.numpy(), length.numpy(),
         )  # fmt: skip
         if clean:
+            turn = torch.empty_like(U)
             fisher_kernels.rotation(U.numpy(), length.numpy(), turn.numpy())
             W = torch.bmm(turn, update.Y).numpy()
             fisher_kernels.replace_finite(self.W.numpy(), self.rho.numpy(), self.d.numpy(), W, rho.numpy(), d.numpy())

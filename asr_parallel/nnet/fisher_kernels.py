@@ -9,7 +9,7 @@ import numpy as np
 from asr_parallel.record.compiled import njit
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def toward(
     J: np.ndarray, W: np.ndarray, rho: np.ndarray, d: np.ndarray, squares: np.ndarray, share: float, keep: float,
     alpha: float, Y: np.ndarray, unit: np.ndarray,
@@ -34,7 +34,7 @@ def toward(
                 Y[r, k, i] = new * float(J[r, k, i]) + old * float(W[r, k, i])
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def next_variances(
     c: np.ndarray, rho: np.ndarray, unit: np.ndarray, keep: float, alpha: float, delta: float, epsilon: float, dim: int,
     noise: float, next_rho: np.ndarray, next_d: np.ndarray, length: np.ndarray,
@@ -68,7 +68,7 @@ def next_variances(
     return clean
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def rotation(U: np.ndarray, length: np.ndarray, out: np.ndarray) -> None:
     """Write the columns of U (R, K, K), last first, as rows of these lengths (R, K) into `out`."""
     rank = U.shape[1]
@@ -78,7 +78,7 @@ def rotation(U: np.ndarray, length: np.ndarray, out: np.ndarray) -> None:
                 out[r, k, i] = U[r, i, rank - 1 - k] * length[r, k]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def replace_finite(
     W: np.ndarray, rho: np.ndarray, d: np.ndarray, next_W: np.ndarray, next_rho: np.ndarray, next_d: np.ndarray
 ) -> None:

@@ -2,7 +2,8 @@
 
 Arrays are NumPy's, of stacked matrices (R, rows, dims). bfloat16 comes as its bits, uint16: a number is the upper half
 of a float32. Every pass has a plain version in torch, which GPUs use and which tests compare it with; the docstrings
-name it.
+name it. With error_model "numpy" a division by zero gives infinity or NaN, as in torch: a training that overflows is
+told by its loss.
 """
 
 from typing import Any
@@ -63,7 +64,7 @@ def _store_compiled(x, like):  # type: ignore[no-untyped-def]
     return lambda x, like: np.float32(x)
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def sum_of_squares(x: np.ndarray) -> float:
     """Return the sum of squares of (n,) numbers. Plain version: `Tensor.square().sum()`."""
     total = 0.0
@@ -77,7 +78,7 @@ def sum_of_squares(x: np.ndarray) -> float:
     return total
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def bias_relu(x: np.ndarray, bias: np.ndarray) -> None:
     """Make x (R, rows, dims) max(0, x + bias (R, dims)). Plain version: Affine's bias, Relu."""
     for r in range(x.shape[0]):
@@ -87,7 +88,7 @@ def bias_relu(x: np.ndarray, bias: np.ndarray) -> None:
                 row[i] = _store(_relu(_load(row[i]) + _load(of_row[i])), row[i])
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def bias_relu_renorm(
     x: np.ndarray, bias: np.ndarray, scale: np.ndarray, target_rms: np.float32, floor: np.float32
 ) -> None:
@@ -109,7 +110,7 @@ def bias_relu_renorm(
                 row[i] = _store(_load(row[i]) * factor, row[i])
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def relu_backward(derivative: np.ndarray, y: np.ndarray) -> None:
     """Make the derivative by the output y that by the input, (R, rows, dims). Plain version: Relu.backward."""
     for r in range(y.shape[0]):
@@ -120,7 +121,7 @@ def relu_backward(derivative: np.ndarray, y: np.ndarray) -> None:
                 row[i] = _store(change if _load(out[i]) > 0 else np.float32(0), row[i])
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def relu_renorm_backward(derivative: np.ndarray, y: np.ndarray, scale: np.ndarray, target_rms: np.float32) -> None:
     """Make the derivative by the output y that by the input, (R, rows, dims), with the factors of the rows.
 
@@ -139,7 +140,7 @@ def relu_renorm_backward(derivative: np.ndarray, y: np.ndarray, scale: np.ndarra
                 row[i] = _store(change if value > 0 else np.float32(0), row[i])
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def softmax_cross_entropy(
     logits: np.ndarray, labels: np.ndarray, derivative: np.ndarray, loss_sum: np.ndarray, correct: np.ndarray
 ) -> None:
@@ -166,7 +167,7 @@ def softmax_cross_entropy(
         loss_sum[r], correct[r] = loss, right
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def column_sums(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Write the sums over rows of x (R, rows, dims), times weights (R, rows, 1), into float32 `out` (R, dims).
 
@@ -181,7 +182,7 @@ def column_sums(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
                 sums[i] += weight * _load(row[i])
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def ones_left(H: np.ndarray, of_one: np.ndarray, out: np.ndarray) -> None:
     """Write 1 - H (R, rows, rank) of_one (R, 1, rank)^T into float32 `out` (R, rows, 1)."""
     for r in range(H.shape[0]):
@@ -192,7 +193,7 @@ def ones_left(H: np.ndarray, of_one: np.ndarray, out: np.ndarray) -> None:
             out[r, n, 0] = np.float32(1) - total
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def widen(x: np.ndarray, out: np.ndarray) -> float:
     """Copy (n,) numbers into float32 `out`; return their sum of squares."""
     total = 0.0
@@ -206,14 +207,14 @@ def widen(x: np.ndarray, out: np.ndarray) -> float:
     return total
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def descend(parameters: np.ndarray, change: np.ndarray, factor: np.float32) -> None:
     """Subtract factor * change from (n,) parameters. Plain version: `Tensor.sub_`."""
     for i in range(len(parameters)):
         parameters[i] -= factor * change[i]
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def descend_and_round(parameters: np.ndarray, change: np.ndarray, factor: np.float32, rounded: np.ndarray) -> None:
     """Subtract factor * change from (n,) parameters, and write them rounded as well.
 
@@ -225,12 +226,12 @@ def descend_and_round(parameters: np.ndarray, change: np.ndarray, factor: np.flo
         rounded[i] = _store(value, rounded[i])
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _relu(x: Any) -> Any:
     return np.float32(0) if x < 0 else x  # NaN stays NaN
 
 
-@njit(nogil=True, fastmath={"nnan", "nsz"})
+@njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def _greatest(row: np.ndarray) -> Any:
     """Return the greatest of numbers; any of them, if one is NaN."""
     best = _load(row[0])
@@ -240,7 +241,7 @@ def _greatest(row: np.ndarray) -> Any:
     return best
 
 
-@njit(nogil=True, fastmath=SUMS)
+@njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def _sum(x: np.ndarray) -> Any:
     total = np.float32(0)
     for i in range(len(x)):
@@ -248,7 +249,7 @@ def _sum(x: np.ndarray) -> Any:
     return total
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _exp(x: Any) -> Any:
     """Return exp(x) for x <= 0."""
     x = LEAST_EXPONENT if x < LEAST_EXPONENT else x
