@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
-from asr_parallel.decode.decoder import Decoded, Decoder, DecoderOptions
+from asr_parallel.decode.decoder import Decoded, Decoder
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.lattice_archive import LATTICES, write_lattices
 from asr_parallel.decode.nbest import n_best
