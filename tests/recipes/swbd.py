@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
-SIZES = {"mono-num-gauss": 80, "tri-leaves": 50, "tri-num-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
+MAX_ACTIVE = 300  # tokens of a frame, so that decoding by networks that have learnt little is quick
+SIZES = {
+    "mono-num-gauss": 80, "tri-leaves": 50, "tri-num-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2,
+    "max-active": MAX_ACTIVE,
+}  # fmt: skip
 SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from swbd import Run, discs
+from swbd import MAX_ACTIVE, Run, discs
 
 from asr_parallel.cli.main import main
 from asr_parallel.corpus.lexicon import read_lexicon
@@ -72,7 +72,7 @@ def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(run: Run, exp: Path, tre
         done = run(*discs(elsewhere), "--exp", str(copy), "--stop-stage", "7")
         graph, feats = copy / "tri" / "graph", copy / "feats" / "fbank" / "dev"
         words = ["decode", "--graph", graph, "--model", copy / "dnn", "--feats", feats, "--out", copy / "again"]
-        assert main([*map(str, words), "--jobs", "1"]) == 0
+        assert main([*map(str, words), "--max-active", str(MAX_ACTIVE), "--jobs", "1"]) == 0
     finally:
         for path, aside in gone.items():
             aside.rename(path)
