@@ -24,9 +24,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files of several minutes, which start first so that no core is idle at the end (pytest runs a file on one core)
 LONG = (
-    "test_swbd_recipe", "test_fingerprints", "test_stop", "test_processes", "test_mpirun", "test_layouts",
-    "test_gmm_systems", "test_recovery", "test_resume", "test_own_model", "test_compression_resume", "test_run_jobs",
-    "test_two_runs", "test_comparison_figures", "test_browser", "test_libraries",
+    "test_fingerprints", "test_swbd_recipe", "test_stop", "test_processes", "test_mpirun", "test_layouts",
+    "test_recovery", "test_resume", "test_own_model", "test_compression_resume", "test_run_jobs", "test_two_runs",
+    "test_libraries", "test_comparison_figures", "test_browser", "test_swbd_options", "test_gmm_systems",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from asr_parallel.cli.main import main
+from asr_parallel.compare import run_jobs
 from asr_parallel.parallel import process_info
 
 context = multiprocessing.get_context("forkserver")
@@ -47,6 +48,8 @@ class Started:
         session: bool = False,
         ignored: int | None = None,
         program: Callable[[list[str]], int | None] = main,
+        streams: tuple[Path, Path] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Start it.
 
@@ -56,13 +59,16 @@ class Started:
             session: whether to start a session of its own.
             ignored: a signal that it ignores from its start on, as under nohup.
             program: that gets the words, a function of a module.
+            streams: files for standard output and error, instead of what `communicate` returns.
+            folder: where it runs, if not here.
         """
         file, name = tempfile.mkstemp(prefix="asr-parallel-said-")
         os.close(file)
         self._said = Path(name)
         everything = dict(os.environ) | {"OMP_NUM_THREADS": "1"} | dict(env)
+        said, where = streams or (self._said, self._said), folder or Path.cwd()
         self._process: ForkServerProcess = context.Process(
-            target=_run, args=(program, list(words), self._said, everything, Path.cwd(), session, ignored)
+            target=_run, args=(program, list(words), said, everything, where, session, ignored)
         )
         start_server()
         self._process.start()
@@ -146,12 +152,11 @@ class _Forked:
 
 
 def _run(
-    program: Callable[[list[str]], int | None], words: list[str], said: Path, env: dict[str, str], folder: Path,
-    session: bool, ignored: int | None,
+    program: Callable[[list[str]], int | None], words: list[str], streams: tuple[Path, Path], env: dict[str, str],
+    folder: Path, session: bool, ignored: int | None,
 ) -> None:  # fmt: skip
-    file = os.open(said, os.O_WRONLY | os.O_APPEND)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -163,7 +168,11 @@ def _run(
     class Module:
         Popen, TimeoutExpired = _Forked, subprocess.TimeoutExpired
 
+    class Forking:
+        get_context = staticmethod(lambda _: multiprocessing.get_context("fork"))
+
     process_info.subprocess = Module  # type: ignore[assignment]
+    run_jobs.multiprocessing = Forking  # type: ignore[assignment]
     _exit_with(program, words)
 
 

@@ -1,4 +1,4 @@
-"""Imports and compiled functions of trainings, for the process that others are forked from; see fast_start.py."""
+"""Imports of verbs and compiled functions of trainings, for the process that others are forked from; see fast_start."""
 
 import importlib
 import os
@@ -10,7 +10,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 for name in (
     "asr_parallel.cli.main", "asr_parallel.cli.train_dnn", "asr_parallel.cli.pretrain_rbm", "asr_parallel.record.stage",
     "asr_parallel.training.run_training", "asr_parallel.pretraining.run_pretraining", "matplotlib.font_manager",
-    "asr_parallel.training.curves", "torch.distributed", "tensorboardX",
+    "asr_parallel.training.curves", "torch.distributed", "tensorboardX", "lhotse", "kaldilm", "kaldi_native_fbank",
+    "asr_parallel.hmm.graph", "asr_parallel.hmm.mono", "asr_parallel.hmm.tri", "asr_parallel.decode.decode",
+    "asr_parallel.decode.scoring", "asr_parallel.compare.jobs", "asr_parallel.compare.collect",
+    "asr_parallel.compare.modelled", "asr_parallel.report.write_report",
 ):  # fmt: skip
     importlib.import_module(name)
 

@@ -18,7 +18,7 @@ class OutputOptions(Checked):
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.decode.decoder import DecoderOptions
+    from asr_parallel.decode.decoder_options import DecoderOptions
 
     return DecoderOptions, OutputOptions, JobOptions
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
     from asr_parallel.decode.acoustic import default_options
     from asr_parallel.decode.decode import decode_set
-    from asr_parallel.decode.decoder import DecoderOptions
+    from asr_parallel.decode.decoder_options import DecoderOptions
 
     given = vars(args)
     output, jobs = build(OutputOptions, given), build(JobOptions, given).count

@@ -10,18 +10,21 @@ reco2file_and_channel "recording file channel": the names of a recording and its
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr_parallel.corpus.nist_files import canonical_channel
 from asr_parallel.record.files import read_lines, write_lines
 from asr_parallel.record.stage import moved_path, original_path
 
 if TYPE_CHECKING:
-    from lhotse import Recording, RecordingSet, SupervisionSet
+    from lhotse import RecordingSet, SupervisionSet
 
 CHANNELS_FILE = "reco2file_and_channel"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,15 @@ class Utterance:
     duration: float
     speaker: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A recording: its audio file and sampling rate, Hz."""
+
+    id: str
+    path: Path
+    sampling_rate: int
 
 
 def write_data(folder: Path, recordings: "RecordingSet", supervisions: "SupervisionSet") -> None:
@@ -58,50 +70,47 @@ def read_utterances(folder: Path) -> list[Utterance]:
     Raises:
         ValueError: not a data folder, a damaged one, one without utterances, or an utterance of an unknown recording.
     """
-    from lhotse import SupervisionSet
-
     for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: no {name}; expected a data folder made by stage 0")
-    recordings = read_recordings(folder)
-    supervisions = read_manifest(SupervisionSet, folder / "supervisions.jsonl.gz")
-    if not recordings or not supervisions:
+    paths = sound_files(folder)
+
+    def utterance(one: dict[str, Any]) -> Utterance:
+        recording, channel = one["recording_id"], one["channel"]
+        return Utterance(
+            one["id"], recording, paths.get(recording, folder), channel if isinstance(channel, int) else channel[0],
+            float(one["start"]), float(one["duration"]), one["speaker"], one.get("text") or "",
+        )  # fmt: skip
+
+    utterances = read_manifest(folder / "supervisions.jsonl.gz", utterance)
+    if not paths or not utterances:
         raise ValueError(f"{folder}: holds no utterance")
-    paths = {r.id: Path(r.sources[0].source) for r in recordings}
-    utterances = []
-    for s in supervisions:
-        if s.recording_id not in paths:
-            raise ValueError(f"{folder}: utterance {s.id} names the unknown recording {s.recording_id}")
-        channel = s.channel if isinstance(s.channel, int) else s.channel[0]
-        utterances.append(
-            Utterance(
-                s.id, s.recording_id, paths[s.recording_id], channel, s.start, s.duration, s.speaker, s.text or ""
-            )
-        )
+    for one in utterances:
+        if one.recording_id not in paths:
+            raise ValueError(f"{folder}: utterance {one.id} names the unknown recording {one.recording_id}")
     return sorted(utterances, key=lambda u: u.id.encode())
 
 
-def read_recordings(folder: Path) -> "list[Recording]":
+def read_recordings(folder: Path) -> list[Sound]:
     """Return the recordings of a data folder, with the current paths of their audio files.
 
     Raises:
         ValueError: not a data folder, or a damaged one.
     """
-    from lhotse import RecordingSet
-
     path = folder / "recordings.jsonl.gz"
     if not path.is_file():
         raise ValueError(f"{folder}: no {path.name}; expected a data folder made by stage 0")
-    recordings, was = read_manifest(RecordingSet, path), original_path(folder)
-    for recording in recordings:
-        source = recording.sources[0]
-        source.source = str(moved_path(source.source, was, folder))
-    return recordings
+    was = original_path(folder)
+
+    def sound(one: dict[str, Any]) -> Sound:
+        return Sound(one["id"], moved_path(one["sources"][0]["source"], was, folder), int(one["sampling_rate"]))
+
+    return read_manifest(path, sound)
 
 
 def sound_files(folder: Path) -> dict[str, Path]:
     """Return recording id -> audio file of a data folder; ValueError as for read_recordings."""
-    return {recording.id: Path(recording.sources[0].source) for recording in read_recordings(folder)}
+    return {recording.id: recording.path for recording in read_recordings(folder)}
 
 
 def read_sampling_rate(folder: Path) -> int:
@@ -113,7 +122,7 @@ def read_sampling_rate(folder: Path) -> int:
     recordings = read_recordings(folder)
     if not recordings:
         raise ValueError(f"{folder}: holds no recording")
-    return int(recordings[0].sampling_rate)
+    return recordings[0].sampling_rate
 
 
 def read_channels(folder: Path) -> dict[str, tuple[str, str]]:
@@ -140,14 +149,16 @@ def _write_manifest(path: Path, manifest: Any) -> None:
         file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in manifest.to_dicts())
 
 
-def read_manifest(kind: Any, path: Path) -> list[Any]:
-    """Return all items of a lhotse manifest. It is read completely, so that damage is noticed.
+def read_manifest(path: Path, item: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what `item` makes of each object of a manifest. It is read completely, so that damage is noticed.
+
+    lhotse's own reader is left to those who need its objects: importing lhotse imports torch.
 
     Raises:
         ValueError: the file is damaged.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            return list(kind.from_dicts(map(json.loads, file)))
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+            return [item(json.loads(line)) for line in file]
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run stage 0 again") from error

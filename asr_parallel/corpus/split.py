@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lhotse import RecordingSet, SupervisionSet
-
-from asr_parallel.corpus.datadir import read_manifest, read_recordings, write_data
+from asr_parallel.corpus.datadir import read_manifest, sound_files, write_data
 from asr_parallel.corpus.swbd import Conversation
 from asr_parallel.record.log import logger
 
@@ -91,9 +89,14 @@ def leave_speaker_out(data: Path, speaker: str, out: Path) -> None:
     Raises:
         ValueError: no such speaker in train, or no other speaker in one of the sets.
     """
+    from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
     for source, parts in (("train", {"train": False, "eval": True}), ("dev", {"dev": False})):
-        recordings = {r.id: r for r in read_recordings(data / source)}
-        supervisions = read_manifest(SupervisionSet, data / source / "supervisions.jsonl.gz")
+        paths = sound_files(data / source)
+        recordings = read_manifest(data / source / "recordings.jsonl.gz", Recording.from_dict)
+        for recording in recordings:
+            recording.sources[0].source = str(paths[recording.id])
+        supervisions = read_manifest(data / source / "supervisions.jsonl.gz", SupervisionSegment.from_dict)
         for part, left_out in parts.items():
             kept = [s for s in supervisions if (s.speaker == speaker) is left_out]
             if not kept:
@@ -102,6 +105,6 @@ def leave_speaker_out(data: Path, speaker: str, out: Path) -> None:
             used = {s.recording_id for s in kept}
             write_data(
                 out / part,
-                RecordingSet.from_recordings(r for key, r in recordings.items() if key in used),
+                RecordingSet.from_recordings(r for r in recordings if r.id in used),
                 SupervisionSet.from_segments(kept),
             )

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from asr_parallel.decode.decoder import DecoderOptions
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.config import KIND_FILE, check_features, read_kind
 from asr_parallel.hmm.gmm import GMM_FILE, DiagGmmSet

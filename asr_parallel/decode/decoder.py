@@ -5,34 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.search import search
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_arcs
 from asr_parallel.hmm.search_graph import SearchGraph
-from asr_parallel.record.options import check, option
-
-
-@dataclass(frozen=True)
-class DecoderOptions:
-    """Bounds of the search; beams are in units of scaled cost."""
-
-    beam: float = option(13.0, "of the search", above=0, source="Kaldi steps/decode.sh")
-    lattice_beam: float = option(
-        6.0, "of what the lattice keeps; 8 for a network", above=0, source="Kaldi steps/decode.sh, steps/nnet/decode.sh"
-    )
-    max_active: int = option(7000, "tokens a frame at most", least=1, source="Kaldi steps/decode.sh")
-    min_active: int = option(
-        200, "tokens a frame at least, whatever the beam", least=0, source="Kaldi LatticeFasterDecoderConfig"
-    )
-    acwt: float = option(
-        0.083333, "acoustic scale of the search; 0.1 for a network", above=0,
-        source="Kaldi steps/decode.sh, steps/nnet/decode.sh",
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for an option out of range."""
-        check(self)
-        if self.min_active >= self.max_active:
-            raise ValueError(f"expected min_active < max_active, got {self.min_active} and {self.max_active}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -68,9 +69,14 @@ def about(one: Field[Any]) -> About:
     return one.metadata["about"]
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
 def walk(cls: type) -> Iterator[tuple[type, Field[Any], Any]]:
     """Yield (group, field, type) of every option of a group and of the groups in it."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for one in fields(cls):
         if is_dataclass(hints[one.name]):
             yield from walk(hints[one.name])
@@ -167,7 +173,7 @@ def names(cls: type) -> frozenset[str]:
 
 def build(cls: type[T], given: Mapping[str, Any]) -> T:
     """Return a group from values by name, those that are not None; names of other groups are left alone."""
-    hints, values = get_type_hints(cls), {}
+    hints, values = _hints(cls), {}  # type: ignore[arg-type]
     for one in fields(cls):  # type: ignore[arg-type]
         if is_dataclass(hints[one.name]):
             values[one.name] = build(hints[one.name], given)

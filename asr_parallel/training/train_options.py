@@ -302,4 +302,5 @@ def training_options(**given: Any) -> TrainingOptions:
 
 def read_options(given: Mapping[str, Any]) -> TrainingOptions:
     """Return the options of a training among the values of a command line, by name; ValueError as above."""
-    return training_options(**{name: value for name, value in given.items() if name in option_names()})
+    known = option_names()
+    return training_options(**{name: value for name, value in given.items() if name in known})

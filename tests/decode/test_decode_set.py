@@ -12,7 +12,7 @@ from asr_parallel.corpus.arpa import write_arpa
 from asr_parallel.corpus.ngram import uniform_model
 from asr_parallel.decode import decode
 from asr_parallel.decode.acoustic import default_options, open_acoustic_model
-from asr_parallel.decode.decoder import DecoderOptions
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.hypotheses import WordTime, hypotheses_of
 from asr_parallel.decode.lattice_archive import read_lattices
 from asr_parallel.features.archive import FeatureArchive, write_archive

@@ -5,7 +5,8 @@ import kaldifst
 import numpy as np
 import pytest
 
-from asr_parallel.decode.decoder import Decoder, DecoderOptions
+from asr_parallel.decode.decoder import Decoder
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.nbest import n_best
 from asr_parallel.decode.search import PRUNE_INTERVAL

@@ -8,7 +8,8 @@ import kaldilm
 import numpy as np
 import pytest
 
-from asr_parallel.decode.decoder import Decoder, DecoderOptions
+from asr_parallel.decode.decoder import Decoder
+from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.hmm import graph, h_transducer
 from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, fst_bytes, fst_from_arcs, to_kaldifst

@@ -1,31 +1,16 @@
 """recipes/swbd/run.sh on a tree of a minute, tones for speech: every stage alone, then all again with nothing to do."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from swbd import MAX_ACTIVE, Run, discs
 
 from asr_parallel.cli.main import main
-from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.corpus.lexicon import read_lexicon
 from asr_parallel.decode.significance import mapsswe, wer_interval
-from asr_parallel.features.frames import FrameStore
-from asr_parallel.hmm.gmm import DiagGmmSet
-from asr_parallel.hmm.gmm_update import MIN_VARIANCE
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Comparison
-from asr_parallel.testing.tiny_swbd import write_tiny_tree
-
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "swbd" / "run.sh"
-SIZES = {"mono-num-gauss": 80, "tri-leaves": 50, "tri-num-gauss": 100, "hidden-dim": 32, "hidden-layers": 2, "jobs": 2}
-SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
-KALDI = ["--corpus-format", "kaldi", "--corpus", "my data", "--lexicon", "lexicon.txt"]
-TONES = {"yes": (700, 2100, 5200), "no": (400, 1200)}  # Hz of a word's phones; one too high for telephones
 
 # One training diverges: it is shown so, and stops no other
 MATRIX = """
@@ -39,29 +24,8 @@ cells:
 """
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        [str(RECIPE), *SMALL, *words], capture_output=True, text=True, timeout=280, env=os.environ | {"PATH": path}
-    )
-
-
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("a tree; with $(odd) characters")
-    write_tiny_tree(root, conversations=4, seconds=40)
-    return root
-
-
-def discs(tree: Path) -> list[str]:
-    return [
-        *("--audio", str(tree / "LDC97S62"), "--transcripts", str(tree / "swb_ms98_transcriptions")),
-        *("--eval-audio", str(tree / "LDC2002S09"), "--eval-transcripts", str(tree / "LDC2002T43")),
-    ]
-
-
-@pytest.fixture(scope="module")
-def exp(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exp(run: Run, tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp = tmp_path_factory.mktemp("exp")
     (exp / "compare.yaml").write_text(MATRIX)
     for stage in (0, 1, 2, 3, 4, 6, 7, 8):
@@ -90,7 +54,7 @@ def test_every_system_gets_its_word_error_rate(exp: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
+def test_a_second_run_has_nothing_to_do(run: Run, exp: Path, tree: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")}
     done = run(*discs(tree), *comparing(exp))
     assert done.returncode == 1 and "1 of 4 trainings failed" in done.stderr
@@ -99,7 +63,7 @@ def test_a_second_run_has_nothing_to_do(exp: Path, tree: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(exp: Path, tree: Path, tmp_path: Path) -> None:
+def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(run: Run, exp: Path, tree: Path, tmp_path: Path) -> None:
     """A copy of an experiment and its discs, with other times: only the discs' new place is written anew."""
     copy = shutil.copytree(exp, tmp_path / "moved" / "exp", copy_function=shutil.copyfile)
     elsewhere = shutil.copytree(tree, tmp_path / "discs", copy_function=shutil.copyfile)
@@ -108,7 +72,7 @@ def test_a_copy_elsewhere_has_nothing_to_do_and_decodes(exp: Path, tree: Path, t
         done = run(*discs(elsewhere), "--exp", str(copy), "--stop-stage", "7")
         graph, feats = copy / "tri" / "graph", copy / "feats" / "fbank" / "dev"
         words = ["decode", "--graph", graph, "--model", copy / "dnn", "--feats", feats, "--out", copy / "again"]
-        assert main([*map(str, words), "--jobs", "1"]) == 0
+        assert main([*map(str, words), "--max-active", str(MAX_ACTIVE), "--jobs", "1"]) == 0
     finally:
         for path, aside in gone.items():
             aside.rename(path)
@@ -156,7 +120,7 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_network_begins_as_rbms(exp: Path, tree: Path) -> None:
+def test_a_network_begins_as_rbms(run: Run, exp: Path, tree: Path) -> None:
     names = ["--exp", str(exp), "--rbm", "stack", "--dnn", "dnn_rbm"]
     begun = [*names, "--pretrain", "rbm", "--epochs", "1", "--rbm-epochs", "2"]
     done = run(*discs(tree), *begun, "--stage", "5", "--stop-stage", "6")
@@ -172,7 +136,7 @@ def test_a_network_begins_as_rbms(exp: Path, tree: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_lost_stage_is_made_again_alone(exp: Path, tree: Path) -> None:
+def test_a_lost_stage_is_made_again_alone(run: Run, exp: Path, tree: Path) -> None:
     shutil.rmtree(exp / "frames")
     done = run(*discs(tree), "--exp", str(exp), "--stage", "4", "--stop-stage", "6")
     assert done.returncode == 0, done.stderr
@@ -190,141 +154,3 @@ def test_pronunciation_probabilities_come_from_the_alignment(exp: Path, tree: Pa
     assert estimated.keys() == read_lexicon(exp / "lang" / "lexiconp.txt").keys()
     assert all(max(probability for probability, _ in variants) == 1.0 for variants in estimated.values())
     assert any(probability < 1.0 for variants in estimated.values() for probability, _ in variants)
-
-
-@pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 7])  # 5 has nothing to do
-def test_a_stage_without_its_input_says_which_is_missing(tmp_path: Path, tree: Path, stage: int) -> None:
-    done = run(*discs(tree), "--exp", str(tmp_path / "exp"), "--stage", str(stage), "--stop-stage", str(stage))
-    assert done.returncode == 1
-    errors = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert len(errors) == 1 and "does not exist; run the stage that makes it first" in errors[0]
-    assert not (tmp_path / "exp").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--audio", "somewhere"], "--audio, --transcripts, --eval-audio and --eval-transcripts go together"),
-        (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
-        (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
-        (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
-        (["--no-such", "1"], "unknown option --no-such"),
-        (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
-        (["--algorithm", "gradient", "--period", "3"], "period 3 is of no use to algorithm gradient"),
-        (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
-        (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
-    ],
-)
-def test_options_that_do_not_fit_together(words: list[str], message: str) -> None:
-    done = run(*words)
-    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
-
-
-def write_tones(folder: Path, utterances: int, rate: int, seed: int) -> None:
-    """A Kaldi data directory in which every phone is a tone, with digital silence around the words."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(rate // 10) / rate
-    say = {word: np.concatenate([3000 * np.sin(2 * np.pi * f * t) for f in of]) for word, of in TONES.items()}
-    folder.mkdir(parents=True)
-    lines: dict[str, list[str]] = {"wav.scp": [], "text": [], "utt2spk": []}
-    for n in range(utterances):
-        words = rng.choice(list(TONES), 4).tolist()
-        spoken = np.concatenate([say[word] for word in words])
-        sound = np.pad(spoken + rng.normal(0, 100, len(spoken)), rate // 5).astype(np.int16)
-        soundfile.write(folder / f"{n}.wav", sound, rate)
-        lines["wav.scp"].append(f"s{n % 2}-{n} {folder / f'{n}.wav'}")
-        lines["text"].append(f"s{n % 2}-{n} {' '.join(words)}")
-        lines["utt2spk"].append(f"s{n % 2}-{n} s{n % 2}")
-    for name, rows in lines.items():
-        (folder / name).write_text("\n".join(rows) + "\n")
-
-
-@pytest.mark.timeout(400)
-def test_kaldi_data_directories_of_16_khz(tmp_path: Path) -> None:
-    corpus, exp, lexicon = tmp_path / "my data", tmp_path / "exp", tmp_path / "lexicon.txt"
-    for name, utterances in (("train", 30), ("dev", 2), ("eval", 2)):
-        write_tones(corpus / name, utterances, 16000, utterances)
-    lexicon.write_text("yes y eh s\nno n ow\n")
-    words = ["--corpus-format", "kaldi", "--corpus", str(corpus), "--lexicon", str(lexicon), "--exp", str(exp)]
-    done = run(*words, "--mono-num-gauss", "30", "--tri-leaves", "20", "--tri-num-gauss", "40", "--stop-stage", "4")
-    assert done.returncode == 0, done.stderr
-    assert [u.text for u in read_utterances(exp / "data" / "eval")] == [
-        line.split(" ", 1)[1] for line in (corpus / "eval" / "text").read_text().splitlines()
-    ]
-    assert "yes 1 y eh s" in (exp / "lang" / "lexiconp.txt").read_text()
-    frames = FrameStore.open(exp / "frames")
-    assert len(frames.ids) == 30 and frames.feature_config["sample_rates"] == [16000]
-    assert frames.feature_config["options"]["dither"] == 1.0
-    for system in ("mono", "tri"):  # digital silence around the words, and no Gaussian without a variance
-        assert DiagGmmSet.open(exp / system).variances.min() > 2 * MIN_VARIANCE
-    shutil.rmtree(corpus / "eval")
-    write_tones(corpus / "eval", 2, 8000, seed=3)
-    done = run(*words, "--stop-stage", "0")
-    assert done.returncode == 1
-    errors = [line for line in done.stderr.splitlines() if "error:" in line]
-    assert len(errors) == 1 and "eval: recordings at 8000 Hz, those of" in errors[0] and "at 16000 Hz" in errors[0]
-
-
-def dry_run(tmp_path: Path, *words: str, recipe: Path = RECIPE, pass_on: bool = True) -> list[list[str]]:
-    """The verbs that the recipe would call, with their options; without `pass_on`, those that it knows itself."""
-    pretend = tmp_path / "pretend.sh"
-    pretend.write_text(
-        ("" if pass_on else "asr-parallel() { :; }\n") + "exec() { shift; (IFS='|'; echo \"$*\"); }\n"
-    )  # how recipes call verbs
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"BASH_ENV": str(pretend), "PATH": path}
-    command = [str(recipe), "--exp", str(tmp_path / "exp"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    assert done.returncode == 0, done.stderr
-    return [line.split("|") for line in done.stdout.splitlines() if "|" in line]
-
-
-@pytest.mark.parametrize("more", [[], ["--stage", "8"], ["--stop-stage", "8"], ["--compare", "mine.yaml"]])
-@pytest.mark.parametrize("data", ["synthetic", "discs", "kaldi"])
-def test_many_more_trainings_on_own_data_only_when_asked_for(tmp_path: Path, data: str, more: list[str]) -> None:
-    verbs = [
-        words[0]
-        for words in dry_run(
-            tmp_path, *{"synthetic": [], "discs": discs(tmp_path), "kaldi": KALDI}[data], *more, pass_on=False
-        )
-    ]
-    assert ("compare" in verbs) == (data == "synthetic" or bool(more))
-    assert ("train-dnn" in verbs) == ("--stage" not in more)
-
-
-def test_what_the_errors_advise_reaches_every_verb(tmp_path: Path) -> None:
-    options = {"--sampling-rate": "16000", "--max-bad-share": "0.2", "--dither": "0.5"}
-    called = dry_run(tmp_path, *KALDI, *(word for pair in options.items() for word in pair), "--stop-stage", "2")
-    for verb, times, names in (("import-kaldi", 3, list(options)[:2]), ("make-features", 6, list(options)[1:])):
-        calls = [words for words in called if words[0] == verb]
-        assert len(calls) == times
-        assert all(f"{name}={options[name]}" in words for words in calls for name in names)
-    called = dry_run(tmp_path, *discs(tmp_path), "--max-bad-share", "0.2", "--stop-stage", "0")
-    assert called[0][0] == "prepare-swbd" and called[0][-1] == "--max-bad-share=0.2"
-
-
-@pytest.mark.parametrize("recipe", ["swbd", "digits"])
-def test_options_of_score_reach_it(tmp_path: Path, recipe: str) -> None:
-    words = ["--lmwt-range", "5:25", "--score-units", "char", "--stage", "7", "--stop-stage", "8"]
-    called = dry_run(tmp_path, *words, recipe=RECIPE.parents[1] / recipe / "run.sh")
-    given = ["--lmwt-range=5:25", "--score-units=char"]
-    assert [words[-2:] for words in called if words[0] == "score"] == [given] * 3
-    assert f"--score-options={' '.join(given)}" in called[-1]
-
-
-def test_options_reach_the_verbs_that_have_them(tmp_path: Path) -> None:
-    words = "--hidden-dim 64 --workers 4 --ema 0.9 --rbm-epochs 5 --tri-leaves 30 --norm-vars true --beam 9 --epochs 7"
-    config = tmp_path / "c.yaml"
-    config.write_text("precision: float32\ntrain_fbank_warp_factors: 0.9,1.0\nepochs: 3\n")
-    more = ["--pretrain", "rbm", "--config", str(config), "--stage", "2", "--stop-stage", "7"]
-    called = {" ".join(words[:3]): words for words in dry_run(tmp_path, *words.split(), *more)}
-    verbs = {words[0]: set(words) for words in called.values()}
-    assert verbs["pretrain-rbm"] >= {"64", "--workers=4", "--epochs=5", "--precision=float32"}
-    assert verbs["train-dnn"] >= {"--workers=4", "--ema=0.9", "--precision=float32"}
-    assert called[f"train-dnn --frames {tmp_path}/exp/frames"][-1] != "--epochs=3"  # the command line counts
-    assert "--ema=0.9" not in verbs["pretrain-rbm"] and "--tri-leaves" not in " ".join(verbs["train-tri"])
-    assert (
-        "--leaves=30" in verbs["train-tri"] and "--norm-vars" in verbs["make-frames"] and "--beam=9" in verbs["decode"]
-    )
-    warped = [words for words in called.values() if "--warp-factors=0.9,1.0" in words]
-    assert len(warped) == 1 and f"{tmp_path}/exp/data/train" in warped[0] and "fbank" in warped[0]
