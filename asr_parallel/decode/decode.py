@@ -24,7 +24,7 @@ import numpy as np
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
 from asr_parallel.decode.decoder import Decoded, Decoder, DecoderOptions
 from asr_parallel.decode.lattice import best_paths
-from asr_parallel.decode.lattice_archive import LATTICES, write_lattices
+from asr_parallel.decode.lattice_archive import LATTICES, ONE_BEST, write_lattices
 from asr_parallel.decode.nbest import n_best
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
@@ -38,7 +38,6 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress
 from asr_parallel.record.threads import one_thread
 
-ONE_BEST = "1best.txt"
 SUMMARY = "decode.json"
 WARM_UP_FRAMES = 100  # enough to run, and so compile, every part of the search
 START_UP_SECONDS = 4.0  # of a process pool (each loads torch); shorter jobs run in this process

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from asr_parallel.decode.decode import ONE_BEST
 from asr_parallel.decode.lattice import BestPath, best_paths
-from asr_parallel.decode.lattice_archive import LATTICES, read_lattices
+from asr_parallel.decode.lattice_archive import LATTICES, ONE_BEST, read_lattices
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.hmm.lang import Lang, check_phones
