@@ -1,12 +1,12 @@
 """The decoder: log-likelihoods of one utterance -> lattice."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.search import search
+from asr_parallel.decode.search_arrays import Links, search_states
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_arcs
 from asr_parallel.hmm.search_graph import SearchGraph
 
@@ -47,7 +47,7 @@ class Decoder:
         self.options = options
         self.num_pdfs = int(pdf_of[1:].max()) + 1
         self._pdf_of = np.ascontiguousarray(pdf_of, dtype=np.int32)
-        self._token_of = np.full(graph.num_states, -1, dtype=np.int32)
+        self._states = search_states(graph)
 
     def decode(self, log_likelihoods: np.ndarray) -> Decoded:
         """Search for the paths of (T, num_pdfs) `log_likelihoods`.
@@ -63,15 +63,14 @@ class Decoder:
         if not len(log_likelihoods):
             return Decoded(None, False, 0.0)
         graph, options = self.graph, self.options
+        log_likelihoods = np.ascontiguousarray(log_likelihoods, dtype=np.float32)
         tokens, token_begin, links, num_tokens, status = search(
-            graph.first_epsilon,
-            graph.offsets,
+            self._states,
             graph.arcs,
             graph.finals,
             graph.start,
             self._pdf_of,
-            np.ascontiguousarray(log_likelihoods, dtype=np.float32),
-            self._token_of,
+            log_likelihoods,
             float(options.beam),
             int(options.max_active),
             int(options.min_active),
@@ -81,24 +80,31 @@ class Decoder:
         active = num_tokens / len(log_likelihoods)
         if status < 0:
             return Decoded(None, False, active)
+        frames = np.repeat(np.arange(len(token_begin) - 1), np.diff(token_begin))
+        arcs = graph.arcs[links.arc]
+        emitting = np.flatnonzero(arcs["ilabel"])
+        lattice_arcs = np.zeros(len(links.arc), dtype=LATTICE_ARC)
+        for name, of_graph in (("ilabel", "ilabel"), ("olabel", "olabel"), ("graph_cost", "weight")):
+            lattice_arcs[name] = arcs[of_graph]
+        link_frames = frames[links.source[emitting]]
+        lattice_arcs["acoustic_cost"][emitting] = -log_likelihoods[link_frames, self._pdf_of[arcs["ilabel"][emitting]]]
         reached_final = status == 1
-        finals = graph.finals if reached_final else np.zeros_like(graph.finals)
-        return Decoded(_lattice(tokens, token_begin, links, finals), reached_final, active)
+        return Decoded(
+            _lattice(tokens.state, frames, links, lattice_arcs, graph.finals if reached_final else None),
+            reached_final,
+            active,
+        )
 
 
-def _lattice(tokens: Any, token_begin: Any, links: Any, finals: np.ndarray) -> Fst:
-    """Return the surviving tokens as states, the links as arcs."""
-    frames = np.repeat(np.arange(len(token_begin) - 1), np.diff(token_begin))
+def _lattice(states: np.ndarray, frames: np.ndarray, links: Links, arcs: np.ndarray, finals: np.ndarray | None) -> Fst:
+    """Return the surviving tokens, in graph `states` after `frames`, as states; the links as arcs."""
     # within a frame only epsilon arcs run, upwards in the graph's states: this is a topological order
-    order = np.lexsort((tokens["state"], frames))
-    position = np.empty(len(tokens), dtype=np.int32)
-    position[order] = np.arange(len(tokens), dtype=np.int32)
-    arcs = np.empty(len(links), dtype=LATTICE_ARC)
-    for name in ("ilabel", "olabel", "graph_cost", "acoustic_cost"):
-        arcs[name] = links[name]
-    arcs["next"] = position[links["target"]]
-    costs = np.full((len(tokens), 2), np.inf, dtype=np.float32)
-    last = frames[order] == len(token_begin) - 2
-    costs[last, 0] = finals[tokens["state"][order][last]]
+    order = np.lexsort((states, frames))
+    position = np.empty(len(states), dtype=np.int32)
+    position[order] = np.arange(len(states), dtype=np.int32)
+    arcs["next"] = position[links.target]
+    costs = np.full((len(states), 2), np.inf, dtype=np.float32)
+    last = frames[order] == frames[-1]
+    costs[last, 0] = 0.0 if finals is None else finals[states[order][last]]
     costs[costs[:, 0] < np.inf, 1] = 0.0
-    return fst_from_arcs(0, costs, position[links["source"]], arcs)
+    return fst_from_arcs(0, costs, position[links.source], arcs)

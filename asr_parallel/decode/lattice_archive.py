@@ -15,7 +15,7 @@ from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_bytes
 from asr_parallel.record.files import atomic_file
 
 LATTICES = "lat.ark"
-ONE_BEST = "1best.txt"  # beside it, the best words of each utterance
+ONE_BEST = "1best.txt"  # beside it: the words of every utterance, also of those without a lattice
 LONGEST_ID = 4096  # bytes; only to detect a damaged archive
 
 

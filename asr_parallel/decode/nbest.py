@@ -13,7 +13,7 @@ import heapq
 import numpy as np
 
 from asr_parallel.decode.lattice import check_order
-from asr_parallel.decode.search import ensure_capacity
+from asr_parallel.decode.search_arrays import ensure_capacity
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.record.compiled import njit
 

@@ -3,268 +3,161 @@
 The search of Kaldi's LatticeFasterDecoder (decoder/lattice-faster-decoder.cc), compiled by numba. The module
 decode/lattice_pruning.py describes tokens and links. Unlike in Kaldi, epsilon links are made after the costs of a frame
 are final, so none is made twice, and costs are float64, which needs no offset per frame.
+
+Most of the time goes into waiting for graph states and arcs that lie far apart in memory. Therefore what is needed of
+a state is one record, and arrays are made long enough once a frame, not before every entry.
 """
 
 # mypy: disable-error-code="no-untyped-def"
 import numpy as np
 
-from asr_parallel.decode.lattice_pruning import LINK, TOKEN, prune, prune_frame
+from asr_parallel.decode.lattice_pruning import prune, prune_frame
+from asr_parallel.decode.search_arrays import Links, Tokens, ensure_links, ensure_tokens
+from asr_parallel.decode.search_cutoff import cutoff_of
+from asr_parallel.decode.search_epsilons import follow_epsilons
 from asr_parallel.record.compiled import njit
 
 PRUNE_INTERVAL = 25  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
-PRUNE_SCALE = 0.1  # of lattice_beam: smaller changes are not propagated; LatticeFasterDecoderConfig::prune_scale
-BEAM_DELTA = 0.5  # added to a beam narrowed by max_active; LatticeFasterDecoderConfig::beam_delta
+PRUNED_FRAMES = 2 * PRUNE_INTERVAL  # by each pruning: the second time a frame is pruned, most that it keeps survives
+FIRST_CAPACITY = 1 << 16  # entries of the arrays of tokens and links, which grow when full
 
 
 @njit()
-def ensure_capacity(array, needed):
-    """Return `array`, or a copy twice as long if it has fewer than `needed` entries."""
-    if needed <= len(array):
-        return array
-    longer = np.empty(max(needed, 2 * len(array)), array.dtype)
-    for i in range(len(array)):  # assigning a slice would take seconds more to compile
-        longer[i] = array[i]
-    return longer
+def _follow_emitting(
+    states, arcs, acoustic_costs, pdf_of, tokens, begin, end, links, num_links, cutoff, next_cutoff, next_beam
+):  # fmt: skip
+    """Propagate the frame's tokens along emitting arcs to the next frame and make the links.
 
+    acoustic_costs: of each pdf. The arrays of tokens and links have room for all arcs.
 
-@njit()
-def _nth_smallest(values, n):
-    """Return the n-th smallest of `values` (from 0), reordering them (Hoare; np.partition compiles slowly)."""
-    low, high = 0, len(values) - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if n <= j:
-            high = j
-        elif n >= i:
-            low = i
-        else:
-            break
-    return values[n]
-
-
-@njit()
-def _cutoff(tokens, begin, end, beam, max_active, min_active):
-    """Return the cost above which a frame's tokens are dropped, the beam for the next frame, and the best token."""
-    costs = np.empty(end - begin, np.float64)
-    best = begin
-    for i in range(begin, end):
-        costs[i - begin] = tokens[i].cost
-        if tokens[i].cost < tokens[best].cost:
-            best = i
-    best_cost = tokens[best].cost
-    beam_cutoff = best_cost + beam
-    if len(costs) > max_active:
-        active_cutoff = _nth_smallest(costs, max_active)
-        if active_cutoff < beam_cutoff:
-            return active_cutoff, active_cutoff - best_cost + BEAM_DELTA, best
-    if len(costs) > min_active:
-        active_cutoff = best_cost if min_active == 0 else _nth_smallest(costs, min_active)
-    else:
-        active_cutoff = np.inf
-    if active_cutoff > beam_cutoff:
-        return active_cutoff, active_cutoff - best_cost + BEAM_DELTA, best
-    return beam_cutoff, beam, best
-
-
-@njit()
-def _follow_epsilons(first_epsilon, offsets, arcs, tokens, begin, end, links, num_links, token_of, cutoff):
-    """Propagate the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
-
-    Returns the arrays (perhaps reallocated) and their new ends.
+    Returns the new ends and the cutoff of the next frame.
     """
-    queue = np.empty(end - begin + 16, np.int32)
-    waiting = 0
+    # Two passes: which links there are depends on costs alone. So the first pass has no branches that are hard to
+    # predict, and the second knows early which states it will need.
+    token_states, costs = tokens.state, tokens.cost
+    link_costs, link_sources, link_targets, link_arcs = links.cost, links.source, links.target, links.arc
+    first_link = num_links
     for i in range(begin, end):
-        state = tokens[i].state
-        if first_epsilon[state] < offsets[state + 1]:
-            queue[waiting] = i
-            waiting += 1
-    while waiting:
-        waiting -= 1
-        cost = tokens[queue[waiting]].cost
-        state = tokens[queue[waiting]].state
-        if cost > cutoff:
+        source_cost = costs[i]
+        if source_cost > cutoff:
             continue
-        for a in range(first_epsilon[state], offsets[state + 1]):
-            new_cost = cost + arcs[a].weight
-            if new_cost > cutoff:
-                continue
-            target = arcs[a].next
-            i = token_of[target]
-            if i < 0:
-                i = end
-                tokens = ensure_capacity(tokens, end + 1)
-                tokens[i].state = target
-                tokens[i].extra_cost = 0.0
-                token_of[target] = i
-                end += 1
-            elif new_cost >= tokens[i].cost:
-                continue
-            tokens[i].cost = new_cost
-            if first_epsilon[target] < offsets[target + 1]:
-                queue = ensure_capacity(queue, waiting + 1)
-                queue[waiting] = i
-                waiting += 1
-    for i in range(begin, end):
-        cost = tokens[i].cost
-        state = tokens[i].state
-        if cost > cutoff:
-            continue
-        for a in range(first_epsilon[state], offsets[state + 1]):
-            if cost + arcs[a].weight <= cutoff:
-                links = ensure_capacity(links, num_links + 1)
-                link = links[num_links]
-                link.source = i
-                link.target = token_of[arcs[a].next]
-                link.ilabel = 0
-                link.olabel = arcs[a].olabel
-                link.graph_cost = arcs[a].weight
-                link.acoustic_cost = 0.0
-                num_links += 1
-    return tokens, end, links, num_links
+        state = token_states[i]
+        for a in range(states[state].begin, states[state].epsilon):
+            cost = source_cost + (arcs[a].weight + acoustic_costs[pdf_of[arcs[a].ilabel]])
+            link_costs[num_links] = cost
+            link_sources[num_links] = i
+            link_targets[num_links] = arcs[a].next  # a state until the second pass
+            link_arcs[num_links] = a
+            num_links += cost <= next_cutoff
+            next_cutoff = min(next_cutoff, cost + next_beam)
+    for j in range(first_link, num_links):
+        state = link_targets[j]
+        target = states[state].token
+        if target < 0:
+            target = end
+            token_states[target] = state
+            costs[target] = link_costs[j]
+            states[state].token = target
+            end += 1
+        else:
+            costs[target] = min(costs[target], link_costs[j])
+        link_targets[j] = target
+    return end, num_links, next_cutoff
 
 
 @njit()
 def search(
-    first_epsilon,
-    offsets,
-    arcs,
-    finals,
-    start,
-    pdf_of,
-    log_likelihoods,
-    token_of,
-    beam,
-    max_active,
-    min_active,
-    lattice_beam,
-    acwt,
-):
+    states, arcs, finals, start, pdf_of, log_likelihoods, beam, max_active, min_active, lattice_beam, acwt
+):  # fmt: skip
     """Decode one utterance.
 
     Args:
-        first_epsilon, offsets, arcs, finals, start: the graph (hmm/search_graph.py); arcs of a state are emitting
-            up to first_epsilon[state], then not.
+        states: (S + 1,) STATE of the graph. arcs, finals, start: the graph (hmm/search_graph.py).
         pdf_of: (transition ids + 1,) column of log_likelihoods of each ilabel.
         log_likelihoods: (T, pdfs) float32, unscaled.
-        token_of: (S,) int32 scratch memory, -1 before and after.
         beam, lattice_beam: in units of scaled cost; max_active, min_active: tokens a frame; acwt: acoustic scale.
 
     Returns:
-        tokens (N,), token_begin (T + 2,), links (L,), the tokens' total number before pruning, and 1 when a final
-        state was reached, 0 when none was (all tokens of the last frame then count as final), -1 when no
-        token survived to the last frame.
+        tokens (N), token_begin (T + 2,), links (L), the tokens' total number before pruning, and 1 when a final state
+        was reached, 0 when none was (all tokens of the last frame then count as final), -1 when no token survived to
+        the last frame.
     """
     num_frames = len(log_likelihoods)
-    tokens = np.empty(4096, TOKEN)
-    links = np.empty(4096, LINK)
-    token_begin = np.zeros(num_frames + 2, np.int64)
-    link_begin = np.zeros(num_frames + 2, np.int64)
-    epsilon_end = np.zeros(num_frames + 1, np.int64)
-    tokens[0].state = start
-    tokens[0].cost = 0.0
-    tokens[0].extra_cost = 0.0
-    token_of[start] = 0
-    token_begin[1] = 1
-    num_links = 0
-    num_tokens = 0
-    tokens, end, links, num_links = _follow_epsilons(
-        first_epsilon, offsets, arcs, tokens, token_begin[0], token_begin[1], links, num_links, token_of, beam
+    tokens = Tokens(
+        np.empty(FIRST_CAPACITY, np.int32), np.empty(FIRST_CAPACITY, np.float64), np.empty(FIRST_CAPACITY, np.float64)
     )
+    links = Links(
+        np.empty(FIRST_CAPACITY, np.float64),
+        np.empty(FIRST_CAPACITY, np.int32),
+        np.empty(FIRST_CAPACITY, np.int32),
+        np.empty(FIRST_CAPACITY, np.int32),
+    )
+    token_begin = np.zeros(num_frames + 2, np.int64)
+    link_spans = np.zeros((num_frames + 1, 4), np.int64)
+    tokens.state[0] = start
+    tokens.cost[0] = 0.0
+    states[start].token = 0
+    num_tokens = 0
+    tokens, end, links, num_links = follow_epsilons(states, arcs, tokens, 0, 1, links, 0, beam)
     token_begin[1] = end
-    link_begin[1] = epsilon_end[0] = num_links
+    link_spans[0, 1:] = num_links
     for t in range(num_frames):
-        if t % PRUNE_INTERVAL == 0 and t > 0:
-            end, num_links = prune(
-                tokens,
-                token_begin,
-                links,
-                link_begin,
-                epsilon_end,
-                t,
-                end,
-                num_links,
-                acwt,
-                lattice_beam,
-                lattice_beam * PRUNE_SCALE,
-            )
         begin = token_begin[t]
+        if t % PRUNE_INTERVAL == 0 and t > 0:
+            for i in range(begin, end):
+                tokens.extra[i] = 0.0
+            end, num_links = prune(
+                tokens, token_begin, links, link_spans, max(t - PRUNED_FRAMES, 0), t, lattice_beam
+            )  # fmt: skip
+            begin = token_begin[t]
         num_tokens += end - begin
+        cutoff, next_beam, best = cutoff_of(tokens.cost[begin:end], beam, max_active, min_active)
+        num_arcs = 0
         for i in range(begin, end):
-            token_of[tokens[i].state] = -1
-        cutoff, next_beam, best = _cutoff(tokens, begin, end, beam, max_active, min_active)
-        next_cutoff = np.inf
+            state = tokens.state[i]
+            states[state].token = -1
+            num_arcs += states[state].epsilon - states[state].begin
         frame = log_likelihoods[t]
-        state = tokens[best].state
-        for a in range(offsets[state], first_epsilon[state]):
-            cost = tokens[best].cost + (arcs[a].weight + acwt * -frame[pdf_of[arcs[a].ilabel]])
+        acoustic_costs = np.empty(len(frame), np.float64)
+        for pdf in range(len(frame)):
+            acoustic_costs[pdf] = acwt * -frame[pdf]
+        next_cutoff = np.inf
+        state = tokens.state[begin + best]
+        for a in range(states[state].begin, states[state].epsilon):
+            cost = tokens.cost[begin + best] + (arcs[a].weight + acoustic_costs[pdf_of[arcs[a].ilabel]])
             next_cutoff = min(next_cutoff, cost + next_beam)
-        new_end = end
-        for i in range(begin, end):
-            source_cost = tokens[i].cost
-            state = tokens[i].state
-            if source_cost > cutoff:
-                continue
-            for a in range(offsets[state], first_epsilon[state]):
-                acoustic_cost = -frame[pdf_of[arcs[a].ilabel]]
-                cost = source_cost + (arcs[a].weight + acwt * acoustic_cost)
-                if cost > next_cutoff:
-                    continue
-                next_cutoff = min(next_cutoff, cost + next_beam)
-                target = token_of[arcs[a].next]
-                if target < 0:
-                    target = new_end
-                    tokens = ensure_capacity(tokens, new_end + 1)
-                    tokens[target].state = arcs[a].next
-                    tokens[target].cost = cost
-                    tokens[target].extra_cost = 0.0
-                    token_of[arcs[a].next] = target
-                    new_end += 1
-                elif cost < tokens[target].cost:
-                    tokens[target].cost = cost
-                links = ensure_capacity(links, num_links + 1)
-                link = links[num_links]
-                link.source = i
-                link.target = target
-                link.ilabel = arcs[a].ilabel
-                link.olabel = arcs[a].olabel
-                link.graph_cost = arcs[a].weight
-                link.acoustic_cost = acoustic_cost
-                num_links += 1
-        link_begin[t + 1] = num_links
+        tokens = ensure_tokens(tokens, end + num_arcs)
+        links = ensure_links(links, num_links + num_arcs + 1)  # one more, as links that are not made are overwritten
+        link_spans[t, 2] = num_links
+        new_end, num_links, next_cutoff = _follow_emitting(
+            states, arcs, acoustic_costs, pdf_of, tokens, begin, end, links, num_links, cutoff, next_cutoff, next_beam
+        )  # fmt: skip
+        link_spans[t, 3] = link_spans[t + 1, 0] = num_links
         if new_end == end:
-            return tokens[:0], token_begin, links[:0], num_tokens, -1
-        tokens, new_end, links, num_links = _follow_epsilons(
-            first_epsilon, offsets, arcs, tokens, end, new_end, links, num_links, token_of, next_cutoff
+            return tokens, token_begin, links, num_tokens, -1
+        tokens, new_end, links, num_links = follow_epsilons(
+            states, arcs, tokens, end, new_end, links, num_links, next_cutoff
         )
-        epsilon_end[t + 1] = num_links
-        end = new_end
-        token_begin[t + 2] = end
-        link_begin[t + 2] = num_links
+        link_spans[t + 1, 1:] = num_links
+        end = token_begin[t + 2] = new_end
     begin = token_begin[num_frames]
-    best = best_final = np.inf
+    best_cost = best_final = np.inf
     for i in range(begin, end):
-        token_of[tokens[i].state] = -1
-        best = min(best, tokens[i].cost)
-        best_final = min(best_final, tokens[i].cost + finals[tokens[i].state])
+        states[tokens.state[i]].token = -1
+        best_cost = min(best_cost, tokens.cost[i])
+        best_final = min(best_final, tokens.cost[i] + finals[tokens.state[i]])
     reached_final = best_final < np.inf
     for i in range(begin, end):
-        extra = tokens[i].cost - best
+        extra = tokens.cost[i] - best_cost
         if reached_final:
-            extra = tokens[i].cost + finals[tokens[i].state] - best_final
-        tokens[i].extra_cost = extra if extra <= lattice_beam else np.inf
-    prune_frame(tokens, begin, end, links, link_begin[num_frames], num_links, num_links, acwt, lattice_beam, True)
-    end, num_links = prune(
-        tokens, token_begin, links, link_begin, epsilon_end, num_frames, end, num_links, acwt, lattice_beam, -1.0
+            extra = tokens.cost[i] + finals[tokens.state[i]] - best_final
+        tokens.extra[i] = extra if extra <= lattice_beam else np.inf
+    prune_frame(tokens, begin, end, links, link_spans[num_frames], lattice_beam, True)
+    end, num_links = prune(tokens, token_begin, links, link_spans, 0, num_frames, lattice_beam)
+    return (
+        Tokens(tokens.state[:end], tokens.cost[:end], tokens.extra[:end]),
+        token_begin,
+        Links(links.cost[:num_links], links.source[:num_links], links.target[:num_links], links.arc[:num_links]),
+        num_tokens,
+        1 if reached_final else 0,
     )
-    return tokens[:end], token_begin, links[:num_links], num_tokens, 1 if reached_final else 0
