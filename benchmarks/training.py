@@ -9,7 +9,8 @@ default   440-256x3-656, minibatch 128, relu-renorm, the network of the recipe's
 large     440-1024x4-2000, minibatch 512: natural gradient against plain SGD in the same precision
 stacked   8 replicas of the small network at once against the 8 one after the other
 memory    resident memory of a training on a frame store larger than it
-gpu       440-2048x6-8882, minibatch 2048, data on the GPU: share of the card's bf16 matrix rate, and 8 small replicas
+gpu       440-512x3-157 and 440-2048x6-8882 with 1, 8 and 32 replicas, data on the GPU: share of the card's bf16 rate in
+          a plain product, and natural gradient against plain SGD; then 8 small replicas at once and one after the other
 
 Each figure is the median over rounds; in every round each contestant runs once, for half a second or more.
 """
@@ -192,19 +193,29 @@ def matrix_rate() -> float:
 def gpu(folder: Path, rounds: int, figures: Figures) -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no GPU here")
-    print(torch.cuda.get_device_name(), torch.__version__)
-    store = make_store(folder / "gpu", 2_000_000, HUGE.num_pdfs)
-    rate = matrix_rate()
-    products = [place.into * place.out for place in layout(HUGE)]
-    flop = 2 * (3 * sum(products) - products[0])  # no derivative by the input
-    contestants = {n: train(HUGE, store, 2048, n, torch.bfloat16, device="cuda") for n in ("sgd", "ng-sgd")}
-    speeds = take_turns(contestants, rounds, seconds=3.0)
-    figures.add(f"440-2048x6-8882, minibatch 2048, bf16, {torch.cuda.get_device_name()}", speeds)
-    for name, speed in speeds.items():
-        print(
-            f"440-2048x6-8882, minibatch 2048, {name} bf16: {speed:.0f} frames/s, {speed * flop / 1e12:.0f} TFLOP/s, "
-            f"{100 * speed * flop / rate:.0f} % of the {rate / 1e12:.0f} of a plain product"
-        )
+    card, rate = torch.cuda.get_device_name(), matrix_rate()
+    print(f"{card}, torch {torch.__version__}, {rate / 1e12:.0f} TFLOP/s in a plain bf16 product\n")
+    print("| network | minibatch | R | optimiser | frames/s | TFLOP/s | of a plain product | x sgd |")
+    print("|---|--:|--:|---|--:|--:|--:|--:|")
+    for name, spec, minibatch in (("440-512x3-157", SMALL, 256), ("440-2048x6-8882", HUGE, 2048)):
+        store = make_store(folder / name, 2_000_000, spec.num_pdfs)
+        products = [place.into * place.out for place in layout(spec)]
+        flop = 2 * (3 * sum(products) - products[0])  # no derivative by the input
+        for replicas in (1, 8, 32):
+            workers = list(range(replicas))
+            contestants = {
+                kind: train(spec, store, minibatch, kind, torch.bfloat16, workers, "cuda") for kind in ("sgd", "ng-sgd")
+            }
+            speeds = take_turns(contestants, rounds, seconds=2.0)
+            figures.add(f"{name}, minibatch {minibatch}, R {replicas}, bf16, {card}", speeds)
+            for kind, speed in speeds.items():
+                columns = f"{speed:,.0f} | {speed * flop / 1e12:.1f} | {100 * speed * flop / rate:.0f} %"
+                print(
+                    f"| {name} | {minibatch} | {replicas} | {kind} | {columns} | {speed / speeds['sgd']:.2f} |",
+                    flush=True,
+                )
+            del contestants
+            torch.cuda.empty_cache()
     stacked(folder, rounds, figures, "cuda")
 
 
