@@ -54,12 +54,18 @@ class CrossEntropy:
 
     def __call__(self, logits: Tensor) -> Loss:
         """Return the loss of (R, B, num_pdfs) logits, which the derivative overwrites on a CPU without soft targets."""
-        if self.soft is not None or logits.device.type != "cpu":
+        if logits.device.type != "cpu":
             return self.plain(logits)
         loss_sum, correct = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.int64)
-        x = bits(logits)
-        softmax_cross_entropy(x, self.labels.numpy(), x, loss_sum.numpy(), correct.numpy())
-        return Loss(logits, loss_sum, correct)
+        derivative = logits if self.soft is None else torch.empty(logits.shape)
+        softmax_cross_entropy(
+            bits(logits), self.labels.numpy(), bits(derivative), loss_sum.numpy(), correct.numpy()
+        )  # fmt: skip
+        if self.soft is not None:
+            posterior = derivative.scatter_add(-1, self.labels.unsqueeze(-1), torch.ones(*self.labels.shape, 1))
+            difference = _difference(self.soft, logits, posterior)
+            derivative.add_(difference, alpha=self.soft.weight * self.soft.temperature)
+        return Loss(derivative, loss_sum, correct)
 
     def plain(self, logits: Tensor) -> Loss:
         """Return the same by operations of torch, and the logits as they are."""

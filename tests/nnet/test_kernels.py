@@ -14,7 +14,7 @@ from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.components import SQUARED_FLOOR, TARGET_RMS, Binding, Relu, Renorm
 from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.kernels import bits
-from asr_parallel.nnet.objectives import CrossEntropy
+from asr_parallel.nnet.objectives import CrossEntropy, Soft
 from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.stacked import StackedNetwork, new_memory
@@ -83,6 +83,16 @@ def test_softmax_and_its_cross_entropy(dtype: torch.dtype, spread: float) -> Non
     assert torch.equal(own.correct, plain.correct)
     want = exact.exp().scatter_add(-1, labels.unsqueeze(-1), -torch.ones(3, 9, 1, dtype=torch.float64))
     assert_rounded(own.derivative, want, places=4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_soft_targets_beside_the_labels(dtype: torch.dtype, temperature: float) -> None:
+    logits, labels = random(2, 9, 41, dtype=dtype), torch.arange(18).view(2, 9)
+    soft = Soft(torch.softmax(random(1, 9, 41, seed=1), dim=-1), 0.6, temperature)
+    own, plain = CrossEntropy(labels, soft)(logits), CrossEntropy(labels, soft).plain(logits)
+    torch.testing.assert_close(own.derivative, plain.derivative, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(own.loss_sum, plain.loss_sum)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -174,8 +174,7 @@ def test_soft_targets_add_the_gradient_of_their_cross_entropy(temperature: float
     plain = network.backward(x, labels)
     loss, correct = plain.loss_sum.clone(), plain.correct.clone()
     minibatch = network.backward(x, labels, Soft(target, weight, temperature))
-    torch.testing.assert_close(minibatch.loss_sum, loss, rtol=1e-6, atol=0)
-    assert torch.equal(minibatch.correct, correct)
+    assert torch.equal(minibatch.loss_sum, loss) and torch.equal(minibatch.correct, correct)
     for r in range(3):
         layers = [
             (w[r].double().requires_grad_(), b[r].double().requires_grad_())
@@ -192,12 +191,11 @@ def test_soft_targets_add_the_gradient_of_their_cross_entropy(temperature: float
             torch.testing.assert_close(d.sum(dim=0), b.grad.float(), atol=1e-5, rtol=1e-4)
 
 
-def test_soft_targets_of_no_weight_change_nothing() -> None:
+def test_soft_targets_of_no_weight_change_no_bit() -> None:
     network = random_network("relu-renorm", 2)
     x, labels = data(2)
     plain = [d.clone() for d in network.backward(x, labels).derivatives]
     target = torch.softmax(torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(5)), dim=-1)
     for temperature in (1.0, 3.0):
         soft = network.backward(x, labels, Soft(target, 0.0, temperature)).derivatives
-        for a, b in zip(plain, soft, strict=True):  # by another kernel
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        assert all(torch.equal(a, b) for a, b in zip(plain, soft, strict=True))
