@@ -15,6 +15,7 @@ gpu       440-512x3-157 and 440-2048x6-8882 with 1, 8 and 32 replicas, data on t
 Each figure is the median over rounds; in every round each contestant runs once, for half a second or more.
 """
 
+import gc
 import itertools
 import os
 import tempfile
@@ -232,6 +233,8 @@ def main() -> None:
     figures = Figures(args.figures, "training")
     for name in args.parts or [part for part in PARTS if part != "gpu"]:
         with tempfile.TemporaryDirectory() as folder:
+            gc.collect()
+            gc.freeze()  # as the training loop does
             PARTS[name](Path(folder), args.rounds, figures)
 
 
