@@ -1,5 +1,6 @@
 """Imports of verbs and compiled functions of trainings, for the process that others are forked from; see fast_start."""
 
+import gc
 import importlib
 import os
 
@@ -19,8 +20,14 @@ for name in (
 
 import torch  # noqa: E402
 
-from asr_parallel.nnet.products import sums_of_squares  # noqa: E402
+from asr_parallel.nnet.architectures.dnn import dnn  # noqa: E402
+from asr_parallel.nnet.optimizer import MaxChange  # noqa: E402
+from asr_parallel.nnet.optimizers import optimizer  # noqa: E402
+from asr_parallel.nnet.stacked import StackedNetwork  # noqa: E402
 from asr_parallel.parallel.registry import entries  # noqa: E402
 
 entries()
-sums_of_squares([(torch.zeros(1, 2, 2),)])  # numba loads what it has compiled
+network = StackedNetwork(dnn(2, 1, 1, 4, 3, "relu-renorm")).initialise(1)
+minibatch = network.backward(torch.zeros(1, 4, 6), torch.zeros(1, 4, dtype=torch.int64))
+optimizer("ng-sgd", network, MaxChange(), 0.9).step(minibatch, 0.1)  # numba loads what it has compiled
+gc.freeze()  # a collection in a forked process would copy every page that it looks at

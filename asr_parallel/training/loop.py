@@ -97,8 +97,9 @@ class Loop(ABC):
             LostError: another process is lost.
         """
         points = StopPoints(request, self.group.transport, self.scheduler, device)
-        gc.collect()
-        gc.freeze()  # the libraries' objects, some 300,000, are not looked at again: a fifth of a small network's time
+        frozen = gc.get_freeze_count() > 0
+        if not frozen:  # the libraries' objects, some 300,000: to look at them takes a fifth of a small network's time
+            gc.freeze()
         try:
             if not self.frames:  # a lower learning rate may start here, too
                 self.save()
@@ -110,7 +111,8 @@ class Loop(ABC):
                 raise Interrupted(request.number) from error
             raise
         finally:
-            gc.unfreeze()
+            if not frozen:
+                gc.unfreeze()
 
     def run_epoch(self, points: "StopPoints | None" = None, checkpoint_frames: int | None = None) -> None:
         """Train on what is left of the current epoch."""
