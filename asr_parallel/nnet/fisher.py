@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet import fisher_kernels
-from asr_parallel.nnet.kernels import bits, ones_left
+from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.kernels import ones_left
 from asr_parallel.nnet.products import add_product, product
 
 ETA_LIMIT = 0.9  # Kaldi, Eta(): never forget nearly all

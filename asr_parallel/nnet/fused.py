@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.components import SQUARED_FLOOR, TARGET_RMS, Affine, Binding, Component, Relu, Renorm, Saved
-from asr_parallel.nnet.kernels import bias_relu, bias_relu_renorm, bits, relu_backward, relu_renorm_backward
+from asr_parallel.nnet.kernels import bias_relu, bias_relu_renorm, relu_backward, relu_renorm_backward
 
 
 @dataclass(frozen=True)

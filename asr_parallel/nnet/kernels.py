@@ -1,19 +1,15 @@
 """Elementwise passes of a training step on a CPU, each over memory once, compiled by numba.
 
-Arrays are NumPy's, of stacked matrices (R, rows, dims). bfloat16 comes as its bits, uint16: a number is the upper half
-of a float32. Every pass has a plain version in torch, which GPUs use and which tests compare it with; the docstrings
-name it. With error_model "numpy" a division by zero gives infinity or NaN, as in torch: a training that overflows is
-told by its loss.
+Arrays are NumPy's, of stacked matrices (R, rows, dims), as nnet/bfloat16.py makes them of tensors. Every pass has a
+plain version in torch, which GPUs use and which tests compare it with; the docstrings name it. With error_model "numpy"
+a division by zero gives infinity or NaN, as in torch: a training that overflows is told by its loss.
 """
 
 from typing import Any
 
 import numpy as np
-import torch
-from numba import types
-from numba.extending import overload
-from torch import Tensor
 
+from asr_parallel.nnet.bfloat16 import load, store
 from asr_parallel.record.compiled import njit
 
 SUMS = {"reassoc", "contract"}  # sums in any order: several at a time
@@ -27,43 +23,6 @@ EXP = tuple(np.float32(c) for c in (1.9875691500e-4, 1.3981999507e-3, 8.33345190
 LEAST_EXPONENT = np.float32(-87.0)  # below, exp is not a normal number
 
 
-def bits(tensor: Tensor) -> np.ndarray:
-    """Return a tensor's memory as NumPy has it: float32, or the bits of bfloat16."""
-    array: np.ndarray = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array
-
-
-def _load(x: Any) -> Any:
-    """Return a number of an array as float32."""
-    raise NotImplementedError("compiled only")
-
-
-def _store(x: Any, like: Any) -> Any:
-    """Return a float32 as an array's numbers are: rounded to the nearest, to even at a tie."""
-    raise NotImplementedError("compiled only")
-
-
-@overload(_load)
-def _load_compiled(x):  # type: ignore[no-untyped-def]  # numba compares signatures
-    if isinstance(x, types.Integer):
-        return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-    return lambda x: x
-
-
-@overload(_store)
-def _store_compiled(x, like):  # type: ignore[no-untyped-def]
-    if isinstance(like, types.Integer):
-
-        def rounded(x, like):  # type: ignore[no-untyped-def]
-            word = np.float32(x).view(np.uint32)
-            even = np.uint32(0x7FFF) + (np.uint32(word >> np.uint32(16)) & np.uint32(1))
-            nearest = np.uint32(np.uint32(word + even) >> np.uint32(16))
-            return np.uint16(nearest if x == x else np.uint32(0x7FC0))  # NaN stays NaN
-
-        return rounded
-    return lambda x, like: np.float32(x)
-
-
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
 def sum_of_squares(x: np.ndarray) -> float:
     """Return the sum of squares of (n,) numbers. Plain version: `Tensor.square().sum()`."""
@@ -72,7 +31,7 @@ def sum_of_squares(x: np.ndarray) -> float:
         part = x[start : start + CHUNK]
         squares = np.float32(0)
         for i in range(len(part)):
-            value = _load(part[i])
+            value = load(part[i])
             squares += value * value
         total += float(squares)
     return total
@@ -85,7 +44,7 @@ def bias_relu(x: np.ndarray, bias: np.ndarray) -> None:
         for n in range(x.shape[1]):
             row, of_row = x[r, n], bias[r]
             for i in range(len(row)):
-                row[i] = _store(_relu(_load(row[i]) + _load(of_row[i])), row[i])
+                row[i] = store(_relu(load(row[i]) + load(of_row[i])), row[i])
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -100,14 +59,14 @@ def bias_relu_renorm(
         for n in range(x.shape[1]):
             row, of_row, squares = x[r, n], bias[r], np.float32(0)
             for i in range(len(row)):
-                y = _relu(_load(row[i]) + _load(of_row[i]))
+                y = _relu(load(row[i]) + load(of_row[i]))
                 squares += y * y
-                row[i] = _store(y, row[i])
+                row[i] = store(y, row[i])
             mean = squares / np.float32(len(row))
             factor = target_rms / np.sqrt(floor if mean < floor else mean)
             scale[r, n] = factor
             for i in range(len(row)):
-                row[i] = _store(_load(row[i]) * factor, row[i])
+                row[i] = store(load(row[i]) * factor, row[i])
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -117,8 +76,8 @@ def relu_backward(derivative: np.ndarray, y: np.ndarray) -> None:
         for n in range(y.shape[1]):
             row, out = derivative[r, n], y[r, n]
             for i in range(len(row)):
-                change = _load(row[i])
-                row[i] = _store(change if _load(out[i]) > 0 else np.float32(0), row[i])
+                change = load(row[i])
+                row[i] = store(change if load(out[i]) > 0 else np.float32(0), row[i])
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -131,13 +90,13 @@ def relu_renorm_backward(derivative: np.ndarray, y: np.ndarray, scale: np.ndarra
         for n in range(y.shape[1]):
             row, out, along = derivative[r, n], y[r, n], np.float32(0)
             for i in range(len(row)):
-                along += _load(row[i]) * _load(out[i])
+                along += load(row[i]) * load(out[i])
             along = -along / (np.float32(len(row)) * target_rms * target_rms)
             factor = scale[r, n]
             for i in range(len(row)):
-                value = _load(out[i])
-                change = (_load(row[i]) + value * along) * factor
-                row[i] = _store(change if value > 0 else np.float32(0), row[i])
+                value = load(out[i])
+                change = (load(row[i]) + value * along) * factor
+                row[i] = store(change if value > 0 else np.float32(0), row[i])
 
 
 @njit(nogil=True, error_model="numpy")
@@ -155,15 +114,15 @@ def softmax_cross_entropy(
             row, label, out = logits[r, n], labels[r, n], derivative[r, n]
             best = _greatest(row)
             for i in range(len(row)):
-                exps[i] = _exp(_load(row[i]) - best)
+                exps[i] = _exp(load(row[i]) - best)
             total = _sum(exps)
-            of_label = _load(row[label]) - best
+            of_label = load(row[label]) - best
             loss += np.log(total) - of_label
             right += of_label >= 0  # a NaN is not
             inverse = np.float32(1) / total
             for i in range(len(row)):
-                out[i] = _store(exps[i] * inverse, out[i])
-            out[label] = _store(exps[label] * inverse - np.float32(1), out[label])
+                out[i] = store(exps[i] * inverse, out[i])
+            out[label] = store(exps[label] * inverse - np.float32(1), out[label])
         loss_sum[r], correct[r] = loss, right
 
 
@@ -177,9 +136,9 @@ def column_sums(x: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
         sums = out[r]
         sums[:] = 0
         for n in range(x.shape[1]):
-            row, weight = x[r, n], _load(weights[r, n, 0])
+            row, weight = x[r, n], load(weights[r, n, 0])
             for i in range(len(row)):
-                sums[i] += weight * _load(row[i])
+                sums[i] += weight * load(row[i])
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -189,22 +148,8 @@ def ones_left(H: np.ndarray, of_one: np.ndarray, out: np.ndarray) -> None:
         for n in range(H.shape[1]):
             row, along, total = H[r, n], of_one[r, 0], np.float32(0)
             for i in range(len(row)):
-                total += _load(row[i]) * _load(along[i])
+                total += load(row[i]) * load(along[i])
             out[r, n, 0] = np.float32(1) - total
-
-
-@njit(nogil=True, error_model="numpy", fastmath=SUMS)
-def widen(x: np.ndarray, out: np.ndarray) -> float:
-    """Copy (n,) numbers into float32 `out`; return their sum of squares."""
-    total = 0.0
-    for start in range(0, len(x), CHUNK):
-        part, into, squares = x[start : start + CHUNK], out[start : start + CHUNK], np.float32(0)
-        for i in range(len(part)):
-            value = _load(part[i])
-            into[i] = value
-            squares += value * value
-        total += float(squares)
-    return total
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -223,7 +168,7 @@ def descend_and_round(parameters: np.ndarray, change: np.ndarray, factor: np.flo
     for i in range(len(parameters)):
         value = parameters[i] - factor * change[i]
         parameters[i] = value
-        rounded[i] = _store(value, rounded[i])
+        rounded[i] = store(value, rounded[i])
 
 
 @njit(nogil=True, error_model="numpy")
@@ -234,9 +179,9 @@ def _relu(x: Any) -> Any:
 @njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def _greatest(row: np.ndarray) -> Any:
     """Return the greatest of numbers; any of them, if one is NaN."""
-    best = _load(row[0])
+    best = load(row[0])
     for i in range(1, len(row)):
-        value = _load(row[i])
+        value = load(row[i])
         best = value if value > best else best
     return best
 

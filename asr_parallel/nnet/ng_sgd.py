@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.kernels import bits, column_sums
+from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.kernels import column_sums
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
 from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
 from asr_parallel.nnet.products import product

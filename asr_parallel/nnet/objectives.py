@@ -6,7 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.kernels import bits, softmax_cross_entropy
+from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.kernels import softmax_cross_entropy
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.kernels import bits, column_sums
+from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.kernels import column_sums
 from asr_parallel.nnet.products import product, sums_of_squares
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.kernels import bits, sum_of_squares
+from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.kernels import sum_of_squares
 
 
 def product(a: Tensor, b: Tensor, out: Tensor, rounded: Tensor | None = None) -> Tensor:

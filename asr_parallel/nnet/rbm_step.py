@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.bfloat16 import bits, load, store
 from asr_parallel.nnet.products import product
 from asr_parallel.nnet.rbm_parts import Parts
-from asr_parallel.nnet.sampling import bits_of, shift_of
 from asr_parallel.record.compiled import njit
 
 # Kaldi nnet/nnet-rbm.h, RbmUpdate
@@ -66,15 +66,15 @@ def step_on_cpu(
     """
     replicas, rows = len(visible), visible.shape[1] // 2
     struck, errors = torch.zeros(replicas, dtype=torch.bool), torch.zeros(replicas)
-    shift, momentum = shift_of(visible), np.float32(rates.momentum)
-    seen, probabilities = bits_of(visible), bits_of(hidden)
+    momentum = np.float32(rates.momentum)
+    seen, probabilities = bits(visible), bits(hidden)
     parameters, velocity = model.parts.flat.numpy(), model.moves.flat.numpy()
-    copy = None if model.working is None else bits_of(model.working.flat)
+    copy = None if model.working is None else bits(model.working.flat)
     for r in range(replicas):
         if active is not None and not active[r]:
             continue
         biases = np.zeros(hidden.shape[2] + visible.shape[2], dtype=np.float32)
-        errors[r], data, reconstruction = _compare(seen[r], shift, biases[hidden.shape[2] :])
+        errors[r], data, reconstruction = _compare(seen[r], biases[hidden.shape[2] :])
         if model.guarded and reconstruction > LARGEST_RATIO * data:
             struck[r] = True
             parameters[r] *= np.float32(data / reconstruction)
@@ -83,7 +83,7 @@ def step_on_cpu(
             if model.working is not None:
                 model.working.flat[r].copy_(model.parts.flat[r])
             continue
-        _add_rows(probabilities[r], shift, biases[: hidden.shape[2]])
+        _add_rows(probabilities[r], biases[: hidden.shape[2]])
         rate = rates.rate * float(model.lr_scale[r])
         each, decay = np.float32(rate / rows), np.float32(rate * rates.l2)
         if copy is None:
@@ -92,7 +92,7 @@ def step_on_cpu(
             _take(parameters[r], velocity[r], momentum, each, decay, biases, move.numel())
         else:
             assert gradient is not None
-            by = bits_of(torch.mm(hidden[r].mT, visible[r], out=gradient[0])).reshape(-1)
+            by = bits(torch.mm(hidden[r].mT, visible[r], out=gradient[0])).reshape(-1)
             _take_low(parameters[r], velocity[r], momentum, each, decay, by, biases, copy[r])
     return StepResult(struck, errors)
 
@@ -131,7 +131,7 @@ def step_elsewhere(
 
 
 @njit(nogil=True)
-def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tuple[float, float, float]:
+def _compare(both: np.ndarray, difference: np.ndarray) -> tuple[float, float, float]:
     """Compare data, the first half of the rows of `both` (2B, V), with their reconstruction, the other half.
 
     Adds the sums over rows of data less reconstruction to `difference` (V,). Returns the sum of squared errors and, of
@@ -143,8 +143,8 @@ def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tupl
     for i in range(rows):
         data, other = both[i], both[rows + i]
         for k in range(dims):
-            x = np.uint32(np.uint32(data[k]) << shift).view(np.float32)
-            y = np.uint32(np.uint32(other[k]) << shift).view(np.float32)
+            x = load(data[k])
+            y = load(other[k])
             data_sum[k] += x
             other_sum[k] += y
             data_square[k] += x * x
@@ -160,11 +160,11 @@ def _compare(both: np.ndarray, shift: np.uint32, difference: np.ndarray) -> tupl
 
 
 @njit(nogil=True)
-def _add_rows(x: np.ndarray, shift: np.uint32, sums: np.ndarray) -> None:
+def _add_rows(x: np.ndarray, sums: np.ndarray) -> None:
     for i in range(x.shape[0]):
         row = x[i]
         for k in range(len(row)):
-            sums[k] += np.uint32(np.uint32(row[k]) << shift).view(np.float32)
+            sums[k] += load(row[k])
 
 
 @njit(nogil=True)
@@ -189,23 +189,15 @@ def _take_low(
     """Step, where the weights' gradient and the copy of all parameters are bits of bfloat16."""
     weights = len(gradient)
     for k in range(weights):
-        by = np.uint32(np.uint32(gradient[k]) << np.uint32(16)).view(np.float32)
+        by = load(gradient[k])
         step = momentum * velocity[k] + each * by - decay * parameters[k]
         new = parameters[k] + step
         velocity[k] = step
         parameters[k] = new
-        copy[k] = _rounded(new)
+        copy[k] = store(new, copy[k])
     for k in range(len(biases)):
         step = momentum * velocity[weights + k] + each * biases[k]
         new = parameters[weights + k] + step
         velocity[weights + k] = step
         parameters[weights + k] = new
-        copy[weights + k] = _rounded(new)
-
-
-@njit(nogil=True, inline="always")
-def _rounded(x: np.float32) -> np.uint16:
-    """Round to the nearest bfloat16, to an even one from the middle."""
-    bits = np.float32(x).view(np.uint32)
-    odd = (bits >> np.uint32(16)) & np.uint32(1)
-    return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+        copy[weights + k] = store(new, copy[weights + k])

@@ -5,11 +5,13 @@ up in one pass. Elsewhere torch's generator of that device makes them: other sam
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.bfloat16 import bits, load
 from asr_parallel.record.compiled import njit
 
 BLOCKS = 256  # of four numbers each, made at a time: they stay in the nearest cache
@@ -36,20 +38,10 @@ def draw_binary(probabilities: Tensor, seeds: Sequence[int], out: Tensor) -> Ten
         for own, seed in zip(noise, seeds, strict=True):
             own.uniform_(generator=generator.manual_seed(seed))
         return out.copy_(noise < probabilities)
-    one = np.uint32(0x3F80 if out.dtype == torch.bfloat16 else 0x3F800000)
+    zero, one = bits(torch.tensor([0, 1], dtype=out.dtype))
     for own, seed, chosen in zip(probabilities, seeds, out, strict=True):
-        _draw(bits_of(own).reshape(-1), shift_of(own), np.uint64(seed), bits_of(chosen).reshape(-1), one)
+        _draw(bits(own).reshape(-1), np.uint64(seed), bits(chosen).reshape(-1), zero, one)
     return out
-
-
-def bits_of(x: Tensor) -> np.ndarray:
-    """Return a float32 or bfloat16 tensor on the CPU as uint32 or uint16 that share its memory."""
-    return x.view(torch.uint16 if x.dtype == torch.bfloat16 else torch.uint32).numpy()
-
-
-def shift_of(x: Tensor) -> np.uint32:
-    """Return the shift that makes those bits a float32's: a bfloat16 is its upper half."""
-    return np.uint32(16 if x.dtype == torch.bfloat16 else 0)
 
 
 @njit(nogil=True)
@@ -67,12 +59,11 @@ def philox(seed: np.uint64, first: int, out: np.ndarray) -> None:
 
 
 @njit(nogil=True)
-def _draw(probabilities: np.ndarray, shift: np.uint32, seed: np.uint64, out: np.ndarray, one: np.uint32) -> None:
+def _draw(probabilities: np.ndarray, seed: np.uint64, out: np.ndarray, zero: Any, one: Any) -> None:
     blocks = np.empty(BLOCKS, dtype=np.uint64)
     numbers = blocks.view(np.uint16)
     for start in range(0, len(out), len(numbers)):
         philox(seed, start // 4, blocks)
         p, chosen = probabilities[start : start + len(numbers)], out[start : start + len(numbers)]
         for k in range(len(p)):
-            value = np.uint32(np.uint32(p[k]) << shift).view(np.float32)
-            chosen[k] = one if np.float32(numbers[k]) < value * STEPS else 0
+            chosen[k] = one if np.float32(numbers[k]) < load(p[k]) * STEPS else zero

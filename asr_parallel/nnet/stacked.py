@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.components import Affine, Binding, Component, Memory, Positions
 from asr_parallel.nnet.fused import BiasRelu, fusable
-from asr_parallel.nnet.kernels import bits, descend, descend_and_round
+from asr_parallel.nnet.kernels import descend, descend_and_round
 from asr_parallel.nnet.objectives import CrossEntropy, Objective, Soft
 from asr_parallel.nnet.spec import NetworkSpec
 

@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr_parallel.nnet import kernels
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.components import SQUARED_FLOOR, TARGET_RMS, Binding, Relu, Renorm
 from asr_parallel.nnet.fisher import FisherEstimate
-from asr_parallel.nnet.kernels import bits
 from asr_parallel.nnet.objectives import CrossEntropy, Soft
 from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
