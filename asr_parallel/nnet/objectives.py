@@ -59,9 +59,8 @@ class CrossEntropy:
             return self.plain(logits)
         loss_sum, correct = torch.empty(len(logits)), torch.empty(len(logits), dtype=torch.int64)
         derivative = logits if self.soft is None else torch.empty(logits.shape)
-        softmax_cross_entropy(
-            bits(logits), self.labels.numpy(), bits(derivative), loss_sum.numpy(), correct.numpy()
-        )  # fmt: skip
+        labels = self.labels.numpy()
+        softmax_cross_entropy(bits(logits), labels, bits(derivative), loss_sum.numpy(), correct.numpy())
         if self.soft is not None:
             posterior = derivative.scatter_add(-1, self.labels.unsqueeze(-1), torch.ones(*self.labels.shape, 1))
             difference = _difference(self.soft, logits, posterior)

@@ -71,9 +71,8 @@ class Nesterov(Momentum):
         self._last = torch.zeros(network.replicas, len(self._spans), device=network.device)  # factors of v^i
 
     def _direct(self, factors: Tensor, finite: Tensor) -> Tensor:
-        self._go(
-            self._velocity, -self.momentum * self._last * finite[:, None]
-        )  # to x^i; the others stay where they are
+        # to x^i; the others stay where they are
+        self._go(self._velocity, -self.momentum * self._last * finite[:, None])
         return super()._direct(factors, finite)
 
     def _moved(self, factors: Tensor, finite: Tensor) -> None:

@@ -18,8 +18,6 @@ from asr_parallel.nnet.kernels import descend, descend_and_round
 from asr_parallel.nnet.objectives import CrossEntropy, Objective, Soft
 from asr_parallel.nnet.spec import NetworkSpec
 
-_NO_CONSTRAINT = Component.constrain
-
 
 @dataclass(frozen=True, slots=True)
 class Layers:
@@ -110,6 +108,9 @@ class StackedNetwork:
         self.dtype = dtype
         flat = torch.zeros(replicas, spec.num_parameters, device=device)
         self._positions = spec.positions(2 * spec.context + 1, flat.device)
+        self._constrained = [
+            one for one in spec.placed_components if type(one.component).constrain is not Component.constrain
+        ]
         self._bind(flat, flat if dtype == torch.float32 else torch.zeros_like(flat, dtype=dtype))
 
     def _bind(self, flat: Tensor, working: Tensor) -> None:
@@ -165,12 +166,9 @@ class StackedNetwork:
 
     def constrain(self) -> None:
         """Apply the components' constraints to `parameters`."""
-        constrained = [
-            one for one in self.spec.placed_components if type(one.component).constrain is not _NO_CONSTRAINT
-        ]
-        for placed in constrained:
+        for placed in self._constrained:
             placed.component.constrain(placed.views(self.parameters))
-        if constrained:
+        if self._constrained:
             self.parameters_changed()
 
     def subtract(self, change: Tensor, factors: Tensor, spans: Sequence[tuple[int, int]]) -> None:
