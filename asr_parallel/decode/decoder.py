@@ -6,7 +6,7 @@ import numpy as np
 
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.search import search
-from asr_parallel.decode.search_arrays import Links, search_states
+from asr_parallel.decode.search_arrays import Links, Tokens, new_links, new_tokens, search_states
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_arcs
 from asr_parallel.hmm.search_graph import SearchGraph
 
@@ -48,6 +48,7 @@ class Decoder:
         self.num_pdfs = int(pdf_of[1:].max()) + 1
         self._pdf_of = np.ascontiguousarray(pdf_of, dtype=np.int32)
         self._states = search_states(graph)
+        self._buffers = new_tokens(), new_links()
 
     def decode(self, log_likelihoods: np.ndarray) -> Decoded:
         """Search for the paths of (T, num_pdfs) `log_likelihoods`.
@@ -64,12 +65,13 @@ class Decoder:
             return Decoded(None, False, 0.0)
         graph, options = self.graph, self.options
         log_likelihoods = np.ascontiguousarray(log_likelihoods, dtype=np.float32)
-        tokens, token_begin, links, num_tokens, status = search(
+        tokens, end, token_begin, links, num_links, num_tokens, status = search(
             self._states,
             graph.arcs,
             graph.finals,
             graph.start,
             self._pdf_of,
+            *self._buffers,
             log_likelihoods,
             float(options.beam),
             int(options.max_active),
@@ -77,6 +79,8 @@ class Decoder:
             float(options.lattice_beam),
             float(options.acwt),
         )
+        self._buffers = tokens, links
+        tokens, links = Tokens(*(a[:end] for a in tokens)), Links(*(a[:num_links] for a in links))
         active = num_tokens / len(log_likelihoods)
         if status < 0:
             return Decoded(None, False, active)

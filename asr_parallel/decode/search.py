@@ -12,14 +12,14 @@ a state is one record, and arrays are made long enough once a frame, not before 
 import numpy as np
 
 from asr_parallel.decode.lattice_pruning import prune, prune_frame
+from asr_parallel.decode.prefetch import prefetch
 from asr_parallel.decode.search_arrays import Links, Tokens, ensure_links, ensure_tokens
 from asr_parallel.decode.search_cutoff import cutoff_of
 from asr_parallel.decode.search_epsilons import follow_epsilons
 from asr_parallel.record.compiled import njit
 
-PRUNE_INTERVAL = 25  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
-PRUNED_FRAMES = 2 * PRUNE_INTERVAL  # by each pruning: the second time a frame is pruned, most that it keeps survives
-FIRST_CAPACITY = 1 << 16  # entries of the arrays of tokens and links, which grow when full
+PRUNE_INTERVAL = 200  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
+PRUNED_FRAMES = PRUNE_INTERVAL
 
 
 @njit()
@@ -30,7 +30,8 @@ def _follow_emitting(
 
     acoustic_costs: of each pdf. The arrays of tokens and links have room for all arcs.
 
-    Returns the new ends and the cutoff of the next frame.
+    Returns the new ends, the cutoff of the next frame, the list of the new tokens whose states have epsilon arcs and
+    its length, and the number of emitting arcs of the new tokens.
     """
     # Two passes: which links there are depends on costs alone. So the first pass has no branches that are hard to
     # predict, and the second knows early which states it will need.
@@ -39,17 +40,22 @@ def _follow_emitting(
     first_link = num_links
     for i in range(begin, end):
         source_cost = costs[i]
+        state = token_states[i]
+        prefetch(states, token_states[min(i + 16, end - 1)])
+        prefetch(arcs, states[token_states[min(i + 8, end - 1)]].begin)
+        states[state].token = -1
         if source_cost > cutoff:
             continue
-        state = token_states[i]
         for a in range(states[state].begin, states[state].epsilon):
             cost = source_cost + (arcs[a].weight + acoustic_costs[pdf_of[arcs[a].ilabel]])
             link_costs[num_links] = cost
             link_sources[num_links] = i
             link_targets[num_links] = arcs[a].next  # a state until the second pass
             link_arcs[num_links] = a
+            prefetch(states, arcs[a].next)
             num_links += cost <= next_cutoff
             next_cutoff = min(next_cutoff, cost + next_beam)
+    with_epsilons, found, num_arcs = np.empty(num_links - first_link + 64, np.int32), 0, 0
     for j in range(first_link, num_links):
         state = link_targets[j]
         target = states[state].token
@@ -58,21 +64,24 @@ def _follow_emitting(
             token_states[target] = state
             costs[target] = link_costs[j]
             states[state].token = target
+            with_epsilons[found] = target
+            found += states[state].epsilon < states[state].end
+            num_arcs += states[state].epsilon - states[state].begin
             end += 1
         else:
             costs[target] = min(costs[target], link_costs[j])
         link_targets[j] = target
-    return end, num_links, next_cutoff
+    return end, num_links, next_cutoff, with_epsilons, found, num_arcs
 
 
 @njit()
 def search(
-    states, arcs, finals, start, pdf_of, log_likelihoods, beam, max_active, min_active, lattice_beam, acwt
+    states, arcs, finals, start, pdf_of, tokens, links, log_likelihoods, beam, max_active, min_active, lattice_beam, acwt
 ):  # fmt: skip
     """Decode one utterance.
 
     Args:
-        states: (S + 1,) STATE of the graph. arcs, finals, start: the graph (hmm/search_graph.py).
+        states: (S,) STATE of the graph. arcs, finals, start: the graph (hmm/search_graph.py).
         pdf_of: (transition ids + 1,) column of log_likelihoods of each ilabel.
         log_likelihoods: (T, pdfs) float32, unscaled.
         beam, lattice_beam: in units of scaled cost; max_active, min_active: tokens a frame; acwt: acoustic scale.
@@ -83,23 +92,19 @@ def search(
         the last frame.
     """
     num_frames = len(log_likelihoods)
-    tokens = Tokens(
-        np.empty(FIRST_CAPACITY, np.int32), np.empty(FIRST_CAPACITY, np.float64), np.empty(FIRST_CAPACITY, np.float64)
-    )
-    links = Links(
-        np.empty(FIRST_CAPACITY, np.float64),
-        np.empty(FIRST_CAPACITY, np.int32),
-        np.empty(FIRST_CAPACITY, np.int32),
-        np.empty(FIRST_CAPACITY, np.int32),
-    )
     token_begin = np.zeros(num_frames + 2, np.int64)
     link_spans = np.zeros((num_frames + 1, 4), np.int64)
     tokens.state[0] = start
     tokens.cost[0] = 0.0
     states[start].token = 0
     num_tokens = 0
-    tokens, end, links, num_links = follow_epsilons(states, arcs, tokens, 0, 1, links, 0, beam)
+    with_epsilons = np.zeros(64, np.int32)
+    found = int(states[start].epsilon < states[start].end)
+    tokens, end, links, num_links = follow_epsilons(states, arcs, tokens, 1, with_epsilons, found, links, 0, beam)
     token_begin[1] = end
+    num_arcs = 0
+    for i in range(end):
+        num_arcs += states[tokens.state[i]].epsilon - states[tokens.state[i]].begin
     link_spans[0, 1:] = num_links
     for t in range(num_frames):
         begin = token_begin[t]
@@ -112,11 +117,6 @@ def search(
             begin = token_begin[t]
         num_tokens += end - begin
         cutoff, next_beam, best = cutoff_of(tokens.cost[begin:end], beam, max_active, min_active)
-        num_arcs = 0
-        for i in range(begin, end):
-            state = tokens.state[i]
-            states[state].token = -1
-            num_arcs += states[state].epsilon - states[state].begin
         frame = log_likelihoods[t]
         acoustic_costs = np.empty(len(frame), np.float64)
         for pdf in range(len(frame)):
@@ -129,15 +129,18 @@ def search(
         tokens = ensure_tokens(tokens, end + num_arcs)
         links = ensure_links(links, num_links + num_arcs + 1)  # one more, as links that are not made are overwritten
         link_spans[t, 2] = num_links
-        new_end, num_links, next_cutoff = _follow_emitting(
+        new_end, num_links, next_cutoff, with_epsilons, found, num_arcs = _follow_emitting(
             states, arcs, acoustic_costs, pdf_of, tokens, begin, end, links, num_links, cutoff, next_cutoff, next_beam
         )  # fmt: skip
         link_spans[t, 3] = link_spans[t + 1, 0] = num_links
         if new_end == end:
-            return tokens, token_begin, links, num_tokens, -1
+            return tokens, end, token_begin, links, num_links, num_tokens, -1
+        after = new_end
         tokens, new_end, links, num_links = follow_epsilons(
-            states, arcs, tokens, end, new_end, links, num_links, next_cutoff
+            states, arcs, tokens, new_end, with_epsilons, found, links, num_links, next_cutoff
         )
+        for i in range(after, new_end):
+            num_arcs += states[tokens.state[i]].epsilon - states[tokens.state[i]].begin
         link_spans[t + 1, 1:] = num_links
         end = token_begin[t + 2] = new_end
     begin = token_begin[num_frames]
@@ -155,9 +158,11 @@ def search(
     prune_frame(tokens, begin, end, links, link_spans[num_frames], lattice_beam, True)
     end, num_links = prune(tokens, token_begin, links, link_spans, 0, num_frames, lattice_beam)
     return (
-        Tokens(tokens.state[:end], tokens.cost[:end], tokens.extra[:end]),
+        tokens,
+        end,
         token_begin,
-        Links(links.cost[:num_links], links.source[:num_links], links.target[:num_links], links.arc[:num_links]),
+        links,
+        num_links,
         num_tokens,
         1 if reached_final else 0,
     )

@@ -12,19 +12,20 @@ from asr_parallel.hmm.search_graph import SearchGraph
 from asr_parallel.record.compiled import njit
 
 # token: of the current frame in this state, -1 for none (scratch memory, -1 before and after a search). begin: its
-# first arc; arcs end where the next state's begin. epsilon: its first arc without ilabel
-STATE = np.dtype([("token", "<i4"), ("begin", "<i4"), ("epsilon", "<i4")])
+# first arc. epsilon: its first arc without ilabel. end: where its arcs end
+STATE = np.dtype([("token", "<i4"), ("begin", "<i4"), ("epsilon", "<i4"), ("end", "<i4")])
+
+FIRST_CAPACITY = 1 << 16  # entries of the arrays of tokens and links, which grow when full
 
 
 def search_states(graph: SearchGraph) -> np.ndarray:
-    """Return (S + 1,) STATE of a graph."""
+    """Return (S,) STATE of a graph."""
     if len(graph.arcs) > np.iinfo(np.int32).max:
         raise ValueError(f"the graph has {len(graph.arcs)} arcs, more than 32-bit numbers can count")
-    states = np.empty(graph.num_states + 1, STATE)
+    states = np.empty(graph.num_states, STATE)
     states["token"] = -1
-    states["begin"] = graph.offsets
-    states["epsilon"][:-1] = graph.first_epsilon
-    states["epsilon"][-1] = len(graph.arcs)
+    states["begin"], states["end"] = graph.offsets[:-1], graph.offsets[1:]
+    states["epsilon"] = graph.first_epsilon
     return states
 
 
@@ -50,6 +51,16 @@ class Links(NamedTuple):
     source: np.ndarray
     target: np.ndarray
     arc: np.ndarray
+
+
+def new_tokens() -> Tokens:
+    """Return arrays of tokens for searches to grow."""
+    return Tokens(np.empty(FIRST_CAPACITY, np.int32), *np.empty((2, FIRST_CAPACITY)))
+
+
+def new_links() -> Links:
+    """Return arrays of links for searches to grow."""
+    return Links(np.empty(FIRST_CAPACITY), *np.empty((3, FIRST_CAPACITY), np.int32))
 
 
 @njit()

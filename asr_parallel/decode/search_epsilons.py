@@ -21,7 +21,7 @@ def _pass_on(states, arcs, token_states, costs, end, with_epsilons, found, stack
     while waiting:
         i = stack[waiting - 1]
         state = token_states[i]
-        first, last = states[state].epsilon, states[state + 1].begin
+        first, last = states[state].epsilon, states[state].end
         room = min(len(token_states) - end, len(with_epsilons) - found, len(stack) - waiting)
         if room < last - first:
             break
@@ -35,7 +35,7 @@ def _pass_on(states, arcs, token_states, costs, end, with_epsilons, found, stack
                 continue
             target = arcs[a].next
             i = states[target].token
-            passes_on = states[target].epsilon < states[target + 1].begin
+            passes_on = states[target].epsilon < states[target].end
             if i < 0:
                 i = end
                 end += 1
@@ -61,7 +61,7 @@ def _make_epsilon_links(states, arcs, tokens, with_epsilons, links, num_links, c
         state = token_states[i]
         if cost > cutoff:
             continue
-        for a in range(states[state].epsilon, states[state + 1].begin):
+        for a in range(states[state].epsilon, states[state].end):
             new_cost = cost + arcs[a].weight
             if new_cost <= cutoff:
                 link_costs[num_links] = new_cost
@@ -73,25 +73,16 @@ def _make_epsilon_links(states, arcs, tokens, with_epsilons, links, num_links, c
 
 
 @njit()
-def _tokens_with_epsilons(states, token_states, begin, end):
-    """Return the tokens whose states have epsilon arcs, and some room behind them; and their number."""
-    with_epsilons = np.empty(end - begin + 64, np.int32)
-    found = 0
-    for i in range(begin, end):
-        state = token_states[i]
-        with_epsilons[found] = i
-        found += states[state].epsilon < states[state + 1].begin
-    return with_epsilons, found
-
-
-@njit()
-def follow_epsilons(states, arcs, tokens, begin, end, links, num_links, cutoff):
+def follow_epsilons(states, arcs, tokens, end, with_epsilons, found, links, num_links, cutoff):
     """Propagate the frame's tokens along epsilon arcs up to `cutoff`, then make the links.
+
+    with_epsilons, found: list of the tokens whose states have epsilon arcs, at its start.
 
     Returns the arrays (perhaps reallocated) and their new ends.
     """
-    with_epsilons, found = _tokens_with_epsilons(states, tokens.state, begin, end)
-    stack = with_epsilons.copy()
+    stack = np.empty(found + 64, np.int32)
+    for n in range(found):
+        stack[n] = with_epsilons[n]
     waiting = found
     while True:
         end, found, waiting = _pass_on(
@@ -100,14 +91,14 @@ def follow_epsilons(states, arcs, tokens, begin, end, links, num_links, cutoff):
         if waiting == 0:
             break
         state = tokens.state[stack[waiting - 1]]
-        num_arcs = states[state + 1].begin - states[state].epsilon
+        num_arcs = states[state].end - states[state].epsilon
         tokens = ensure_tokens(tokens, end + num_arcs)
         with_epsilons = ensure_capacity(with_epsilons, found + num_arcs)
         stack = ensure_capacity(stack, waiting + num_arcs)
     num_arcs = 0
     for n in range(found):
         state = tokens.state[with_epsilons[n]]
-        num_arcs += states[state + 1].begin - states[state].epsilon
+        num_arcs += states[state].end - states[state].epsilon
     links = ensure_links(links, num_links + num_arcs)
     num_links = _make_epsilon_links(states, arcs, tokens, with_epsilons[:found], links, num_links, cutoff)
     return tokens, end, links, num_links
