@@ -1,20 +1,32 @@
+"""The processor's prefetch instruction for compiled functions: fetch memory before it is needed, and do not wait."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+READ, KEEP, DATA = 0, 3, 1  # operands of LLVM's intrinsic llvm.prefetch: access, locality, cache
+
 
 @intrinsic
-def prefetch(typingctx, array, index):
-    def codegen(context, builder, signature, args):
-        aryty = signature.args[0]
-        ary = context.make_array(aryty)(context, builder, args[0])
-        idx = context.cast(builder, args[1], signature.args[1], types.intp)
-        ptr = cgutils.get_item_pointer(context, builder, aryty, ary, [idx], wraparound=False)
-        ptr = builder.bitcast(ptr, ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        fnty = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), i32, i32, i32])
-        fn = cgutils.get_or_insert_function(builder.module, fnty, "llvm.prefetch.p0i8")
-        builder.call(fn, [ptr, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Return the type of the call prefetch(array, index), and what generates its code."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, values[0])
+        at = context.cast(builder, values[1], signature.args[1], types.intp)
+        pointer = cgutils.get_item_pointer(context, builder, signature.args[0], made, [at], wraparound=False)
+        octets, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [octets, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (octets,), shape)
+        builder.call(function, [builder.bitcast(pointer, octets), *(number(word) for word in (READ, KEEP, DATA))])
         return context.get_dummy_value()
-    return types.void(array, index), codegen
+
+    return types.void(array, index), generate
+
+
+prefetch: Callable[[Any, Any], None] = cast(Any, _prefetch)
+"""Fetches array[index] into the cache. An index beyond the array does no harm, as nothing is read."""

@@ -5,7 +5,9 @@ decode/lattice_pruning.py describes tokens and links. Unlike in Kaldi, epsilon l
 are final, so none is made twice, and costs are float64, which needs no offset per frame.
 
 Most of the time goes into waiting for graph states and arcs that lie far apart in memory. Therefore what is needed of
-a state is one record, and arrays are made long enough once a frame, not before every entry.
+a state is one record, states and arcs are fetched some tokens ahead, arrays are made long enough once a frame, not
+before every entry, and they serve one utterance after the other: to get new memory from the system takes longer than
+to use it.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -13,13 +15,15 @@ import numpy as np
 
 from asr_parallel.decode.lattice_pruning import prune, prune_frame
 from asr_parallel.decode.prefetch import prefetch
-from asr_parallel.decode.search_arrays import Links, Tokens, ensure_links, ensure_tokens
+from asr_parallel.decode.search_arrays import ensure_links, ensure_tokens
 from asr_parallel.decode.search_cutoff import cutoff_of
 from asr_parallel.decode.search_epsilons import follow_epsilons
 from asr_parallel.record.compiled import njit
 
-PRUNE_INTERVAL = 200  # frames between prunings; LatticeFasterDecoderConfig::prune_interval
-PRUNED_FRAMES = PRUNE_INTERVAL
+# Frames between prunings; Kaldi has 25 (LatticeFasterDecoderConfig::prune_interval). Hardly a link of the last frames
+# can be pruned yet: the fewer prunings, the fewer links they leave over. Memory: 20 bytes a token, 24 a link
+PRUNE_INTERVAL = 200
+STATES_AHEAD, ARCS_AHEAD = 16, 8  # tokens; measured, half and double are as good
 
 
 @njit()
@@ -41,8 +45,8 @@ def _follow_emitting(
     for i in range(begin, end):
         source_cost = costs[i]
         state = token_states[i]
-        prefetch(states, token_states[min(i + 16, end - 1)])
-        prefetch(arcs, states[token_states[min(i + 8, end - 1)]].begin)
+        prefetch(states, token_states[min(i + STATES_AHEAD, end - 1)])
+        prefetch(arcs, states[token_states[min(i + ARCS_AHEAD, end - 1)]].begin)
         states[state].token = -1
         if source_cost > cutoff:
             continue
@@ -52,7 +56,6 @@ def _follow_emitting(
             link_sources[num_links] = i
             link_targets[num_links] = arcs[a].next  # a state until the second pass
             link_arcs[num_links] = a
-            prefetch(states, arcs[a].next)
             num_links += cost <= next_cutoff
             next_cutoff = min(next_cutoff, cost + next_beam)
     with_epsilons, found, num_arcs = np.empty(num_links - first_link + 64, np.int32), 0, 0
@@ -75,21 +78,32 @@ def _follow_emitting(
 
 
 @njit()
+def _emitting_arcs(states, token_states):
+    """Return how many emitting arcs leave these states."""
+    found = 0
+    for state in token_states:
+        found += states[state].epsilon - states[state].begin
+    return found
+
+
+@njit()
 def search(
-    states, arcs, finals, start, pdf_of, tokens, links, log_likelihoods, beam, max_active, min_active, lattice_beam, acwt
+    states, arcs, finals, start, pdf_of, tokens, links, log_likelihoods,
+    beam, max_active, min_active, lattice_beam, acwt,
 ):  # fmt: skip
     """Decode one utterance.
 
     Args:
         states: (S,) STATE of the graph. arcs, finals, start: the graph (hmm/search_graph.py).
         pdf_of: (transition ids + 1,) column of log_likelihoods of each ilabel.
+        tokens, links: arrays to work in, with arbitrary content.
         log_likelihoods: (T, pdfs) float32, unscaled.
         beam, lattice_beam: in units of scaled cost; max_active, min_active: tokens a frame; acwt: acoustic scale.
 
     Returns:
-        tokens (N), token_begin (T + 2,), links (L), the tokens' total number before pruning, and 1 when a final state
-        was reached, 0 when none was (all tokens of the last frame then count as final), -1 when no token survived to
-        the last frame.
+        The arrays of tokens (perhaps longer ones) and the number of tokens, token_begin (T + 2,), the arrays of links
+        and the number of links, the tokens' total number before pruning, and 1 when a final state was reached, 0 when
+        none was (all tokens of the last frame then count as final), -1 when no token survived to the last frame.
     """
     num_frames = len(log_likelihoods)
     token_begin = np.zeros(num_frames + 2, np.int64)
@@ -102,9 +116,7 @@ def search(
     found = int(states[start].epsilon < states[start].end)
     tokens, end, links, num_links = follow_epsilons(states, arcs, tokens, 1, with_epsilons, found, links, 0, beam)
     token_begin[1] = end
-    num_arcs = 0
-    for i in range(end):
-        num_arcs += states[tokens.state[i]].epsilon - states[tokens.state[i]].begin
+    num_arcs = _emitting_arcs(states, tokens.state[:end])
     link_spans[0, 1:] = num_links
     for t in range(num_frames):
         begin = token_begin[t]
@@ -112,7 +124,7 @@ def search(
             for i in range(begin, end):
                 tokens.extra[i] = 0.0
             end, num_links = prune(
-                tokens, token_begin, links, link_spans, max(t - PRUNED_FRAMES, 0), t, lattice_beam
+                tokens, token_begin, links, link_spans, max(t - PRUNE_INTERVAL, 0), t, lattice_beam
             )  # fmt: skip
             begin = token_begin[t]
         num_tokens += end - begin
@@ -139,8 +151,7 @@ def search(
         tokens, new_end, links, num_links = follow_epsilons(
             states, arcs, tokens, new_end, with_epsilons, found, links, num_links, next_cutoff
         )
-        for i in range(after, new_end):
-            num_arcs += states[tokens.state[i]].epsilon - states[tokens.state[i]].begin
+        num_arcs += _emitting_arcs(states, tokens.state[after:new_end])
         link_spans[t + 1, 1:] = num_links
         end = token_begin[t + 2] = new_end
     begin = token_begin[num_frames]
