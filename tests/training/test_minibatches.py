@@ -13,7 +13,8 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.training.augmentation import Augmentation
-from asr_parallel.training.minibatches import Minibatches, cut_shares
+from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.shares import cut_shares
 
 DIM, CONTEXT = 4, 2
 CPU = torch.device("cpu")
