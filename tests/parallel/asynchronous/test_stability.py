@@ -104,10 +104,10 @@ def test_admm_diverges_where_elastic_averaging_does_not() -> None:
     """The paper's example: eta 0.001, rho 2.5, 3 workers."""
     eta, rho, count, rounds = 0.001, 2.5, 3, 5000
     start = torch.full((1,), 1000.0, dtype=torch.float64)
-    replicas = [PlainReplica(start, lambda x, n: x, eta) for _ in range(count)]
+    replicas = [PlainReplica(factor * start, lambda x, n: x, eta) for factor in (-1, 1, 3)]  # of the same mean
     training = Workers(Admm(eta * rho, count, start), start, replicas, steps=rounds)
     training.workers = [
-        Worker(k, Admm(eta * rho, count, start), one, training.port) for k, one in enumerate(replicas)
+        Worker(k, Admm(eta * rho, count, one.params), one, training.port) for k, one in enumerate(replicas)
     ]  # fmt: skip
     sizes = []
     for _ in range(rounds):
