@@ -1,0 +1,73 @@
+"""The modelled time of an epoch of asynchronous workers, by the queue of their events and no arithmetic."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+from asr_parallel.clock.async_durations import RandomDurations
+from asr_parallel.clock.interconnect import Interconnect
+from asr_parallel.clock.stragglers import Stragglers
+from asr_parallel.parallel.asynchronous.leases import Leases
+from asr_parallel.parallel.asynchronous.life import Phase
+from asr_parallel.parallel.asynchronous.simulation import Timeline
+from asr_parallel.parallel.cost import StepCost
+from asr_parallel.parallel.registry import asynchronous
+
+EXCHANGES = 24  # of a worker that are simulated, at most; the rest of the epoch is taken to be alike
+ALL_EXCHANGES = 4_000  # of all workers, likewise
+LEAST_EXCHANGES = 4
+ROUNDING = 1e-9
+
+
+def async_epoch(
+    algorithm: str,
+    constants: Any,
+    workers: int,
+    minibatches: float,
+    work: StepCost,
+    network: Interconnect,
+    stragglers: Stragglers,
+) -> tuple[float, float, float]:
+    """Return the seconds of an epoch in minibatches, waiting for the center's port or at the end, and in messages.
+
+    Each is the mean of the workers.
+
+    Args:
+        constants: the algorithm's options. Of those of simulated workers, the straggler and the pause hold, and the
+            jitter unless it is 0.
+        minibatches: of a worker, mean.
+
+    Raises:
+        ValueError: constants that the number of workers forbids, or not as many speeds as workers.
+    """
+    rule = asynchronous(algorithm)(constants)
+    rule.start(workers)
+    assert rule.period is not None
+    speeds = stragglers.speeds
+    if speeds is not None and len(speeds) != workers:
+        raise ValueError(f"{len(speeds)} speeds for {workers} workers: expected one each")
+    if speeds is None and constants.sim_straggler != 1:
+        speeds = (*[1.0] * (workers - 1), 1 / constants.sim_straggler)
+    durations = RandomDurations(
+        workers, work.step_seconds, network.alpha, 4.0 * work.parameters / network.beta,
+        constants.sim_jitter or stragglers.jitter, speeds, constants.sim_pause,
+    )  # fmt: skip
+    exchanges = max(LEAST_EXCHANGES, min(EXCHANGES, ALL_EXCHANGES // workers))
+    count = max(1, math.ceil(min(minibatches, exchanges * rule.period)))
+    total, compute, exchange = (
+        seconds * minibatches / count for seconds in _simulate(rule.exchange, rule.period, count, durations)
+    )
+    wait = total - compute - exchange
+    return compute, wait if wait > ROUNDING * total else 0.0, exchange
+
+
+@lru_cache(maxsize=1024)
+def _simulate(
+    exchange: tuple[Phase, Phase], period: int, count: int, durations: RandomDurations
+) -> tuple[float, float, float]:
+    """Return the seconds until all is done, and each worker's in minibatches and messages, for `count` minibatches."""
+    leases = Leases([count] * durations.workers, 1, period)
+    timeline = Timeline(exchange, period, leases, durations.workers, durations, whole_periods=True)
+    for _ in timeline.run():
+        pass
+    return timeline.seconds, timeline.compute / durations.workers, timeline.exchange / durations.workers
