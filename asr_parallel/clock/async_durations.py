@@ -57,7 +57,7 @@ class RandomDurations:
         return math.exp(math.sqrt(variance) * normal - variance / 2)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def _normals(seed: int, purpose: int, worker: int, block: int) -> list[float]:
     seeded = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, worker, block)))
     return [float(number) for number in seeded.normal(size=DRAWN)]

@@ -1,6 +1,5 @@
 """The modelled time of an epoch of asynchronous workers, by the queue of their events and no arithmetic."""
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +12,7 @@ from asr_parallel.parallel.asynchronous.simulation import Timeline
 from asr_parallel.parallel.cost import StepCost
 from asr_parallel.parallel.registry import asynchronous
 
-EXCHANGES = 24  # of a worker that are simulated, at most; the rest of the epoch is taken to be alike
+EXCHANGES = 24  # of a worker that are simulated, at most; as epochs have no end where workers wait, time is steady
 ALL_EXCHANGES = 4_000  # of all workers, likewise
 LEAST_EXCHANGES = 4
 ROUNDING = 1e-9
@@ -52,22 +51,36 @@ def async_epoch(
         workers, work.step_seconds, network.alpha, 4.0 * work.parameters / network.beta,
         constants.sim_jitter or stragglers.jitter, speeds, constants.sim_pause,
     )  # fmt: skip
-    exchanges = max(LEAST_EXCHANGES, min(EXCHANGES, ALL_EXCHANGES // workers))
-    count = max(1, math.ceil(min(minibatches, exchanges * rule.period)))
-    total, compute, exchange = (
-        seconds * minibatches / count for seconds in _simulate(rule.exchange, rule.period, count, durations)
-    )
-    wait = total - compute - exchange
-    return compute, wait if wait > ROUNDING * total else 0.0, exchange
+    rate, compute, exchange = _simulate(rule.exchange, rule.period, durations)
+    total = workers * minibatches / rate
+    wait = total * (1 - compute - exchange)
+    return total * compute, wait if wait > ROUNDING * total else 0.0, total * exchange
 
 
 @lru_cache(maxsize=1024)
-def _simulate(
-    exchange: tuple[Phase, Phase], period: int, count: int, durations: RandomDurations
-) -> tuple[float, float, float]:
-    """Return the seconds until all is done, and each worker's in minibatches and messages, for `count` minibatches."""
-    leases = Leases([count] * durations.workers, 1, period)
-    timeline = Timeline(exchange, period, leases, durations.workers, durations, whole_periods=True)
-    for _ in timeline.run():
-        pass
-    return timeline.seconds, timeline.compute / durations.workers, timeline.exchange / durations.workers
+def _simulate(exchange: tuple[Phase, Phase], period: int, durations: RandomDurations) -> tuple[float, float, float]:
+    """Return minibatches a second of all workers, and the parts of their time in minibatches and in messages.
+
+    Each worker counts up to its last push.
+    """
+    workers = durations.workers
+    exchanges = max(LEAST_EXCHANGES, min(EXCHANGES, ALL_EXCHANGES // workers))
+    leases = Leases([2 * exchanges * period] * workers, 1, period)  # more than will be asked for
+    timeline = Timeline(exchange, period, leases, workers, durations, whole_periods=True)
+    steps, pushes, ends, counted = [0] * workers, [0] * workers, [0.0] * workers, [0] * workers
+    left = exchanges * workers
+    for event in timeline.run():
+        steps[event.worker] += event.count
+        if event.phase == Phase.PUSH:
+            pushes[event.worker] += 1
+            ends[event.worker], counted[event.worker] = event.seconds, steps[event.worker]
+            left -= 1
+            if not left:
+                break
+    rate = compute = messages = 0.0
+    for worker in range(workers):
+        if end := ends[worker]:
+            rate += counted[worker] / end
+            compute += durations.minibatches(worker, 0, counted[worker]) / end / workers
+            messages += pushes[worker] * (3 * durations.latency_seconds + 2 * durations.transfer) / end / workers
+    return rate, compute, messages
