@@ -12,8 +12,8 @@ from asr_parallel.parallel.asynchronous.simulation import Timeline
 from asr_parallel.parallel.cost import StepCost
 from asr_parallel.parallel.registry import asynchronous
 
-EXCHANGES = 24  # of a worker that are simulated, at most; as epochs have no end where workers wait, time is steady
-ALL_EXCHANGES = 4_000  # of all workers, likewise
+EXCHANGES = 16  # of a worker that are simulated, at most; as epochs have no end where workers wait, time is steady
+ALL_EXCHANGES = 2_000  # of all workers, likewise
 LEAST_EXCHANGES = 4
 ROUNDING = 1e-9
 
