@@ -25,6 +25,7 @@ def test_every_algorithm_and_number_of_workers(capsys: pytest.CaptureFixture[str
     text = predicted(f"--workers 16,32,64,256,1024 --network ib100 {GIVEN}", capsys)
     table = rows(text, "| algorithm | workers")
     names = ["average", "block-momentum", "colearn", "elastic", "gradient", "ensemble"]
+    names += ["adownpour", "async-elastic", "downpour", "mdownpour", "mvadownpour"]
     assert [(row["algorithm"], int(row["workers"])) for row in table] == [
         (name, workers) for name in names for workers in (16, 32, 64, 256, 1024)
     ]
