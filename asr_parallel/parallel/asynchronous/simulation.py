@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol
 
 from asr_parallel.parallel.asynchronous.leases import Leases
@@ -42,7 +43,7 @@ class Event:
 
 @dataclass
 class Port:
-    """One direction of the center's port, which serves one request after another.
+    """One direction of the center's port, which serves one request after another, in the order of their arrival.
 
     free: when the last request is served. ends: of the requests that are not served yet. queue: how often a request
     found so many others before it.
@@ -52,11 +53,11 @@ class Port:
     ends: list[float] = field(default_factory=list)
     queue: Counter[int] = field(default_factory=Counter)
 
-    def serve(self, asked: float, seconds: float) -> float:
-        """Return when a request begins to be served."""
-        self.ends = [end for end in self.ends if end > asked]
+    def serve(self, arrived: float, seconds: float) -> float:
+        """Return when a request begins to be served; none that arrived later was served before."""
+        self.ends = [end for end in self.ends if end > arrived]
         self.queue[len(self.ends)] += 1
-        begins = max(asked, self.free)
+        begins = max(arrived, self.free)
         self.free = begins + seconds
         self.ends.append(self.free)
         return begins
@@ -69,6 +70,14 @@ class Port:
         """Go on from what `state` returned."""
         self.free, self.ends = state["free"], list(state["ends"])
         self.queue = Counter({int(length): count for length, count in state["queue"].items()})
+
+
+class Moment(IntEnum):
+    """A moment in a worker's action: a message comes to the port, the action takes effect, a model comes back."""
+
+    ASKED = 0
+    EFFECT = 1
+    RECEIVED = 2
 
 
 class Timeline:
@@ -93,20 +102,23 @@ class Timeline:
         """
         self.leases, self._durations, self._whole = leases, durations, whole_periods
         self._lives = [Life(exchange, period) for _ in range(workers)]
-        self._steps, self._messages, self._arrives = [0] * workers, [0] * workers, [0.0] * workers
+        self._steps, self._messages = [0] * workers, [0] * workers
         self.out, self.into = Port(), Port()
         self.seconds = self.compute = self.exchange = 0.0
         self._sequence = 0
-        self._heap: list[tuple[float, int, int, bool]] = []  # seconds, sequence, worker, whether a fetch has arrived
+        self._heap: list[tuple[float, int, int, Moment]] = []  # seconds, sequence, worker, moment
         for worker in range(workers):
             self._begin(worker, 0.0)
 
     def next_event(self) -> Event | None:
         """Return the next action, which `go_on` has to follow when it is done; None: all workers are done."""
         while self._heap:
-            seconds, _, worker, arrived = heapq.heappop(self._heap)
+            seconds, _, worker, moment = heapq.heappop(self._heap)
             life = self._lives[worker]
-            if arrived:
+            if moment == Moment.ASKED:
+                self._serve(worker, seconds)
+                continue
+            if moment == Moment.RECEIVED:
                 life.advance(lambda worker=worker: self.leases.lease(worker))  # type: ignore[misc]
                 self._begin(worker, seconds)
                 continue
@@ -120,7 +132,7 @@ class Timeline:
         """Let a worker go on after an action; after a PUSH, when `leases` has been told."""
         worker, life = event.worker, self._lives[event.worker]
         if event.phase == Phase.FETCH:
-            self._schedule(self._arrives[worker], worker, arrived=True)
+            self._schedule(event.seconds + self._durations.transfer + self._latency(worker), worker, Moment.RECEIVED)
             return
         life.advance(lambda: self.leases.lease(worker), event.count)
         self._begin(worker, event.seconds)
@@ -138,7 +150,7 @@ class Timeline:
         return min(life.period - life.steps, life.lease.count - life.done) if self._whole else 1
 
     def _begin(self, worker: int, now: float) -> None:
-        """Schedule the effect of a worker's next action."""
+        """Schedule a worker's next action."""
         life, durations = self._lives[worker], self._durations
         if life.phase == Phase.DONE:
             return
@@ -149,25 +161,33 @@ class Timeline:
             self.compute += seconds
             self._schedule(now + seconds, worker)
             return
-        latency = durations.latency(worker, self._messages[worker])
         self._messages[worker] += 1
+        latency = self._latency(worker)
         self.exchange += latency + durations.transfer
         if life.phase == Phase.FETCH:  # a request on the way, the model on the way back
-            served = self.out.serve(now + latency, durations.transfer)
-            self._arrives[worker] = served + durations.transfer + latency
             self.exchange += latency
-            self._schedule(served, worker)
-        else:
-            self._schedule(self.into.serve(now, durations.transfer) + durations.transfer + latency, worker)
+        self._schedule(now + latency, worker, Moment.ASKED)
 
-    def _schedule(self, seconds: float, worker: int, arrived: bool = False) -> None:
-        heapq.heappush(self._heap, (seconds, self._sequence, worker, arrived))
+    def _serve(self, worker: int, arrived: float) -> None:
+        """Schedule the effect of a message that has come to the port."""
+        transfer = self._durations.transfer
+        if self._lives[worker].phase == Phase.FETCH:
+            self._schedule(self.out.serve(arrived, transfer), worker)
+        else:
+            self._schedule(self.into.serve(arrived, transfer) + transfer, worker)
+
+    def _latency(self, worker: int) -> float:
+        """Return the latency of a worker's newest message."""
+        return self._durations.latency(worker, self._messages[worker] - 1)
+
+    def _schedule(self, seconds: float, worker: int, moment: Moment = Moment.EFFECT) -> None:
+        heapq.heappush(self._heap, (seconds, self._sequence, worker, moment))
         self._sequence += 1
 
     def state(self) -> dict[str, Any]:
         """Return JSON values for `load`, those of `leases` too."""
         numbers = {name: getattr(self, name) for name in ("seconds", "compute", "exchange", "_sequence")}
-        lists = {name: list(getattr(self, name)) for name in ("_steps", "_messages", "_arrives")}
+        lists = {name: list(getattr(self, name)) for name in ("_steps", "_messages")}
         return {
             **numbers, **lists, "heap": [list(entry) for entry in self._heap], "out": self.out.state(),
             "into": self.into.state(), "lives": [life.state() for life in self._lives], "leases": self.leases.state(),
@@ -176,9 +196,11 @@ class Timeline:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned; ValueError when it is of another number of workers."""
         self.leases.load(state["leases"])
-        for name in ("seconds", "compute", "exchange", "_sequence", "_steps", "_messages", "_arrives"):
+        for name in ("seconds", "compute", "exchange", "_sequence", "_steps", "_messages"):
             setattr(self, name, state[name])
-        self._heap = [(seconds, sequence, worker, arrived) for seconds, sequence, worker, arrived in state["heap"]]
+        self._heap = [
+            (seconds, sequence, worker, Moment(moment)) for seconds, sequence, worker, moment in state["heap"]
+        ]
         self.out.load(state["out"])
         self.into.load(state["into"])
         for life, of_one in zip(self._lives, state["lives"], strict=True):

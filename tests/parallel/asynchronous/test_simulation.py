@@ -32,6 +32,21 @@ def test_a_busy_port_makes_workers_wait_in_the_order_in_which_they_ask() -> None
     assert dict(of.out.queue) == {0: 1, 1: 1}
 
 
+class Latencies(RandomDurations):
+    """Durations whose latency is 0.5 for worker 0, and 0.2 for worker 1, who asks later."""
+
+    def latency(self, worker: int, number: int) -> float:
+        return (0.5, 0.2)[worker]
+
+
+def test_the_port_serves_in_the_order_of_arrival() -> None:
+    """Both ask at once and worker 1's request comes first, so that it is not kept waiting by one still on the way."""
+    of = make_timeline(rule("async-elastic", 2, period=1), [4, 4], 1, Latencies(2, 1.0, 0.0, 0.25))
+    events = [of.next_event() for _ in range(2)]
+    assert [(event.worker, event.seconds) for event in events if event] == [(1, 0.2), (0, 0.5)]
+    assert dict(of.out.queue) == {0: 2}
+
+
 def test_a_straggler_slows_nobody() -> None:
     """At a tenth of the speed it trains on a tenth of what the others do, and all are done at the same time."""
     of = timeline(counts=(200,) * 4, period=4, speeds=(1.0, 1.0, 1.0, 0.1))
