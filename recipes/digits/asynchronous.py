@@ -8,7 +8,7 @@ rate against modelled time, for equal and unequal speeds. Every algorithm has th
 to be taken at the best of them. What synchronous workers learn does not depend on their speeds, but their time does:
 `asr-parallel predict --jitter 0.2`, and docs/clock.md.
 
-All of it is 7 algorithms x 3 K x 4 tau x 3 rates, and 3 speeds of the asynchronous ones: take parts of it by options.
+All of it is 8 algorithms x 4 K x 4 tau x 3 rates, and 3 speeds of the asynchronous ones: take parts of it by options.
 """
 
 import argparse
@@ -29,6 +29,7 @@ ALGORITHMS: dict[str, tuple[str, str, dict[str, Any], float]] = {
     "EAMSGD": ("async-elastic", "nesterov", {"momentum": 0.99}, 0.002),
     "DOWNPOUR": ("downpour", "sgd", {}, 0.002),
     "ADOWNPOUR": ("adownpour", "sgd", {}, 0.002),
+    "MVADOWNPOUR": ("mvadownpour", "sgd", {}, 0.002),
     "MDOWNPOUR": ("mdownpour", "sgd", {}, 0.002),
     "synchronous EASGD": ("elastic", "sgd", {}, 0.002),
     "averaging": ("average", "sgd", {}, 0.002),
@@ -72,7 +73,7 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
-    parser.add_argument("--workers", nargs="+", type=int, default=[4, 8, 16])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 8, 16])
     parser.add_argument("--periods", nargs="+", type=int, default=[1, 4, 16, 64])
     parser.add_argument("--speeds", nargs="+", choices=list(SPEEDS), default=list(SPEEDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])

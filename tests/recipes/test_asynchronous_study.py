@@ -15,8 +15,8 @@ def test_the_study_is_a_matrix_that_compare_takes(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(written.stdout)
     trainings = Matrix.read(tmp_path / "study.yaml").trainings
     several = [one for one in trainings if one.workers > 1]
-    # EASGD, EAMSGD, DOWNPOUR, ADOWNPOUR with two periods and MDOWNPOUR with one, at three speeds; two synchronous
-    assert len(several) == 3 * (4 * 2 * 3 + 1 * 3 + 2 * 2)
+    # Five algorithms with two periods and MDOWNPOUR with one, at three speeds; two synchronous ones
+    assert len(several) == 3 * (5 * 2 * 3 + 1 * 3 + 2 * 2)
     assert {one.algorithm for one in several} == {
-        "async-elastic", "downpour", "adownpour", "mdownpour", "elastic", "average",
+        "async-elastic", "downpour", "adownpour", "mvadownpour", "mdownpour", "elastic", "average",
     }  # fmt: skip
