@@ -1,0 +1,1 @@
+"""Asynchronous training: a center, workers that exchange with it at their own pace, and the messages between them."""

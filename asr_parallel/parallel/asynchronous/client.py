@@ -1,0 +1,199 @@
+"""A process's and a worker's connection to the server of an asynchronous run."""
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_parallel.parallel.asynchronous.connection import octets_of
+from asr_parallel.parallel.asynchronous.messages import (
+    HEADER_BYTES,
+    NO_WORKER,
+    SMALL_BYTES,
+    Digest,
+    Header,
+    Kind,
+    ProtocolError,
+    check,
+    json_body,
+    json_value,
+    packed,
+    unpacked,
+)
+from asr_parallel.parallel.asynchronous.service import RefusedError, packed_tensors, unpacked_tensors
+from asr_parallel.parallel.transport import LostError
+
+ALIVE_SHARE = 0.25  # of the timeout, between two signs of life of who computes
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server of a run is, and the run's key. See run_file.py."""
+
+    host: str
+    port: int
+    key: bytes
+
+
+class Client:
+    """A connection to the server: a request, then its reply. A push is not waited for before the next request.
+
+    rank, worker: of the process, and the worker's number, or NO_WORKER.
+    version, frames: of the center, as the last reply had them.
+    """
+
+    def __init__(self, address: Address, rank: int, program: str, timeout: float, worker: int = NO_WORKER) -> None:
+        """Connect.
+
+        Args:
+            program: version of the program.
+            timeout: seconds without an answer after which the server counts as lost.
+
+        Raises:
+            LostError: nobody is there.
+            ValueError: the server refuses this process; says why.
+        """
+        self.rank, self.worker = rank, worker
+        self.version = self.frames = 0
+        self._key, self._timeout = address.key, timeout
+        self._sequence, self._unanswered = 0, 0
+        self._sent_at = time.monotonic()
+        self._head = bytearray(HEADER_BYTES)
+        try:
+            self._sock = socket.create_connection((address.host, address.port), timeout)
+        except OSError as error:
+            raise self._lost(error) from error
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self._ask(Kind.HELLO, json_body({"rank": rank, "version": program}), Kind.WELCOME)
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def call(self, name: str, arguments: Any = None) -> Any:
+        """Return the server's answer to a small question; see service.py."""
+        return json_value(self._ask(Kind.CALL, json_body({"call": name, "arguments": arguments}), Kind.VALUE))
+
+    def begin(self, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Give the server a center to start from; rank 0 alone may."""
+        self._ask(Kind.BEGIN, packed_tensors(described, tensors), Kind.VALUE)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the state of the center and of the leases as JSON values and tensors; rank 0 alone may."""
+        return unpacked_tensors(self._ask(Kind.SAVE, json_body(None), Kind.STATE))
+
+    def fetch_into(self, params: Tensor) -> None:
+        """Fetch the center's model into a (P,) float32 tensor on the CPU; sets `version` and `frames`."""
+        self._ask(Kind.FETCH, np.empty(0, np.uint8), Kind.MODEL, octets_of(params))
+
+    def push(self, message: Tensor, version: int, frames: int) -> None:
+        """Send (P,) float32 on the CPU; what the server says of it is raised by the next request.
+
+        Args:
+            version: of the center that the message is from.
+            frames: trained on since the last push.
+        """
+        self._settle()
+        self._send(Kind.PUSH, octets_of(message), version, frames)
+        self._unanswered = self._sequence
+
+    def lease(self, measured: Mapping[str, float]) -> dict[str, Any]:
+        """Return the server's offer of what to train on, having reported what was measured since the last one."""
+        return dict(json_value(self._ask(Kind.LEASE, json_body(dict(measured)), Kind.LEASED)))
+
+    def show_life(self) -> None:
+        """Send a sign of life if the last one is some time ago; to be called between minibatches."""
+        if time.monotonic() - self._sent_at > ALIVE_SHARE * self._timeout:
+            self._send(Kind.ALIVE, np.empty(0, np.uint8))
+
+    def leave(self) -> None:
+        """Say goodbye, so that the server does not count this connection as lost."""
+        try:
+            self._ask(Kind.LEAVE, json_body(None), Kind.GOODBYE)
+        finally:
+            self._sock.close()
+
+    def close(self) -> None:
+        """End the connection without a word."""
+        self._sock.close()
+
+    def _ask(self, kind: Kind, body: np.ndarray, expected: Kind, into: np.ndarray | None = None) -> np.ndarray:
+        self._settle()
+        self._send(kind, body)
+        return self._reply(self._sequence, expected, into)
+
+    def _settle(self) -> None:
+        """Wait for the answer to a push, if there was one."""
+        if self._unanswered:
+            sequence, self._unanswered = self._unanswered, 0
+            self._reply(sequence, Kind.APPLIED, None)
+
+    def _send(self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0) -> None:
+        self._sequence += 1
+        head = packed(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
+        try:
+            self._sock.sendall(head + body.tobytes() if len(body) <= HEADER_BYTES else head)
+            if len(body) > HEADER_BYTES:
+                self._sock.sendall(body.data)
+        except OSError as error:
+            raise self._refusal_or_lost(error) from error
+        self._sent_at = time.monotonic()
+
+    def _reply(self, sequence: int, expected: Kind, into: np.ndarray | None) -> np.ndarray:
+        """Read a reply; a model goes `into` memory of its size."""
+        try:
+            self._receive(memoryview(self._head), None)
+            limits = {expected: SMALL_BYTES if into is None else len(into), Kind.REFUSED: SMALL_BYTES}
+            if expected is Kind.STATE:
+                limits[expected] = 1 << 62  # the server is trusted
+            header = unpacked(bytes(self._head), self._key, limits)
+            fits = into is not None and header.kind is expected
+            if fits and header.size != limits[expected]:
+                raise ProtocolError(f"{header.size} bytes of {expected.name}; expected {limits[expected]}")
+            body = into if fits and into is not None else np.empty(header.size, np.uint8)
+            digest = Digest(body, vector=False)
+            self._receive(body.data, digest)
+            check(bytes(self._head), digest)
+        except (OSError, ProtocolError) as error:
+            raise self._lost(error) from error
+        if header.kind is Kind.REFUSED:
+            raise RefusedError(f"rank {self.rank}: the server refuses: {json_value(body)}")
+        if header.sequence != sequence:
+            raise self._lost(f"a reply to request {header.sequence}; expected to {sequence}")
+        if expected in (Kind.MODEL, Kind.APPLIED, Kind.LEASED):
+            self.version, self.frames = header.version, header.frames
+        return body
+
+    def _receive(self, view: memoryview, digest: Digest | None) -> None:
+        received = 0
+        while received < len(view):
+            count = self._sock.recv_into(view[received:])
+            if not count:
+                raise ConnectionResetError("the server has closed the connection")
+            received += count
+            if digest is not None:
+                digest.update(received)
+
+    def _refusal_or_lost(self, error: OSError) -> Exception:
+        """Return what the server said before it closed the connection, if it did."""
+        try:
+            self._reply(self._sequence, Kind.REFUSED, None)
+        except RefusedError as refusal:
+            return refusal
+        except LostError as lost:
+            return lost
+        return self._lost(error)
+
+    def _lost(self, reason: object) -> LostError:
+        who = f"rank {self.rank}" if self.worker == NO_WORKER else f"rank {self.rank}, worker {self.worker}"
+        return LostError(f"{who}: the server of the run is lost ({reason})")
+
+
+def vector(size: int) -> Tensor:
+    """Return (size,) float32 on the CPU for a model to be fetched into; pinned where a GPU is there to copy it to."""
+    return torch.empty(size, dtype=torch.float32, pin_memory=torch.cuda.is_available())

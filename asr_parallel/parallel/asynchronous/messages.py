@@ -1,0 +1,180 @@
+"""The messages between workers and the server that has the center: a fixed header, then a body.
+
+    magic, protocol version, kind, run key, worker, sequence number, version, frames, bytes of the body, checksum
+
+Framed TCP of the standard library: `recv_into` receives a model into the memory where it is used, no dependency is
+added, and every limit below is ours to set. gRPC and ZeroMQ copy a message once more; torch.distributed's RPC is
+deprecated, and a gloo group allows neither late nor lost processes. A body is a float32 vector, JSON, or safetensors;
+nothing is pickled.
+"""
+
+import hmac
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+MAGIC = b"ASRc"
+PROTOCOL = 1
+KEY_BYTES = 16  # 128 bits, which nobody guesses
+SMALL_BYTES = 1 << 20  # of JSON
+BLOCK_BYTES = 1 << 18  # checked at once: it fits into a core's cache
+NO_WORKER = -1
+
+# magic, protocol, kind, key, worker, sequence, version, frames, bytes, checksum; little-endian, without padding
+_HEADER = struct.Struct("<4sHH16siIQQQI")
+HEADER_BYTES = _HEADER.size
+_CHECKSUM_BYTES = 4
+
+
+class Kind(IntEnum):
+    """The kind of a message: requests and their replies."""
+
+    HELLO = 1  # who comes: rank, process, version of the program
+    WELCOME = 2
+    FETCH = 3
+    MODEL = 4
+    PUSH = 5
+    APPLIED = 6
+    LEASE = 7  # with what was measured in training on the last one
+    LEASED = 8
+    CALL = 9  # anything small
+    VALUE = 10
+    BEGIN = 11  # rank 0: the center to start from
+    SAVE = 12  # rank 0: the state of the center and the leases
+    STATE = 13
+    ALIVE = 14  # no reply
+    LEAVE = 15
+    GOODBYE = 16
+    REFUSED = 17
+
+
+class ProtocolError(ValueError):
+    """A message that is not of this protocol or this run, or not what was sent. Its connection ends."""
+
+
+class StrangerError(ProtocolError):
+    """A message of somebody who is not of this run, and is told nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a message.
+
+    worker: number of the worker, NO_WORKER for a process.
+    sequence: of the connection's requests from 1; a reply has its request's.
+    version: pushes that the center had applied, of the model fetched or that a push is from.
+    frames: trained on since the last push; in replies, all that the center has counted.
+    size: bytes of the body.
+    """
+
+    kind: Kind
+    worker: int
+    sequence: int
+    version: int = 0
+    frames: int = 0
+    size: int = 0
+
+
+class Digest:
+    """The checksum of a body, and whether its numbers are finite, block by block as it comes.
+
+    The checksum is the CRC-32 of the header and of the sums of each block's 64-bit words: a CRC of all bytes takes as
+    long as sending them does. A block's float32 sum is finite if and only if its numbers are, unless it overflows.
+    """
+
+    def __init__(self, body: np.ndarray, vector: bool) -> None:
+        """Take a (bytes,) uint8 body that is still to come; `vector` when it consists of float32 numbers."""
+        self._body, self._vector, self._done = body, vector, 0
+        self._sums: list[int] = []
+        self.finite = True
+
+    def update(self, received: int) -> None:
+        """Check the whole blocks among the bytes received so far, and the rest when all are there."""
+        size = len(self._body)
+        while self._done + BLOCK_BYTES <= received:
+            self._add(self._body[self._done : self._done + BLOCK_BYTES])
+        if received == size and self._done < size:
+            self._add(self._body[self._done :])
+
+    def checksum(self, header: bytes) -> int:
+        """Return the checksum of a whole body and the header before it."""
+        assert self._done == len(self._body)
+        return zlib.crc32(np.array(self._sums, np.uint64).tobytes(), zlib.crc32(header))
+
+    def _add(self, block: np.ndarray) -> None:
+        whole = len(block) // 8 * 8
+        self._sums.append(int(np.add.reduce(block[:whole].view(np.uint64))))
+        if whole < len(block):
+            self._sums.append(int.from_bytes(block[whole:].tobytes(), "little"))
+        if self._vector and self.finite:
+            with np.errstate(all="ignore"):
+                self.finite = bool(np.isfinite(np.add.reduce(block.view(np.float32))))
+        self._done += len(block)
+
+
+def packed(header: Header, key: bytes, body: np.ndarray) -> bytes:
+    """Return the bytes of the header of a message with a (bytes,) uint8 body."""
+    digest = Digest(body, vector=False)
+    digest.update(len(body))
+    fields = (MAGIC, PROTOCOL, int(header.kind), key, header.worker, header.sequence, header.version, header.frames)
+    start = _HEADER.pack(*fields, len(body), 0)[:-_CHECKSUM_BYTES]
+    return start + digest.checksum(start).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
+    """Return the header in HEADER_BYTES of bytes.
+
+    Args:
+        key: of the run.
+        limits: largest body by kind; other kinds are refused.
+
+    Raises:
+        ProtocolError: of another protocol or run, of a kind that is not expected, or too large.
+    """
+    magic, protocol, kind, found, worker, sequence, version, frames, size, _ = _HEADER.unpack(octets)
+    if magic != MAGIC:
+        raise StrangerError(f"not a message of asr-parallel: it begins with {magic!r}; expected {MAGIC!r}")
+    if not hmac.compare_digest(found, key):
+        raise StrangerError("the key of another run")
+    if protocol != PROTOCOL:
+        raise ProtocolError(f"protocol version {protocol}; expected {PROTOCOL}")
+    if kind not in limits:
+        raise ProtocolError(f"kind {kind}; expected one of {', '.join(sorted(one.name for one in limits))}")
+    if size > limits[Kind(kind)]:
+        raise ProtocolError(f"{size} bytes of {Kind(kind).name}; expected at most {limits[Kind(kind)]}")
+    return Header(Kind(kind), worker, sequence, version, frames, size)
+
+
+def check(octets: bytes, digest: Digest) -> None:
+    """Raise ProtocolError when a header and its body are not what was sent."""
+    expected = int.from_bytes(octets[-_CHECKSUM_BYTES:], "little")
+    found = digest.checksum(octets[:-_CHECKSUM_BYTES])
+    if found != expected:
+        raise ProtocolError(f"checksum {found:08x}; expected {expected:08x}")
+
+
+def as_body(octets: bytes) -> np.ndarray:
+    """Return bytes as a body."""
+    return np.frombuffer(octets, np.uint8)
+
+
+def json_body(value: Any) -> np.ndarray:
+    """Return a JSON value as a body; ValueError when it is too large."""
+    octets = json.dumps(value).encode()
+    if len(octets) > SMALL_BYTES:
+        raise ValueError(f"a message of {len(octets)} bytes; expected at most {SMALL_BYTES}")
+    return as_body(octets)
+
+
+def json_value(body: np.ndarray) -> Any:
+    """Return the JSON value of a body; ProtocolError when it holds none."""
+    try:
+        return json.loads(body.tobytes()) if len(body) else None
+    except ValueError as error:
+        raise ProtocolError(f"a body that is not JSON: {error}") from error

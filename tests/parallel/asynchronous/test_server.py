@@ -1,0 +1,260 @@
+"""A server on the loopback interface: what is applied, what is refused, and who waits for whom."""
+
+import socket
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from served import KEY, SECONDS, begun, client, fetched, serving
+
+from asr_parallel.parallel.asynchronous.client import Address
+from asr_parallel.parallel.asynchronous.messages import HEADER_BYTES, Header, Kind, packed
+from asr_parallel.parallel.asynchronous.service import RefusedError
+from asr_parallel.parallel.transport import LostError
+
+SIZE = 300_001  # parameters: more than a piece, and no whole number of words
+
+
+def raw(address: Address, worker: int = -1, rank: int = 1) -> socket.socket:
+    """A connection whose messages a test makes itself, which has said who it is."""
+    sock = socket.create_connection((address.host, address.port), SECONDS)
+    send(sock, Header(Kind.HELLO, worker, 1), b'{"rank": %d, "version": "1.0"}' % rank)
+    assert answer(sock)[0] == Kind.WELCOME
+    return sock
+
+
+def send(sock: socket.socket, header: Header, body: bytes, key: bytes = KEY) -> None:
+    sock.sendall(packed(header, key, np.frombuffer(body, np.uint8)) + body)
+
+
+def answer(sock: socket.socket) -> tuple[int, bytes]:
+    """Kind and body of the reply; 0 when the connection has ended."""
+
+    def take(count: int) -> bytes:
+        taken = b""
+        while len(taken) < count:
+            piece = sock.recv(count - len(taken))
+            if not piece:
+                raise ConnectionResetError
+            taken += piece
+        return taken
+
+    try:
+        head = take(HEADER_BYTES)
+        return head[6], take(int.from_bytes(head[-12:-4], "little"))
+    except ConnectionResetError:
+        return 0, b""
+
+
+def test_what_is_pushed_is_added_once_and_fetched_by_all() -> None:
+    with serving() as (_, address):
+        main = begun(address, SIZE)
+        one, two = client(address, 1, 1), client(address, 2, 2)
+        steps = torch.randn(3, SIZE, generator=torch.Generator().manual_seed(0))
+        for k, worker in enumerate((one, two, one)):
+            worker.push(steps[k], worker.version, 100)
+            params = fetched(worker, SIZE)
+            assert torch.equal(params, sum(steps[: k + 1])) and worker.version == k + 1
+        assert main.call("status")["frames"] == 300
+        values, tensors = main.state()
+        assert torch.equal(tensors["params"], params) and values["center"] == {"version": 3, "frames": 300}
+
+
+def test_leases_go_round_and_come_back_from_who_is_lost() -> None:
+    with serving() as (_, address):
+        main = begun(address, 4, minibatches=3)
+        one, two = client(address, 1, 1), client(address, 1, 2)
+        assert one.lease({})["lease"] == [1, 0, 0, 1] and two.lease({})["lease"] == [2, 0, 1, 1]
+        one.close()
+        wait_for(main, lambda status: status["gone"] == [1])
+        assert two.lease({"frames": 8, "loss_sum": 2.5})["lease"] == [2, 0, 0, 1]
+        assert two.lease({"frames": 8, "loss_sum": 1.5})["lease"] == [2, 0, 2, 1]
+        status = main.call("status")
+        assert status["measured"]["loss_sum"] == 4.0 and status["here"] == [2]
+        again = client(address, 3, 1)  # it comes back, late
+        assert again.lease({}) == {"lease": None, "stop": False}
+        assert main.call("status")["gone"] == []
+
+
+def wait_for(main, holds) -> None:  # type: ignore[no-untyped-def]
+    give_up = time.monotonic() + SECONDS
+    while not holds(main.call("status")):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused_and_logged(bad: float, caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as (_, address):
+        main = begun(address, SIZE)
+        worker = client(address, 1, 1)
+        message = torch.ones(SIZE)
+        message[-1] = bad
+        worker.push(message, 0, 100)
+        with pytest.raises(RefusedError, match="worker 1: the numbers pushed are not finite"):
+            worker.fetch_into(torch.empty(SIZE))
+        assert fetched(worker, SIZE).eq(0).all() and worker.version == 0
+        worker.push(torch.ones(SIZE), 0, 100)  # it may go on
+        assert fetched(worker, SIZE).eq(1).all()
+        assert main.call("status")["refused"] == 1
+    assert "refused: worker 1 in rank 1" in caplog.text
+
+
+BAD = {
+    "sequence number 3; expected 2": (Header(Kind.PUSH, 1, 3), bytes(4 * SIZE)),
+    "4 bytes of PUSH; expected 1200004": (Header(Kind.PUSH, 1, 2), bytes(4)),
+    "1200008 bytes of PUSH; expected at most 1200004": (Header(Kind.PUSH, 1, 2), bytes(4 * SIZE + 4)),
+    "worker 2 on a connection of worker 1": (Header(Kind.PUSH, 2, 2), bytes(4 * SIZE)),
+    "a push from version 7; the center's is 0": (Header(Kind.PUSH, 1, 2, version=7), bytes(4 * SIZE)),
+    "kind 11; expected one of": (Header(Kind.BEGIN, 1, 2), b""),
+    "a body that is not JSON": (Header(Kind.CALL, 1, 2), b"\x80\x04K\x01."),
+    "a call that is not complete": (Header(Kind.CALL, 1, 2), b'{"call": "get"}'),
+    "call 'put' of rank 1; expected get, status or stop": (
+        Header(Kind.CALL, 1, 2), b'{"call": "put", "arguments": {"name": "a", "value": 1}}'
+    ),
+    "expected numbers": (Header(Kind.LEASE, 1, 2), b'{"frames": "many"}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_bad_requests_are_refused_and_change_nothing(reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as (_, address):
+        main = begun(address, SIZE)
+        sock = raw(address, worker=1)
+        header, body = BAD[reason]
+        with suppress(OSError):  # when the server had enough of it after the header
+            send(sock, header, body)
+        kind, said = answer_or_reset(sock)
+        assert kind in (0, Kind.REFUSED) and (not kind or reason.encode() in said)
+        wait_for(main, lambda status: status["gone"] == [1])
+        assert fetched(main, SIZE).eq(0).all() and main.version == 0
+    assert reason in caplog.text
+
+
+def answer_or_reset(sock: socket.socket) -> tuple[int, bytes]:
+    try:
+        return answer(sock)
+    except OSError:
+        return 0, b""
+
+
+def test_a_wrong_checksum_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as (_, address):
+        main = begun(address, SIZE)
+        sock = raw(address, worker=1)
+        body = np.ones(SIZE, np.float32).view(np.uint8)
+        head = packed(Header(Kind.PUSH, 1, 2), KEY, body)
+        body[5] ^= 1
+        sock.sendall(head + body.tobytes())
+        assert b"checksum" in answer(sock)[1]
+        assert fetched(main, SIZE).eq(0).all()
+    assert "refused: worker 1 in rank 1" in caplog.text and "checksum" in caplog.text
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + bytes(99), None])
+def test_strangers_are_told_nothing(said: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as (_, address):
+        main = begun(address, 4)
+        sock = socket.create_connection((address.host, address.port), SECONDS)
+        if said is None:
+            send(sock, Header(Kind.HELLO, -1, 1), b'{"rank": 1, "version": "1.0"}', key=bytes(16))
+        else:
+            sock.sendall(said)
+        assert answer_or_reset(sock) == (0, b"")
+        assert main.call("status")["here"] == []
+    assert "refused" in caplog.text
+
+
+def test_before_the_hello_nothing_else_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    with serving() as (_, address):
+        sock = socket.create_connection((address.host, address.port), SECONDS)
+        send(sock, Header(Kind.FETCH, 1, 1), b"")
+        assert answer(sock)[0] in (0, Kind.REFUSED)
+    assert "expected one of HELLO" in caplog.text
+
+
+def test_another_version_of_the_program_is_refused_with_both() -> None:
+    with (
+        serving(version="1.0") as (_, address),
+        pytest.raises(RefusedError, match=r"rank 3 has version 1\.1, but the server has 1\.0"),
+    ):
+        client(address, 3, version="1.1")
+
+
+def test_a_worker_is_there_once() -> None:
+    with serving() as (_, address):
+        main = begun(address, 4)
+        first = client(address, 1, 1)
+        with pytest.raises(RefusedError, match="worker 1 of rank 2: is here already"):
+            client(address, 2, 1)
+        with pytest.raises(RefusedError, match="worker 4: not of this run"):
+            client(address, 2, 4)
+        first.leave()
+        wait_for(main, lambda status: status["here"] == [])
+        assert main.call("status")["gone"] == []
+        client(address, 2, 1)
+
+
+def test_who_does_not_read_or_write_on_holds_up_nobody() -> None:
+    """A model stays as it was fetched although the center changes while it is on its way."""
+    with serving() as (_, address):
+        main = begun(address, size := 8_000_000)
+        slow, half = raw(address, worker=1), raw(address, worker=2)
+        send(slow, Header(Kind.FETCH, 1, 2), b"")  # and does not read
+        head = packed(Header(Kind.PUSH, 2, 2), KEY, np.zeros(4 * size, np.uint8))
+        half.sendall(head + bytes(1000))  # and sends no more
+        time.sleep(0.2)
+        fast = client(address, 1, 3)
+        for k in range(3):
+            fast.push(torch.ones(size), k, 1)
+        assert fetched(fast, size).eq(3).all()
+        kind, body = answer(slow)
+        assert kind == Kind.MODEL and not any(body)
+        half.sendall(bytes(4 * size - 1000))
+        assert answer(half)[0] == Kind.APPLIED
+        main.close()
+
+
+def test_who_gives_no_sign_of_life_is_lost_and_who_does_is_not() -> None:
+    with serving(timeout=1.0) as (_, address):
+        main = begun(address, 4)
+        one, two = client(address, 1, 1), client(address, 2, 2)
+        two._timeout = 0.4
+        give_up = time.monotonic() + SECONDS
+        while main.call("status")["gone"] != [1] and time.monotonic() < give_up:
+            two.show_life()
+            time.sleep(0.05)
+        assert main.call("status")["here"] == [2]
+        with pytest.raises((LostError, RefusedError)):
+            one.lease({})
+        assert two.lease({})["lease"]
+
+
+def test_the_server_ends_with_rank_0() -> None:
+    with serving() as (server, address):
+        main, other = begun(address, 4), client(address, 1, 1)
+        main.close()
+        with pytest.raises(LostError, match="rank 1, worker 1: the server of the run is lost"):
+            give_up = time.monotonic() + SECONDS
+            while time.monotonic() < give_up:
+                other.lease({})
+        assert server.service.finished
+
+
+def test_memory_is_bounded_by_the_formula() -> None:
+    """4 P (c + 2 K) bytes, with c = 1: of all bodies of K workers who push and fetch at once."""
+    size, workers = 200_000, 4
+    with serving() as (server, address):
+        main = begun(address, size)
+        socks = [raw(address, worker=k) for k in range(workers)]
+        for k, sock in enumerate(socks):
+            send(sock, Header(Kind.PUSH, k, 2), bytes(4 * size))
+            assert answer(sock)[0] == Kind.APPLIED
+            send(sock, Header(Kind.FETCH, k, 3), b"")
+        main.call("status")
+        held = sum(
+            len(one._vector) + sum(map(len, one._outgoing)) for one in list(server._connections) if one.worker >= 0
+        )
+        assert held <= 4 * size * 2 * workers + workers * HEADER_BYTES
