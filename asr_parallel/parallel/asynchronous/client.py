@@ -12,17 +12,17 @@ from torch import Tensor
 
 from asr_parallel.parallel.asynchronous.connection import octets_of
 from asr_parallel.parallel.asynchronous.messages import (
+    CHECKSUM_BYTES,
     HEADER_BYTES,
     NO_WORKER,
     SMALL_BYTES,
     Digest,
     Header,
     Kind,
+    Outgoing,
     ProtocolError,
-    check,
     json_body,
     json_value,
-    packed,
     unpacked,
 )
 from asr_parallel.parallel.asynchronous.service import RefusedError, packed_tensors, unpacked_tensors
@@ -63,7 +63,7 @@ class Client:
         self._key, self._timeout = address.key, timeout
         self._sequence, self._unanswered = 0, 0
         self._sent_at = time.monotonic()
-        self._head = bytearray(HEADER_BYTES)
+        self._head, self._tail = bytearray(HEADER_BYTES), bytearray(CHECKSUM_BYTES)
         try:
             self._sock = socket.create_connection((address.host, address.port), timeout)
         except OSError as error:
@@ -135,11 +135,10 @@ class Client:
 
     def _send(self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0) -> None:
         self._sequence += 1
-        head = packed(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
+        outgoing = Outgoing(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
         try:
-            self._sock.sendall(head + body.tobytes() if len(body) <= HEADER_BYTES else head)
-            if len(body) > HEADER_BYTES:
-                self._sock.sendall(body.data)
+            while (view := outgoing.next_view()) is not None:
+                self._sock.sendall(view)
         except OSError as error:
             raise self._refusal_or_lost(error) from error
         self._sent_at = time.monotonic()
@@ -156,9 +155,10 @@ class Client:
             if fits and header.size != limits[expected]:
                 raise ProtocolError(f"{header.size} bytes of {expected.name}; expected {limits[expected]}")
             body = into if fits and into is not None else np.empty(header.size, np.uint8)
-            digest = Digest(body, vector=False)
+            digest = Digest(bytes(self._head), body, vector=False)
             self._receive(body.data, digest)
-            check(bytes(self._head), digest)
+            self._receive(memoryview(self._tail), None)
+            digest.check(bytes(self._tail))
         except (OSError, ProtocolError) as error:
             raise self._lost(error) from error
         if header.kind is Kind.REFUSED:

@@ -9,15 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from asr_parallel.parallel.asynchronous.messages import (
+    CHECKSUM_BYTES,
     HEADER_BYTES,
     NO_WORKER,
     Digest,
     Header,
     Kind,
+    Outgoing,
     ProtocolError,
-    check,
     json_body,
-    packed,
     unpacked,
 )
 
@@ -48,11 +48,13 @@ class Connection:
         self._key, self._sequence = key, 0
         self._head = bytearray(HEADER_BYTES)
         self._header: Header | None = None
-        self._received = 0  # bytes of the header, then of the body
+        self._received = 0  # bytes of the header, then of the body and its checksum
         self._body = np.empty(0, np.uint8)
         self._vector = np.empty(0, np.uint8)  # kept from push to push
-        self._digest = Digest(self._body, vector=False)
-        self._outgoing: list[memoryview] = []
+        self._digest = Digest(b"", self._body, vector=False)
+        self._tail = bytearray(CHECKSUM_BYTES)
+        self._outgoing: Outgoing | None = None
+        self._view: memoryview | None = None  # of it, still to be sent
         self.borrows = False  # whether what is going out is memory of the center
 
     def __str__(self) -> str:
@@ -63,7 +65,7 @@ class Connection:
     @property
     def is_sending(self) -> bool:
         """True while a reply is on its way."""
-        return bool(self._outgoing)
+        return self._outgoing is not None
 
     def receive(self) -> tuple[Header, np.ndarray, bool] | None:
         """Read what has come, a piece at most.
@@ -88,46 +90,51 @@ class Connection:
             self._digest.update(self._received)
             if self._received < self._header.size:
                 return None
-        check(bytes(self._head), self._digest)
+        self._received += self._read(memoryview(self._tail)[self._received - self._header.size :])
+        if self._received < self._header.size + CHECKSUM_BYTES:
+            return None
+        self._digest.check(bytes(self._tail))
         header, self._header, self._received = self._header, None, 0
         self._sequence = header.sequence
         return header, self._body, self._digest.finite
 
     def reply(self, header: Header, body: np.ndarray, borrows: bool = False) -> None:
         """Begin to send a reply; `borrows` when the body is memory that may change before it is sent."""
-        assert not self._outgoing
-        self._outgoing = [memoryview(packed(header, self._key, body)), body.data]
-        self.borrows = borrows
+        assert self._outgoing is None
+        self._outgoing, self.borrows = Outgoing(header, self._key, body), borrows
+        self._view = self._outgoing.next_view()
         self.send()
 
     def refuse(self, reason: str) -> None:
         """Begin to say why a request is refused."""
-        self._outgoing.clear()
-        self.reply(Header(Kind.REFUSED, self.worker, self._sequence), json_body(reason))
+        if self._outgoing is None:  # else the other end would take it for a part of that
+            self.reply(Header(Kind.REFUSED, self.worker, self._sequence), json_body(reason))
 
     def send(self) -> None:
         """Send what the network takes, a piece at most."""
         budget = PIECE_BYTES
-        while self._outgoing and budget > 0:
+        while self._view is not None and budget > 0:
             try:
-                sent = self.sock.send(self._outgoing[0][:budget])
+                sent = self.sock.send(self._view[:budget])
             except BlockingIOError:
                 return
             budget -= sent
-            self._outgoing[0] = self._outgoing[0][sent:]
-            if not self._outgoing[0]:
-                del self._outgoing[0]
-        if not self._outgoing:
-            self.borrows = False
+            self._view = self._view[sent:]
+            if not self._view and self._outgoing is not None:
+                self._view = self._outgoing.next_view()
+        if self._view is None:
+            self._outgoing, self.borrows = None, False
             self.seen = time.monotonic()
 
     def keep_own_copy(self) -> None:
         """Copy what is still to be sent, so that the memory it is in may change."""
-        self._outgoing = [memoryview(bytes(view)) for view in self._outgoing]
+        if self._outgoing is not None and self._view is not None:
+            self._view = memoryview(bytes(self._view))
+            self._outgoing.keep_copy()
         self.borrows = False
 
     def close(self) -> None:
-        self._outgoing.clear()
+        self._outgoing = self._view = None
         self.sock.close()
 
     def _read(self, into: memoryview) -> int:
@@ -155,7 +162,7 @@ class Connection:
             self._body = self._vector
         else:
             self._body = np.empty(header.size, np.uint8)
-        self._digest = Digest(self._body, vector=header.kind in VECTORS)
+        self._digest = Digest(bytes(self._head), self._body, vector=header.kind in VECTORS)
 
 
 def octets_of(vector: Tensor) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The messages between workers and the server that has the center: a fixed header, then a body.
+"""The messages between workers and the server that has the center: a fixed header, a body, and a checksum of both.
 
-    magic, protocol version, kind, run key, worker, sequence number, version, frames, bytes of the body, checksum
+    magic, protocol version, kind, run key, worker, sequence number, version, frames, bytes of the body
 
+The checksum comes last, so that it is computed while the message is on its way.
 Framed TCP of the standard library: `recv_into` receives a model into the memory where it is used, no dependency is
 added, and every limit below is ours to set. gRPC and ZeroMQ copy a message once more; torch.distributed's RPC is
 deprecated, and a gloo group allows neither late nor lost processes. A body is a float32 vector, JSON, or safetensors;
@@ -10,6 +11,7 @@ nothing is pickled.
 
 import hmac
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
+import torch
 
 MAGIC = b"ASRc"
 PROTOCOL = 1
@@ -26,10 +29,10 @@ SMALL_BYTES = 1 << 20  # of JSON
 BLOCK_BYTES = 1 << 18  # checked at once: it fits into a core's cache
 NO_WORKER = -1
 
-# magic, protocol, kind, key, worker, sequence, version, frames, bytes, checksum; little-endian, without padding
-_HEADER = struct.Struct("<4sHH16siIQQQI")
+# magic, protocol, kind, key, worker, sequence, version, frames, bytes; little-endian, without padding
+_HEADER = struct.Struct("<4sHH16siIQQQ")
 HEADER_BYTES = _HEADER.size
-_CHECKSUM_BYTES = 4
+CHECKSUM_BYTES = 4
 
 
 class Kind(IntEnum):
@@ -82,49 +85,83 @@ class Header:
 
 
 class Digest:
-    """The checksum of a body, and whether its numbers are finite, block by block as it comes.
+    """The checksum of a message, and whether the numbers of its body are finite, block by block as it comes.
 
     The checksum is the CRC-32 of the header and of the sums of each block's 64-bit words: a CRC of all bytes takes as
-    long as sending them does. A block's float32 sum is finite if and only if its numbers are, unless it overflows.
+    long as sending them does. The sum of a block's squares is finite when its numbers are, and below 1e16.
     """
 
-    def __init__(self, body: np.ndarray, vector: bool) -> None:
+    def __init__(self, header: bytes, body: np.ndarray, vector: bool) -> None:
         """Take a (bytes,) uint8 body that is still to come; `vector` when it consists of float32 numbers."""
-        self._body, self._vector, self._done = body, vector, 0
+        self._header, self.body, self._done = header, body, 0
+        self._numbers = torch.from_numpy(body.view(np.float32)) if vector else None
         self._sums: list[int] = []
         self.finite = True
 
     def update(self, received: int) -> None:
         """Check the whole blocks among the bytes received so far, and the rest when all are there."""
-        size = len(self._body)
+        size = len(self.body)
         while self._done + BLOCK_BYTES <= received:
-            self._add(self._body[self._done : self._done + BLOCK_BYTES])
+            self._add(BLOCK_BYTES)
         if received == size and self._done < size:
-            self._add(self._body[self._done :])
+            self._add(size - self._done)
 
-    def checksum(self, header: bytes) -> int:
-        """Return the checksum of a whole body and the header before it."""
-        assert self._done == len(self._body)
-        return zlib.crc32(np.array(self._sums, np.uint64).tobytes(), zlib.crc32(header))
+    def checksum(self) -> bytes:
+        """Return the CHECKSUM_BYTES of the header and a whole body."""
+        assert self._done == len(self.body)
+        crc = zlib.crc32(np.array(self._sums, np.uint64).tobytes(), zlib.crc32(self._header))
+        return crc.to_bytes(CHECKSUM_BYTES, "little")
 
-    def _add(self, block: np.ndarray) -> None:
-        whole = len(block) // 8 * 8
+    def check(self, received: bytes) -> None:
+        """Raise ProtocolError when another checksum was received."""
+        found = self.checksum()
+        if found != received:
+            raise ProtocolError(f"checksum {received.hex()}; expected {found.hex()}")
+
+    def _add(self, size: int) -> None:
+        block = self.body[self._done : self._done + size]
+        whole = size // 8 * 8
         self._sums.append(int(np.add.reduce(block[:whole].view(np.uint64))))
-        if whole < len(block):
+        if whole < size:
             self._sums.append(int.from_bytes(block[whole:].tobytes(), "little"))
-        if self._vector and self.finite:
-            with np.errstate(all="ignore"):
-                self.finite = bool(np.isfinite(np.add.reduce(block.view(np.float32))))
-        self._done += len(block)
+        if self._numbers is not None and self.finite:
+            numbers = self._numbers[self._done // 4 : (self._done + size) // 4]
+            self.finite = math.isfinite(numbers.dot(numbers))
+        self._done += size
 
 
-def packed(header: Header, key: bytes, body: np.ndarray) -> bytes:
-    """Return the bytes of the header of a message with a (bytes,) uint8 body."""
-    digest = Digest(body, vector=False)
-    digest.update(len(body))
-    fields = (MAGIC, PROTOCOL, int(header.kind), key, header.worker, header.sequence, header.version, header.frames)
-    start = _HEADER.pack(*fields, len(body), 0)[:-_CHECKSUM_BYTES]
-    return start + digest.checksum(start).to_bytes(_CHECKSUM_BYTES, "little")
+class Outgoing:
+    """A message on its way: views of its bytes one after the other, each made when it is asked for."""
+
+    def __init__(self, header: Header, key: bytes, body: np.ndarray) -> None:
+        """Take a (bytes,) uint8 body, which is not to change before it was sent; see `keep_copy`."""
+        fields = (MAGIC, PROTOCOL, int(header.kind), key, header.worker, header.sequence, header.version, header.frames)
+        self._head = _HEADER.pack(*fields, len(body))
+        self._body, self._at = body, 0
+        self._digest = Digest(self._head, body, vector=False)
+        self._begun = self._ended = False
+
+    def next_view(self) -> memoryview | None:
+        """Return the next bytes to send; None: that was all."""
+        if not self._begun:
+            self._begun = True
+            if len(self._body) > BLOCK_BYTES:
+                return memoryview(self._head)
+            self._at, self._ended = len(self._body), True
+            self._digest.update(self._at)
+            return memoryview(self._head + self._body.tobytes() + self._digest.checksum())
+        if self._at < len(self._body):
+            first, self._at = self._at, min(self._at + BLOCK_BYTES, len(self._body))
+            self._digest.update(self._at)
+            return self._body.data[first : self._at]
+        if self._ended:
+            return None
+        self._ended = True
+        return memoryview(self._digest.checksum())
+
+    def keep_copy(self) -> None:
+        """Copy what is still to be sent, so that the memory of the body may change."""
+        self._body = self._digest.body = self._body.copy()
 
 
 def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
@@ -137,7 +174,7 @@ def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
     Raises:
         ProtocolError: of another protocol or run, of a kind that is not expected, or too large.
     """
-    magic, protocol, kind, found, worker, sequence, version, frames, size, _ = _HEADER.unpack(octets)
+    magic, protocol, kind, found, worker, sequence, version, frames, size = _HEADER.unpack(octets)
     if magic != MAGIC:
         raise StrangerError(f"not a message of asr-parallel: it begins with {magic!r}; expected {MAGIC!r}")
     if not hmac.compare_digest(found, key):
@@ -149,14 +186,6 @@ def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
     if size > limits[Kind(kind)]:
         raise ProtocolError(f"{size} bytes of {Kind(kind).name}; expected at most {limits[Kind(kind)]}")
     return Header(Kind(kind), worker, sequence, version, frames, size)
-
-
-def check(octets: bytes, digest: Digest) -> None:
-    """Raise ProtocolError when a header and its body are not what was sent."""
-    expected = int.from_bytes(octets[-_CHECKSUM_BYTES:], "little")
-    found = digest.checksum(octets[:-_CHECKSUM_BYTES])
-    if found != expected:
-        raise ProtocolError(f"checksum {found:08x}; expected {expected:08x}")
 
 
 def as_body(octets: bytes) -> np.ndarray:

@@ -5,16 +5,16 @@ import pytest
 
 from asr_parallel.parallel.asynchronous.messages import (
     BLOCK_BYTES,
+    CHECKSUM_BYTES,
     HEADER_BYTES,
     Digest,
     Header,
     Kind,
+    Outgoing,
     ProtocolError,
     StrangerError,
-    check,
     json_body,
     json_value,
-    packed,
     unpacked,
 )
 
@@ -26,8 +26,15 @@ def numbers(count: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=count).astype(np.float32).view(np.uint8)
 
 
-def digest_of(body: np.ndarray, step: int | None = None) -> Digest:
-    digest = Digest(body, vector=len(body) % 4 == 0)
+def packed(header: Header, body: np.ndarray) -> bytes:
+    outgoing, views = Outgoing(header, KEY, body), []
+    while (view := outgoing.next_view()) is not None:
+        views.append(bytes(view))
+    return b"".join(views)
+
+
+def digest_of(head: bytes, body: np.ndarray, step: int | None = None) -> Digest:
+    digest = Digest(head, body, vector=len(body) % 4 == 0)
     for received in range(0, len(body), step or len(body) + 1):
         digest.update(received)
     digest.update(len(body))
@@ -37,35 +44,49 @@ def digest_of(body: np.ndarray, step: int | None = None) -> Digest:
 @pytest.mark.parametrize("count", [0, 1, 2, 7, BLOCK_BYTES // 4, BLOCK_BYTES // 4 + 1, BLOCK_BYTES])
 def test_a_message_comes_back_as_it_was_in_pieces_of_any_size(count: int) -> None:
     body = numbers(count)
-    head = packed(Header(Kind.PUSH, 3, 7, 2**40, 512), KEY, body)
-    assert len(head) == HEADER_BYTES
+    whole = packed(Header(Kind.PUSH, 3, 7, 2**40, 512), body)
+    head, sent, tail = whole[:HEADER_BYTES], whole[HEADER_BYTES:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
     assert unpacked(head, KEY, LIMITS) == Header(Kind.PUSH, 3, 7, 2**40, 512, 4 * count)
+    assert sent == body.tobytes()
     for step in (None, 1000, BLOCK_BYTES, BLOCK_BYTES + 13):
-        digest = digest_of(body, step)
+        digest = digest_of(head, body, step)
         assert digest.finite
-        check(head, digest)
+        digest.check(tail)
 
 
 @pytest.mark.parametrize("where", [0, 1, 4 * 1001 + 2, 4 * 70_000, -1])
 def test_a_changed_bit_is_noticed_in_body_and_header(where: int) -> None:
     body = numbers(70_001)
-    head = packed(Header(Kind.PUSH, 3, 7, 5, 512), KEY, body)
+    whole = packed(Header(Kind.PUSH, 3, 7, 5, 512), body)
+    head, tail = whole[:HEADER_BYTES], whole[-CHECKSUM_BYTES:]
     body[where] ^= 4
     with pytest.raises(ProtocolError, match="checksum"):
-        check(head, digest_of(body))
+        digest_of(head, body).check(tail)
     body[where] ^= 4
     for at in (28, 36, 44):  # sequence, version, frames
         changed = bytearray(head)
         changed[at] ^= 1
         with pytest.raises(ProtocolError, match="checksum"):
-            check(bytes(changed), digest_of(body))
+            digest_of(bytes(changed), body).check(tail)
 
 
 def test_blocks_that_have_changed_places_are_noticed() -> None:
     body = numbers(BLOCK_BYTES)
-    head = packed(Header(Kind.PUSH, 0, 1), KEY, body)
+    whole = packed(Header(Kind.PUSH, 0, 1), body)
     with pytest.raises(ProtocolError, match="checksum"):
-        check(head, digest_of(np.roll(body, BLOCK_BYTES)))
+        digest_of(whole[:HEADER_BYTES], np.roll(body, BLOCK_BYTES)).check(whole[-CHECKSUM_BYTES:])
+
+
+def test_what_is_copied_on_its_way_stays_as_it_was() -> None:
+    body = numbers(BLOCK_BYTES)
+    whole, outgoing = packed(Header(Kind.MODEL, 0, 1), body), Outgoing(Header(Kind.MODEL, 0, 1), KEY, body)
+    views = [outgoing.next_view(), outgoing.next_view()]
+    sent = [bytes(view) for view in views if view is not None]
+    outgoing.keep_copy()
+    body[:] = 0
+    while (view := outgoing.next_view()) is not None:
+        sent.append(bytes(view))
+    assert b"".join(sent) == whole
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -73,11 +94,11 @@ def test_blocks_that_have_changed_places_are_noticed() -> None:
 def test_numbers_that_are_not_finite_are_noticed(bad: float, where: int) -> None:
     body = numbers(70_001)
     body.view(np.float32)[where] = bad
-    assert not digest_of(body, 100_000).finite
+    assert not digest_of(b"", body, 100_000).finite
 
 
 def test_headers_of_others_are_refused_by_what_they_are() -> None:
-    head = packed(Header(Kind.PUSH, 0, 1), KEY, numbers(4))
+    head = packed(Header(Kind.PUSH, 0, 1), numbers(4))[:HEADER_BYTES]
     with pytest.raises(StrangerError, match="the key of another run"):
         unpacked(head, bytes(16), LIMITS)
     with pytest.raises(StrangerError, match="GET / HTTP"[:4]):
