@@ -21,7 +21,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.cost import AllReduce, StepCost
 from asr_parallel.parallel.ecdnn.soft_labels import TOP, SoftLabels
-from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.registry import entry, synchronous
 from asr_parallel.parallel.sync_info import SyncInfo
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -129,8 +129,7 @@ def measure_sync(
     """
     place = choose_device(device)
     network = StackedNetwork(spec, 1, place, choose_dtype(precision, place)).initialise(0)
-    chosen = entry(options.algorithm)
-    algorithm = chosen.cls(chosen.options())
+    algorithm = synchronous(options.algorithm)(entry(options.algorithm).options())
     algorithm.start(network.parameters[0], Context(WorkerGroup()))
     synchronizing = synchronizer(algorithm, WorkerGroup(), network, options)
     info = SyncInfo(np.ones(1, dtype=np.int64), np.ones(1), np.ones(1, dtype=bool), RATE, 0)

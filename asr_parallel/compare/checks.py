@@ -11,7 +11,8 @@ from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.precision import choose_device
 from asr_parallel.nnet.stacked import StackedNetwork
-from asr_parallel.parallel.algorithm import Context
+from asr_parallel.parallel.algorithm import Algorithm, Context
+from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -69,10 +70,13 @@ def check_training(options: TrainingOptions) -> None:
     workers = options.workers
     network = StackedNetwork(SMALLEST, workers.workers)
     optimizer(options.optimization.optimizer, network, options.optimization.limits(), options.optimization.momentum)
-    algorithm = entry(options.workers.algorithm).cls(options.algorithm)
-    group = WorkerGroup(workers.workers)
-    algorithm.start(network.parameters[0], Context(group, LONG_EPOCH, options.schedule.epochs, workers.overlap))
-    synchronizer(algorithm, group, network, workers)
+    algorithm = entry(workers.algorithm).cls(options.algorithm)
+    if isinstance(algorithm, AsyncAlgorithm):
+        algorithm.start(workers.workers)
+    elif isinstance(algorithm, Algorithm):
+        group = WorkerGroup(workers.workers)
+        algorithm.start(network.parameters[0], Context(group, LONG_EPOCH, options.schedule.epochs, workers.overlap))
+        synchronizer(algorithm, group, network, workers)
     scale = workers.worker_lr_scale or algorithm.worker_lr_scale(workers.workers)
     options.make_schedule(LONG_EPOCH, scale, untrained_loss=1.0)
     choose_device(options.machine.device)

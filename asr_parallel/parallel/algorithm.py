@@ -90,11 +90,12 @@ class Context:
     overlap: bool = False
 
 
-class Algorithm:
-    """A rule. All processes call all methods alike.
+class BaseAlgorithm:
+    """What synchronous and asynchronous algorithms have in common: options, and how the rest of a training goes.
 
     Class attributes, which say how the rest of a training goes with it:
 
+    asynchronous: whether workers exchange with a center each at its own time (asynchronous/algorithm.py).
     exchanges_models: whether workers have models of their own that are synchronized.
     shared_replica: whether all workers of a process share one model, because they are equal at all times.
     has_separate_global_model: whether the global model is another one than the workers', even with a single worker.
@@ -110,13 +111,9 @@ class Algorithm:
     uses_means: whether its rule asks for `sync.mean()`, which overlap then delays by a period (synchronizer.py).
     sum_gradients: a method that replaces a process's sum over frames by that of all processes, where gradients are
         summed at every minibatch.
-    sum_seconds: seconds of this process in such sums, waiting for the others included.
-    own_bytes: bytes that one worker has sent beside means of models.
-
-    shared: state that is the same in every process, by name, for checkpoints; per_worker: state of this process's
-    workers, (R, ...) each. `start` fills them; tensors are changed in place.
     """
 
+    asynchronous: ClassVar[bool] = False
     exchanges_models: ClassVar[bool] = True
     shared_replica: ClassVar[bool] = False
     has_separate_global_model: ClassVar[bool] = False
@@ -131,16 +128,11 @@ class Algorithm:
     supports: ClassVar[frozenset[str]] = ALL_OPTIONS
     uses_means: ClassVar[bool] = True
     sum_gradients: Callable[[Tensor], None] | None = None
-    round_epochs: int | None = None  # until the next synchronization, where rounds are made of epochs
-    sum_seconds = 0.0
-    own_bytes = 0
 
     def __init__(self, options: Any = None) -> None:
         """Take the algorithm's own options, of the registered class; ValueError for one out of range."""
         self.options: Any = NoOptions() if options is None else options
         check(self.options)
-        self.shared: dict[str, Tensor] = {}
-        self.per_worker: dict[str, Tensor] = {}
 
     @property
     def period(self) -> int | None:
@@ -150,6 +142,31 @@ class Algorithm:
     def worker_lr_scale(self, num_workers: int) -> float:
         """Return a worker's learning rate over the effective one, unless the user gives it."""
         return float(num_workers) if self.lr_scales_with_workers else 1.0
+
+    def cost(self, work: StepCost, setting: Setting) -> SyncCost:
+        """Return what the clock needs; unless overridden, one mean of the models a period."""
+        return SyncCost(self.period, means=1)
+
+
+class Algorithm(BaseAlgorithm):
+    """A synchronous rule. All processes call all methods alike.
+
+    round_epochs: local epochs until the next synchronization, where rounds are made of epochs.
+    sum_seconds: seconds of this process in sums of gradients, waiting for the others included.
+    own_bytes: bytes that one worker has sent beside means of models.
+
+    shared: state that is the same in every process, by name, for checkpoints; per_worker: state of this process's
+    workers, (R, ...) each. `start` fills them; tensors are changed in place.
+    """
+
+    round_epochs: int | None = None
+    sum_seconds = 0.0
+    own_bytes = 0
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__(options)
+        self.shared: dict[str, Tensor] = {}
+        self.per_worker: dict[str, Tensor] = {}
 
     def start(self, model: Tensor, context: Context) -> None:
         """Begin from the model of this process's first worker, (P,); all workers have it unless they begin apart.
@@ -191,7 +208,3 @@ class Algorithm:
     def training_hook(self, **parts: Any) -> TrainingHook | None:
         """Return the algorithm's part in the training loop; None: it has none. See parallel/ecdnn/ensemble.py."""
         return None
-
-    def cost(self, work: StepCost, setting: Setting) -> SyncCost:
-        """Return what the clock needs; unless overridden, one mean of the models a period."""
-        return SyncCost(self.period, means=1)

@@ -5,8 +5,9 @@ An algorithm registers itself in its own file:
     @register("elastic", options=ElasticOptions, paper="arXiv 1412.6651", rule="...", use="...")
     class Elastic(Algorithm): ...
 
-Modules of parallel/algorithms/ and parallel/ecdnn/ are found by being there. Others are named in the environment
-variable ASR_PARALLEL_PLUGINS, modules or Python files with commas between, which all processes of a run read.
+Modules of parallel/algorithms/, parallel/ecdnn/ and parallel/asynchronous/rules/ are found by being there. Others are
+named in the environment variable ASR_PARALLEL_PLUGINS, modules or Python files with commas between, which all
+processes of a run read.
 """
 
 import importlib
@@ -19,13 +20,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from asr_parallel.parallel.algorithm import Algorithm, NoOptions
+from asr_parallel.parallel.algorithm import Algorithm, BaseAlgorithm, NoOptions
+from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm
 from asr_parallel.record.options import Choices
 
 PLUGINS = "ASR_PARALLEL_PLUGINS"
-PACKAGES = ("asr_parallel.parallel.algorithms", "asr_parallel.parallel.ecdnn")
+PACKAGES = (
+    "asr_parallel.parallel.algorithms",
+    "asr_parallel.parallel.ecdnn",
+    "asr_parallel.parallel.asynchronous.rules",
+)
 
-A = TypeVar("A", bound=type[Algorithm])
+A = TypeVar("A", bound=type[BaseAlgorithm])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Entry:
     """
 
     name: str
-    cls: type[Algorithm]
+    cls: type[BaseAlgorithm]
     options: type
     paper: str
     rule: str
@@ -57,6 +63,8 @@ class Entry:
     def needs_models_alone(self) -> bool:
         """True when its rule needs workers' models, and neither gradients, nor whole epochs, nor a part in the loop."""
         cls = self.cls
+        if not issubclass(cls, Algorithm):
+            return False
         in_loop = cls.rounds_of_epochs or cls.training_hook is not Algorithm.training_hook
         return cls.sum_gradients is None and not in_loop
 
@@ -105,6 +113,22 @@ def entry(name: str) -> Entry:
         if one.name == name:
             return one
     raise ValueError(f"unknown algorithm {name!r}; expected one of {', '.join(names())}")
+
+
+def synchronous(name: str) -> type[Algorithm]:
+    """Return the class of a synchronous algorithm; ValueError for an unknown name or another kind."""
+    cls = entry(name).cls
+    if not issubclass(cls, Algorithm):
+        raise ValueError(f"algorithm {name}: its workers do not synchronize; expected another algorithm")
+    return cls
+
+
+def asynchronous(name: str) -> type[AsyncAlgorithm]:
+    """Return the class of an asynchronous algorithm; ValueError for an unknown name or another kind."""
+    cls = entry(name).cls
+    if not issubclass(cls, AsyncAlgorithm):
+        raise ValueError(f"algorithm {name}: its workers synchronize; expected an asynchronous algorithm")
+    return cls
 
 
 ALGORITHMS = Choices(names)

@@ -5,7 +5,7 @@ from typing import Any
 
 from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.parallel.algorithm import Algorithm
-from asr_parallel.parallel.registry import ALGORITHMS, entries, entry
+from asr_parallel.parallel.registry import ALGORITHMS, entries, entry, synchronous
 from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
 from asr_parallel.parallel.weighted_mean import COMM_DTYPES, SUMS
 from asr_parallel.record.options import build, build_chosen, check, merged, names, option, refuse
@@ -92,8 +92,8 @@ class WorkerOptions:
 
 
 def make_algorithm(options: Any) -> Algorithm:
-    """Return the algorithm of an instance of its options."""
-    return next(one for one in entries() if one.options is type(options)).cls(options)
+    """Return the synchronous algorithm of an instance of its options."""
+    return synchronous(next(one.name for one in entries() if one.options is type(options)))(options)
 
 
 def known() -> dict[str, type]:

@@ -13,7 +13,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
-from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.registry import synchronous
 from asr_parallel.parallel.sync_info import DivergedError
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
@@ -76,7 +76,7 @@ class LayerTrainer(Loop):
         self.rbm.initialise(_layer_seed(options.seed, self.layer, Purpose.RBM_INITIAL), mean)
         workers, constants = options.worker_options()
         # No loss is compared
-        scheduler = SyncScheduler(entry(workers.algorithm).cls(constants), group, self.rbm, workers, exact=True)
+        scheduler = SyncScheduler(synchronous(workers.algorithm)(constants), group, self.rbm, workers, exact=True)
         super().__init__(group, scheduler, batches, work)
         self.epochs = options.epochs * (2 if spec.gaussian else 1)
         rbm = self.rbm

@@ -15,7 +15,7 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.parallel.algorithm import TrainingHook
-from asr_parallel.parallel.registry import entry
+from asr_parallel.parallel.registry import synchronous
 from asr_parallel.parallel.state import State
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -67,7 +67,7 @@ class Trainer(Loop):
         self.store, self.options = store, options
         soft, optimization, data, workers = options.soft_labels, options.optimization, options.data, options.workers
         group = group or WorkerGroup(workers.workers)
-        self.algorithm = entry(workers.algorithm).cls(options.algorithm)
+        self.algorithm = synchronous(workers.algorithm)(options.algorithm)
         device = choose_device(options.machine.device)
         dtype = choose_dtype(options.machine.precision, device)
         train_part, held_out_part = store.split(data.held_out, data.held_out_by)

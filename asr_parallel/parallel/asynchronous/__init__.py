@@ -1,1 +1,1 @@
-"""Asynchronous training: a center, workers that exchange with it at their own pace, and the messages between them."""
+"""Asynchronous parallel training: K workers and a center, which exchange models each at its own time."""

@@ -1,0 +1,1 @@
+"""The rules of asynchronous training, one file each."""
