@@ -2,15 +2,17 @@
 
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.parallel.asynchronous.center import Fetched
 from asr_parallel.parallel.asynchronous.connection import octets_of
+from asr_parallel.parallel.asynchronous.life import Lease
 from asr_parallel.parallel.asynchronous.messages import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -25,7 +27,7 @@ from asr_parallel.parallel.asynchronous.messages import (
     json_value,
     unpacked,
 )
-from asr_parallel.parallel.asynchronous.service import RefusedError, packed_tensors, unpacked_tensors
+from asr_parallel.parallel.asynchronous.service import Plan, RefusedError, packed_tensors, unpacked_tensors
 from asr_parallel.parallel.transport import LostError
 
 ALIVE_SHARE = 0.25  # of the timeout, between two signs of life of who computes
@@ -79,9 +81,9 @@ class Client:
         """Return the server's answer to a small question; see service.py."""
         return json_value(self._ask(Kind.CALL, json_body({"call": name, "arguments": arguments}), Kind.VALUE))
 
-    def begin(self, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Give the server a center to start from; rank 0 alone may."""
-        self._ask(Kind.BEGIN, packed_tensors(described, tensors), Kind.VALUE)
+    def begin(self, plan: Plan, tensors: Mapping[str, Tensor]) -> None:
+        """Give the server a center to start from, as the tensors of its state; rank 0 alone may."""
+        self._ask(Kind.BEGIN, packed_tensors(asdict(plan), tensors), Kind.VALUE)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the state of the center and of the leases as JSON values and tensors; rank 0 alone may."""
@@ -155,7 +157,7 @@ class Client:
             if fits and header.size != limits[expected]:
                 raise ProtocolError(f"{header.size} bytes of {expected.name}; expected {limits[expected]}")
             body = into if fits and into is not None else np.empty(header.size, np.uint8)
-            digest = Digest(bytes(self._head), body, vector=False)
+            digest = Digest(bytes(self._head), body)
             self._receive(body.data, digest)
             self._receive(memoryview(self._tail), None)
             digest.check(bytes(self._tail))
@@ -194,6 +196,49 @@ class Client:
         return LostError(f"{who}: the server of the run is lost ({reason})")
 
 
-def vector(size: int) -> Tensor:
-    """Return (size,) float32 on the CPU for a model to be fetched into; pinned where a GPU is there to copy it to."""
-    return torch.empty(size, dtype=torch.float32, pin_memory=torch.cuda.is_available())
+class RemoteCenter:
+    """The center of a server and its leases as the workers of this process see them; a connection each.
+
+    stopping: whether the server has asked to stop. waiting: whether minibatches of other workers may come back yet.
+    measured: of each worker, what it has measured since its last lease, by name; see service.py.
+    """
+
+    def __init__(self, connect: Callable[[int], Client], workers: Sequence[int], like: Tensor) -> None:
+        """Connect each worker.
+
+        Args:
+            connect: return the connection of a worker.
+            like: (P,) float32 on the device where models are wanted.
+        """
+        self.clients = {worker: connect(worker) for worker in workers}
+        self.stopping = self.waiting = False
+        self.measured: dict[int, dict[str, float]] = {worker: {} for worker in workers}
+        pinned = like.device.type == "cuda"
+        self._received = torch.empty(len(like), dtype=torch.float32, pin_memory=pinned)
+        self._params = torch.empty_like(like) if pinned else self._received
+
+    def fetch(self, worker: int) -> Fetched:
+        client = self.clients[worker]
+        client.fetch_into(self._received)
+        if self._params is not self._received:
+            self._params.copy_(self._received)
+        return Fetched(self._params, client.version, client.frames)
+
+    def push(self, worker: int, message: Tensor, version: int, frames: int) -> None:
+        self.clients[worker].push(message.cpu(), version, frames)
+
+    def lease(self, worker: int) -> Lease | None:
+        measured, self.measured[worker] = self.measured[worker], {}
+        offer = self.clients[worker].lease(measured)
+        self.stopping, self.waiting = self.stopping or offer["stop"], offer["wait"]
+        return None if offer["lease"] is None else Lease(*offer["lease"])
+
+    def show_life(self) -> None:
+        """Let the server know that all workers of this process are there; to be called between minibatches."""
+        for client in self.clients.values():
+            client.show_life()
+
+    def leave(self) -> None:
+        """Say goodbye for all workers."""
+        for client in self.clients.values():
+            client.leave()

@@ -51,7 +51,7 @@ class Connection:
         self._received = 0  # bytes of the header, then of the body and its checksum
         self._body = np.empty(0, np.uint8)
         self._vector = np.empty(0, np.uint8)  # kept from push to push
-        self._digest = Digest(b"", self._body, vector=False)
+        self._digest = Digest(b"", self._body)
         self._tail = bytearray(CHECKSUM_BYTES)
         self._outgoing: Outgoing | None = None
         self._view: memoryview | None = None  # of it, still to be sent
@@ -67,12 +67,12 @@ class Connection:
         """True while a reply is on its way."""
         return self._outgoing is not None
 
-    def receive(self) -> tuple[Header, np.ndarray, bool] | None:
+    def receive(self) -> tuple[Header, np.ndarray] | None:
         """Read what has come, a piece at most.
 
         Returns:
-            A request that is whole: its header, its body, which is this connection's until the next one, and whether
-            the body's numbers are finite. None: more has to come.
+            A request that is whole: its header, and its body, which is this connection's until the next one. None:
+            more has to come.
 
         Raises:
             ProtocolError: what came is to be refused.
@@ -96,7 +96,7 @@ class Connection:
         self._digest.check(bytes(self._tail))
         header, self._header, self._received = self._header, None, 0
         self._sequence = header.sequence
-        return header, self._body, self._digest.finite
+        return header, self._body
 
     def reply(self, header: Header, body: np.ndarray, borrows: bool = False) -> None:
         """Begin to send a reply; `borrows` when the body is memory that may change before it is sent."""
@@ -162,7 +162,7 @@ class Connection:
             self._body = self._vector
         else:
             self._body = np.empty(header.size, np.uint8)
-        self._digest = Digest(bytes(self._head), self._body, vector=header.kind in VECTORS)
+        self._digest = Digest(bytes(self._head), self._body)
 
 
 def octets_of(vector: Tensor) -> np.ndarray:

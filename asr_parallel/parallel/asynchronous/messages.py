@@ -11,7 +11,6 @@ nothing is pickled.
 
 import hmac
 import json
-import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -20,7 +19,6 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import torch
 
 MAGIC = b"ASRc"
 PROTOCOL = 1
@@ -85,18 +83,16 @@ class Header:
 
 
 class Digest:
-    """The checksum of a message, and whether the numbers of its body are finite, block by block as it comes.
+    """The checksum of a message, block by block as it comes.
 
-    The checksum is the CRC-32 of the header and of the sums of each block's 64-bit words: a CRC of all bytes takes as
-    long as sending them does. The sum of a block's squares is finite when its numbers are, and below 1e16.
+    It is the CRC-32 of the header and of the sums of each block's 64-bit words: a CRC of all bytes takes as long as
+    sending them does.
     """
 
-    def __init__(self, header: bytes, body: np.ndarray, vector: bool) -> None:
-        """Take a (bytes,) uint8 body that is still to come; `vector` when it consists of float32 numbers."""
+    def __init__(self, header: bytes, body: np.ndarray) -> None:
+        """Take a (bytes,) uint8 body that is still to come."""
         self._header, self.body, self._done = header, body, 0
-        self._numbers = torch.from_numpy(body.view(np.float32)) if vector else None
         self._sums: list[int] = []
-        self.finite = True
 
     def update(self, received: int) -> None:
         """Check the whole blocks among the bytes received so far, and the rest when all are there."""
@@ -124,9 +120,6 @@ class Digest:
         self._sums.append(int(np.add.reduce(block[:whole].view(np.uint64))))
         if whole < size:
             self._sums.append(int.from_bytes(block[whole:].tobytes(), "little"))
-        if self._numbers is not None and self.finite:
-            numbers = self._numbers[self._done // 4 : (self._done + size) // 4]
-            self.finite = math.isfinite(numbers.dot(numbers))
         self._done += size
 
 
@@ -138,7 +131,7 @@ class Outgoing:
         fields = (MAGIC, PROTOCOL, int(header.kind), key, header.worker, header.sequence, header.version, header.frames)
         self._head = _HEADER.pack(*fields, len(body))
         self._body, self._at = body, 0
-        self._digest = Digest(self._head, body, vector=False)
+        self._digest = Digest(self._head, body)
         self._begun = self._ended = False
 
     def next_view(self) -> memoryview | None:

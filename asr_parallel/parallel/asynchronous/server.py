@@ -15,7 +15,7 @@ checkpoint is on its way there are 8 P c more.
 import selectors
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
@@ -31,7 +31,7 @@ from asr_parallel.parallel.asynchronous.messages import (
     json_body,
     json_value,
 )
-from asr_parallel.parallel.asynchronous.service import Begin, RefusedError, Service, log_refusal
+from asr_parallel.parallel.asynchronous.service import RefusedError, Service, log_refusal
 from asr_parallel.record.log import logger
 
 POLL_SECONDS = 0.2  # between two looks at who has not been heard of
@@ -43,17 +43,16 @@ SMALL = {kind: SMALL_BYTES for kind in (Kind.CALL, Kind.ALIVE, Kind.LEAVE)}
 class Server:
     """Serves one run, until rank 0 has said that it is finished or is gone."""
 
-    def __init__(self, listening: socket.socket, key: bytes, begin: Begin, version: str, timeout: float) -> None:
+    def __init__(self, listening: socket.socket, key: bytes, version: str, timeout: float) -> None:
         """Take what is needed; nothing is answered before `serve`.
 
         Args:
             listening: socket to accept connections from.
             key: of the run.
-            begin: makes the center and the leases of what rank 0 sends.
             version: of the program, which all must have.
             timeout: seconds without a sign of life after which a worker counts as lost.
         """
-        self.service = Service(begin)
+        self.service = Service()
         self._listening, self._key, self._version, self._timeout = listening, key, version, timeout
         self._selector = selectors.DefaultSelector()
         self._connections: set[Connection] = set()
@@ -62,12 +61,8 @@ class Server:
         listening.setblocking(False)
         self._selector.register(listening, selectors.EVENT_READ)
 
-    def serve(self, parent_is_there: Callable[[], bool] = lambda: True) -> None:
-        """Answer until the end; then connections are closed.
-
-        Args:
-            parent_is_there: whether the process that this one belongs to still runs; looked at now and then.
-        """
+    def serve(self) -> None:
+        """Answer until the end; then connections are closed."""
         try:
             looked = time.monotonic()
             while not self._is_over():
@@ -81,8 +76,6 @@ class Server:
                 if time.monotonic() - looked > POLL_SECONDS:
                     looked = time.monotonic()
                     self._look_for_lost(looked)
-                    if not parent_is_there():
-                        break
         finally:
             for connection in list(self._connections):
                 self._close(connection)
@@ -129,12 +122,12 @@ class Server:
             event = selectors.EVENT_WRITE if connection.is_sending else selectors.EVENT_READ
             self._selector.modify(connection.sock, event, connection)
 
-    def _answer(self, connection: Connection, header: Header, body: np.ndarray, finite: bool) -> None:
+    def _answer(self, connection: Connection, header: Header, body: np.ndarray) -> None:
         if header.kind is Kind.HELLO:
             self._welcome(connection, header, json_value(body))
         elif header.kind is Kind.LEAVE:
             connection.reply(Header(Kind.GOODBYE, header.worker, header.sequence), json_body(None))
-            self.service.here.discard(connection.worker)
+            self.service.left(connection.worker)
             self._close(connection)
         elif header.kind is not Kind.ALIVE:
             if header.kind is Kind.PUSH:
@@ -143,7 +136,7 @@ class Server:
                     if other.borrows:
                         other.keep_own_copy()
             try:
-                reply = self.service.answer(header, body, finite, connection.rank)
+                reply = self.service.answer(header, body, connection.rank)
             except RefusedError as error:
                 log_refusal(connection, error)
                 connection.refuse(str(error))
@@ -165,8 +158,7 @@ class Server:
                 raise ProtocolError(f"worker {header.worker}: not of this run, or it has not begun")
             if header.worker in self.service.here:
                 raise ProtocolError(f"worker {header.worker} of rank {rank}: is here already")
-            self.service.here.add(header.worker)
-            self.service.gone.discard(header.worker)
+            self.service.joined(header.worker)
         connection.rank, connection.worker = rank, header.worker
         connection.limits = self._limits(connection)
         connection.reply(Header(Kind.WELCOME, header.worker, header.sequence), json_body(None))

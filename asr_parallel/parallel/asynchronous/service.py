@@ -1,9 +1,9 @@
 """The server's answers: what each request does to the center, to the leases, and to what processes tell each other."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,39 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from asr_parallel.parallel.asynchronous.center import Center
 from asr_parallel.parallel.asynchronous.connection import octets_of
-from asr_parallel.parallel.asynchronous.messages import (
-    Header,
-    Kind,
-    ProtocolError,
-    as_body,
-    json_body,
-    json_value,
-)
+from asr_parallel.parallel.asynchronous.leases import Leases
+from asr_parallel.parallel.asynchronous.messages import Header, Kind, ProtocolError, as_body, json_body, json_value
+from asr_parallel.parallel.registry import asynchronous, entry
 from asr_parallel.parallel.state import State
 from asr_parallel.record.log import logger
 
-MEASURED = ("frames", "loss_sum", "correct", "scale_sum", "applied", "skipped", "waited_seconds")
-
-
-class CenterLike(Protocol):
-    """A center as the server has it; see center.py."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def frames(self) -> int: ...
-    def fetch(self) -> Any: ...
-    def push(self, message: Tensor, version: int, frames: int) -> None: ...
-    def state_dict(self) -> State: ...
-
-
-class LeasesLike(Protocol):
-    """Leases as the server gives them out; see leases.py."""
-
-    def lease(self, worker: int) -> Any: ...
-    def lost(self, worker: int) -> None: ...
-    def state_dict(self) -> State: ...
+MEASURED = ("loss_sum", "correct", "scale_sum", "applied", "skipped", "waited_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +33,50 @@ class Reply:
     borrows: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Plan:
+    """What rank 0 tells the server of a run.
+
+    algorithm, options: its name, and its own options by name.
+    counts: minibatches of each worker's share in an epoch. epochs, period: as for Leases.
+    hand_over: whether others train on what a lost worker had left.
+    center, leases: values of their state; None: all leases are left.
+    measured: sums over what was trained on before, by name.
+    """
+
+    algorithm: str
+    options: dict[str, Any]
+    counts: list[int]
+    epochs: int
+    period: int
+    hand_over: bool
+    center: dict[str, Any]
+    leases: dict[str, Any] | None
+    measured: dict[str, float]
+
+
 class Run:
-    """What is trained: a center, the leases that are left, parameters P of a model, and the number of workers."""
+    """A center and the leases that are left.
 
-    center: CenterLike
-    leases: LeasesLike
-    parameters: int
-    workers: int
+    workers: K. parameters: P of a model.
+    """
 
+    def __init__(self, plan: Plan, tensors: Mapping[str, Tensor]) -> None:
+        """Begin, or go on, from a plan and the tensors of the center's state.
 
-Begin = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Run]
+        What was out with workers, when the state was taken, is given out again.
+        """
+        rule = asynchronous(plan.algorithm)(entry(plan.algorithm).options(**plan.options))
+        self.workers, self.hand_over = len(plan.counts), plan.hand_over
+        rule.start(self.workers)
+        self.center: Center = rule.center(tensors["params"])
+        self.center.load_state_dict(State(tensors, values=plan.center))
+        self.leases = Leases(plan.counts, plan.epochs, plan.period)
+        self.parameters = len(self.center.params)
+        if plan.leases is not None:
+            self.leases.load(plan.leases)
+            for worker in range(self.workers):
+                self.leases.lost(worker)
 
 
 class RefusedError(ValueError):
@@ -78,28 +87,47 @@ class Service:
     """The center of a run, its leases, and a board of small values, as requests see them.
 
     run: None until rank 0 has begun it.
-    refused: pushes that were not finite.
-    queue: how often so many pushes had come when one was applied, itself included.
-    stopping: whether workers are asked to stop.
+    measured: sums over all workers' reports, by name.
+    queue: how often so many workers were to be served when a push was applied, its own included.
+    stopping: whether workers are asked to stop. finished: whether rank 0 has all that it needs.
+    here, gone: workers that are connected, and that were lost.
     """
 
-    def __init__(self, begin: Begin) -> None:
-        """Take what makes a center and leases of JSON values and tensors from rank 0."""
-        self._begin = begin
+    def __init__(self) -> None:
         self.run: Run | None = None
         self.board: dict[str, Any] = {}
         self.measured = dict.fromkeys(MEASURED, 0.0)
         self.refused, self.stopping, self.finished = 0, False, False
         self.queue: Counter[int] = Counter()
-        self.here: set[int] = set()  # workers that are connected
-        self.gone: set[int] = set()  # workers that were lost
+        self.here: set[int] = set()
+        self.gone: set[int] = set()
+        self._busy: set[int] = set()  # workers with minibatches whose result is not pushed
 
     @property
     def counted(self) -> tuple[int, int]:
         """Version of the center, and frames that it has counted."""
         return (0, 0) if self.run is None else (self.run.center.version, self.run.center.frames)
 
-    def answer(self, header: Header, body: np.ndarray, finite: bool, rank: int) -> Reply:
+    def joined(self, worker: int) -> None:
+        """Take note of a worker that has come."""
+        assert self.run is not None
+        self.here.add(worker)
+        self.gone.discard(worker)
+        self.run.leases.joined(worker)
+
+    def left(self, worker: int) -> None:
+        """Take note of a worker that has said goodbye."""
+        self.here.discard(worker)
+        self._busy.discard(worker)
+
+    def lost(self, worker: int) -> None:
+        """Take back what a lost worker was to train on."""
+        self.left(worker)
+        self.gone.add(worker)
+        assert self.run is not None
+        self.run.leases.lost(worker, self.run.hand_over)
+
+    def answer(self, header: Header, body: np.ndarray, rank: int) -> Reply:
         """Return the reply to a whole request.
 
         Raises:
@@ -109,26 +137,17 @@ class Service:
         if header.kind is Kind.CALL:
             return Reply(Kind.VALUE, json_body(self._call(json_value(body), rank)))
         if header.kind is Kind.BEGIN:
-            return self._begun(body)
-        if self.run is None:
-            raise RefusedError("there is no center yet")
+            return self._begin(body)
+        assert self.run is not None, header  # else its kind is not among the connection's
         if header.kind is Kind.FETCH:
-            fetched = self.run.center.fetch()
-            octets = octets_of(fetched.params)
-            return Reply(Kind.MODEL, octets, fetched.version, fetched.frames, borrows=True)
+            params, version, frames = self.run.center.fetch()
+            return Reply(Kind.MODEL, octets_of(params), version, frames, borrows=True)
         if header.kind is Kind.PUSH:
-            return self._pushed(self.run, header, body, finite)
+            return self._push(self.run, header, body)
         if header.kind is Kind.LEASE:
-            return self._leased(self.run, header.worker, json_value(body))
+            return self._lease(self.run, header.worker, json_value(body))
         assert header.kind is Kind.SAVE, header
         return Reply(Kind.STATE, self._state(self.run))
-
-    def lost(self, worker: int) -> None:
-        """Take back what a lost worker was to train on."""
-        self.here.discard(worker)
-        self.gone.add(worker)
-        if self.run is not None:
-            self.run.leases.lost(worker)
 
     def _call(self, value: Any, rank: int) -> Any:
         try:
@@ -152,37 +171,48 @@ class Service:
             raise ProtocolError(f"a call that is not complete: {error}") from error
         return None
 
-    def _begun(self, body: np.ndarray) -> Reply:
+    def _begin(self, body: np.ndarray) -> Reply:
+        if self.run is not None:
+            raise RefusedError("the run has begun already")
         try:
-            tensors = load(body.tobytes())
-            described = json_value(tensors.pop("described").numpy())
-        except (SafetensorError, KeyError) as error:
-            raise ProtocolError(f"a body that is not safetensors: {error}") from error
-        self.run = self._begin(described, tensors)
+            described, tensors = unpacked_tensors(body)
+            plan = Plan(**described)
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise ProtocolError(f"a plan that is not complete: {error}") from error
+        self.run = Run(plan, tensors)
+        self.measured |= plan.measured
         return Reply(Kind.VALUE, json_body(None))
 
-    def _pushed(self, run: Run, header: Header, body: np.ndarray, finite: bool) -> Reply:
-        if not finite:
+    def _push(self, run: Run, header: Header, body: np.ndarray) -> Reply:
+        try:
+            run.center.push(torch.from_numpy(body.view(np.float32)), header.version, header.frames)
+        except ValueError as error:
             self.refused += 1
-            raise RefusedError(f"worker {header.worker}: the numbers pushed are not finite")
-        if header.version > run.center.version:
-            raise ProtocolError(f"a push from version {header.version}; the center's is {run.center.version}")
-        run.center.push(torch.from_numpy(body.view(np.float32)), header.version, header.frames)
+            raise RefusedError(f"worker {header.worker}: {error}") from error
+        run.leases.pushed(header.worker)
+        self._busy.discard(header.worker)
         return Reply(Kind.APPLIED, json_body(None), *self.counted)
 
-    def _leased(self, run: Run, worker: int, measured: Any) -> Reply:
-        if not isinstance(measured, dict) or not all(
-            isinstance(measured.get(name, 0.0), int | float) for name in MEASURED
-        ):
+    def _lease(self, run: Run, worker: int, measured: Any) -> Reply:
+        numbers = measured.values() if isinstance(measured, dict) else [measured]
+        if not all(isinstance(number, int | float) for number in numbers):
             raise ProtocolError(f"measurements {str(measured)[:200]}; expected numbers")
         for name in MEASURED:
             self.measured[name] += float(measured.get(name, 0.0))
-        lease = None if self.stopping else run.leases.lease(worker)
-        return Reply(Kind.LEASED, json_body({"lease": lease, "stop": self.stopping}), *self.counted)
+        try:
+            lease = None if self.stopping else run.leases.lease(worker)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+        if lease is not None:
+            self._busy.add(worker)
+        # What others have may come back, should they be lost
+        wait = lease is None and not self.stopping and bool(self._busy - {worker})
+        offer = {"lease": None if lease is None else astuple(lease), "wait": wait, "stop": self.stopping}
+        return Reply(Kind.LEASED, json_body(offer), *self.counted)
 
     def _state(self, run: Run) -> np.ndarray:
-        center, leases = run.center.state_dict(), run.leases.state_dict()
-        values = {"center": dict(center.values), "leases": dict(leases.values), "measured": self.measured}
+        center = run.center.state_dict()
+        values = {"center": dict(center.values), "leases": run.leases.state(), "measured": self.measured}
         return packed_tensors(values, center.shared)
 
     def _status(self) -> dict[str, Any]:
@@ -191,6 +221,9 @@ class Service:
             "queue": sorted(self.queue.items()), "measured": self.measured,
         }  # fmt: skip
         status["version"], status["frames"] = self.counted
+        if self.run is not None:
+            status["staleness"] = sorted(self.run.center.staleness.items())
+            status["unread"] = self.run.leases.unread
         return status
 
 
@@ -202,7 +235,7 @@ def packed_tensors(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 
 def unpacked_tensors(body: np.ndarray) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what packed_tensors was given."""
+    """Return what packed_tensors was given; SafetensorError, KeyError or ProtocolError when it is something else."""
     tensors = load(body.tobytes())
     return json_value(tensors.pop("described").numpy()), tensors
 

@@ -34,7 +34,7 @@ def packed(header: Header, body: np.ndarray) -> bytes:
 
 
 def digest_of(head: bytes, body: np.ndarray, step: int | None = None) -> Digest:
-    digest = Digest(head, body, vector=len(body) % 4 == 0)
+    digest = Digest(head, body)
     for received in range(0, len(body), step or len(body) + 1):
         digest.update(received)
     digest.update(len(body))
@@ -49,9 +49,7 @@ def test_a_message_comes_back_as_it_was_in_pieces_of_any_size(count: int) -> Non
     assert unpacked(head, KEY, LIMITS) == Header(Kind.PUSH, 3, 7, 2**40, 512, 4 * count)
     assert sent == body.tobytes()
     for step in (None, 1000, BLOCK_BYTES, BLOCK_BYTES + 13):
-        digest = digest_of(head, body, step)
-        assert digest.finite
-        digest.check(tail)
+        digest_of(head, body, step).check(tail)
 
 
 @pytest.mark.parametrize("where", [0, 1, 4 * 1001 + 2, 4 * 70_000, -1])
@@ -87,14 +85,6 @@ def test_what_is_copied_on_its_way_stays_as_it_was() -> None:
     while (view := outgoing.next_view()) is not None:
         sent.append(bytes(view))
     assert b"".join(sent) == whole
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [0, 40_000, -1])
-def test_numbers_that_are_not_finite_are_noticed(bad: float, where: int) -> None:
-    body = numbers(70_001)
-    body.view(np.float32)[where] = bad
-    assert not digest_of(b"", body, 100_000).finite
 
 
 def test_headers_of_others_are_refused_by_what_they_are() -> None:

@@ -11,7 +11,7 @@ from served import KEY, SECONDS, begun, client, fetched, serving
 
 from asr_parallel.parallel.asynchronous.client import Address
 from asr_parallel.parallel.asynchronous.messages import CHECKSUM_BYTES, HEADER_BYTES, Header, Kind, Outgoing
-from asr_parallel.parallel.asynchronous.service import RefusedError
+from asr_parallel.parallel.asynchronous.service import Plan, RefusedError
 from asr_parallel.parallel.transport import LostError
 
 SIZE = 300_001  # parameters: more than a piece, and no whole number of words
@@ -68,23 +68,78 @@ def test_what_is_pushed_is_added_once_and_fetched_by_all() -> None:
             assert torch.equal(params, sum(steps[: k + 1])) and worker.version == k + 1
         assert main.call("status")["frames"] == 300
         values, tensors = main.state()
-        assert torch.equal(tensors["params"], params) and values["center"] == {"version": 3, "frames": 300}
+        assert torch.equal(tensors["params"], params) and values["center"] == {
+            "version": 3,
+            "frames": 300,
+            "staleness": {"0": 1, "1": 2},
+        }
 
 
-def test_leases_go_round_and_come_back_from_who_is_lost() -> None:
+def test_leases_of_who_is_lost_are_handed_over_or_counted_as_unread() -> None:
+    for hand_over in (True, False):
+        with serving() as (_, address):
+            main = begun(address, 4, minibatches=2, workers=2, hand_over=hand_over)
+            one, two = client(address, 1, 0), client(address, 1, 1)
+            given = [one.lease({})["lease"], two.lease({"loss_sum": 2.5})["lease"]]
+            assert given == [[0, 0, 0, 1], [1, 0, 0, 1]]
+            one.close()
+            wait_for(main, lambda status: status["gone"] == [0])
+            given = []
+            while True:
+                two.push(torch.ones(4), 0, 8)
+                lease = two.lease({"loss_sum": 1.5})["lease"]
+                if lease is None:
+                    break
+                given.append(lease)
+            status = main.call("status")
+            assert status["here"] == [1] and status["measured"]["loss_sum"] == 4.0 + 1.5 * (len(given))
+            if hand_over:
+                assert given == [[0, 0, 0, 1], [1, 0, 1, 1], [0, 0, 1, 1]] and status["unread"] == 0
+            else:
+                assert given == [[1, 0, 1, 1]] and status["unread"] == 2
+            again = client(address, 3, 0)  # it comes back, late
+            assert again.lease({}) == {"lease": None, "wait": False, "stop": False}
+            assert main.call("status")["gone"] == []
+
+
+def test_a_worker_waits_while_others_may_be_lost_and_no_longer() -> None:
     with serving() as (_, address):
-        main = begun(address, 4, minibatches=3)
-        one, two = client(address, 1, 1), client(address, 1, 2)
-        assert one.lease({})["lease"] == [1, 0, 0, 1] and two.lease({})["lease"] == [2, 0, 1, 1]
+        main = begun(address, 4, minibatches=1, workers=2)
+        one, two = client(address, 1, 0), client(address, 1, 1)
+        assert one.lease({})["lease"] and two.lease({})["lease"]
+        two.push(torch.ones(4), 0, 8)
+        assert two.lease({}) == {"lease": None, "wait": True, "stop": False}
         one.close()
-        wait_for(main, lambda status: status["gone"] == [1])
-        assert two.lease({"frames": 8, "loss_sum": 2.5})["lease"] == [2, 0, 0, 1]
-        assert two.lease({"frames": 8, "loss_sum": 1.5})["lease"] == [2, 0, 2, 1]
-        status = main.call("status")
-        assert status["measured"]["loss_sum"] == 4.0 and status["here"] == [2]
-        again = client(address, 3, 1)  # it comes back, late
-        assert again.lease({}) == {"lease": None, "stop": False}
-        assert main.call("status")["gone"] == []
+        wait_for(main, lambda status: status["gone"] == [0])
+        assert two.lease({})["lease"] == [0, 0, 0, 1]
+        two.push(torch.ones(4), 0, 8)
+        assert two.lease({}) == {"lease": None, "wait": False, "stop": False}
+        two.call("stop")
+        assert two.lease({})["stop"]
+
+
+def test_a_run_goes_on_from_its_state_and_gives_out_again_what_was_out() -> None:
+    with serving() as (_, address):
+        main = begun(address, 4, minibatches=3, workers=2)
+        one, two = client(address, 1, 0), client(address, 1, 1)
+        one.lease({}), two.lease({})
+        one.push(torch.ones(4), 0, 8)
+        assert one.lease({"correct": 5})["lease"] == [0, 0, 1, 1]
+        values, tensors = main.state()
+    with serving() as (_, address):
+        main = client(address)
+        plan = Plan("downpour", {}, [3, 3], 1, 1, True, values["center"], values["leases"], values["measured"])
+        main.begin(plan, tensors)
+        with pytest.raises(RefusedError, match="begun already"):
+            main.begin(plan, tensors)
+        one = client(address, 0, 0)
+        assert fetched(one, 4).eq(1).all() and (one.version, one.frames) == (1, 8)
+        given = []
+        while (lease := one.lease({})["lease"]) is not None:
+            given.append(tuple(lease))
+            one.push(torch.ones(4), 1, 8)
+        assert sorted(given) == [(0, 0, 1, 1), (0, 0, 2, 1), (1, 0, 0, 1), (1, 0, 1, 1), (1, 0, 2, 1)]
+        assert main.call("status")["measured"]["correct"] == 5 and main.call("status")["frames"] == 48
 
 
 def wait_for(main, holds) -> None:  # type: ignore[no-untyped-def]
@@ -102,12 +157,15 @@ def test_numbers_that_are_not_finite_are_refused_and_logged(bad: float, caplog: 
         message = torch.ones(SIZE)
         message[-1] = bad
         worker.push(message, 0, 100)
-        with pytest.raises(RefusedError, match="worker 1: the numbers pushed are not finite"):
+        with pytest.raises(RefusedError, match="worker 1: message with numbers that are not finite"):
             worker.fetch_into(torch.empty(SIZE))
         assert fetched(worker, SIZE).eq(0).all() and worker.version == 0
+        worker.push(torch.ones(SIZE), 7, 100)
+        with pytest.raises(RefusedError, match="message of version 7 with 100 frames"):
+            worker.lease({})
         worker.push(torch.ones(SIZE), 0, 100)  # it may go on
         assert fetched(worker, SIZE).eq(1).all()
-        assert main.call("status")["refused"] == 1
+        assert main.call("status")["refused"] == 2
     assert "refused: worker 1 in rank 1" in caplog.text
 
 
@@ -116,7 +174,6 @@ BAD = {
     "4 bytes of PUSH; expected 1200004": (Header(Kind.PUSH, 1, 2), bytes(4)),
     "1200008 bytes of PUSH; expected at most 1200004": (Header(Kind.PUSH, 1, 2), bytes(4 * SIZE + 4)),
     "worker 2 on a connection of worker 1": (Header(Kind.PUSH, 2, 2), bytes(4 * SIZE)),
-    "a push from version 7; the center's is 0": (Header(Kind.PUSH, 1, 2, version=7), bytes(4 * SIZE)),
     "kind 11; expected one of": (Header(Kind.BEGIN, 1, 2), b""),
     "a body that is not JSON": (Header(Kind.CALL, 1, 2), b"\x80\x04K\x01."),
     "a call that is not complete": (Header(Kind.CALL, 1, 2), b'{"call": "get"}'),
