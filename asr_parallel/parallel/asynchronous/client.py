@@ -90,7 +90,10 @@ class Client:
         return unpacked_tensors(self._ask(Kind.SAVE, json_body(None), Kind.STATE))
 
     def fetch_into(self, params: Tensor) -> None:
-        """Fetch the center's model into a (P,) float32 tensor on the CPU; sets `version` and `frames`."""
+        """Fetch the center's model into a (P,) float32 tensor on the CPU; sets `version` and `frames`.
+
+        A worker gets the model that it is to have, a process without worker the one to be evaluated.
+        """
         self._ask(Kind.FETCH, np.empty(0, np.uint8), Kind.MODEL, octets_of(params))
 
     def push(self, message: Tensor, version: int, frames: int) -> None:
@@ -104,9 +107,9 @@ class Client:
         self._send(Kind.PUSH, octets_of(message), version, frames)
         self._unanswered = self._sequence
 
-    def lease(self, measured: Mapping[str, float]) -> dict[str, Any]:
-        """Return the server's offer of what to train on, having reported what was measured since the last one."""
-        return dict(json_value(self._ask(Kind.LEASE, json_body(dict(measured)), Kind.LEASED)))
+    def lease(self) -> dict[str, Any]:
+        """Return the server's offer of what to train on."""
+        return dict(json_value(self._ask(Kind.LEASE, json_body(None), Kind.LEASED)))
 
     def show_life(self) -> None:
         """Send a sign of life if the last one is some time ago; to be called between minibatches."""
@@ -199,8 +202,9 @@ class Client:
 class RemoteCenter:
     """The center of a server and its leases as the workers of this process see them; a connection each.
 
-    stopping: whether the server has asked to stop. waiting: whether minibatches of other workers may come back yet.
-    measured: of each worker, what it has measured since its last lease, by name; see service.py.
+    stopping: the signal for which the server has asked to stop, or 0.
+    waiting: whether minibatches of other workers may come back yet.
+    measured: of each worker, what it has measured since its last push, by name; see service.py.
     """
 
     def __init__(self, connect: Callable[[int], Client], workers: Sequence[int], like: Tensor) -> None:
@@ -211,7 +215,7 @@ class RemoteCenter:
             like: (P,) float32 on the device where models are wanted.
         """
         self.clients = {worker: connect(worker) for worker in workers}
-        self.stopping = self.waiting = False
+        self.stopping, self.waiting = 0, False
         self.measured: dict[int, dict[str, float]] = {worker: {} for worker in workers}
         pinned = like.device.type == "cuda"
         self._received = torch.empty(len(like), dtype=torch.float32, pin_memory=pinned)
@@ -225,11 +229,12 @@ class RemoteCenter:
         return Fetched(self._params, client.version, client.frames)
 
     def push(self, worker: int, message: Tensor, version: int, frames: int) -> None:
+        measured, self.measured[worker] = self.measured[worker], {}
+        self.clients[worker].call("measured", measured)
         self.clients[worker].push(message.cpu(), version, frames)
 
     def lease(self, worker: int) -> Lease | None:
-        measured, self.measured[worker] = self.measured[worker], {}
-        offer = self.clients[worker].lease(measured)
+        offer = self.clients[worker].lease()
         self.stopping, self.waiting = self.stopping or offer["stop"], offer["wait"]
         return None if offer["lease"] is None else Lease(*offer["lease"])
 

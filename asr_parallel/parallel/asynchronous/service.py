@@ -14,7 +14,15 @@ from torch import Tensor
 from asr_parallel.parallel.asynchronous.center import Center
 from asr_parallel.parallel.asynchronous.connection import octets_of
 from asr_parallel.parallel.asynchronous.leases import Leases
-from asr_parallel.parallel.asynchronous.messages import Header, Kind, ProtocolError, as_body, json_body, json_value
+from asr_parallel.parallel.asynchronous.messages import (
+    NO_WORKER,
+    Header,
+    Kind,
+    ProtocolError,
+    as_body,
+    json_body,
+    json_value,
+)
 from asr_parallel.parallel.registry import asynchronous, entry
 from asr_parallel.parallel.state import State
 from asr_parallel.record.log import logger
@@ -89,7 +97,7 @@ class Service:
     run: None until rank 0 has begun it.
     measured: sums over all workers' reports, by name.
     queue: how often so many workers were to be served when a push was applied, its own included.
-    stopping: whether workers are asked to stop. finished: whether rank 0 has all that it needs.
+    stopping: the signal for which workers are asked to stop, or 0. finished: whether rank 0 has all that it needs.
     here, gone: workers that are connected, and that were lost.
     """
 
@@ -97,7 +105,7 @@ class Service:
         self.run: Run | None = None
         self.board: dict[str, Any] = {}
         self.measured = dict.fromkeys(MEASURED, 0.0)
-        self.refused, self.stopping, self.finished = 0, False, False
+        self.refused, self.stopping, self.finished = 0, 0, False
         self.queue: Counter[int] = Counter()
         self.here: set[int] = set()
         self.gone: set[int] = set()
@@ -140,12 +148,13 @@ class Service:
             return self._begin(body)
         assert self.run is not None, header  # else its kind is not among the connection's
         if header.kind is Kind.FETCH:
-            params, version, frames = self.run.center.fetch()
-            return Reply(Kind.MODEL, octets_of(params), version, frames, borrows=True)
+            center = self.run.center  # of which a process asks for the model to be evaluated
+            params = center.model() if header.worker == NO_WORKER else center.fetch().params
+            return Reply(Kind.MODEL, octets_of(params), *self.counted, borrows=True)
         if header.kind is Kind.PUSH:
             return self._push(self.run, header, body)
         if header.kind is Kind.LEASE:
-            return self._lease(self.run, header.worker, json_value(body))
+            return self._lease(self.run, header.worker)
         assert header.kind is Kind.SAVE, header
         return Reply(Kind.STATE, self._state(self.run))
 
@@ -157,17 +166,23 @@ class Service:
             if name == "status":
                 return self._status()
             if name == "stop":
-                self.stopping = True
+                self.stopping = self.stopping or int(arguments)
+                return None
+            if name == "measured":
+                for of_sum in MEASURED:
+                    self.measured[of_sum] += float(arguments.get(of_sum, 0.0))
                 return None
             if rank:
-                raise ProtocolError(f"call {name!r} of rank {rank}; expected get, status or stop")
+                raise ProtocolError(f"call {name!r} of rank {rank}; expected get, status, stop or measured")
             if name == "put":
                 self.board[arguments["name"]] = arguments["value"]
             elif name == "finish":
                 self.finished = True
             else:
-                raise ProtocolError(f"call {name!r}; expected get, status, stop, put or finish")
-        except (KeyError, TypeError) as error:
+                raise ProtocolError(f"call {name!r}; expected get, status, stop, measured, put or finish")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ProtocolError):
+                raise
             raise ProtocolError(f"a call that is not complete: {error}") from error
         return None
 
@@ -193,12 +208,7 @@ class Service:
         self._busy.discard(header.worker)
         return Reply(Kind.APPLIED, json_body(None), *self.counted)
 
-    def _lease(self, run: Run, worker: int, measured: Any) -> Reply:
-        numbers = measured.values() if isinstance(measured, dict) else [measured]
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ProtocolError(f"measurements {str(measured)[:200]}; expected numbers")
-        for name in MEASURED:
-            self.measured[name] += float(measured.get(name, 0.0))
+    def _lease(self, run: Run, worker: int) -> Reply:
         try:
             lease = None if self.stopping else run.leases.lease(worker)
         except ValueError as error:

@@ -80,25 +80,26 @@ def test_leases_of_who_is_lost_are_handed_over_or_counted_as_unread() -> None:
         with serving() as (_, address):
             main = begun(address, 4, minibatches=2, workers=2, hand_over=hand_over)
             one, two = client(address, 1, 0), client(address, 1, 1)
-            given = [one.lease({})["lease"], two.lease({"loss_sum": 2.5})["lease"]]
+            given = [one.lease()["lease"], two.lease()["lease"]]
             assert given == [[0, 0, 0, 1], [1, 0, 0, 1]]
             one.close()
             wait_for(main, lambda status: status["gone"] == [0])
             given = []
             while True:
+                two.call("measured", {"loss_sum": 1.5})
                 two.push(torch.ones(4), 0, 8)
-                lease = two.lease({"loss_sum": 1.5})["lease"]
+                lease = two.lease()["lease"]
                 if lease is None:
                     break
                 given.append(lease)
             status = main.call("status")
-            assert status["here"] == [1] and status["measured"]["loss_sum"] == 4.0 + 1.5 * (len(given))
+            assert status["here"] == [1] and status["measured"]["loss_sum"] == 1.5 * (1 + len(given))
             if hand_over:
                 assert given == [[0, 0, 0, 1], [1, 0, 1, 1], [0, 0, 1, 1]] and status["unread"] == 0
             else:
                 assert given == [[1, 0, 1, 1]] and status["unread"] == 2
             again = client(address, 3, 0)  # it comes back, late
-            assert again.lease({}) == {"lease": None, "wait": False, "stop": False}
+            assert again.lease() == {"lease": None, "wait": False, "stop": 0}
             assert main.call("status")["gone"] == []
 
 
@@ -106,25 +107,26 @@ def test_a_worker_waits_while_others_may_be_lost_and_no_longer() -> None:
     with serving() as (_, address):
         main = begun(address, 4, minibatches=1, workers=2)
         one, two = client(address, 1, 0), client(address, 1, 1)
-        assert one.lease({})["lease"] and two.lease({})["lease"]
+        assert one.lease()["lease"] and two.lease()["lease"]
         two.push(torch.ones(4), 0, 8)
-        assert two.lease({}) == {"lease": None, "wait": True, "stop": False}
+        assert two.lease() == {"lease": None, "wait": True, "stop": 0}
         one.close()
         wait_for(main, lambda status: status["gone"] == [0])
-        assert two.lease({})["lease"] == [0, 0, 0, 1]
+        assert two.lease()["lease"] == [0, 0, 0, 1]
         two.push(torch.ones(4), 0, 8)
-        assert two.lease({}) == {"lease": None, "wait": False, "stop": False}
-        two.call("stop")
-        assert two.lease({})["stop"]
+        assert two.lease() == {"lease": None, "wait": False, "stop": 0}
+        two.call("stop", 15)
+        assert two.lease()["stop"] == 15
 
 
 def test_a_run_goes_on_from_its_state_and_gives_out_again_what_was_out() -> None:
     with serving() as (_, address):
         main = begun(address, 4, minibatches=3, workers=2)
         one, two = client(address, 1, 0), client(address, 1, 1)
-        one.lease({}), two.lease({})
+        one.lease(), two.lease()
         one.push(torch.ones(4), 0, 8)
-        assert one.lease({"correct": 5})["lease"] == [0, 0, 1, 1]
+        one.call("measured", {"correct": 5})
+        assert one.lease()["lease"] == [0, 0, 1, 1]
         values, tensors = main.state()
     with serving() as (_, address):
         main = client(address)
@@ -135,7 +137,7 @@ def test_a_run_goes_on_from_its_state_and_gives_out_again_what_was_out() -> None
         one = client(address, 0, 0)
         assert fetched(one, 4).eq(1).all() and (one.version, one.frames) == (1, 8)
         given = []
-        while (lease := one.lease({})["lease"]) is not None:
+        while (lease := one.lease()["lease"]) is not None:
             given.append(tuple(lease))
             one.push(torch.ones(4), 1, 8)
         assert sorted(given) == [(0, 0, 1, 1), (0, 0, 2, 1), (1, 0, 0, 1), (1, 0, 1, 1), (1, 0, 2, 1)]
@@ -162,7 +164,7 @@ def test_numbers_that_are_not_finite_are_refused_and_logged(bad: float, caplog: 
         assert fetched(worker, SIZE).eq(0).all() and worker.version == 0
         worker.push(torch.ones(SIZE), 7, 100)
         with pytest.raises(RefusedError, match="message of version 7 with 100 frames"):
-            worker.lease({})
+            worker.lease()
         worker.push(torch.ones(SIZE), 0, 100)  # it may go on
         assert fetched(worker, SIZE).eq(1).all()
         assert main.call("status")["refused"] == 2
@@ -177,10 +179,12 @@ BAD = {
     "kind 11; expected one of": (Header(Kind.BEGIN, 1, 2), b""),
     "a body that is not JSON": (Header(Kind.CALL, 1, 2), b"\x80\x04K\x01."),
     "a call that is not complete": (Header(Kind.CALL, 1, 2), b'{"call": "get"}'),
-    "call 'put' of rank 1; expected get, status or stop": (
+    "call 'put' of rank 1; expected get, status, stop or measured": (
         Header(Kind.CALL, 1, 2), b'{"call": "put", "arguments": {"name": "a", "value": 1}}'
     ),
-    "expected numbers": (Header(Kind.LEASE, 1, 2), b'{"frames": "many"}'),
+    "not complete: could not convert": (
+        Header(Kind.CALL, 1, 2), b'{"call": "measured", "arguments": {"correct": "many"}}'
+    ),
 }  # fmt: skip
 
 
@@ -294,8 +298,8 @@ def test_who_gives_no_sign_of_life_is_lost_and_who_does_is_not() -> None:
             time.sleep(0.05)
         assert main.call("status")["here"] == [2]
         with pytest.raises((LostError, RefusedError)):
-            one.lease({})
-        assert two.lease({})["lease"]
+            one.lease()
+        assert two.lease()["lease"]
 
 
 def test_the_server_ends_with_rank_0() -> None:
@@ -305,7 +309,7 @@ def test_the_server_ends_with_rank_0() -> None:
         with pytest.raises(LostError, match="rank 1, worker 1: the server of the run is lost"):
             give_up = time.monotonic() + SECONDS
             while time.monotonic() < give_up:
-                other.lease({})
+                other.lease()
         assert server.service.finished
 
 
