@@ -17,7 +17,7 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.record.threads import one_thread
-from asr_parallel.training.minibatches import frames_of, parts_of
+from asr_parallel.training.shares import frames_of, parts_of
 from asr_parallel.training.train_options import TrainingOptions
 
 MEASURED = "step_times.json"

@@ -111,6 +111,7 @@ class BaseAlgorithm:
     uses_means: whether its rule asks for `sync.mean()`, which overlap then delays by a period (synchronizer.py).
     sum_gradients: a method that replaces a process's sum over frames by that of all processes, where gradients are
         summed at every minibatch.
+    round_epochs: local epochs until the next synchronization, where rounds are made of epochs.
     """
 
     asynchronous: ClassVar[bool] = False
@@ -128,6 +129,7 @@ class BaseAlgorithm:
     supports: ClassVar[frozenset[str]] = ALL_OPTIONS
     uses_means: ClassVar[bool] = True
     sum_gradients: Callable[[Tensor], None] | None = None
+    round_epochs: int | None = None
 
     def __init__(self, options: Any = None) -> None:
         """Take the algorithm's own options, of the registered class; ValueError for one out of range."""
@@ -151,7 +153,6 @@ class BaseAlgorithm:
 class Algorithm(BaseAlgorithm):
     """A synchronous rule. All processes call all methods alike.
 
-    round_epochs: local epochs until the next synchronization, where rounds are made of epochs.
     sum_seconds: seconds of this process in sums of gradients, waiting for the others included.
     own_bytes: bytes that one worker has sent beside means of models.
 
@@ -159,7 +160,6 @@ class Algorithm(BaseAlgorithm):
     workers, (R, ...) each. `start` fills them; tensors are changed in place.
     """
 
-    round_epochs: int | None = None
     sum_seconds = 0.0
     own_bytes = 0
 

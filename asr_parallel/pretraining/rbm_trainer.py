@@ -24,7 +24,8 @@ from asr_parallel.pretraining.rbm_options import PretrainOptions, momentum_step
 from asr_parallel.record.interrupt import StopRequest
 from asr_parallel.training.hooks import TrainingStep
 from asr_parallel.training.loop import Loop, WorkerTensors
-from asr_parallel.training.minibatches import Purpose, counted_seed, group_minibatches
+from asr_parallel.training.minibatches import Purpose, counted_seed
+from asr_parallel.training.shares import group_minibatches
 
 MEASURED_FRAMES = 10_000  # of training and held-out data each, for free energies and means
 

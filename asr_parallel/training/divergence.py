@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.scheduler import Scheduler
 from asr_parallel.parallel.sync_info import DivergedError
-from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import Transport
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import DIVERGED, Evaluator
@@ -28,7 +28,7 @@ class DivergenceCheck(Hook):
     def __init__(
         self,
         network: StackedNetwork,
-        scheduler: SyncScheduler,
+        scheduler: Scheduler,
         schedule: Schedule,
         evaluator: Evaluator,
         untrained_loss: float,

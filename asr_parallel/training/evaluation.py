@@ -12,8 +12,8 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.scheduler import Scheduler
 from asr_parallel.parallel.sync_info import DivergedError
-from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup, every_model
 from asr_parallel.record.timer import OTHER, NoTimer, Timer
@@ -63,7 +63,7 @@ class Evaluator:
         store: FrameStore,
         rows: np.ndarray,
         network: StackedNetwork,
-        scheduler: SyncScheduler,
+        scheduler: Scheduler,
         ensemble_average: str,
         each_worker: bool,
         ema: bool,

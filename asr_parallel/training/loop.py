@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.parallel.scheduler import Scheduler
 from asr_parallel.parallel.state import State, Stateful, copy_tensors, join
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.transport import LostError, Transport
@@ -38,7 +40,7 @@ class Loop(ABC):
     hooks: called in this order.
     """
 
-    def __init__(self, group: WorkerGroup, scheduler: SyncScheduler, batches: Minibatches, work: Path) -> None:
+    def __init__(self, group: WorkerGroup, scheduler: Scheduler, batches: Minibatches, work: Path) -> None:
         self.group, self.scheduler, self.batches, self.work = group, scheduler, batches, work
         self.epoch, self.minibatch, self.frames = 0, 0, 0
         self.hooks: list[Hook] = []
@@ -79,6 +81,14 @@ class Loop(ABC):
     @abstractmethod
     def end_epoch(self) -> None:
         """Act after the last minibatch of an epoch; `epoch` is still its number."""
+
+    def frames_in(self, minibatch: Any) -> np.ndarray:
+        """Return (K,) int64, frames of each worker in the next minibatch."""
+        return self.batches.frames(self.minibatch, self.minibatch + 1)
+
+    def ends_epoch(self, frames: int) -> bool:
+        """Return whether the next minibatch, after which `frames` frames are trained on, ends the epoch."""
+        return self.minibatch + 1 == self.batches.minibatches_per_epoch
 
     def may_save(self, step: TrainingStep) -> bool:
         """Return whether the models are good enough for a checkpoint. Called by all processes alike."""
@@ -126,12 +136,13 @@ class Loop(ABC):
         self, minibatch: Any, points: "StopPoints | None" = None, checkpoint_frames: int | None = None
     ) -> TrainingStep:
         """Train on one minibatch of every worker, call the hooks, and write a checkpoint if one is due."""
-        trained = self.batches.frames(self.minibatch, self.minibatch + 1)
+        trained = self.frames_in(minibatch)
+        frames = self.frames + int(trained.sum())
         step = TrainingStep(
             before=self.frames,
-            frames=self.frames + int(trained.sum()),
+            frames=frames,
             number=self.number + 1,
-            last=self.minibatch + 1 == self.batches.minibatches_per_epoch,
+            last=self.ends_epoch(frames),
             worker_frames=trained,
             synced=False,
         )
@@ -151,6 +162,7 @@ class Loop(ABC):
 
     def synchronize(self, replicas: Any, step: TrainingStep, loss_sums: Tensor | None = None) -> None:
         """Let the scheduler count the step, and synchronize the workers when their period is over."""
+        assert isinstance(self.scheduler, SyncScheduler)
         with self.timer.during(EXCHANGE) if self.scheduler.sync_due else NoTimer().during(EXCHANGE):
             step.synced = self.scheduler.after_batch(replicas, step.worker_frames, loss_sums, step.learning_rate)
 
@@ -235,9 +247,7 @@ class StopPoints:
     mean that is under way has to arrive anyway. The network does not depend on it.
     """
 
-    def __init__(
-        self, request: StopRequest, transport: Transport, scheduler: SyncScheduler, device: torch.device
-    ) -> None:
+    def __init__(self, request: StopRequest, transport: Transport, scheduler: Scheduler, device: torch.device) -> None:
         self._request, self._transport, self._device = request, transport, device
         self._scheduler = scheduler
         period = scheduler.algorithm.period

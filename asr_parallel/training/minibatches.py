@@ -4,13 +4,13 @@ What a worker sees follows from (seed, worker, epoch, minibatch) alone: not from
 workers beside it, from the device, or from what was trained before. A resumed epoch skips without reading anything.
 """
 
-import heapq
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from enum import IntEnum
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.parallel.worker_group import WorkerGroup
-from asr_parallel.record.files import read_lines
 from asr_parallel.record.threads import single_thread_pool
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
@@ -56,6 +54,7 @@ class Minibatches:
     counts: (K,) int64, minibatches in an epoch of each of all workers.
     minibatches_per_epoch: the largest of them.
     minibatch: B, frames of one worker.
+    augmentation: of the frames.
     waited_seconds: how long the consumer has waited for data.
     """
 
@@ -102,7 +101,7 @@ class Minibatches:
         self.waited_seconds = 0.0
         self._shares, self._workers = list(shares), list(workers)
         self.minibatch, self._seed, self._frame_dim = minibatch, seed, store.dim
-        self._augmentation = augmentation or Augmentation()
+        self.augmentation = augmentation or Augmentation()
         self._row_dtype = np.int32 if len(store.frames) <= np.iinfo(np.int32).max else np.int64
         self.loader = loader or make_loader(store, dtype, torch.device(device), resident)
         self._device = torch.device(device)
@@ -133,29 +132,50 @@ class Minibatches:
         Spliced frames (R, B, spliced_dim) of the dtype, labels (R, B) int64, both on the device and the caller's to
         keep or change. Closing the iterator ends its thread; what goes wrong in the thread is raised here.
         """
-        began = time.monotonic()
         oldest = min((epoch for epoch, _ in places), default=0)
         kept = list(self._orders.items())  # in one go: another iterator's thread may add to them
         self._orders = {epoch: order for epoch, order in kept if epoch >= oldest}
-
-        def prepare(place: Place) -> Any:
-            epoch, k = place
-            rows = self._order_of(epoch)[:, k * self.minibatch : (k + 1) * self.minibatch]
-            return self.loader.prepare(rows, self._draw(epoch, k))
-
-        pool = single_thread_pool(1, "minibatches")
-        try:
-            coming: deque[Future[Any]] = deque(pool.submit(prepare, place) for place in places[:AHEAD])
-            for n, (_, k) in enumerate(places):
-                prepared = coming.popleft().result()
-                if n + AHEAD < len(places):
-                    coming.append(pool.submit(prepare, places[n + AHEAD]))
-                spliced, labels = self.loader.finish(prepared)
+        with closing(self._stream((*place, slice(None)) for place in places)) as stream:
+            for (_, k), (spliced, labels) in zip(places, stream, strict=True):
                 active = self.active(k)
                 if active is not None:
                     spliced[~active] = torch.nan
-                self.waited_seconds += time.monotonic() - began
                 yield spliced, labels
+
+    def of_replicas(self, places: Iterable[tuple[int, int, int]]) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield single minibatches, (1, B, spliced_dim) and (1, B), as `at` does those of all replicas.
+
+        Args:
+            places: replica, epoch and minibatch in it, which is one of its share; a place is asked for while the one
+                before it is trained on.
+        """
+
+        def located() -> Iterator[tuple[int, int, slice]]:
+            for r, epoch, k in places:  # workers that wait for nobody may be an epoch apart, and rarely more
+                for old in [one for one in list(self._orders) if one < epoch - 1]:
+                    self._orders.pop(old, None)
+                yield epoch, k, slice(r, r + 1)
+
+        return self._stream(located())
+
+    def _stream(self, places: Iterable[tuple[int, int, slice]]) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield minibatches of some replicas, prepared ahead in a thread."""
+        began = time.monotonic()
+
+        def prepare(epoch: int, k: int, replicas: slice) -> Any:
+            rows = self._order_of(epoch)[replicas, k * self.minibatch : (k + 1) * self.minibatch]
+            return self.loader.prepare(rows, self._draw(epoch, k, self._workers[replicas]))
+
+        pool = single_thread_pool(1, "minibatches")
+        try:
+            left = iter(places)
+            coming: deque[Future[Any]] = deque(pool.submit(prepare, *place) for place in islice(left, AHEAD))
+            while coming:
+                prepared = coming.popleft().result()
+                coming.extend(pool.submit(prepare, *place) for place in islice(left, 1))
+                minibatch = self.loader.finish(prepared)
+                self.waited_seconds += time.monotonic() - began
+                yield minibatch
                 began = time.monotonic()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -178,16 +198,16 @@ class Minibatches:
             own[whole:] = share[0]
         return order
 
-    def _draw(self, epoch: int, k: int) -> DrawnAugmentation:
-        """Draw the augmentation of minibatch k, for R * B examples."""
-        if self._augmentation == Augmentation():
+    def _draw(self, epoch: int, k: int, workers: Sequence[int]) -> DrawnAugmentation:
+        """Draw the augmentation of minibatch k of some workers, for B examples of each."""
+        if self.augmentation == Augmentation():
             return DrawnAugmentation(None, None)
         generator = torch.Generator()
         each = []
-        for worker in self._workers:
+        for worker in workers:
             mixed = counted_seed(self._seed, Purpose.AUGMENTATION, worker, epoch, k).generate_state(1, np.uint64)
             generator.manual_seed(int(mixed[0]))
-            each.append(self._augmentation.draw(self.minibatch, self._frame_dim, generator))
+            each.append(self.augmentation.draw(self.minibatch, self._frame_dim, generator))
         return stacked(each)
 
 
@@ -196,105 +216,3 @@ def merge_workers(spliced: Tensor, labels: Tensor, active: Tensor | None) -> tup
     if active is not None:
         spliced, labels = spliced[active], labels[active]
     return spliced.flatten(0, 1).unsqueeze(0), labels.flatten().unsqueeze(0)
-
-
-def cut_shares(
-    store: FrameStore, utterances: np.ndarray, num_workers: int, by: str = "utterance", seed: int = 0
-) -> list[np.ndarray]:
-    """Cut utterances into one share for each worker, nearly equal in frames: the longest first to the smallest share.
-
-    Args:
-        utterances: numbers into the store's ids.
-        by: what stays together, "utterance" (with its perturbed copies) or "speaker" (all the source speaker said).
-        seed: decides between equally long ones, and which worker gets which share.
-
-    Returns:
-        The utterances of each share, in the store's order; FrameStore.rows_of makes rows of them.
-
-    Raises:
-        ValueError: fewer utterances or speakers than workers.
-    """
-    members: dict[str, list[int]] = {}
-    for u, group in zip(utterances, np.array(store.groups(by))[utterances], strict=True):
-        members.setdefault(str(group), []).append(int(u))
-    if not 0 < num_workers <= len(members):
-        raise ValueError(f"{len(members)} {by}(s) to train on for {num_workers} workers; expected at least one each")
-    counts = np.diff(store.offsets) - 2 * store.context
-    random = np.random.default_rng(counted_seed(seed, Purpose.SHARES))
-    groups = random.permutation(sorted(members)).tolist()
-    groups.sort(key=lambda group: -counts[members[group]].sum())
-    shares: list[list[int]] = [[] for _ in range(num_workers)]
-    smallest = [(0, rank, int(worker)) for rank, worker in enumerate(random.permutation(num_workers))]
-    for group in groups:
-        frames, rank, worker = smallest[0]
-        shares[worker] += members[group]
-        heapq.heapreplace(smallest, (frames + int(counts[members[group]].sum()), rank, worker))
-    return [np.sort(share) for share in shares]
-
-
-def share_of_sites(store: FrameStore, utterances: np.ndarray, num_workers: int, sites: Path) -> list[np.ndarray]:
-    """Return the utterances of each site, as cut_shares does; sites by the order of their names.
-
-    Args:
-        sites: file of lines "SPEAKER SITE".
-
-    Raises:
-        ValueError: a bad line, a speaker without a site, or another number of sites than of workers.
-    """
-    site_of: dict[str, str] = {}
-    for number, line in enumerate(read_lines(sites), 1):
-        words = line.split()
-        if len(words) != 2 or words[0] in site_of:
-            raise ValueError(f"{sites}:{number}: {line!r}; expected a speaker, once, and its site")
-        site_of[words[0]] = words[1]
-    speakers = np.array(store.groups("speaker"))[utterances]
-    if missing := sorted(set(speakers) - site_of.keys()):
-        raise ValueError(f"{sites}: no site for speaker {missing[0]} and {len(missing) - 1} more of those trained on")
-    own_sites = np.array([site_of[speaker] for speaker in speakers])
-    names = sorted(set(own_sites))
-    if len(names) != num_workers:
-        raise ValueError(f"{sites}: {len(names)} sites with training data for {num_workers} workers; expected as many")
-    return [np.sort(utterances[own_sites == name]) for name in names]
-
-
-def parts_of(
-    store: FrameStore, utterances: np.ndarray, workers: int, by: str, sites: Path | None, seed: int
-) -> list[np.ndarray]:
-    """Return the utterances of each worker's share; see cut_shares and share_of_sites."""
-    if sites is not None:
-        return share_of_sites(store, utterances, workers, sites)
-    return cut_shares(store, utterances, workers, by, seed) if workers > 1 else [utterances]
-
-
-def frames_of(store: FrameStore, parts: list[np.ndarray]) -> list[int]:
-    """Return how many frames each share has."""
-    lengths = np.diff(store.offsets) - 2 * store.context
-    return [int(lengths[part].sum()) for part in parts]
-
-
-def group_minibatches(
-    store: FrameStore,
-    utterances: np.ndarray,
-    group: WorkerGroup,
-    by: str,
-    sites: Path | None,
-    seed: int,
-    order_seed: int,
-    minibatch: int,
-    augmentation: Augmentation | None,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Minibatches:
-    """Return minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
-
-    Args:
-        by, sites: what a worker gets whole, or a file that says which worker gets which speaker.
-
-    Raises:
-        ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
-    """
-    parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
-    shares, frames = [store.rows_of(parts[k]) for k in group.local_workers], frames_of(store, parts)
-    return Minibatches(
-        store, shares, group.local_workers, minibatch, order_seed, augmentation, dtype, device, frames=frames
-    )

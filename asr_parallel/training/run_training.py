@@ -9,6 +9,7 @@ import torch
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.group_stage import agree
+from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_scheduler import SYNC_STATS
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
@@ -16,6 +17,7 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_lines, resolve_links, write_json
 from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
+from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.train_options import TrainingOptions, config_identity
@@ -91,7 +93,8 @@ def train_into(
         going_on = find_unfinished(work, identity, resume, RATES)
     going_on = transport.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers.workers, transport)
-    trainer = Trainer(FrameStore.open(frames), options, work, stack, group)
+    cls = AsyncTrainer if entry(options.workers.algorithm).cls.asynchronous else Trainer
+    trainer = cls(FrameStore.open(frames), options, work, stack, group)
     resume_or_start(trainer, going_on, resume, identity, RATES, lambda: _machine(trainer))
     if trainer.recovery is not None and not trainer.frames:
         trainer.recovery.take_snapshot(trainer.frames)

@@ -183,6 +183,8 @@ class TrainingOptions:
                 f"initial own: expected algorithm {_with('own_initial_models')}, comm_dtype float32, no overlap and no"
                 " pretraining"
             )
+        if final.keep_workers and chosen.asynchronous:
+            raise ValueError(f"keep_workers: the workers of {workers.algorithm} end apart; expected the center alone")
         if final.keep_workers and chosen.shared_replica:
             raise ValueError(f"keep_workers: the workers of {workers.algorithm} have one model in common")
         if final.keep_workers is False and chosen.ensemble:

@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.network import Network
-from asr_parallel.nnet.objectives import Soft
-from asr_parallel.nnet.optimizer import Optimizer
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype
-from asr_parallel.parallel.algorithm import TrainingHook
-from asr_parallel.parallel.registry import synchronous
-from asr_parallel.parallel.state import State
+from asr_parallel.parallel.algorithm import BaseAlgorithm, TrainingHook
+from asr_parallel.parallel.registry import entry, synchronous
+from asr_parallel.parallel.scheduler import Scheduler
+from asr_parallel.parallel.state import State, Stateful
 from asr_parallel.parallel.sync_scheduler import SyncScheduler
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.interrupt import StopRequest
@@ -30,8 +30,10 @@ from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook
 from asr_parallel.training.init_model import Teacher, init_model
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
-from asr_parallel.training.minibatches import Minibatches, group_minibatches, merge_workers
+from asr_parallel.training.minibatches import Minibatches, merge_workers
+from asr_parallel.training.optimizer_state import OptimizerState
 from asr_parallel.training.recovery import Recovery
+from asr_parallel.training.shares import group_minibatches
 from asr_parallel.training.train_options import TrainingOptions
 
 CHECKPOINT_FRAMES = 1_000_000
@@ -67,46 +69,26 @@ class Trainer(Loop):
         self.store, self.options = store, options
         soft, optimization, data, workers = options.soft_labels, options.optimization, options.data, options.workers
         group = group or WorkerGroup(workers.workers)
-        self.algorithm = synchronous(workers.algorithm)(options.algorithm)
+        cls = entry(workers.algorithm).cls
         device = choose_device(options.machine.device)
         dtype = choose_dtype(options.machine.precision, device)
         train_part, held_out_part = store.split(data.held_out, data.held_out_by)
         held_out_rows = store.rows_of(held_out_part)
-        modelled = group.local_workers[:1] if self.algorithm.shared_replica else group.local_workers
+        modelled = group.local_workers[:1] if cls.shared_replica else group.local_workers
         self.network = init_model(options, store, modelled, stack, device, dtype)
         self.teacher = None
         if soft.teacher is not None:
             self.teacher = Teacher(Path(soft.teacher), store, soft.pseudo_weight, soft.temperature, device, dtype)
         sites = None if workers.sites is None else Path(workers.sites)
-        self.optimizer = optimizer(
-            optimization.optimizer, self.network, optimization.limits(), optimization.momentum,
-            self.algorithm.sum_gradients,
-        )  # fmt: skip
         augmentation = Augmentation(data.channel_tilt, data.channel_ripple, data.mask_filters)
         batches = group_minibatches(
             store, train_part, group, workers.resolved_share_by, sites, data.seed, data.seed, optimization.minibatch,
             augmentation, dtype, device,
         )  # fmt: skip
-        scheduler = SyncScheduler(
-            self.algorithm, group, self.network, workers, self.optimizer,
-            workers.optimizer_state_at_sync(optimization.optimizer),
-            minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
-        )  # fmt: skip
-
-        def all_frames() -> Minibatches:  # of one worker more, who has them all
-            return Minibatches(
-                store, [store.rows_of(train_part)], [group.num_workers], optimization.minibatch, data.seed,
-                augmentation, dtype, device, loader=batches.loader,
-            )  # fmt: skip
-
         self.compression: TrainingHook | None = None
-        if scheduler.synchronizes:
-            self.compression = self.algorithm.training_hook(
-                network=self.network, batches=batches, all_frames=all_frames,
-                outputs=Outputs(options.final_model.ensemble_average, soft.temperature), weight=soft.pseudo_weight,
-            )  # fmt: skip
+        self.algorithm, scheduler = self.start_algorithm(group, batches, train_part)
         super().__init__(group, scheduler, batches, work)
-        self.evaluator = Evaluator(
+        self.evaluator = self.make_evaluator(
             store, held_out_rows, self.network, scheduler, options.final_model.ensemble_average, options.keeps_workers,
             options.workers.ema > 0,
         )  # fmt: skip
@@ -130,17 +112,60 @@ class Trainer(Loop):
                 group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, lr_scale,
             )  # fmt: skip
 
+    def start_algorithm(
+        self, group: WorkerGroup, batches: Minibatches, train_part: np.ndarray
+    ) -> tuple[BaseAlgorithm, Scheduler]:
+        """Make the optimiser and return the algorithm and the exchanges, from the network before training."""
+        options, optimization, workers = self.options, self.options.optimization, self.options.workers
+        algorithm = synchronous(workers.algorithm)(options.algorithm)
+        self.optimizer = optimizer(
+            optimization.optimizer, self.network, optimization.limits(), optimization.momentum, algorithm.sum_gradients
+        )
+        scheduler = SyncScheduler(
+            algorithm, group, self.network, workers, self.optimizer,
+            workers.optimizer_state_at_sync(optimization.optimizer),
+            minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
+        )  # fmt: skip
+
+        def all_frames() -> Minibatches:  # of one worker more, who has them all
+            return Minibatches(
+                self.store, [self.store.rows_of(train_part)], [group.num_workers], optimization.minibatch,
+                options.data.seed, batches.augmentation, self.network.dtype, self.network.device, loader=batches.loader,
+            )  # fmt: skip
+
+        if scheduler.synchronizes:
+            soft = options.soft_labels
+            self.compression = algorithm.training_hook(
+                network=self.network, batches=batches, all_frames=all_frames,
+                outputs=Outputs(options.final_model.ensemble_average, soft.temperature), weight=soft.pseudo_weight,
+            )  # fmt: skip
+        return algorithm, scheduler
+
+    def make_evaluator(self, *given: Any) -> Evaluator:
+        """Return the evaluator of the models; its arguments are given."""
+        return Evaluator(*given)
+
+    def optimizer_part(self) -> Stateful:
+        """Return the state of the optimiser, as a part of the loop's."""
+        return OptimizerState(self.optimizer)
+
+    @property
+    def skipped(self) -> Tensor:
+        """Steps of each replica so far that were not applied; it counts on."""
+        return self.optimizer.skipped
+
     def _make_hooks(self) -> None:
         """Make the hooks that need no files, and list the parts of the state."""
         options, network, total = self.options, self.network, self.schedule.total_frames
         self.parts = {
             "network": WorkerTensors("network", {"parameters": network.parameters}, network.parameters_changed),
             "scheduler": self.scheduler,
-            "optimizer": _OptimizerState(self.optimizer),
+            "optimizer": self.optimizer_part(),
             "schedule": self.schedule,
         }
         self.recovery: Recovery | None = None
         if options.workers.fault_tolerant:
+            assert isinstance(self.scheduler, SyncScheduler)
             self.recovery = Recovery(self.scheduler, lambda: self.state_dict(collective=False))
             self.add_hook(self.recovery)
         if self.compression is not None:
@@ -189,7 +214,7 @@ class Trainer(Loop):
                 timer=self.timer,
             ) as metrics,
         ):
-            metrics.skipped(self.optimizer.skipped if self.group.is_main or not self.algorithm.shared_replica else 0)
+            metrics.skipped(self.skipped if self.group.is_main or not self.algorithm.shared_replica else 0)
             evaluation = PeriodicEvaluation(self.evaluator, metrics, evaluate_frames, self.timer)
             self.parts["metrics"] = metrics
             more: list[Hook] = [metrics, self.divergence, self.last_models, evaluation]
@@ -209,13 +234,13 @@ class Trainer(Loop):
     def finished(self) -> bool:
         return self.schedule.finished
 
-    def minibatches(self) -> Iterable[tuple[Tensor, Tensor, Soft | None]]:
+    def minibatches(self) -> Iterable[Any]:
         """Return what is left of the epoch, with soft targets where workers learn from each other."""
         if self.compression is not None:
             return self.compression.stream(self.epoch, self.minibatch)
         return ((*pair, None) for pair in self.batches.epoch(self.epoch, self.minibatch))
 
-    def train_on(self, minibatch: tuple[Tensor, Tensor, Soft | None], step: TrainingStep) -> None:
+    def train_on(self, minibatch: Any, step: TrainingStep) -> None:
         spliced, labels, soft = minibatch
         step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
         step.waited_seconds = self.batches.waited_seconds
@@ -273,16 +298,3 @@ class Trainer(Loop):
         best = self.exporter.export_workers(self.work / ENSEMBLE, self.evaluator.of_workers(), self.group)
         self.optimizer.enter_lookahead()
         return best
-
-
-class _OptimizerState:
-    """The state of an optimiser, as a part of a loop's."""
-
-    def __init__(self, of: Optimizer) -> None:
-        self._optimizer = of
-
-    def state_dict(self) -> State:
-        return State(per_worker=self._optimizer.state())
-
-    def load_state_dict(self, state: State) -> None:
-        self._optimizer.restore(dict[str, Any](state.per_worker))

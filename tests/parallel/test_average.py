@@ -13,6 +13,7 @@ from asr_parallel.parallel.registry import ALGORITHMS, entry
 from asr_parallel.parallel.worker_options import split
 from asr_parallel.training.train_options import training_options
 
+SYNCHRONOUS = [name for name in ALGORITHMS if not entry(name).cls.asynchronous]
 FEW = settings(deadline=None, max_examples=20)
 
 
@@ -29,7 +30,7 @@ def train(
 
 
 @FEW
-@given(st.integers(2, 7), st.integers(1, 33), st.integers(0, 10**6), st.sampled_from(ALGORITHMS), st.booleans())
+@given(st.integers(2, 7), st.integers(1, 33), st.integers(0, 10**6), st.sampled_from(SYNCHRONOUS), st.booleans())
 def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, name: str, overlap: bool) -> None:
     """With constants that do not change with K; elastic workers are alike, and their centre is what one would pull."""
     more = {"period": 1, "overlap": overlap} if name in ("average", "block-momentum", "elastic") else {}
@@ -54,7 +55,7 @@ def test_identical_workers_are_as_one(num_workers: int, size: int, seed: int, na
     torch.testing.assert_close(final, of_one)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_one_worker_is_ordinary_training(name: str) -> None:
     """Elastic's worker is tied to a centre even alone."""
     models = Models(random_models(1, 7, 0))
@@ -98,7 +99,7 @@ def test_workers_rates_times_the_number_keep_the_effective_one(num_workers: int,
 def test_who_scales_its_workers_rate() -> None:
     """Block momentum makes K of a block's mean by its outer gain, so it must not; a summed gradient need not."""
     scaled = {name for name in ALGORITHMS if entry(name).cls(entry(name).options()).worker_lr_scale(4) == 4}
-    assert scaled == {"average", "elastic", "colearn"}
+    assert scaled == {"average", "elastic", "colearn", "async-elastic"}
 
 
 def test_options_name_the_effective_rate() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.training.augmentation import Augmentation
-from asr_parallel.training.minibatches import Minibatches, cut_shares
+from asr_parallel.training.minibatches import Minibatches
+from asr_parallel.training.shares import cut_shares
 
 DIM, CONTEXT = 4, 2
 CPU = torch.device("cpu")
@@ -136,7 +137,7 @@ def test_how_far_ahead_is_prepared_does_not_show(monkeypatch: pytest.MonkeyPatch
     order = data._order(0)
     for k, minibatch in enumerate(usual):  # the same without any thread
         rows = order[:, 8 * k : 8 * k + 8]
-        spliced, labels = data.loader.finish(data.loader.prepare(rows, data._draw(0, k)))
+        spliced, labels = data.loader.finish(data.loader.prepare(rows, data._draw(0, k, data._workers)))
         active = data.active(k)
         assert_same(
             [minibatch], [(spliced if active is None else spliced.where(active[:, None, None], np.nan), labels)]
@@ -144,6 +145,19 @@ def test_how_far_ahead_is_prepared_does_not_show(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("asr_parallel.training.minibatches.AHEAD", ahead)
     assert_same(usual, list(data.epoch(0)))
     assert_same(usual[3:], list(data.epoch(0, 3)))
+
+
+def test_single_minibatches_are_those_of_all_replicas() -> None:
+    """In any order, also back to an epoch that is past, and at its end where shares are used up."""
+    data, replicas, places = minibatches(), [], []
+    for epoch in (0, 1, 0, 3):
+        for k, (spliced, labels) in enumerate(data.epoch(epoch)):
+            for r in range(3):
+                if data.active(k) is None or data.active(k)[r]:
+                    replicas.append((spliced[r : r + 1], labels[r : r + 1]))
+                    places.append((r, epoch, k))
+    order = np.random.default_rng(0).permutation(len(places))
+    assert_same(list(minibatches().of_replicas([places[n] for n in order])), [replicas[n] for n in order])
 
 
 def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,8 @@ TEN_GBE = "10 Gb/s Ethernet, see clock/interconnect.py"
 
 @dataclass(frozen=True)
 class AsyncOptions:
-    """Options of all asynchronous algorithms; those named sim_ are of workers that one process simulates."""
+    """Options of all asynchronous algorithms, of workers that one process simulates."""
 
-    period: int = option(
-        16, "minibatches of a worker between two exchanges", least=1, source="the paper has 1 to 64; ours"
-    )
     sim_step_seconds: float | None = option(
         None, "simulated: of a minibatch", above=0, unset="by its products, at 1e11 operations a second"
     )
@@ -34,6 +31,15 @@ class AsyncOptions:
     sim_latency: float = option(20e-6, "simulated: seconds of a message beside its bytes", least=0, source=TEN_GBE)
     sim_bandwidth: float = option(
         1.1769e9, "simulated: bytes a second at the center's port, in either direction", above=0, source=TEN_GBE
+    )
+
+
+@dataclass(frozen=True)
+class PeriodOptions(AsyncOptions):
+    """Options of asynchronous algorithms with a period."""
+
+    period: int = option(
+        16, "minibatches of a worker between two exchanges", least=1, source="the paper has 1 to 64; ours"
     )
 
 

@@ -61,15 +61,16 @@ class Life:
         assert self.phase == Phase.STEP and self.lease is not None
         return Place(self.lease.share, self.lease.epoch, self.lease.first + self.done)
 
-    def advance(self, next_lease: Callable[[], Lease | None]) -> None:
+    def advance(self, next_lease: Callable[[], Lease | None], count: int = 1) -> None:
         """Go on to the next phase, when the action of the present one is done.
 
         Args:
             next_lease: return the next minibatches to train on, None when none are left.
+            count: minibatches of a STEP.
         """
         assert self.phase != Phase.DONE
         if self.phase == Phase.STEP:
-            self.steps, self.done = self.steps + 1, self.done + 1
+            self.steps, self.done = self.steps + count, self.done + count
             assert self.lease is not None
             if self.steps == self.period:
                 self.phase = self.exchange[0]

@@ -3,12 +3,15 @@ import torch
 from quadratic import PlainReplica, Workers, rule
 
 from asr_parallel.parallel.asynchronous.life import Phase
+from asr_parallel.parallel.worker_options import split
 
 START = torch.tensor([1.0, -2.0, 0.5])
 ALGORITHMS = ("async-elastic", "downpour", "adownpour", "mvadownpour", "mdownpour")
 
 
 def workers_of(name: str, count: int, steps: int, momentum: float = 0.0, **given: float) -> Workers:
+    if name == "mdownpour":
+        assert given.pop("period", 1) == 1
     replicas = [PlainReplica(START, lambda x, n: x, 0.1, momentum) for _ in range(count)]
     return Workers(rule(name, count, **given), START, replicas, steps)
 
@@ -89,7 +92,7 @@ def test_staleness_is_the_pushes_of_others_since_the_fetch() -> None:
 def test_bad_constants_are_refused_with_both_values() -> None:
     with pytest.raises(ValueError, match="elastic_beta 3 with 2 workers: expected at most 2"):
         rule("async-elastic", 2, elastic_beta=3)
-    with pytest.raises(ValueError, match="period 4 with mdownpour: expected 1"):
-        rule("mdownpour", 2, period=4)
+    with pytest.raises(ValueError, match=r"period 4 is of no use to algorithm mdownpour, only to .*downpour"):
+        split(algorithm="mdownpour", workers=2, period=4)
     with pytest.raises(ValueError, match="period 0: expected a whole number of at least 1"):
         rule("downpour", 2, period=0)

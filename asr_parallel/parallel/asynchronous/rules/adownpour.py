@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from asr_parallel.parallel.asynchronous.algorithm import AsyncOptions
+from asr_parallel.parallel.asynchronous.algorithm import PeriodOptions
 from asr_parallel.parallel.asynchronous.center import AveragedCenter, Center
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
 
 
 @dataclass(frozen=True)
-class ADownpourOptions(AsyncOptions):
+class ADownpourOptions(PeriodOptions):
     """Options of ADOWNPOUR."""
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithms.elastic import ElasticOptions
-from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm, AsyncOptions
+from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm, PeriodOptions
 from asr_parallel.parallel.asynchronous.life import Phase
 from asr_parallel.parallel.registry import register
 from asr_parallel.record.options import option
@@ -15,7 +15,7 @@ BETA = ElasticOptions().elastic_beta
 
 
 @dataclass(frozen=True)
-class AsyncElasticOptions(AsyncOptions):
+class AsyncElasticOptions(PeriodOptions):
     """Options of asynchronous elastic averaging."""
 
     elastic_beta: float = option(

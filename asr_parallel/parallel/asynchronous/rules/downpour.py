@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr_parallel.parallel.asynchronous.algorithm import AsyncOptions
+from asr_parallel.parallel.asynchronous.algorithm import PeriodOptions
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
 
 
 @dataclass(frozen=True)
-class DownpourOptions(AsyncOptions):
+class DownpourOptions(PeriodOptions):
     """Options of DOWNPOUR."""
 
 

@@ -15,15 +15,9 @@ from asr_parallel.record.options import option
 class MDownpourOptions(AsyncOptions):
     """Options of MDOWNPOUR."""
 
-    period: int = option(1, "minibatches of a worker between two exchanges", least=1, source="the paper has 1 alone")
     center_momentum: float = option(
         DELTA, "of the center, Nesterov's", least=0, below=1, source="Zhang, Choromanska & LeCun, section 5"
     )
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a period above 1."""
-        if self.period > 1:
-            raise ValueError(f"period {self.period} with mdownpour: expected 1, momentum is for single gradients")
 
 
 @register(
@@ -40,6 +34,11 @@ class MDownpour(PushesDifference):
     gradient is to be taken. A message counts 1 / (1 - delta) times in the long run, so a worker's learning rate is
     1 - delta times the effective one, as with momentum in workers (nnet/optimizers.py).
     """
+
+    @property
+    def period(self) -> int:
+        """Always 1: the paper's momentum is for single gradients."""
+        return 1
 
     def worker_lr_scale(self, num_workers: int) -> float:
         return 1.0 - float(self.options.center_momentum)

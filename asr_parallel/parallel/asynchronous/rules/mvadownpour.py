@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from asr_parallel.parallel.asynchronous.algorithm import AsyncOptions
+from asr_parallel.parallel.asynchronous.algorithm import PeriodOptions
 from asr_parallel.parallel.asynchronous.center import AveragedCenter, Center
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
@@ -12,7 +12,7 @@ from asr_parallel.record.options import option
 
 
 @dataclass(frozen=True)
-class MVADownpourOptions(AsyncOptions):
+class MVADownpourOptions(PeriodOptions):
     """Options of MVADOWNPOUR."""
 
     average_rate: float = option(
