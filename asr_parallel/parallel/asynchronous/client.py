@@ -1,7 +1,7 @@
 """A process's and a worker's connection to the server of an asynchronous run."""
 
 import socket
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,6 +47,7 @@ class Client:
 
     rank, worker: of the process, and the worker's number, or NO_WORKER.
     version, frames: of the center, as the last reply had them.
+    timeout: seconds without an answer after which the server counts as lost.
     """
 
     def __init__(self, address: Address, rank: int, program: str, timeout: float, worker: int = NO_WORKER) -> None:
@@ -54,7 +55,7 @@ class Client:
 
         Args:
             program: version of the program.
-            timeout: seconds without an answer after which the server counts as lost.
+            timeout: in seconds.
 
         Raises:
             LostError: nobody is there.
@@ -62,9 +63,9 @@ class Client:
         """
         self.rank, self.worker = rank, worker
         self.version = self.frames = 0
-        self._key, self._timeout = address.key, timeout
+        self._key, self.timeout = address.key, timeout
         self._sequence, self._unanswered = 0, 0
-        self._sent_at = time.monotonic()
+        self._sending = threading.Lock()  # signs of life come from a thread of their own
         self._head, self._tail = bytearray(HEADER_BYTES), bytearray(CHECKSUM_BYTES)
         try:
             self._sock = socket.create_connection((address.host, address.port), timeout)
@@ -104,17 +105,15 @@ class Client:
             frames: trained on since the last push.
         """
         self._settle()
-        self._send(Kind.PUSH, octets_of(message), version, frames)
-        self._unanswered = self._sequence
+        self._unanswered = self._send(Kind.PUSH, octets_of(message), version, frames)
 
     def lease(self) -> dict[str, Any]:
         """Return the server's offer of what to train on."""
         return dict(json_value(self._ask(Kind.LEASE, json_body(None), Kind.LEASED)))
 
     def show_life(self) -> None:
-        """Send a sign of life if the last one is some time ago; to be called between minibatches."""
-        if time.monotonic() - self._sent_at > ALIVE_SHARE * self._timeout:
-            self._send(Kind.ALIVE, np.empty(0, np.uint8))
+        """Send a sign of life; from another thread, too."""
+        self._send(Kind.ALIVE, np.empty(0, np.uint8))
 
     def leave(self) -> None:
         """Say goodbye, so that the server does not count this connection as lost."""
@@ -129,8 +128,7 @@ class Client:
 
     def _ask(self, kind: Kind, body: np.ndarray, expected: Kind, into: np.ndarray | None = None) -> np.ndarray:
         self._settle()
-        self._send(kind, body)
-        return self._reply(self._sequence, expected, into)
+        return self._reply(self._send(kind, body), expected, into)
 
     def _settle(self) -> None:
         """Wait for the answer to a push, if there was one."""
@@ -138,15 +136,19 @@ class Client:
             sequence, self._unanswered = self._unanswered, 0
             self._reply(sequence, Kind.APPLIED, None)
 
-    def _send(self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0) -> None:
-        self._sequence += 1
-        outgoing = Outgoing(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
-        try:
-            while (view := outgoing.next_view()) is not None:
-                self._sock.sendall(view)
-        except OSError as error:
-            raise self._refusal_or_lost(error) from error
-        self._sent_at = time.monotonic()
+    def _send(self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0) -> int:
+        """Send a request; return its sequence number."""
+        with self._sending:
+            self._sequence += 1
+            outgoing = Outgoing(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
+            try:
+                while (view := outgoing.next_view()) is not None:
+                    self._sock.sendall(view)
+            except OSError as error:
+                if kind is Kind.ALIVE:
+                    raise self._lost(error) from error
+                raise self._refusal_or_lost(error) from error
+            return self._sequence
 
     def _reply(self, sequence: int, expected: Kind, into: np.ndarray | None) -> np.ndarray:
         """Read a reply; a model goes `into` memory of its size."""
@@ -202,6 +204,8 @@ class Client:
 class RemoteCenter:
     """The center of a server and its leases as the workers of this process see them; a connection each.
 
+    A thread shows the server that this process runs, however long a minibatch takes.
+
     stopping: the signal for which the server has asked to stop, or 0.
     waiting: whether minibatches of other workers may come back yet.
     measured: of each worker, what it has measured since its last push, by name; see service.py.
@@ -220,6 +224,10 @@ class RemoteCenter:
         pinned = like.device.type == "cuda"
         self._received = torch.empty(len(like), dtype=torch.float32, pin_memory=pinned)
         self._params = torch.empty_like(like) if pinned else self._received
+        self._ended = threading.Event()
+        period = ALIVE_SHARE * min(client.timeout for client in self.clients.values())
+        self._thread = threading.Thread(target=self._show_life, args=(period,), name="signs of life", daemon=True)
+        self._thread.start()
 
     def fetch(self, worker: int) -> Fetched:
         client = self.clients[worker]
@@ -238,12 +246,21 @@ class RemoteCenter:
         self.stopping, self.waiting = self.stopping or offer["stop"], offer["wait"]
         return None if offer["lease"] is None else Lease(*offer["lease"])
 
-    def show_life(self) -> None:
-        """Let the server know that all workers of this process are there; to be called between minibatches."""
-        for client in self.clients.values():
-            client.show_life()
-
     def leave(self) -> None:
         """Say goodbye for all workers."""
+        self.end_signs()
         for client in self.clients.values():
             client.leave()
+
+    def end_signs(self) -> None:
+        """Give no more signs of life."""
+        self._ended.set()
+        self._thread.join()
+
+    def _show_life(self, period: float) -> None:
+        while not self._ended.wait(period):
+            try:
+                for client in self.clients.values():
+                    client.show_life()
+            except LostError:  # whoever asks for something next is told
+                return

@@ -16,7 +16,7 @@ from typing import Any
 from asr_parallel.parallel.asynchronous.client import Address, Client
 from asr_parallel.parallel.asynchronous.messages import KEY_BYTES
 from asr_parallel.parallel.process_info import ProcessInfo
-from asr_parallel.parallel.rendezvous import WARN_SECONDS
+from asr_parallel.parallel.rendezvous import WARN_SECONDS, bound_to_loopback, interface_address
 from asr_parallel.parallel.transport import START_SECONDS, LostError
 from asr_parallel.record.files import atomic_file, read_json
 from asr_parallel.record.log import logger
@@ -27,6 +27,17 @@ MODE = 0o600
 def new_key() -> bytes:
     """Return the key of a new run."""
     return secrets.token_bytes(KEY_BYTES)
+
+
+def run_address(info: ProcessInfo, interface: str | None) -> str:
+    """Return the address of this machine for a server: that of an interface, or of loopback.
+
+    Raises:
+        ValueError: an unknown interface, or several machines without one.
+    """
+    if info.spread and not interface:
+        raise ValueError(f"rank {info.rank}: {bound_to_loopback()}")
+    return interface_address(interface)
 
 
 def write_run_file(path: Path, info: ProcessInfo, address: Address) -> None:
