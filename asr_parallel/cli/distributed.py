@@ -146,10 +146,9 @@ def served(
             write_run_file(run_file, info, address)
             client = Client(address, 0, __version__, options.timeout)
         held.callback(client.close)
-        yield ServedRun(info.rank, info.size, address, client, __version__, options.timeout)
-        if not info.rank:
-            client.call("finish")
-        client.leave()
+        run = ServedRun(info.rank, info.size, address, client, __version__, options.timeout)
+        yield run
+        run.finish()
 
 
 def _quiet_unless_main(info: "ProcessInfo") -> None:

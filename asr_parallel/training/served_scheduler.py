@@ -151,9 +151,10 @@ class ServedScheduler:
         """Return statistics, also logged.
 
         Returns:
-            syncs: pushes; refused: pushes that the server has refused; bytes_per_worker: of pushes, mean; staleness:
-            how often a push came so many versions after its worker's fetch; queue: how often so many workers waited
-            when one was served, itself included; unread: minibatches that nobody has trained on; gone: lost workers.
+            syncs: pushes, since the training began; pushes: of each worker, of this run; refused: pushes that the
+            server has refused; bytes_per_worker: of pushes, mean; staleness: how often a push came so many versions
+            after its worker's fetch; queue: how often so many workers waited when one was served, itself included;
+            unread: minibatches that nobody has trained on; gone: lost workers.
         """
         status = self._client.call("status")
         pushes = sum(count for _, count in status["staleness"])
@@ -166,6 +167,7 @@ class ServedScheduler:
             logger.warning("%d minibatches were not read, of workers that were lost", status["unread"])
         return {
             "syncs": pushes,
+            "pushes": status["pushes"],
             "refused": status["refused"],
             "bytes_per_worker": 4 * len(self._model) * pushes // self.group.num_workers,
             "staleness": {str(versions): count for versions, count in status["staleness"]},

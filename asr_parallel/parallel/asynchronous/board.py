@@ -1,7 +1,7 @@
 """What the processes of an asynchronous run tell each other, on the server's board."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asr_parallel.parallel.asynchronous.client import Address, Client, RemoteCenter
@@ -25,6 +25,7 @@ class ServedRun:
     program: str
     timeout: float = TIMEOUT_SECONDS
     _turn: int = 0
+    _began: float = field(default_factory=time.monotonic)
 
     def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
         """Return rank 0's JSON value, in every process, also in one that comes later.
@@ -44,6 +45,15 @@ class ServedRun:
                 return found["value"]
             time.sleep(POLL_SECONDS)
         raise LostError(f"rank {self.rank}: no answer of rank 0 within {seconds:g} s")
+
+    def finish(self) -> None:
+        """Leave; rank 0 waits for processes that have not come, as long as they may take, and ends the run."""
+        if self.rank == 0:
+            deadline = self._began + self.timeout
+            while len(self.client.call("status")["ranks"]) < self.size and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+            self.client.call("finish")
+        self.client.leave()
 
     def center(self, workers: range, like: Any) -> RemoteCenter:
         """Return the center as these workers of this process see it; see RemoteCenter."""

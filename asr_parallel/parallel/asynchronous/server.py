@@ -160,6 +160,7 @@ class Server:
                 raise ProtocolError(f"worker {header.worker} of rank {rank}: is here already")
             self.service.joined(header.worker)
         connection.rank, connection.worker = rank, header.worker
+        self.service.ranks.add(rank)
         connection.limits = self._limits(connection)
         connection.reply(Header(Kind.WELCOME, header.worker, header.sequence), json_body(None))
 

@@ -97,8 +97,9 @@ class Service:
     run: None until rank 0 has begun it.
     measured: sums over all workers' reports, by name.
     queue: how often so many workers were to be served when a push was applied, its own included.
+    pushes: of each worker.
     stopping: the signal for which workers are asked to stop, or 0. finished: whether rank 0 has all that it needs.
-    here, gone: workers that are connected, and that were lost.
+    ranks: processes that have ever come. here, gone: workers that are connected, and that were lost.
     """
 
     def __init__(self) -> None:
@@ -107,6 +108,8 @@ class Service:
         self.measured = dict.fromkeys(MEASURED, 0.0)
         self.refused, self.stopping, self.finished = 0, 0, False
         self.queue: Counter[int] = Counter()
+        self.pushes: Counter[int] = Counter()
+        self.ranks: set[int] = set()
         self.here: set[int] = set()
         self.gone: set[int] = set()
         self._busy: set[int] = set()  # workers with minibatches whose result is not pushed
@@ -206,6 +209,7 @@ class Service:
             raise RefusedError(f"worker {header.worker}: {error}") from error
         run.leases.pushed(header.worker)
         self._busy.discard(header.worker)
+        self.pushes[header.worker] += 1
         return Reply(Kind.APPLIED, json_body(None), *self.counted)
 
     def _lease(self, run: Run, worker: int) -> Reply:
@@ -227,11 +231,12 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         status = {
-            "here": sorted(self.here), "gone": sorted(self.gone), "stopping": self.stopping, "refused": self.refused,
+            "ranks": sorted(self.ranks), "here": sorted(self.here), "gone": sorted(self.gone), "stopping": self.stopping, "refused": self.refused,
             "queue": sorted(self.queue.items()), "measured": self.measured,
         }  # fmt: skip
         status["version"], status["frames"] = self.counted
         if self.run is not None:
+            status["pushes"] = [self.pushes[worker] for worker in range(self.run.workers)]
             status["staleness"] = sorted(self.run.center.staleness.items())
             status["unread"] = self.run.leases.unread
         return status
