@@ -21,7 +21,7 @@ from asr_parallel.parallel.asynchronous.messages import (
     unpacked,
 )
 
-PIECE_BYTES = 1 << 20  # received or sent at once, before others have their turn
+PIECE_BYTES = 1 << 22  # received or sent at once, before others have their turn
 VECTORS = frozenset({Kind.PUSH, Kind.MODEL})
 
 

@@ -231,7 +231,8 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         status = {
-            "ranks": sorted(self.ranks), "here": sorted(self.here), "gone": sorted(self.gone), "stopping": self.stopping, "refused": self.refused,
+            "ranks": sorted(self.ranks), "here": sorted(self.here), "gone": sorted(self.gone),
+            "stopping": self.stopping, "refused": self.refused,
             "queue": sorted(self.queue.items()), "measured": self.measured,
         }  # fmt: skip
         status["version"], status["frames"] = self.counted
