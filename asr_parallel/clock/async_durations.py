@@ -1,5 +1,6 @@
 """Durations of asynchronous workers' actions, and the time of an epoch by the queue of their events."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from asr_parallel.parallel.asynchronous.leases import Leases
 from asr_parallel.parallel.asynchronous.simulation import Timeline
 
 STEP, MESSAGE = 0, 1  # purposes of random numbers
-DRAWN = 256  # at once: to seed a generator takes longer
+DRAWN = 64  # at once: to seed a generator takes longer
 PAUSE_EVERY = 100  # minibatches
 FLOPS = 1e11  # a second, where no time of a minibatch is given: about a core; ours
 PRODUCTS = 6  # operations a parameter and frame: three products, a multiplication and an addition each
@@ -51,14 +52,15 @@ class RandomDurations:
         """Return a time over its mean."""
         if not self.jitter:
             return 1.0
-        variance = np.log1p(self.jitter**2 / count)  # of the logarithm
+        variance = math.log1p(self.jitter**2 / count)  # of the logarithm
         normal = _normals(self.seed, purpose, worker, number // DRAWN)[number % DRAWN]
-        return float(np.exp(np.sqrt(variance) * normal - variance / 2))
+        return math.exp(math.sqrt(variance) * normal - variance / 2)
 
 
-@lru_cache(maxsize=4096)
-def _normals(seed: int, purpose: int, worker: int, block: int) -> np.ndarray:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, worker, block))).normal(size=DRAWN)
+@lru_cache(maxsize=16384)
+def _normals(seed: int, purpose: int, worker: int, block: int) -> list[float]:
+    seeded = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, worker, block)))
+    return [float(number) for number in seeded.normal(size=DRAWN)]
 
 
 def simulated_durations(

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from asr_parallel.clock.async_epoch import async_epoch
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
@@ -80,6 +81,13 @@ class ModelledClock:
 
     def epoch(self) -> TimeBreakdown:
         """Return the modelled seconds of an epoch; ValueError when there is less than a minibatch for each worker."""
+        if self._asynchronous:  # whoever is done helps the others: `longest` does not matter
+            return TimeBreakdown(
+                *async_epoch(
+                    self.options.algorithm, self.constants, self.options.workers, self.minibatches, self.work,
+                    self.network, self.stragglers,
+                )
+            )  # fmt: skip
         interval, length = self._interval()
         even = self.minibatches / length
         whole = interval.times(self.longest * even)
@@ -94,7 +102,15 @@ class ModelledClock:
 
     def peak(self) -> float:
         """Return the speedup of the best interval between two synchronizations, in which no worker is slow or idle."""
-        return replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).speedup()
+        best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0)
+        if self._asynchronous:
+            best = best.with_(sim_jitter=0.0, sim_straggler=1.0, sim_pause=0.0)
+        return best.speedup()
+
+    @property
+    def _asynchronous(self) -> bool:
+        """True for asynchronous workers with anybody to wait for."""
+        return entry(self.options.algorithm).cls.asynchronous and self.options.workers > 1
 
     @property
     def minibatches(self) -> float:

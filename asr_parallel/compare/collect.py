@@ -12,6 +12,7 @@ from asr_parallel.compare.jobs import ENSEMBLE, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.compare.staleness import with_staleness
 from asr_parallel.decode.significance import mapsswe, wer_interval
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_scheduler import SYNC_STATS
@@ -123,7 +124,7 @@ def _cell(
     same_loss = 1.0 if single else None
     if not single and compared:
         same_loss = _speedup_to_loss(learning_curve, out / base.name, alone)
-    return Cell(
+    cell = Cell(
         status="done",
         frames=frames,
         learning_curve=tuple(learning_curve),
@@ -139,6 +140,7 @@ def _cell(
         else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
         **common,
     )
+    return with_staleness(cell, folder / SYNC_STATS)
 
 
 def _outcome(

@@ -134,6 +134,9 @@ class Cell:
         efficiency: speedup_frames / workers.
         peak_speedup: the largest over parts of the training, where speedup_frames is the average over all of it.
         bytes_per_worker: sent by one worker, on average.
+        staleness, most_staleness: pushes of others between a worker's fetch and its push, mean and most; None where
+            workers are synchronous.
+        queue_length: requests that a request found before it at the center's port, mean.
         options: of train-dnn, by name, that are not common to all trainings.
     """
 
@@ -158,6 +161,9 @@ class Cell:
     efficiency: float | None = None
     peak_speedup: float | None = None
     bytes_per_worker: int | None = None
+    staleness: float | None = None
+    most_staleness: int | None = None
+    queue_length: float | None = None
     options: dict[str, Plain] = field(default_factory=dict)
 
     @property

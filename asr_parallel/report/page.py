@@ -49,7 +49,7 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
         clock=clock_text(comparison),
         summary_columns=[c for c in summary if c.name.endswith("_wer_mean") or not c.name.startswith(others)],
         result_columns=[c for c in results if not c.name.endswith("_scorer")],
-        time_columns=[identity_columns()[0], *time_columns()],
+        time_columns=[identity_columns()[0], *time_columns(comparison)],
     )  # fmt: skip
 
 

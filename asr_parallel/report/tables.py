@@ -85,8 +85,8 @@ def result_columns(comparison: Comparison) -> list[Column]:
     ]
 
 
-def time_columns() -> list[Column]:
-    """Return the columns of seconds on both clocks, speedups and bytes."""
+def time_columns(comparison: Comparison) -> list[Column]:
+    """Return the columns of seconds on both clocks, speedups, bytes, and staleness where workers are asynchronous."""
     clocks: dict[Literal["measured", "modelled"], Sequence[str]] = {"measured": PARTS, "modelled": PARTS[:-1]}
     columns = [
         Column(f"{clock}_{part}", f"{clock} {title}", _seconds(clock, part), ".1f", clock)
@@ -100,6 +100,21 @@ def time_columns() -> list[Column]:
         _modelled("efficiency", "efficiency", lambda c: c.efficiency),
         _modelled("peak_speedup", "peak speedup", lambda c: c.peak_speedup),
         Column("bytes_per_worker", "bytes sent by a worker", lambda c: c.bytes_per_worker, ",d"),
+        *(asynchronous_columns() if has_asynchronous(comparison) else ()),
+    ]
+
+
+def has_asynchronous(comparison: Comparison) -> bool:
+    """Return whether any cell's workers are asynchronous."""
+    return any(cell.staleness is not None for cell in comparison.cells)
+
+
+def asynchronous_columns() -> list[Column]:
+    """Return the columns of cells whose workers are asynchronous."""
+    return [
+        Column("staleness", "staleness, mean", lambda c: c.staleness, ".2f"),
+        Column("most_staleness", "staleness, most", lambda c: c.most_staleness),
+        Column("queue_length", "queue length, mean", lambda c: c.queue_length, ".2f"),
     ]
 
 
@@ -138,6 +153,14 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
         Column("modelled_seconds_mean", "modelled s", mean(_seconds("modelled", "seconds")), ".1f", "modelled"),
         Column("measured_seconds_mean", "measured s", mean(_seconds("measured", "seconds")), ".1f", "measured"),
         Column("bytes_per_worker_mean", "bytes sent by a worker", mean(lambda c: c.bytes_per_worker), ",.0f"),
+        *(
+            (
+                Column("staleness_mean", "staleness", mean(lambda c: c.staleness), ".2f"),
+                Column("queue_length_mean", "queue length", mean(lambda c: c.queue_length), ".2f"),
+            )
+            if has_asynchronous(comparison)
+            else ()
+        ),
         Column(
             "frontier", "frontier",
             lambda g: ", ".join(text for which, text in FRONTIERS.items() if g.first.name in best[which]),
@@ -173,7 +196,7 @@ def _summary_of_set(name: str, groups: Sequence[Group]) -> list[Column]:
 
 def cells_csv(comparison: Comparison) -> str:
     """Return a line for each cell, with all that is known of it except its learning curve."""
-    columns = [*identity_columns(), *result_columns(comparison), *time_columns(), *origin_columns()]
+    columns = [*identity_columns(), *result_columns(comparison), *time_columns(comparison), *origin_columns()]
     return _csv(columns, comparison.cells, comparison.synthetic)
 
 

@@ -17,6 +17,7 @@ from asr_parallel.compare.modelled import Machine, step_name
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.groups import curves, summarise
+from asr_parallel.report.tables import time_columns
 
 SHAPE, FRAMES = (40, 5, 100), 100_000
 COURSE = [(10.0, 3.0), (20.0, 2.0), (40.0, 1.0), (50.0, 1.5)]
@@ -90,6 +91,26 @@ def test_both_clocks(two: Matrix, tmp_path: Path) -> None:
     measured = average.measured
     assert measured is not None and (measured.seconds, measured.compute, measured.wait) == (120, 97, 2)
     assert average.bytes_per_worker == 1000
+
+
+def test_asynchronous_workers_have_staleness_and_queues(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: {average: {}, async-elastic: {period: 4, sim_straggler: 3}}}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    name = "async-elastic_2_ng-sgd_s1"
+    stats = json.loads((tmp_path / name / "sync_stats.json").read_text())
+    stats |= {"staleness": {"0": 1, "1": 2, "3": 1}, "fetch_queue": {"0": 3}, "push_queue": {"0": 2, "2": 1}}
+    (tmp_path / name / "sync_stats.json").write_text(json.dumps(stats))
+    found = cells(of, tmp_path)
+    cell, synchronous = found[name], found["average_2_ng-sgd_s1"]
+    assert cell.status == "done" and cell.period == 4
+    assert (cell.staleness, cell.most_staleness, cell.queue_length) == (1.25, 3, pytest.approx(1 / 3))
+    assert (synchronous.staleness, synchronous.most_staleness, synchronous.queue_length) == (None, None, None)
+    assert 1.1 < cell.speedup_frames < 4 / 3 < min(synchronous.speedup_frames, cell.peak_speedup)
+    asynchronous, usual = (
+        {column.name for column in time_columns(Comparison("", "", "", (one,)))} for one in (cell, synchronous)
+    )
+    assert asynchronous - usual == {"staleness", "most_staleness", "queue_length"}
 
 
 def test_speedup_is_against_the_single_worker_it_is_compared_with(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_means_over_seeds() -> None:
 def test_no_two_columns_share_a_name_and_clocks_are_in_theirs() -> None:
     comparison = made_up.comparison()
     for columns in (
-        [*identity_columns(), *result_columns(comparison), *times()],
+        [*identity_columns(), *result_columns(comparison), *times(comparison)],
         summary_columns(comparison, summarise(comparison)),
     ):
         for names in ([c.name for c in columns], [c.title for c in columns]):

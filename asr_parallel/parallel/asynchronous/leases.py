@@ -85,16 +85,18 @@ class Leases:
 
     def _next(self, worker: int, most: int) -> Lease | None:
         while self._epoch < self._epochs:
-            left = [count - given for count, given in zip(self._counts, self._given, strict=True)]
-            open_left = [0 if gone else n for n, gone in zip(left, self._gone, strict=True)]
-            if any(open_left):
-                share = worker if open_left[worker] else max(range(len(left)), key=open_left.__getitem__)
-                lease = Lease(share, self._epoch, self._given[share], min(most, left[share]))
+            share = worker if self._left(worker) else max(range(len(self._counts)), key=self._left)
+            if left := self._left(share):
+                lease = Lease(share, self._epoch, self._given[share], min(most, left))
                 self._given[share] += lease.count
                 return lease
-            self.unread += sum(left)
-            self._epoch, self._given = self._epoch + 1, [0] * len(left)
+            self.unread += sum(self._counts) - sum(self._given)
+            self._epoch, self._given = self._epoch + 1, [0] * len(self._counts)
         return None
+
+    def _left(self, share: int) -> int:
+        """Return what a share has left of the epoch to be given out."""
+        return 0 if self._gone[share] else self._counts[share] - self._given[share]
 
     def state(self) -> dict[str, Any]:
         """Return JSON values for `load`."""
