@@ -153,6 +153,8 @@ class Server:
         rank, version = who["rank"], who.get("version")
         if version != self._version:
             raise ProtocolError(f"rank {rank} has version {version}, but the server has {self._version}")
+        if rank == 0 and header.worker == NO_WORKER and any(map(_is_main, self._connections)):
+            raise ProtocolError("rank 0 is here already")
         if header.worker != NO_WORKER:
             if self.service.run is None or not 0 <= header.worker < self.service.run.workers:
                 raise ProtocolError(f"worker {header.worker}: not of this run, or it has not begun")
@@ -169,7 +171,7 @@ class Server:
         if connection.rank < 0:
             return {Kind.HELLO: SMALL_BYTES}
         limits = dict(SMALL)
-        if connection.rank == 0 and connection.worker == NO_WORKER:
+        if _is_main(connection):
             limits |= {Kind.BEGIN: BEGIN_BYTES, Kind.SAVE: SMALL_BYTES}
         if self.service.run is not None:
             limits[Kind.FETCH] = 0
@@ -200,6 +202,11 @@ class Server:
             if not self.service.finished:
                 logger.warning("%s is lost after version %d", connection, self.service.counted[0])
             self.service.lost(connection.worker)
-        elif connection.rank == 0 and connection.worker == NO_WORKER and not self.service.finished:
+        elif _is_main(connection) and not self.service.finished:
             logger.debug("rank 0 is gone")
             self.service.finished, self._ended_at = True, float("-inf")
+
+
+def _is_main(connection: Connection) -> bool:
+    """Tell whether a connection is that of rank 0, with which the run ends."""
+    return connection.rank == 0 and connection.worker == NO_WORKER

@@ -261,6 +261,8 @@ def test_a_worker_is_there_once() -> None:
             client(address, 2, 1)
         with pytest.raises(RefusedError, match="worker 4: not of this run"):
             client(address, 2, 4)
+        with pytest.raises(RefusedError, match="rank 0 is here already"):
+            client(address)
         first.leave()
         wait_for(main, lambda status: status["here"] == [])
         assert main.call("status")["gone"] == []
