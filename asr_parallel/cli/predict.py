@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from asr_parallel.parallel.worker_options import WorkerOptions
     from asr_parallel.training.train_options import MachineOptions
 
+# Options of asynchronous training that predict has others for
+SIMULATED = {
+    "sim_step_seconds": "--step-seconds", "sim_jitter": "--jitter", "sim_latency": "--alpha", "sim_bandwidth": "--beta",
+}  # fmt: skip
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
 
 
@@ -116,6 +120,9 @@ def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions
     from asr_parallel.parallel.registry import entry
     from asr_parallel.parallel.worker_options import option_names, split
 
+    for simulated, flag in SIMULATED.items():
+        if hasattr(args, simulated):
+            raise ValueError(f"{simulated} {getattr(args, simulated)}: is for training; expected {flag}")
     chosen = entry(name)
     known = option_names() if args.algorithm else chosen.own_options | chosen.cls.supports
     given = {option: value for option, value in vars(args).items() if option in known}

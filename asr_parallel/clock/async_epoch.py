@@ -1,5 +1,6 @@
 """The modelled time of an epoch of asynchronous workers, by the queue of their events and no arithmetic."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from asr_parallel.parallel.registry import asynchronous
 EXCHANGES = 16  # of a worker that are simulated, at most; as epochs have no end where workers wait, time is steady
 ALL_EXCHANGES = 2_000  # of all workers, likewise
 LEAST_EXCHANGES = 4
+SIMULATED = 64  # workers, of more that are alike: their messages are so much longer, at most 1/32 of the time
 ROUNDING = 1e-9
 
 
@@ -51,10 +53,22 @@ def async_epoch(
         workers, work.step_seconds, network.alpha, 4.0 * work.parameters / network.beta,
         constants.sim_jitter or stragglers.jitter, speeds, constants.sim_pause,
     )  # fmt: skip
-    rate, compute, exchange = _simulate(rule.exchange, rule.period, durations)
+    rate, compute, exchange = _of_many(rule.exchange, rule.period, durations)
     total = workers * minibatches / rate
     wait = total * (1 - compute - exchange)
     return total * compute, wait if wait > ROUNDING * total else 0.0, total * exchange
+
+
+def _of_many(exchange: tuple[Phase, Phase], period: int, durations: RandomDurations) -> tuple[float, float, float]:
+    """Return what _simulate does; of many equal workers some are simulated, which keep the port as busy as all."""
+    each = durations.workers / SIMULATED
+    if each <= 1 or durations.speeds is not None or durations.pause:
+        return _simulate(exchange, period, durations)
+    some = replace(durations, workers=SIMULATED, transfer=durations.transfer * each)
+    rate, compute, messages = _simulate(exchange, period, some)
+    sent = 3 * some.latency_seconds + 2 * some.transfer
+    own = 3 * durations.latency_seconds + 2 * durations.transfer  # the rest they wait
+    return each * rate, compute, messages * own / sent if sent else 0.0
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,15 @@ from asr_parallel.training.replicas import Replicas
 from asr_parallel.training.trainer import Trainer
 
 
+class TimedEvaluator(Evaluator):
+    """An evaluator whose lines carry modelled seconds."""
+
+    def score(self) -> tuple[Score, dict[str, Any] | None]:
+        score, _ = super().score()
+        assert isinstance(self._scheduler, AsyncScheduler)
+        return score, {"modelled_seconds": self._scheduler.timeline.seconds}
+
+
 class AsyncTrainer(Trainer):
     """A training by an asynchronous algorithm. A step of the loop is a push.
 
@@ -28,6 +37,8 @@ class AsyncTrainer(Trainer):
     trained on and not pushed yet is not among them. So an epoch ends with the push by which its frames are complete,
     and a worker may be in the next one then.
     """
+
+    evaluator_class = TimedEvaluator
 
     def start_algorithm(
         self, group: WorkerGroup, batches: Minibatches, train_part: np.ndarray
@@ -40,9 +51,6 @@ class AsyncTrainer(Trainer):
             options.schedule.epochs, options.optimization.minibatch, options.data.seed,
         )  # fmt: skip
         return algorithm, self.exchanges
-
-    def make_evaluator(self, *given: Any) -> Evaluator:
-        return _TimedEvaluator(*given)
 
     def optimizer_part(self) -> Stateful:
         return self.replicas
@@ -105,12 +113,3 @@ class _Training:
         replica.optimizer.step(back, rate)
         trainer.exchanges.tally.add(worker, back, replica.optimizer.max_change_scale, rate)
         return int(labels.shape[1])
-
-
-class _TimedEvaluator(Evaluator):
-    """An evaluator whose lines carry modelled seconds."""
-
-    def score(self) -> tuple[Score, dict[str, Any] | None]:
-        score, _ = super().score()
-        assert isinstance(self._scheduler, AsyncScheduler)
-        return score, {"modelled_seconds": self._scheduler.timeline.seconds}

@@ -47,6 +47,8 @@ class Trainer(Loop):
     and resumed: everything random follows from the seed and from where in the data the training is.
     """
 
+    evaluator_class = Evaluator
+
     def __init__(
         self,
         store: FrameStore,
@@ -88,7 +90,7 @@ class Trainer(Loop):
         self.compression: TrainingHook | None = None
         self.algorithm, scheduler = self.start_algorithm(group, batches, train_part)
         super().__init__(group, scheduler, batches, work)
-        self.evaluator = self.make_evaluator(
+        self.evaluator = self.evaluator_class(
             store, held_out_rows, self.network, scheduler, options.final_model.ensemble_average, options.keeps_workers,
             options.workers.ema > 0,
         )  # fmt: skip
@@ -144,10 +146,6 @@ class Trainer(Loop):
                 outputs=Outputs(options.final_model.ensemble_average, soft.temperature), weight=soft.pseudo_weight,
             )  # fmt: skip
         return algorithm, scheduler
-
-    def make_evaluator(self, *given: Any) -> Evaluator:
-        """Return the evaluator of the models; its arguments are given."""
-        return Evaluator(*given)
 
     def optimizer_part(self) -> Stateful:
         """Return the state of the optimiser, as a part of the loop's."""

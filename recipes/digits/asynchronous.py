@@ -22,8 +22,8 @@ SPEEDS: dict[str, dict[str, float]] = {
     "jitter 20 %": {"sim_jitter": 0.2},
     "straggler": {"sim_straggler": 3.0},
 }
-# Name in the study: algorithm, optimizer, own options, and the middle one of its effective rates per frame. Of nesterov,
-# too, rates are those without momentum, see nnet/optimizers.py
+# Name in the study: algorithm, optimizer, own options, and the middle one of its effective rates per frame. Of
+# nesterov, too, rates are those without momentum, see nnet/optimizers.py
 ALGORITHMS: dict[str, tuple[str, str, dict[str, Any], float]] = {
     "EASGD": ("async-elastic", "sgd", {}, 0.002),
     "EAMSGD": ("async-elastic", "nesterov", {"momentum": 0.99}, 0.002),

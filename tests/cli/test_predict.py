@@ -25,6 +25,7 @@ def test_every_algorithm_and_number_of_workers(capsys: pytest.CaptureFixture[str
     text = predicted(f"--workers 16,32,64,256,1024 --network ib100 {GIVEN}", capsys)
     table = rows(text, "| algorithm | workers")
     names = ["average", "block-momentum", "colearn", "elastic", "gradient", "ensemble"]
+    names += ["adownpour", "async-elastic", "downpour", "mdownpour", "mvadownpour"]
     assert [(row["algorithm"], int(row["workers"])) for row in table] == [
         (name, workers) for name in names for workers in (16, 32, 64, 256, 1024)
     ]
@@ -95,6 +96,8 @@ def test_another_architecture_with_its_options(capsys: pytest.CaptureFixture[str
         ("--workers 4,", "--workers 4,: expected"),
         ("--workers 4 --period 0", "period 0: expected"),
         ("--workers 4 --algorithm gradient --period 4", "period 4 is of no use to algorithm gradient"),
+        ("--workers 4 --algorithm mdownpour --period 4", "period 4 is of no use to algorithm mdownpour"),
+        ("--workers 4 --sim-latency 1", "sim_latency 1.0: is for training; expected --alpha"),
         ("--workers 4 --jitter -1", "jitter -1.0: expected a number of at least 0"),
         ("--workers 4 --beta 0", "beta 0.0: expected a number above 0"),
         ("--workers 4 --alpha -1", "alpha -1.0: expected a number of at least 0"),

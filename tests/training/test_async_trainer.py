@@ -41,8 +41,13 @@ def trained(store: FrameStore, given: TrainingOptions, work: Path) -> tuple[Asyn
     return trainer, network
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "ng-sgd"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("algorithm", "optimizer"),
+    [
+        *((name, optimizer) for name in ("async-elastic", "downpour") for optimizer in ("sgd", "nesterov", "ng-sgd")),
+        *((name, "sgd") for name in ALGORITHMS[2:]),
+    ],
+)
 def test_it_learns_from_every_minibatch_once(store: FrameStore, tmp_path: Path, algorithm: str, optimizer: str) -> None:
     more = {} if algorithm == "mdownpour" else {"period": 4}
     if algorithm == "mvadownpour":
