@@ -1,10 +1,12 @@
 """The server of asynchronous workers: its messages against bare ones, and two workers against one.
 
-    python benchmarks/served.py [messages] [workers]
+    python benchmarks/served.py [messages] [workers] [memory]
 
 messages  exchanges (a fetch and a push) of a model of 4 million parameters over loopback, against a bare ping-pong of
           as many bytes
 workers   frames/s of two workers and the server, one thread each, over those of one worker and the server, at period 16
+memory    of the server at its highest, above that without a center, with workers who push and fetch at once, and the
+          bound of asr_parallel/parallel/asynchronous/server.py
 
 Contestants take turns; the result is the median of the ratios within a turn.
 """
@@ -15,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -181,8 +184,39 @@ def workers(rounds: int) -> None:
         main.leave()
 
 
+def memory(rounds: int) -> None:
+    """Print the server's memory and its bound, for each number of workers."""
+    print("\n| workers | MB | bound, MB |\n|--:|--:|--:|")
+    for count in (4, 8):
+        with server_process("127.0.0.1", new_key(), "benchmark", TIMEOUT) as address:
+            (server,) = multiprocessing.active_children()
+            before = highest(server.pid)
+            main = begin(address, torch.zeros(PARAMETERS), count)
+            clients = [Client(address, 0, "benchmark", TIMEOUT, number) for number in range(count)]
+
+            def exchange(client: Client) -> None:
+                params, message = torch.zeros(PARAMETERS), torch.zeros(PARAMETERS)
+                for _ in range(rounds):
+                    client.fetch_into(params)
+                    client.push(message, client.version, MINIBATCH)
+                client.leave()
+
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(exchange, clients))
+            megabytes, bound = (highest(server.pid) - before) / 1e6, 4 * PARAMETERS * (1 + 2 * count + 4) / 1e6
+            print(f"| {count} | {megabytes:.0f} | {bound:.0f} |", flush=True)
+            main.call("finish")
+            main.leave()
+
+
+def highest(pid: int | None) -> int:
+    """Return the most bytes of memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
 if __name__ == "__main__":
-    parts = {"messages": messages, "workers": workers}
+    parts = {"messages": messages, "workers": workers, "memory": memory}
     args = arguments(__doc__, parts, 7).parse_args()
     torch.set_num_threads(1)
     for part in args.parts or parts:

@@ -8,8 +8,8 @@ Memory, for K workers and a model of P parameters, in bytes: at most
     4 P (c + 2 K)
 
 c is the number of vectors of the center: 1, 2 with an average, 3 with momentum. Each worker's connection has one push
-coming in, and one model on its way out if the center has changed since it was fetched. While the state for a
-checkpoint is on its way there are 8 P c more.
+coming in, and one model on its way out if the center has changed since it was fetched. While its state is on
+its way, at the start and for checkpoints, there are 16 P c more.
 """
 
 import selectors
