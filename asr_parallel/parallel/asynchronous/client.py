@@ -1,6 +1,7 @@
 """A process's and a worker's connection to the server of an asynchronous run."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from asr_parallel.parallel.asynchronous.center import Fetched
 from asr_parallel.parallel.asynchronous.connection import octets_of
 from asr_parallel.parallel.asynchronous.life import Lease
 from asr_parallel.parallel.asynchronous.messages import (
+    BLOCK_BYTES,
     CHECKSUM_BYTES,
     HEADER_BYTES,
     NO_WORKER,
@@ -72,6 +74,9 @@ class Client:
         except OSError as error:
             raise self._lost(error) from error
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.settimeout(None)  # the system's timeouts instead of Python's, which ask twice for every piece
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
         try:
             self._ask(Kind.HELLO, json_body({"rank": rank, "version": program}), Kind.WELCOME)
         except BaseException:
@@ -179,7 +184,8 @@ class Client:
     def _receive(self, view: memoryview, digest: Digest | None) -> None:
         received = 0
         while received < len(view):
-            count = self._sock.recv_into(view[received:])
+            piece = view[received : received + BLOCK_BYTES]
+            count = self._sock.recv_into(piece, len(piece), socket.MSG_WAITALL)
             if not count:
                 raise ConnectionResetError("the server has closed the connection")
             received += count
