@@ -175,6 +175,13 @@ class ServedTrainer(Trainer):
         step.max_change_scale = torch.full((applied,), measured["scale_sum"] / max(1, applied))
         step.synced = True
 
+    def may_save(self, step: TrainingStep) -> bool:
+        """Return whether the losses since the last step are low enough; none were seen, perhaps, before a stop."""
+        assert step.loss_sums is not None
+        if self._request.number or step.frames == step.before:
+            return bool(step.loss_sums.isfinite().all())
+        return super().may_save(step)
+
     def save(self) -> None:
         if self._request.number:
             self.exchanges.stop(self._request.number, self.served.timeout)
