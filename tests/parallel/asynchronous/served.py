@@ -2,8 +2,10 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from asr_parallel.parallel.asynchronous.center import Center
 from asr_parallel.parallel.asynchronous.client import Address, Client
-from asr_parallel.parallel.asynchronous.messages import NO_WORKER
+from asr_parallel.parallel.asynchronous.messages import CHECKSUM_BYTES, HEADER_BYTES, NO_WORKER, Header, Kind, Outgoing
 from asr_parallel.parallel.asynchronous.server import Server
 from asr_parallel.parallel.asynchronous.service import Plan
 
@@ -52,3 +54,57 @@ def fetched(of: Client, size: int) -> Tensor:
     params = torch.full((size,), np.nan)
     of.fetch_into(params)
     return params
+
+
+def raw(address: Address, worker: int = -1, rank: int = 1) -> socket.socket:
+    """A connection whose messages a test makes itself, which has said who it is."""
+    sock = socket.create_connection((address.host, address.port), SECONDS)
+    send(sock, Header(Kind.HELLO, worker, 1), b'{"rank": %d, "version": "1.0"}' % rank)
+    assert answer(sock)[0] == Kind.WELCOME
+    return sock
+
+
+def send(sock: socket.socket, header: Header, body: bytes, key: bytes = KEY) -> None:
+    sock.sendall(packed(header, np.frombuffer(body, np.uint8), key))
+
+
+def packed(header: Header, body: np.ndarray, key: bytes = KEY) -> bytes:
+    outgoing, views = Outgoing(header, key, body), []
+    while (view := outgoing.next_view()) is not None:
+        views.append(bytes(view))
+    return b"".join(views)
+
+
+def answer(sock: socket.socket) -> tuple[int, bytes]:
+    """Kind and body of the reply; 0 when the connection has ended."""
+
+    def take(count: int) -> bytes:
+        taken = b""
+        while len(taken) < count:
+            piece = sock.recv(count - len(taken))
+            if not piece:
+                raise ConnectionResetError
+            taken += piece
+        return taken
+
+    try:
+        head = take(HEADER_BYTES)
+        body = take(int.from_bytes(head[-8:], "little"))
+        take(CHECKSUM_BYTES)
+        return head[6], body
+    except ConnectionResetError:
+        return 0, b""
+
+
+def answer_or_reset(sock: socket.socket) -> tuple[int, bytes]:
+    try:
+        return answer(sock)
+    except OSError:
+        return 0, b""
+
+
+def wait_for(main: Client, holds: Callable[[Any], bool]) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not holds(main.call("status")):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)

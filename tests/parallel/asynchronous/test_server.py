@@ -1,60 +1,18 @@
 """A server on the loopback interface: what is applied, what is refused, and who waits for whom."""
 
-import socket
 import time
-from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
-from served import KEY, SECONDS, begun, client, fetched, serving
+from served import SECONDS, answer, begun, client, fetched, packed, raw, send, serving, wait_for
 
-from asr_parallel.parallel.asynchronous.client import Address, Client, RemoteCenter
-from asr_parallel.parallel.asynchronous.messages import CHECKSUM_BYTES, HEADER_BYTES, Header, Kind, Outgoing
+from asr_parallel.parallel.asynchronous.client import Client, RemoteCenter
+from asr_parallel.parallel.asynchronous.messages import Header, Kind
 from asr_parallel.parallel.asynchronous.service import Plan, RefusedError
 from asr_parallel.parallel.transport import LostError
 
 SIZE = 300_001  # parameters: more than a piece, and no whole number of words
-
-
-def raw(address: Address, worker: int = -1, rank: int = 1) -> socket.socket:
-    """A connection whose messages a test makes itself, which has said who it is."""
-    sock = socket.create_connection((address.host, address.port), SECONDS)
-    send(sock, Header(Kind.HELLO, worker, 1), b'{"rank": %d, "version": "1.0"}' % rank)
-    assert answer(sock)[0] == Kind.WELCOME
-    return sock
-
-
-def send(sock: socket.socket, header: Header, body: bytes, key: bytes = KEY) -> None:
-    sock.sendall(packed(header, np.frombuffer(body, np.uint8), key))
-
-
-def packed(header: Header, body: np.ndarray, key: bytes = KEY) -> bytes:
-    outgoing, views = Outgoing(header, key, body), []
-    while (view := outgoing.next_view()) is not None:
-        views.append(bytes(view))
-    return b"".join(views)
-
-
-def answer(sock: socket.socket) -> tuple[int, bytes]:
-    """Kind and body of the reply; 0 when the connection has ended."""
-
-    def take(count: int) -> bytes:
-        taken = b""
-        while len(taken) < count:
-            piece = sock.recv(count - len(taken))
-            if not piece:
-                raise ConnectionResetError
-            taken += piece
-        return taken
-
-    try:
-        head = take(HEADER_BYTES)
-        body = take(int.from_bytes(head[-8:], "little"))
-        take(CHECKSUM_BYTES)
-        return head[6], body
-    except ConnectionResetError:
-        return 0, b""
 
 
 def test_what_is_pushed_is_added_once_and_fetched_by_all() -> None:
@@ -142,115 +100,6 @@ def test_a_run_goes_on_from_its_state_and_gives_out_again_what_was_out() -> None
             one.push(torch.ones(4), 1, 8)
         assert sorted(given) == [(0, 0, 1, 1), (0, 0, 2, 1), (1, 0, 0, 1), (1, 0, 1, 1), (1, 0, 2, 1)]
         assert main.call("status")["measured"]["correct"] == 5 and main.call("status")["frames"] == 48
-
-
-def wait_for(main, holds) -> None:  # type: ignore[no-untyped-def]
-    give_up = time.monotonic() + SECONDS
-    while not holds(main.call("status")):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_refused_and_logged(bad: float, caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as (_, address):
-        main = begun(address, SIZE)
-        worker = client(address, 1, 1)
-        message = torch.ones(SIZE)
-        message[-1] = bad
-        worker.push(message, 0, 100)
-        with pytest.raises(RefusedError, match="worker 1: message with numbers that are not finite"):
-            worker.fetch_into(torch.empty(SIZE))
-        assert fetched(worker, SIZE).eq(0).all() and worker.version == 0
-        worker.push(torch.ones(SIZE), 7, 100)
-        with pytest.raises(RefusedError, match="message of version 7 with 100 frames"):
-            worker.lease()
-        worker.push(torch.ones(SIZE), 0, 100)  # it may go on
-        assert fetched(worker, SIZE).eq(1).all()
-        assert main.call("status")["refused"] == 2
-    assert "refused: worker 1 in rank 1" in caplog.text
-
-
-BAD = {
-    "sequence number 3; expected 2": (Header(Kind.PUSH, 1, 3), bytes(4 * SIZE)),
-    "4 bytes of PUSH; expected 1200004": (Header(Kind.PUSH, 1, 2), bytes(4)),
-    "1200008 bytes of PUSH; expected at most 1200004": (Header(Kind.PUSH, 1, 2), bytes(4 * SIZE + 4)),
-    "worker 2 on a connection of worker 1": (Header(Kind.PUSH, 2, 2), bytes(4 * SIZE)),
-    "kind 11; expected one of": (Header(Kind.BEGIN, 1, 2), b""),
-    "a body that is not JSON": (Header(Kind.CALL, 1, 2), b"\x80\x04K\x01."),
-    "a call that is not complete": (Header(Kind.CALL, 1, 2), b'{"call": "get"}'),
-    "call 'put' of rank 1; expected get, status, stop or measured": (
-        Header(Kind.CALL, 1, 2), b'{"call": "put", "arguments": {"name": "a", "value": 1}}'
-    ),
-    "not complete: could not convert": (
-        Header(Kind.CALL, 1, 2), b'{"call": "measured", "arguments": {"correct": "many"}}'
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("reason", BAD)
-def test_bad_requests_are_refused_and_change_nothing(reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as (_, address):
-        main = begun(address, SIZE)
-        sock = raw(address, worker=1)
-        header, body = BAD[reason]
-        with suppress(OSError):  # when the server had enough of it after the header
-            send(sock, header, body)
-        kind, said = answer_or_reset(sock)
-        assert kind in (0, Kind.REFUSED) and (not kind or reason.encode() in said)
-        wait_for(main, lambda status: status["gone"] == [1])
-        assert fetched(main, SIZE).eq(0).all() and main.version == 0
-    assert reason in caplog.text
-
-
-def answer_or_reset(sock: socket.socket) -> tuple[int, bytes]:
-    try:
-        return answer(sock)
-    except OSError:
-        return 0, b""
-
-
-def test_a_wrong_checksum_is_refused(caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as (_, address):
-        main = begun(address, SIZE)
-        sock = raw(address, worker=1)
-        body = np.ones(SIZE, np.float32).view(np.uint8)
-        message = bytearray(packed(Header(Kind.PUSH, 1, 2), body))
-        message[500] ^= 1
-        sock.sendall(message)
-        assert b"checksum" in answer(sock)[1]
-        assert fetched(main, SIZE).eq(0).all()
-    assert "refused: worker 1 in rank 1" in caplog.text and "checksum" in caplog.text
-
-
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + bytes(99), None])
-def test_strangers_are_told_nothing(said: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as (_, address):
-        main = begun(address, 4)
-        sock = socket.create_connection((address.host, address.port), SECONDS)
-        if said is None:
-            send(sock, Header(Kind.HELLO, -1, 1), b'{"rank": 1, "version": "1.0"}', key=bytes(16))
-        else:
-            sock.sendall(said)
-        assert answer_or_reset(sock) == (0, b"")
-        assert main.call("status")["here"] == []
-    assert "refused" in caplog.text
-
-
-def test_before_the_hello_nothing_else_is_taken(caplog: pytest.LogCaptureFixture) -> None:
-    with serving() as (_, address):
-        sock = socket.create_connection((address.host, address.port), SECONDS)
-        send(sock, Header(Kind.FETCH, 1, 1), b"")
-        assert answer(sock)[0] in (0, Kind.REFUSED)
-    assert "expected one of HELLO" in caplog.text
-
-
-def test_another_version_of_the_program_is_refused_with_both() -> None:
-    with (
-        serving(version="1.0") as (_, address),
-        pytest.raises(RefusedError, match=r"rank 3 has version 1\.1, but the server has 1\.0"),
-    ):
-        client(address, 3, version="1.1")
 
 
 def test_a_worker_is_there_once() -> None:
