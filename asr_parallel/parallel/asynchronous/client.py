@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from asr_parallel.parallel.asynchronous.messages import (
     BLOCK_BYTES,
     CHECKSUM_BYTES,
     HEADER_BYTES,
+    NO_SUMS,
     NO_WORKER,
     SMALL_BYTES,
     Digest,
@@ -29,7 +31,7 @@ from asr_parallel.parallel.asynchronous.messages import (
     json_value,
     unpacked,
 )
-from asr_parallel.parallel.asynchronous.service import Plan, RefusedError, packed_tensors, unpacked_tensors
+from asr_parallel.parallel.asynchronous.service import MEASURED, Plan, RefusedError, packed_tensors, unpacked_tensors
 from asr_parallel.parallel.transport import LostError
 
 ALIVE_SHARE = 0.25  # of the timeout, between two signs of life of who computes
@@ -102,15 +104,19 @@ class Client:
         """
         self._ask(Kind.FETCH, np.empty(0, np.uint8), Kind.MODEL, octets_of(params))
 
-    def push(self, message: Tensor, version: int, frames: int) -> None:
+    def push(
+        self, message: Tensor, version: int, frames: int, measured: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         """Send (P,) float32 on the CPU; what the server says of it is raised by the next request.
 
         Args:
             version: of the center that the message is from.
             frames: trained on since the last push.
+            measured: sums over them by name, of service.MEASURED.
         """
         self._settle()
-        self._unanswered = self._send(Kind.PUSH, octets_of(message), version, frames)
+        sums = tuple(measured.get(name, 0.0) for name in MEASURED)
+        self._unanswered = self._send(Kind.PUSH, octets_of(message), version, frames, sums)
 
     def lease(self) -> dict[str, Any]:
         """Return the server's offer of what to train on."""
@@ -141,11 +147,14 @@ class Client:
             sequence, self._unanswered = self._unanswered, 0
             self._reply(sequence, Kind.APPLIED, None)
 
-    def _send(self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0) -> int:
+    def _send(
+        self, kind: Kind, body: np.ndarray, version: int = 0, frames: int = 0, sums: tuple[float, ...] = NO_SUMS
+    ) -> int:
         """Send a request; return its sequence number."""
         with self._sending:
             self._sequence += 1
-            outgoing = Outgoing(Header(kind, self.worker, self._sequence, version, frames), self._key, body)
+            header = Header(kind, self.worker, self._sequence, version, frames, sums=sums)
+            outgoing = Outgoing(header, self._key, body)
             try:
                 while (view := outgoing.next_view()) is not None:
                     self._sock.sendall(view)
@@ -244,8 +253,7 @@ class RemoteCenter:
 
     def push(self, worker: int, message: Tensor, version: int, frames: int) -> None:
         measured, self.measured[worker] = self.measured[worker], {}
-        self.clients[worker].call("measured", measured)
-        self.clients[worker].push(message.cpu(), version, frames)
+        self.clients[worker].push(message.cpu(), version, frames, measured)
 
     def lease(self, worker: int) -> Lease | None:
         offer = self.clients[worker].lease()

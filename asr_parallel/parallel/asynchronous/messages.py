@@ -1,6 +1,6 @@
 """The messages between workers and the server that has the center: a fixed header, a body, and a checksum of both.
 
-    magic, protocol version, kind, run key, worker, sequence number, version, frames, bytes of the body
+    magic, protocol version, kind, run key, worker, sequence number, version, frames, sums, bytes of the body
 
 The checksum comes last, so that it is computed while the message is on its way.
 Framed TCP of the standard library: `recv_into` receives a model into the memory where it is used, no dependency is
@@ -29,8 +29,10 @@ SMALL_BYTES = 1 << 20  # of JSON
 BLOCK_BYTES = 1 << 20  # checked and sent at once: it stays in a core's cache meanwhile
 NO_WORKER = -1
 
-# magic, protocol, kind, key, worker, sequence, version, frames, bytes; little-endian, without padding
-_HEADER = struct.Struct("<4sHH16siIQQQ")
+NO_SUMS = (0.0,) * 6  # as many as service.MEASURED
+
+# magic, protocol, kind, key, worker, sequence, version, frames, sums, bytes; little-endian, without padding
+_HEADER = struct.Struct(f"<4sHH16siIQQ{len(NO_SUMS)}dQ")
 HEADER_BYTES = _HEADER.size
 CHECKSUM_BYTES = 4
 
@@ -38,13 +40,13 @@ CHECKSUM_BYTES = 4
 class Kind(IntEnum):
     """The kind of a message: requests and their replies."""
 
-    HELLO = 1  # who comes: rank, process, version of the program
+    HELLO = 1  # who comes: rank, version of the program
     WELCOME = 2
     FETCH = 3
     MODEL = 4
-    PUSH = 5
+    PUSH = 5  # with sums of what was measured in training since the last one
     APPLIED = 6
-    LEASE = 7  # with what was measured in training on the last one
+    LEASE = 7
     LEASED = 8
     CALL = 9  # anything small
     VALUE = 10
@@ -74,6 +76,7 @@ class Header:
     version: pushes that the center had applied, of the model fetched or that a push is from.
     frames: trained on since the last push; in replies, all that the center has counted.
     size: bytes of the body.
+    sums: of a push, over what it was trained on; applied with it, or not at all. service.MEASURED names them.
     """
 
     kind: Kind
@@ -82,6 +85,7 @@ class Header:
     version: int = 0
     frames: int = 0
     size: int = 0
+    sums: tuple[float, ...] = NO_SUMS
 
 
 class Digest:
@@ -140,7 +144,7 @@ class Outgoing:
     def __init__(self, header: Header, key: bytes, body: np.ndarray) -> None:
         """Take a (bytes,) uint8 body, which is not to change before it was sent; see `keep_copy`."""
         fields = (MAGIC, PROTOCOL, int(header.kind), key, header.worker, header.sequence, header.version, header.frames)
-        self._head = _HEADER.pack(*fields, len(body))
+        self._head = _HEADER.pack(*fields, *header.sums, len(body))
         self._body, self._at = body, 0
         self._digest = Digest(self._head, body)
         self._begun = self._ended = False
@@ -178,7 +182,7 @@ def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
     Raises:
         ProtocolError: of another protocol or run, of a kind that is not expected, or too large.
     """
-    magic, protocol, kind, found, worker, sequence, version, frames, size = _HEADER.unpack(octets)
+    magic, protocol, kind, found, worker, sequence, version, frames, *sums, size = _HEADER.unpack(octets)
     if magic != MAGIC:
         raise StrangerError(f"not a message of asr-parallel: it begins with {magic!r}; expected {MAGIC!r}")
     if not hmac.compare_digest(found, key):
@@ -189,7 +193,7 @@ def unpacked(octets: bytes, key: bytes, limits: Mapping[Kind, int]) -> Header:
         raise ProtocolError(f"kind {kind}; expected one of {', '.join(sorted(one.name for one in limits))}")
     if size > limits[Kind(kind)]:
         raise ProtocolError(f"{size} bytes of {Kind(kind).name}; expected at most {limits[Kind(kind)]}")
-    return Header(Kind(kind), worker, sequence, version, frames, size)
+    return Header(Kind(kind), worker, sequence, version, frames, size, tuple(sums))
 
 
 def as_body(octets: bytes) -> np.ndarray:

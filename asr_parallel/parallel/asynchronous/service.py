@@ -95,7 +95,7 @@ class Service:
     """The center of a run, its leases, and a board of small values, as requests see them.
 
     run: None until rank 0 has begun it.
-    measured: sums over all workers' reports, by name.
+    measured: sums over all pushes that were applied, by name.
     queue: how often so many workers were to be served when a push was applied, its own included.
     pushes: of each worker.
     stopping: the signal for which workers are asked to stop, or 0. finished: whether rank 0 has all that it needs.
@@ -171,18 +171,14 @@ class Service:
             if name == "stop":
                 self.stopping = self.stopping or int(arguments)
                 return None
-            if name == "measured":
-                for of_sum in MEASURED:
-                    self.measured[of_sum] += float(arguments.get(of_sum, 0.0))
-                return None
             if rank:
-                raise ProtocolError(f"call {name!r} of rank {rank}; expected get, status, stop or measured")
+                raise ProtocolError(f"call {name!r} of rank {rank}; expected get, status or stop")
             if name == "put":
                 self.board[arguments["name"]] = arguments["value"]
             elif name == "finish":
                 self.finished = True
             else:
-                raise ProtocolError(f"call {name!r}; expected get, status, stop, measured, put or finish")
+                raise ProtocolError(f"call {name!r}; expected get, status, stop, put or finish")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, ProtocolError):
                 raise
@@ -207,6 +203,8 @@ class Service:
         except ValueError as error:
             self.refused += 1
             raise RefusedError(f"worker {header.worker}: {error}") from error
+        for name, value in zip(MEASURED, header.sums, strict=True):
+            self.measured[name] += value
         run.leases.pushed(header.worker)
         self._busy.discard(header.worker)
         self.pushes[header.worker] += 1

@@ -19,6 +19,7 @@ from asr_parallel.parallel.asynchronous.messages import (
 )
 
 KEY = bytes(range(16))
+SUMS = (0.1, -2.0, 1e300, 0.0, 5.0, 6.0)
 LIMITS = {Kind.PUSH: 10 * BLOCK_BYTES, Kind.CALL: 100}
 
 
@@ -44,9 +45,9 @@ def digest_of(head: bytes, body: np.ndarray, step: int | None = None) -> Digest:
 @pytest.mark.parametrize("count", [0, 1, 2, 7, BLOCK_BYTES // 4, BLOCK_BYTES // 4 + 1, BLOCK_BYTES])
 def test_a_message_comes_back_as_it_was_in_pieces_of_any_size(count: int) -> None:
     body = numbers(count)
-    whole = packed(Header(Kind.PUSH, 3, 7, 2**40, 512), body)
+    whole = packed(Header(Kind.PUSH, 3, 7, 2**40, 512, sums=SUMS), body)
     head, sent, tail = whole[:HEADER_BYTES], whole[HEADER_BYTES:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
-    assert unpacked(head, KEY, LIMITS) == Header(Kind.PUSH, 3, 7, 2**40, 512, 4 * count)
+    assert unpacked(head, KEY, LIMITS) == Header(Kind.PUSH, 3, 7, 2**40, 512, 4 * count, SUMS)
     assert sent == body.tobytes()
     for step in (None, 1000, BLOCK_BYTES, BLOCK_BYTES + 13):
         digest_of(head, body, step).check(tail)
@@ -61,7 +62,7 @@ def test_a_changed_bit_is_noticed_in_body_and_header(where: int) -> None:
     with pytest.raises(ProtocolError, match="checksum"):
         digest_of(head, body).check(tail)
     body[where] ^= 4
-    for at in (28, 36, 44):  # sequence, version, frames
+    for at in (28, 36, 44, 52):  # sequence, version, frames, the first sum
         changed = bytearray(head)
         changed[at] ^= 1
         with pytest.raises(ProtocolError, match="checksum"):

@@ -44,8 +44,7 @@ def test_leases_of_who_is_lost_are_handed_over_or_counted_as_unread() -> None:
             wait_for(main, lambda status: status["gone"] == [0])
             given = []
             while True:
-                two.call("measured", {"loss_sum": 1.5})
-                two.push(torch.ones(4), 0, 8)
+                two.push(torch.ones(4), 0, 8, {"loss_sum": 1.5})
                 lease = two.lease()["lease"]
                 if lease is None:
                     break
@@ -59,6 +58,31 @@ def test_leases_of_who_is_lost_are_handed_over_or_counted_as_unread() -> None:
             again = client(address, 3, 0)  # it comes back, late
             assert again.lease() == {"lease": None, "wait": False, "stop": 0}
             assert main.call("status")["gone"] == []
+
+
+def test_what_was_measured_is_counted_with_its_push_or_not_at_all() -> None:
+    with serving() as (_, address):
+        main = begun(address, 4)
+        center = RemoteCenter(lambda worker: client(address, 1, worker), [1], torch.zeros(4))
+        center.measured[1] = {"loss_sum": 2.5, "correct": 3.0}
+        center.push(1, torch.full((4,), torch.inf), 0, 8)
+        with pytest.raises(RefusedError):
+            center.fetch(1)
+        assert not any(main.call("status")["measured"].values())
+        center.measured[1] = {"loss_sum": 1.5, "applied": 1.0}
+        center.push(1, torch.ones(4), 0, 8)
+        center.push(1, torch.ones(4), 0, 0)  # with nothing new
+        center.fetch(1)
+        measured = main.call("status")["measured"]
+        assert {name: total for name, total in measured.items() if total} == {"loss_sum": 1.5, "applied": 1.0}
+        assert main.state()[0]["measured"] == measured
+        half = raw(address, worker=2)
+        push = packed(Header(Kind.PUSH, 2, 2, sums=(9.0,) * 6), np.zeros(16, np.uint8))
+        half.sendall(push[:-1])  # and is killed
+        half.close()
+        wait_for(main, lambda status: status["gone"] == [2])
+        assert main.call("status")["measured"] == measured
+        center.leave()
 
 
 def test_a_worker_waits_while_others_may_be_lost_and_no_longer() -> None:
@@ -82,8 +106,7 @@ def test_a_run_goes_on_from_its_state_and_gives_out_again_what_was_out() -> None
         main = begun(address, 4, minibatches=3, workers=2)
         one, two = client(address, 1, 0), client(address, 1, 1)
         one.lease(), two.lease()
-        one.push(torch.ones(4), 0, 8)
-        one.call("measured", {"correct": 5})
+        one.push(torch.ones(4), 0, 8, {"correct": 5})
         assert one.lease()["lease"] == [0, 0, 1, 1]
         values, tensors = main.state()
     with serving() as (_, address):

@@ -42,12 +42,10 @@ BAD = {
     "kind 11; expected one of": (Header(Kind.BEGIN, 1, 2), b""),
     "a body that is not JSON": (Header(Kind.CALL, 1, 2), b"\x80\x04K\x01."),
     "a call that is not complete": (Header(Kind.CALL, 1, 2), b'{"call": "get"}'),
-    "call 'put' of rank 1; expected get, status, stop or measured": (
+    "call 'put' of rank 1; expected get, status or stop": (
         Header(Kind.CALL, 1, 2), b'{"call": "put", "arguments": {"name": "a", "value": 1}}'
     ),
-    "not complete: could not convert": (
-        Header(Kind.CALL, 1, 2), b'{"call": "measured", "arguments": {"correct": "many"}}'
-    ),
+    "not complete: invalid literal": (Header(Kind.CALL, 1, 2), b'{"call": "stop", "arguments": "many"}'),
 }  # fmt: skip
 
 
