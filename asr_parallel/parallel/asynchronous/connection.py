@@ -35,7 +35,7 @@ class Connection:
     worker, rank: who is at the other end, once it has said so.
     peer: its address, for the log.
     limits: largest body by kind of request; what is not in it is refused.
-    seen: monotonic seconds of the last sign of life.
+    seen: monotonic seconds of the last sign of life: something has come, or was taken.
     """
 
     def __init__(self, sock: socket.socket, peer: str, key: bytes) -> None:
@@ -121,12 +121,12 @@ class Connection:
             except BlockingIOError:
                 return
             budget -= sent
+            self.seen = time.monotonic()
             self._view = self._view[sent:]
             if not self._view and self._outgoing is not None:
                 self._view = self._outgoing.next_view()
         if self._view is None:
             self._outgoing, self.borrows = None, False
-            self.seen = time.monotonic()
 
     def keep_own_copy(self) -> None:
         """Copy what is still to be sent, so that the memory it is in may change."""

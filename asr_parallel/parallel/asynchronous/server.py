@@ -67,15 +67,16 @@ class Server:
             looked = time.monotonic()
             while not self._is_over():
                 events = self._selector.select(POLL_SECONDS)
+                now = time.monotonic()  # what has come until now is read before anybody counts as lost
                 self._waiting = sum(key.data is not None and key.data.worker != NO_WORKER for key, _ in events)
                 for key, mask in events:
                     if key.data is None:
                         self._accept()
                     else:
                         self._serve(key.data, mask)
-                if time.monotonic() - looked > POLL_SECONDS:
-                    looked = time.monotonic()
-                    self._look_for_lost(looked)
+                if now - looked > POLL_SECONDS:
+                    looked = now
+                    self._look_for_lost(now)
         finally:
             for connection in list(self._connections):
                 self._close(connection)
