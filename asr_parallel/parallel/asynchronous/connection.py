@@ -35,6 +35,7 @@ class Connection:
     worker, rank: who is at the other end, once it has said so.
     peer: its address, for the log.
     limits: largest body by kind of request; what is not in it is refused.
+    accepted: monotonic seconds when it began.
     seen: monotonic seconds of the last sign of life: something has come, or was taken.
     """
 
@@ -45,7 +46,7 @@ class Connection:
         self.sock, self.peer = sock, peer
         self.worker, self.rank = NO_WORKER, -1
         self.limits: Mapping[Kind, int] = {}
-        self.seen = time.monotonic()
+        self.accepted = self.seen = time.monotonic()
         self._key, self._sequence, self._least = key, 0, 1
         self._head = bytearray(HEADER_BYTES)
         self._header: Header | None = None

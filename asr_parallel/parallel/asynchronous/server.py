@@ -36,7 +36,8 @@ from asr_parallel.record.log import logger
 
 POLL_SECONDS = 0.2  # between two looks at who has not been heard of
 BEGIN_BYTES = 1 << 40  # of rank 0, which has shown the key
-MAX_STRANGERS = 64  # connections that have not said who they are; more are not accepted
+MAX_STRANGERS = 64  # connections that have not said who they are; for another one the first of them has to go
+HELLO_SECONDS = 10.0  # for saying who one is, which programs do at once: several retransmissions by TCP
 SMALL = {kind: SMALL_BYTES for kind in (Kind.CALL, Kind.ALIVE, Kind.LEAVE)}
 
 
@@ -97,10 +98,11 @@ class Server:
         except OSError as error:  # it has gone again
             logger.debug("accept: %s", error)
             return
-        if sum(one.rank < 0 for one in self._connections) >= MAX_STRANGERS:
-            log_refusal(address, f"more than {MAX_STRANGERS} connections that have not said who they are")
-            sock.close()
-            return
+        strangers = [one for one in self._connections if one.rank < 0]
+        if len(strangers) >= MAX_STRANGERS:
+            first = min(strangers, key=lambda one: one.accepted)
+            log_refusal(first, f"more than {MAX_STRANGERS} connections that have not said who they are")
+            self._close(first)
         connection = Connection(sock, f"{address[0]}:{address[1]}", self._key)
         connection.limits = {Kind.HELLO: SMALL_BYTES}
         self._connections.add(connection)
@@ -190,8 +192,12 @@ class Server:
 
     def _look_for_lost(self, now: float) -> None:
         for connection in list(self._connections):
-            if now - connection.seen > self._timeout and (connection.worker != NO_WORKER or connection.rank < 0):
-                logger.debug("%s: no sign of life for %g s", connection, self._timeout)
+            if connection.rank < 0:
+                is_late = now - connection.accepted > min(HELLO_SECONDS, self._timeout)
+            else:
+                is_late = connection.worker != NO_WORKER and now - connection.seen > self._timeout
+            if is_late:
+                logger.debug("%s: not heard of in time", connection)
                 self._close(connection)
 
     def _close(self, connection: Connection) -> None:

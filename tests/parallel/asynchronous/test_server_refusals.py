@@ -1,7 +1,7 @@
 """What a server on the loopback interface refuses: it is logged, and changes nothing."""
 
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import torch
 from served import SECONDS, answer, answer_or_reset, begun, client, fetched, packed, raw, send, serving, wait_for
 
 from asr_parallel.parallel.asynchronous.messages import Header, Kind
+from asr_parallel.parallel.asynchronous.server import MAX_STRANGERS
 from asr_parallel.parallel.asynchronous.service import RefusedError
 
 SIZE = 300_001  # parameters: more than a piece, and no whole number of words
@@ -89,6 +90,19 @@ def test_strangers_are_told_nothing(said: bytes | None, caplog: pytest.LogCaptur
         assert answer_or_reset(sock) == (0, b"")
         assert main.call("status")["here"] == []
     assert "refused" in caplog.text
+
+
+def test_who_has_the_key_comes_in_however_many_strangers_there_are() -> None:
+    with serving(timeout=100 * SECONDS) as (_, address), ExitStack() as open_until_the_end:
+        main = begun(address, 4)
+        strangers = []
+        for _ in range(MAX_STRANGERS + 10):
+            sock = socket.create_connection((address.host, address.port), SECONDS)
+            strangers.append(open_until_the_end.enter_context(sock))
+        worker = client(address, 1, 1)
+        assert worker.lease()["lease"] is not None
+        assert answer_or_reset(strangers[0]) == (0, b"")  # the first to come is the first to go
+        assert main.call("status")["here"] == [1]
 
 
 def test_before_the_hello_nothing_else_is_taken(caplog: pytest.LogCaptureFixture) -> None:

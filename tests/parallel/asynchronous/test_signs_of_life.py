@@ -49,6 +49,18 @@ def test_who_takes_a_model_slowly_gives_signs_of_life(clock: Clock) -> None:
         sending.close()
 
 
+def test_who_does_not_say_who_it_is_in_time_is_sent_away(clock: Clock) -> None:
+    with serving(timeout=100 * SECONDS) as (_, address), socket.create_connection((address.host, address.port)) as sock:
+        main = begun(address, 4)
+        sock.settimeout(SECONDS)
+        for _ in range(3):
+            sock.sendall(b"A")
+            main.call("status"), main.call("status")  # it has been read
+            clock.seconds += 0.4 * server_module.HELLO_SECONDS
+        assert sock.recv(1) == b""
+        assert client(address, 1, 1).lease()["lease"] is not None
+
+
 def test_who_gave_signs_of_life_while_the_server_was_busy_is_not_lost(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
