@@ -135,7 +135,7 @@ def test_a_second_run_and_strangers_are_refused_while_one_goes_on(frames_folder:
     second = start(words(frames_folder, out, line))
     said = second.communicate(timeout=SECONDS)[0]
     assert second.returncode == 1 and "is making it; wait for that to end, or stop it" in said
-    with pytest.raises(ValueError, match=rf"serves this run already, at 127\.0\.0\.1:{found['port']} "):
+    with pytest.raises(ValueError, match=rf"serves this run already, at 127\.0\.0\.1:{found['port']};"):
         check_no_server(run_file, read_json(out.with_name("out.training") / "training.json")["identity"]["version"], 9)
     with socket.create_connection((found["address"], found["port"]), SECONDS) as stranger:
         stranger.sendall(bytes(10_000))

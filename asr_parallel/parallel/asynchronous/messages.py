@@ -28,6 +28,7 @@ KEY_BYTES = 16  # 128 bits, which nobody guesses
 SMALL_BYTES = 1 << 20  # of JSON
 BLOCK_BYTES = 1 << 20  # checked and sent at once: it stays in a core's cache meanwhile
 NO_WORKER = -1
+NO_RANK = -1  # of who only asks whether a run is served
 
 NO_SUMS = (0.0,) * 6  # as many as service.MEASURED
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_parallel.parallel.asynchronous.client import Address, Client
-from asr_parallel.parallel.asynchronous.messages import KEY_BYTES
+from asr_parallel.parallel.asynchronous.messages import KEY_BYTES, NO_RANK
 from asr_parallel.parallel.asynchronous.service import RefusedError
 from asr_parallel.parallel.process_info import ProcessInfo
 from asr_parallel.parallel.rendezvous import WARN_SECONDS, bound_to_loopback, interface_address
@@ -58,14 +58,15 @@ def check_no_server(path: Path, program: str, timeout: float) -> None:
     if "key" not in found or "port" not in found:
         return  # of a run without server
     try:
-        Client(_address(found), 0, program, timeout).close()
+        Client(_address(found), NO_RANK, program, timeout).close()
     except LostError:  # nobody is there
         return
-    except RefusedError as error:  # as rank 0 is there, or of another version
-        raise ValueError(
-            f"{path}: process {found['pid']} on {found['machine']} serves this run already, at"
-            f" {found['address']}:{found['port']} ({error}); expected one server a run"
-        ) from error
+    except RefusedError as error:  # it is of another version
+        logger.debug("%s: %s", path, error)
+    raise ValueError(
+        f"{path}: process {found['pid']} on {found['machine']} serves this run already, at"
+        f" {found['address']}:{found['port']}; expected one server a run"
+    )
 
 
 def find_server(path: Path, info: ProcessInfo, program: str, timeout: float) -> tuple[Address, Client]:

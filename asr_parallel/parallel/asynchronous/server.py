@@ -22,6 +22,7 @@ import numpy as np
 
 from asr_parallel.parallel.asynchronous.connection import Connection
 from asr_parallel.parallel.asynchronous.messages import (
+    NO_RANK,
     NO_WORKER,
     SMALL_BYTES,
     Header,
@@ -165,7 +166,8 @@ class Server:
                 raise ProtocolError(f"worker {header.worker} of rank {rank}: is here already")
             self.service.joined(header.worker)
         connection.rank, connection.worker = rank, header.worker
-        self.service.ranks.add(rank)
+        if rank != NO_RANK:
+            self.service.ranks.add(rank)
         connection.limits = self._limits(connection)
         connection.reply(Header(Kind.WELCOME, header.worker, header.sequence), json_body(None))
 
