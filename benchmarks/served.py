@@ -5,8 +5,8 @@
 messages  exchanges (a fetch and a push) of a model of 4 million parameters over loopback, against a bare ping-pong of
           as many bytes
 workers   frames/s of two workers and the server, one thread each, over those of one worker and the server, at period 16
-memory    of the server at its highest, above that without a center, with workers who push and fetch at once, and the
-          bound of asr_parallel/parallel/asynchronous/server.py
+memory    of the server at its highest, above that without a center, with workers who push and fetch at once while
+          rank 0 evaluates, and the bound of asr_parallel/parallel/asynchronous/server.py
 
 Contestants take turns; the result is the median of the ratios within a turn.
 """
@@ -202,8 +202,12 @@ def memory(rounds: int) -> None:
                 client.leave()
 
             with ThreadPoolExecutor(count) as pool:
-                list(pool.map(exchange, clients))
-            megabytes, bound = (highest(server.pid) - before) / 1e6, 4 * PARAMETERS * (1 + 2 * count + 4) / 1e6
+                exchanges, evaluated = [pool.submit(exchange, client) for client in clients], torch.zeros(PARAMETERS)
+                while not all(one.done() for one in exchanges):
+                    main.fetch_into(evaluated)
+            for one in exchanges:
+                one.result()
+            megabytes, bound = (highest(server.pid) - before) / 1e6, 4 * PARAMETERS * (1 + 2 * count + 1 + 4) / 1e6
             print(f"| {count} | {megabytes:.0f} | {bound:.0f} |", flush=True)
             main.call("finish")
             main.leave()

@@ -5,11 +5,11 @@ is slow to send or to receive holds up nobody, because nothing is waited for. A 
 
 Memory, for K workers and a model of P parameters, in bytes: at most
 
-    4 P (c + 2 K)
+    4 P (c + 2 K + 1)
 
 c is the number of vectors of the center: 1, 2 with an average, 3 with momentum. Each worker's connection has one push
-coming in, and one model on its way out if the center has changed since it was fetched. While its state is on
-its way, at the start and for checkpoints, there are 16 P c more.
+coming in, and one model on its way out if the center has changed since it was fetched; rank 0's has such a model, too,
+to be evaluated. While the state of the center is on its way, at the start and for checkpoints, there are 16 P c more.
 """
 
 import selectors
