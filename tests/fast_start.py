@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from asr_parallel.cli.main import main
 from asr_parallel.compare import run_jobs
 from asr_parallel.parallel import process_info
+from asr_parallel.parallel.asynchronous import server_process
 
 context = multiprocessing.get_context("forkserver")
 
@@ -171,6 +172,7 @@ def _run(
     class Forking:
         get_context = staticmethod(lambda _: multiprocessing.get_context("fork"))
 
+    server_process.context = multiprocessing.get_context("fork")  # type: ignore[assignment]
     process_info.subprocess = Module  # type: ignore[assignment]
     run_jobs.multiprocessing = Forking  # type: ignore[assignment]
     _exit_with(program, words)

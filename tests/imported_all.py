@@ -18,15 +18,18 @@ for name in (
 ):  # fmt: skip
     importlib.import_module(name)
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from asr_parallel.nnet.architectures.dnn import dnn  # noqa: E402
 from asr_parallel.nnet.optimizer import MaxChange  # noqa: E402
 from asr_parallel.nnet.optimizers import optimizer  # noqa: E402
 from asr_parallel.nnet.stacked import StackedNetwork  # noqa: E402
+from asr_parallel.parallel.asynchronous.messages import Digest  # noqa: E402
 from asr_parallel.parallel.registry import entries  # noqa: E402
 
 entries()
+Digest(b"", np.zeros(16, np.uint8)).update(16)
 network = StackedNetwork(dnn(2, 1, 1, 4, 3, "relu-renorm")).initialise(1)
 minibatch = network.backward(torch.zeros(1, 4, 6), torch.zeros(1, 4, dtype=torch.int64))
 optimizer("ng-sgd", network, MaxChange(), 0.9).step(minibatch, 0.1)  # numba loads what it has compiled

@@ -16,6 +16,8 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.options import Checked, option
 
 if TYPE_CHECKING:
+    from asr_parallel.parallel.asynchronous.board import ServedRun
+    from asr_parallel.parallel.process_info import ProcessInfo
     from asr_parallel.parallel.transport import Transport
 
 
@@ -89,6 +91,78 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
+def served(
+    options: ProcessOptions, out: Path, workers: int, minibatch: int, units: int, device: str
+) -> Iterator["ServedRun"]:
+    """Open this process's part in an asynchronous run of several processes.
+
+    Rank 0 starts the server and holds the lock of the unfinished result. Nobody waits for the others to come.
+
+    Args:
+        minibatch, units: frames of a worker's minibatch and units of a hidden layer, for the number of threads.
+
+    Raises:
+        ValueError: another run holds the result, a server of this run is there, or the server refuses this process.
+        LostError: no server came, or it was lost.
+    """
+    import torch
+
+    from asr_parallel import __version__
+    from asr_parallel.parallel.asynchronous.board import ServedRun
+    from asr_parallel.parallel.asynchronous.client import Client
+    from asr_parallel.parallel.asynchronous.run_file import (
+        check_no_server,
+        find_server,
+        new_key,
+        run_address,
+        write_run_file,
+    )  # fmt: skip
+    from asr_parallel.parallel.asynchronous.server_process import server_process
+    from asr_parallel.parallel.cores import threads_beside
+    from asr_parallel.parallel.process_info import process_info
+    from asr_parallel.parallel.rendezvous import call_off, take_device
+
+    run_file = out.with_name(f"{out.name}.rendezvous")
+    info = process_info(os.environ)
+    _quiet_unless_main(info)
+    info.check_workers(workers)
+    take_device(info, device)
+    rows = minibatch * math.ceil(workers / info.size)
+    torch.set_num_threads(options.threads or threads_beside(1 if info.spread else info.size, rows * units**2))
+    with ExitStack() as held:
+        if info.rank:
+            address, client = find_server(run_file, info, __version__, options.timeout)
+        else:
+            try:
+                held.enter_context(_locked(out))
+                check_no_server(run_file, __version__, options.timeout)
+            except ValueError as error:
+                call_off(run_file, info, str(error))
+                raise
+            address = held.enter_context(
+                server_process(run_address(info, options.interface), new_key(), __version__, options.timeout)
+            )
+            held.callback(_remove, run_file)
+            write_run_file(run_file, info, address)
+            client = Client(address, 0, __version__, options.timeout)
+        held.callback(client.close)
+        run = ServedRun(info.rank, info.size, address, client, __version__, options.timeout)
+        yield run
+        run.finish()
+
+
+def _quiet_unless_main(info: "ProcessInfo") -> None:
+    """Log warnings alone in ranks other than 0, and end with the launcher."""
+    from asr_parallel.parallel.process_info import LAUNCH
+    from asr_parallel.record.child_processes import exit_with_process
+
+    if info.rank:
+        logger.setLevel(max(logger.level, logging.WARNING))
+    if info.size > 1 and LAUNCH not in os.environ:  # else main follows already
+        exit_with_process(os.getppid())  # torchrun, mpirun or srun's daemon here
+
+
+@contextmanager
 def joined(
     options: ProcessOptions, out: Path, workers: int, minibatch: int, units: int, device: str
 ) -> Iterator["Transport"]:
@@ -104,16 +178,12 @@ def joined(
     import torch
 
     from asr_parallel.parallel.cores import default_threads
-    from asr_parallel.parallel.process_info import LAUNCH, process_info
+    from asr_parallel.parallel.process_info import process_info
     from asr_parallel.parallel.rendezvous import call_off, join
-    from asr_parallel.record.child_processes import exit_with_process
 
     rendezvous_file = out.with_name(f"{out.name}.rendezvous")
-    if process_info(os.environ).rank:
-        logger.setLevel(max(logger.level, logging.WARNING))
     info = process_info(os.environ)
-    if info.size > 1 and LAUNCH not in os.environ:  # else main follows already
-        exit_with_process(os.getppid())  # torchrun, mpirun or srun's daemon here
+    _quiet_unless_main(info)
     info.check_workers(workers)  # before the others are waited for
     with ExitStack() as held:
         if info.rank == 0:

@@ -1,14 +1,17 @@
 """asr-parallel train-dnn: stage 6, a network trained on a frame store."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_parallel.cli.distributed import ProcessOptions, RunOptions, joined, launched
+from asr_parallel.cli.distributed import ProcessOptions, RunOptions, joined, launched, served
 from asr_parallel.record.options import build, flat
 
 if TYPE_CHECKING:
+    from asr_parallel.parallel.group_stage import Broadcasting
     from asr_parallel.training.train_options import TrainingOptions
 
 
@@ -37,6 +40,8 @@ def read_options(given: Mapping[str, Any]) -> "TrainingOptions":
 def run(args: argparse.Namespace) -> None:
     """Train, in as many processes as there are."""
     from asr_parallel.parallel.group_stage import together
+    from asr_parallel.parallel.process_info import process_info
+    from asr_parallel.parallel.registry import entry
     from asr_parallel.record.stage import run_stage
     from asr_parallel.training.checkpoint import remove_work
     from asr_parallel.training.run_training import train_into, working_path
@@ -46,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
     options = read_options(given)
     running, processes = build(RunOptions, given), build(ProcessOptions, given)
     workers = options.workers
-    if launched(args, processes, workers.workers, workers.fault_tolerant):
+    asynchronous = entry(workers.algorithm).cls.asynchronous
+    if launched(args, processes, workers.workers, workers.fault_tolerant or asynchronous):
         return
     inputs = {"frames": args.frames}
     if args.rbm is not None:
@@ -57,16 +63,26 @@ def run(args: argparse.Namespace) -> None:
     work = working_path(args.out)
     rows, units = options.optimization.minibatch, options.architecture.hidden_dim
 
-    with joined(processes, args.out, workers.workers, rows, units, options.machine.device) as transport:
+    with ExitStack() as held:
+        run = transport = None
+        board: Broadcasting
+        if asynchronous and process_info(os.environ).size > 1:
+            board = run = held.enter_context(
+                served(processes, args.out, workers.workers, rows, units, options.machine.device)
+            )
+        else:
+            board = transport = held.enter_context(
+                joined(processes, args.out, workers.workers, rows, units, options.machine.device)
+            )
 
         def build_network(folder: Path | None) -> None:
             train_into(
                 folder, work, args.frames, options, running.resume, running.report_frames, running.checkpoint_frames,
-                running.evaluate_frames, args.rbm, transport,
+                running.evaluate_frames, args.rbm, transport, run,
             )  # fmt: skip
 
         def stage(build: Callable[[Path], None]) -> None:
             identity = config_identity(options)
             run_stage(args.out, build, number=6, inputs=inputs, options=identity, finish=lambda: remove_work(work))
 
-        together(transport, stage, build_network)
+        together(board, stage, build_network)

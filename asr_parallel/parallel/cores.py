@@ -24,18 +24,26 @@ def default_threads(transport: Transport, products: int, environment: Mapping[st
     Args:
         products: multiply-adds of a hidden layer's product, over all replicas of the process.
     """
-    mine = {
-        "machine": socket.gethostname(),
-        "cores": available_cores(),
-        "quota": min(cpu_quota(), len(available_cores())),
-    }
-    gathered = transport.all_gather_object(mine)
+    return _threads(transport.rank, transport.all_gather_object(_this_machine()), products, environment)
+
+
+def threads_beside(processes: int, products: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Return default_threads of one of so many processes of this machine, of which none is asked."""
+    return _threads(0, [_this_machine()] * processes, products, environment)
+
+
+def _this_machine() -> dict[str, Any]:
+    cores = available_cores()
+    return {"machine": socket.gethostname(), "cores": cores, "quota": min(cpu_quota(), len(cores))}
+
+
+def _threads(rank: int, gathered: Sequence[Mapping[str, Any]], products: int, environment: Mapping[str, str]) -> int:
     given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has those of nested regions
     if given.isdecimal() and int(given) > 0:
         return int(given)
     if products < SMALL:
         return 1
-    share = share_of_cores(transport.rank, gathered)
+    share = share_of_cores(rank, gathered)
     of_task = environment.get("SLURM_CPUS_PER_TASK", "")  # which may be more or less than Slurm has bound it to
     return min(share, int(of_task)) if of_task.isdecimal() and int(of_task) > 0 else share
 

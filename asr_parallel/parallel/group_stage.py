@@ -2,13 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from asr_parallel.parallel.transport import START_SECONDS, WORK_SECONDS, Transport
+from asr_parallel.parallel.transport import START_SECONDS, WORK_SECONDS
+
+
+class Broadcasting(Protocol):
+    """Processes of which rank 0 can tell the others something: a Transport, or a ServedRun."""
+
+    @property
+    def rank(self) -> int: ...
+
+    def broadcast_object(self, value: Any, seconds: float | None = None) -> Any:
+        """Return rank 0's JSON value, in every process. seconds: how long the others wait."""
 
 
 def together(
-    transport: Transport, run_stage: Callable[[Callable[[Path], Any]], Any], work: Callable[[Path | None], Any]
+    transport: Broadcasting, run_stage: Callable[[Callable[[Path], Any]], Any], work: Callable[[Path | None], Any]
 ) -> None:
     """Rank 0 runs the stage; whenever that builds, all processes work, and all come back when the result is there.
 
@@ -35,7 +45,7 @@ def together(
     transport.broadcast_object(None)
 
 
-def agree(transport: Transport, settings: dict[str, Any]) -> None:
+def agree(transport: Broadcasting, settings: dict[str, Any]) -> None:
     """Make sure that all processes were given the same.
 
     Raises:

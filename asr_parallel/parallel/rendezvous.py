@@ -46,17 +46,9 @@ def join(rendezvous_file: Path, device: str, interface: str | None, timeout: flo
     if info.size == 1:
         return SingleProcess()
     if info.spread and not interface and "GLOO_SOCKET_IFNAME" not in os.environ:
-        raise ValueError(f"rank {info.rank}: {_bound_to_loopback()}")
-    place = torch.device("cpu")
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        if info.local_rank >= torch.cuda.device_count():
-            raise ValueError(
-                f"process {info.local_rank} of this machine has no GPU of its own ({torch.cuda.device_count()} there):"
-                " start fewer, or give --device cpu"
-            )
-        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a lost process is to be an error, not an abort
-        place = torch.device("cuda", info.local_rank)
-        torch.cuda.set_device(place)
+        raise ValueError(f"rank {info.rank}: {bound_to_loopback()}")
+    place = take_device(info, device)
+    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # a lost process is to be an error, not an abort
     os.environ.setdefault("GLOO_SOCKET_IFNAME", interface or loopback_interface())
     if interface:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
@@ -66,7 +58,7 @@ def join(rendezvous_file: Path, device: str, interface: str | None, timeout: flo
             store, _, _ = next(iter(dist.rendezvous("env://", info.rank, info.size, timeout=wait)))
             store = _of_this_attempt(store, info, timeout)
         elif info.rank == 0:
-            store = _open(rendezvous_file, info, _address(interface), timeout)
+            store = _open(rendezvous_file, info, interface_address(interface), timeout)
         else:
             store = _find(rendezvous_file, info, timeout)
         return Distributed(info.rank, info.size, store, place, timeout)
@@ -74,6 +66,20 @@ def join(rendezvous_file: Path, device: str, interface: str | None, timeout: flo
         if LAUNCH in os.environ:
             raise
         raise LostError(f"{' '.join(str(error).split())} ({info.how_to_run_alone()})") from error
+
+
+def take_device(info: ProcessInfo, device: str) -> torch.device:
+    """Return this process's device, a GPU of its own unless it is to be the CPU; ValueError where there is none."""
+    if not (device == "cuda" or (device == "auto" and torch.cuda.is_available())):
+        return torch.device("cpu")
+    if info.local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"process {info.local_rank} of this machine has no GPU of its own ({torch.cuda.device_count()} there):"
+            " start fewer, or give --device cpu"
+        )
+    place = torch.device("cuda", info.local_rank)
+    torch.cuda.set_device(place)
+    return place
 
 
 def _has_a_store(environment: Mapping[str, str]) -> bool:
@@ -105,7 +111,8 @@ def _of_this_attempt(store: dist.Store, info: ProcessInfo, timeout: float) -> di
     raise LostError(f"rank {info.rank}: rank 0 did not come within {timeout:g} s")
 
 
-def _bound_to_loopback() -> str:
+def bound_to_loopback() -> str:
+    """Return why processes on several machines need --interface."""
     here = [name for _, name in socket.if_nameindex() if not name.startswith("lo")]
     return (
         "the processes are on several machines, but bound to loopback: give --interface"
@@ -119,8 +126,8 @@ def loopback_interface() -> str:
     return "lo0" if "lo0" in there and "lo" not in there else "lo"
 
 
-def _address(interface: str | None) -> str:
-    """Return IPv4 address of an interface of this machine."""
+def interface_address(interface: str | None) -> str:
+    """Return the IPv4 address of an interface of this machine; None: of loopback. ValueError where it has none."""
     if interface is None:
         return LOOPBACK
     shown = subprocess.run(["ip", "-json", "-4", "address", "show", "dev", interface], capture_output=True, text=True)
@@ -165,7 +172,7 @@ def _find(rendezvous_file: Path, info: ProcessInfo, timeout: float) -> dist.Stor
                     raise ValueError(f"rank {info.rank}: {found['called_off']}")
                 nobody = f"nobody answers at {found['address']}:{found['port']}, as {rendezvous_file} says"
                 if found["address"] == LOOPBACK and found.get("machine", socket.gethostname()) != socket.gethostname():
-                    nobody = f"rank 0 is on {found['machine']}; {_bound_to_loopback()}"
+                    nobody = f"rank 0 is on {found['machine']}; {bound_to_loopback()}"
                     if info.launch:  # else the file may be of an earlier launch
                         raise ValueError(f"rank {info.rank}: {nobody}")
                 try:

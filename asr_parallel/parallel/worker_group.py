@@ -34,8 +34,7 @@ class WorkerGroup:
         """Return numbers of the workers of a process."""
         if self.assignment is not None:
             return self.assignment[rank]
-        size = self.transport.size
-        return range(rank * self.num_workers // size, (rank + 1) * self.num_workers // size)
+        return neighbours(self.num_workers, rank, self.transport.size)
 
     def rank_of(self, worker: int) -> int:
         """Return the process that has a worker."""
@@ -50,6 +49,11 @@ class WorkerGroup:
     def is_main(self) -> bool:
         """True for the process that writes what is written once."""
         return self.transport.rank == 0
+
+
+def neighbours(num_workers: int, rank: int, size: int) -> range:
+    """Return the numbers of the workers of one of `size` processes, as equally many in each as can be."""
+    return range(rank * num_workers // size, (rank + 1) * num_workers // size)
 
 
 def every_model(group: WorkerGroup, parameters: Tensor, workers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:

@@ -8,6 +8,7 @@ import torch
 
 from asr_parallel import __version__
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.asynchronous.board import ServedRun
 from asr_parallel.parallel.group_stage import agree
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_scheduler import SYNC_STATS
@@ -20,6 +21,7 @@ from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.final_model import ENSEMBLE
 from asr_parallel.training.metrics_logger import EVENTS, LINES
+from asr_parallel.training.served_trainer import ServedTrainer
 from asr_parallel.training.train_options import TrainingOptions, config_identity
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.work_folder import (
@@ -52,6 +54,7 @@ def train_into(
     evaluate_frames: int | None = None,
     stack: Path | None = None,
     transport: Transport | None = None,
+    served: ServedRun | None = None,
 ) -> None:
     """Train, or go on with a training, and leave its results in `folder`.
 
@@ -65,6 +68,7 @@ def train_into(
             `work` holds a checkpoint of this training; that of another one is kept aside.
         report_frames, checkpoint_frames, evaluate_frames: as for Trainer.run.
         stack, transport: as for Trainer.
+        served: this process's part in an asynchronous run of several processes; no transport then.
 
     Raises:
         ValueError: there is nothing to go on with, bad options or data, features that have changed since `frames` was
@@ -74,12 +78,15 @@ def train_into(
     transport = transport or SingleProcess()
     periods = {"report": report_frames, "checkpoint": checkpoint_frames, "evaluate": evaluate_frames}
     named = {f"{name}_frames": value for name, value in periods.items()}
-    agree(transport, {"version": __version__, **flat(options), **named, "resume": resume, "frames": str(frames)})
+    board = served or transport
+    agree(board, {"version": __version__, **flat(options), **named, "resume": resume, "frames": str(frames)})
     identity: dict[str, Any] = {}
     going_on = False
-    if transport.rank == 0:
+    if board.rank == 0:
         check_inputs_unchanged(frames)
         identity = {"version": __version__, "options": config_identity(options), "frames": fingerprint(frames)}
+        if entry(options.workers.algorithm).cls.asynchronous:
+            identity["workers"] = "simulated" if served is None else "in processes"  # of which checkpoints differ
         if stack is not None:
             layers = [stack / str(layer + 1) for layer in range(options.architecture.hidden_layers)]
             for layer in layers:  # each made of the one below as it is now, and of these frames
@@ -91,11 +98,18 @@ def train_into(
         if options.workers.sites is not None:
             identity["sites"] = read_lines(Path(options.workers.sites))
         going_on = find_unfinished(work, identity, resume, RATES)
-    going_on = transport.broadcast_object(going_on, START_SECONDS)
+    going_on = board.broadcast_object(going_on, START_SECONDS)
     group = WorkerGroup(options.workers.workers, transport)
-    cls = AsyncTrainer if entry(options.workers.algorithm).cls.asynchronous else Trainer
-    trainer = cls(FrameStore.open(frames), options, work, stack, group)
-    resume_or_start(trainer, going_on, resume, identity, RATES, lambda: _machine(trainer))
+    trainer: Trainer
+    if served is not None:
+        trainer = served_trainer = ServedTrainer(FrameStore.open(frames), options, work, stack, served)
+        if served.rank:
+            served_trainer.work_for_center()
+            return
+    else:
+        cls = AsyncTrainer if entry(options.workers.algorithm).cls.asynchronous else Trainer
+        trainer = cls(FrameStore.open(frames), options, work, stack, group)
+    resume_or_start(trainer, going_on, resume, identity, RATES, lambda: _machine(trainer, board.size))
     if trainer.recovery is not None and not trainer.frames:
         trainer.recovery.take_snapshot(trainer.frames)
     with checkpoint_in_errors(trainer.checkpoints, trainer.batches.frames_per_epoch, RATES[:1]):
@@ -126,13 +140,13 @@ def train_into(
     plot_curves(folder / LINES, folder / "curves.png")
 
 
-def _machine(trainer: Trainer) -> dict[str, Any]:
+def _machine(trainer: Trainer, processes: int) -> dict[str, Any]:
     """Return the facts about a new training that its identity leaves out."""
     network = trainer.network
     arithmetic = {
         "device": str(network.device),
         "products": str(network.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "processes": trainer.group.transport.size,
+        "processes": processes,
     }
     return {"arithmetic": arithmetic, "environment": environment(), UNTRAINED: trainer.untrained_loss}

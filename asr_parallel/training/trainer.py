@@ -1,6 +1,6 @@
 """Training of a network on a frame store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Trainer(Loop):
         dtype = choose_dtype(options.machine.precision, device)
         train_part, held_out_part = store.split(data.held_out, data.held_out_by)
         held_out_rows = store.rows_of(held_out_part)
-        modelled = group.local_workers[:1] if cls.shared_replica else group.local_workers
+        modelled = group.local_workers[:1] if cls.shared_replica else self.modelled_workers(group)
         self.network = init_model(options, store, modelled, stack, device, dtype)
         self.teacher = None
         if soft.teacher is not None:
@@ -113,6 +113,10 @@ class Trainer(Loop):
                 "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
                 group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, lr_scale,
             )  # fmt: skip
+
+    def modelled_workers(self, group: WorkerGroup) -> Sequence[int]:
+        """Return the workers that this process has models of, where they do not share one."""
+        return group.local_workers
 
     def start_algorithm(
         self, group: WorkerGroup, batches: Minibatches, train_part: np.ndarray
@@ -287,11 +291,7 @@ class Trainer(Loop):
         self.loaded = state
 
     def _export_workers(self) -> Tensor:
-        """Write the workers' models, without averaging what they learnt since the last synchronization.
-
-        Returns:
-            (P,) the best one.
-        """
+        """Write the workers' models, without averaging what they learnt since they synced; return the best, (P,)."""
         self.optimizer.leave_lookahead()
         best = self.exporter.export_workers(self.work / ENSEMBLE, self.evaluator.of_workers(), self.group)
         self.optimizer.enter_lookahead()

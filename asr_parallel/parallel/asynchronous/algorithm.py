@@ -16,8 +16,11 @@ TEN_GBE = "10 Gb/s Ethernet, see clock/interconnect.py"
 
 @dataclass(frozen=True)
 class AsyncOptions:
-    """Options of all asynchronous algorithms, of workers that one process simulates."""
+    """Options of all asynchronous algorithms; those named sim_ are of workers that one process simulates."""
 
+    leave_unread: bool = option(
+        False, "several processes: minibatches of a lost worker are reported as unread, not handed to the others"
+    )
     sim_step_seconds: float | None = option(
         None, "simulated: of a minibatch", above=0, unset="by its products, at 1e11 operations a second"
     )

@@ -82,6 +82,11 @@ class Life:
             self.joined, self.steps = True, 0
             self._take(next_lease())
 
+    def go_on(self, lease: Lease) -> None:
+        """Train on after the end, on minibatches of a worker that was lost."""
+        assert self.phase == Phase.DONE
+        self._take(lease)
+
     def _take(self, lease: Lease | None) -> None:
         self.lease, self.done = lease, 0
         if lease is not None:
