@@ -198,9 +198,6 @@ class ServedTrainer(Trainer):
     def _train_replica(self, n: int, data: Data, frames: int) -> int:
         """Train this process's n-th worker on the next minibatch; return its frames."""
         spliced, labels = next(data)
-        replica, rate = self.replicas.replicas[n], self.schedule.learning_rate(frames)
-        soft = None if self.teacher is None else self.teacher.soft(spliced)
-        back = replica.network.backward(spliced, labels, soft)
-        replica.optimizer.step(back, rate)
-        self.exchanges.measure(n, back, replica.optimizer.max_change_scale)
+        back = self.replicas.train(n, spliced, labels, self.schedule.learning_rate(frames), self.teacher)
+        self.exchanges.measure(n, back, self.replicas.replicas[n].optimizer.max_change_scale)
         return int(labels.shape[1])
