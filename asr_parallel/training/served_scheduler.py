@@ -121,15 +121,19 @@ class ServedScheduler:
         self._seen = dict(total)
         return status["frames"], since, total
 
-    def stop(self, number: int, timeout: float) -> None:
-        """Ask all workers to stop, and wait until those of other processes have pushed and left. Rank 0 alone.
+    def stop(self, number: int, actions: Iterator[None], timeout: float) -> None:
+        """Ask all workers to stop, and wait until they have pushed, and those of other processes left. Rank 0 alone.
 
         Args:
             number: the signal.
+            actions: of this process's workers, which do what is left of them.
             timeout: seconds to wait.
         """
         self._client.call("stop", number)
         deadline = time.monotonic() + min(timeout, STOP_SECONDS / 2)
+        for _ in actions:
+            if time.monotonic() > deadline:
+                break
         while set(self._client.call("status")["here"]) - set(self.workers) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
