@@ -1,6 +1,6 @@
 """Asynchronous training of a network in several processes, with a server that has the center."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,10 +197,10 @@ class ServedTrainer(Trainer):
     def _act(self) -> Iterator[None]:
         """Let this process's workers act."""
 
-        def data(places: Iterable[Place]) -> Iterator[tuple[Tensor, Tensor]]:
+        def read(places: Iterable[Place]) -> Generator[tuple[Tensor, Tensor], None, None]:
             return self.batches.of_replicas((place.share, place.epoch, place.index) for place in places)
 
-        return self.exchanges.actions(self._train_replica, data)
+        return self.exchanges.actions(self._train_replica, read)
 
     def _train_replica(self, n: int, data: Data, frames: int) -> int:
         """Train this process's n-th worker on the next minibatch; return its frames."""

@@ -1,4 +1,4 @@
-"""Stops of a training whose center a server has, at the moments at which a signal is easily lost."""
+"""A training whose center a server has: stops when a signal is easily lost, and how leases are read."""
 
 import signal
 import time
@@ -24,10 +24,10 @@ PERIOD, MINIBATCH = 4, 16
 pytestmark = pytest.mark.timeout(3 * SECONDS)
 
 
-def rank_0(frames: Path, work: Path, address: Address, size: int) -> ServedTrainer:
+def rank_0(frames: Path, work: Path, address: Address, size: int, period: int = PERIOD) -> ServedTrainer:
     """Rank 0 of so many processes, with two workers in all."""
     options = training_options(
-        algorithm="downpour", workers=2, period=PERIOD, minibatch=MINIBATCH, epochs=2, hidden_layers=1, hidden_dim=8,
+        algorithm="downpour", workers=2, period=period, minibatch=MINIBATCH, epochs=2, hidden_layers=1, hidden_dim=8,
         precision="float32", learning_rate=0.002,
     )  # fmt: skip
     served = ServedRun(0, size, address, client(address), "1.0", SECONDS)
@@ -119,3 +119,16 @@ def test_workers_of_rank_0_push_what_they_have_learnt_before_a_stop(frames_folde
     checkpoint = trainer.newest_checkpoint()
     assert checkpoint is not None
     assert center_frames(checkpoint) == len(measured) * MINIBATCH == 2 * PERIOD * MINIBATCH
+
+
+def test_leases_of_one_minibatch_are_read_as_one_stream(
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as (_, address):
+        trainer = rank_0(frames_folder, tmp_path, address, 1, period=1)
+        streams = []
+        read = trainer.batches.of_replicas
+        monkeypatch.setattr(trainer.batches, "of_replicas", lambda places: streams.append(1) or read(places))
+        measured = before_minibatch(trainer, 0, lambda: None)
+        assert trainer.run() is not None
+    assert len(measured) > 200 and len(streams) < len(measured) // 10  # new ones where a worker helps the other
