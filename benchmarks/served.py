@@ -16,7 +16,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -29,12 +29,13 @@ from common import CPU, DEFAULT, RATE, arguments, make_store, minibatches
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.asynchronous.client import Address, Client, RemoteCenter
-from asr_parallel.parallel.asynchronous.life import Life, Phase
+from asr_parallel.parallel.asynchronous.life import Life, Phase, Place
 from asr_parallel.parallel.asynchronous.run_file import new_key
 from asr_parallel.parallel.asynchronous.server_process import server_process
 from asr_parallel.parallel.asynchronous.service import Plan
 from asr_parallel.parallel.asynchronous.worker import Worker
 from asr_parallel.parallel.registry import asynchronous, entry
+from asr_parallel.training.leased_data import LeasedData
 from asr_parallel.training.replicas import Replicas
 from asr_parallel.training.train_options import OptimizationOptions
 
@@ -131,7 +132,11 @@ def train(number: int, workers: int, folder: str, address: Address, turns: Conne
     center = RemoteCenter(lambda k: Client(address, number, "benchmark", TIMEOUT, k), [number], replica.params)
     worker, life = Worker(number, rule, replica, center), Life(rule.exchange, PERIOD)
     batches = minibatches(store, 1, [0], MINIBATCH, torch.float32)
-    data = batches.of_replicas((0, *divmod(n, batches.minibatches_per_epoch)) for n in range(ENDLESS))
+
+    def read(places: Iterator[Place]) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+        return batches.of_replicas((0, *divmod(place.index, batches.minibatches_per_epoch)) for place in places)
+
+    data = LeasedData(read, [ENDLESS] * workers, 1)
 
     def minibatch(frames: int) -> int:
         back = replica.network.backward(*next(data))
@@ -146,6 +151,9 @@ def train(number: int, workers: int, folder: str, address: Address, turns: Conne
             elif life.phase == Phase.PUSH:
                 worker.push()
             else:
+                assert life.lease is not None
+                if life.done == 0:
+                    data.begin(life.lease)
                 worker.step(minibatch)
                 done += 1
             life.advance(lambda: center.lease(number))

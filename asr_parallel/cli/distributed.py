@@ -128,7 +128,7 @@ def served(
     info.check_workers(workers)
     take_device(info, device)
     rows = minibatch * math.ceil(workers / info.size)
-    torch.set_num_threads(options.threads or threads_beside(1 if info.spread else info.size, rows * units**2))
+    torch.set_num_threads(options.threads or threads_beside(info.local_size, rows * units**2))
     with ExitStack() as held:
         if info.rank:
             address, client = find_server(run_file, info, __version__, options.timeout)

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     running, processes = build(RunOptions, given), build(ProcessOptions, given)
     workers = options.workers
     asynchronous = entry(workers.algorithm).cls.asynchronous
+    if asynchronous:
+        options.algorithm.check_processes(max(processes.processes, process_info(os.environ).size))
     if launched(args, processes, workers.workers, workers.fault_tolerant or asynchronous):
         return
     inputs = {"frames": args.frames}

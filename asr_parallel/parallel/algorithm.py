@@ -1,4 +1,4 @@
-"""The base class of synchronous algorithms: a rule by which K workers' models become new ones."""
+"""The base classes of all algorithms, and of synchronous ones: a rule by which K workers' models become new ones."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

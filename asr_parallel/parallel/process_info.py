@@ -9,6 +9,7 @@ mpirun, MPICH      PMI_RANK, PMI_SIZE                                          t
 srun               SLURM_PROCID, SLURM_STEP_NUM_TASKS, in a numbered step         the rendezvous file
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from asr_parallel.record.interrupt import Interrupted, signals_ignored
 LAUNCH = "ASR_PARALLEL_LAUNCH"  # environment variable: the name of a launch by --processes
 
 # Environment variables: rank, size, rank on its machine, processes there, name of the launch; the first set that is
-# there counts. Slurm has no number of processes there, but SLURM_STEP_NUM_NODES.
+# there counts. Of Slurm the nodes, SLURM_STEP_NUM_NODES, are read, among which it spreads processes evenly.
 # Open MPI 4.1 and 5.0 set PMIX_NAMESPACE; PMI_RANK is of MPICH 4 and 5, and of srun --mpi=pmi2, which has PMI_JOBID
 _LAUNCHERS = {
     "torchrun or --processes": ("RANK", "WORLD_SIZE", ("LOCAL_RANK",), "LOCAL_WORLD_SIZE",
@@ -40,6 +41,7 @@ class ProcessInfo:
     """A process's place in a run.
 
     launch: a name that no other launch has, "" when the launcher gives none.
+    local_size: how many of them are on this machine; all of them where the launcher does not say.
     spread: the launcher says that the processes are on several machines.
     variables: names of the two that rank and size are from.
     """
@@ -49,6 +51,7 @@ class ProcessInfo:
     local_rank: int = 0
     launch: str = ""
     spread: bool = False
+    local_size: int = field(default=1, compare=False)
     variables: tuple[str, ...] = field(default=(), compare=False)
 
     def how_to_run_alone(self) -> str:
@@ -85,10 +88,14 @@ def process_info(environment: Mapping[str, str]) -> ProcessInfo:
         if launcher == "Slurm":
             launch += f".{environment['SLURM_STEP_ID']}.{environment.get('SLURM_RESTART_COUNT', '0')}"
         there = environment.get(beside, "")
-        spread = there.isdecimal() and int(there) < int(found[1])
+        total = int(found[1])
+        local_size = int(there) if there.isdecimal() and int(there) else total
+        spread = local_size < total
+        nodes = environment.get("SLURM_STEP_NUM_NODES", "1")
         if launcher in ("MPICH", "Slurm") and not there:
-            spread = environment.get("SLURM_STEP_NUM_NODES", "1") != "1"
-        return ProcessInfo(int(found[0]), int(found[1]), int(found[2]), launch, spread, (rank, size))
+            spread = nodes != "1"
+            local_size = math.ceil(total / int(nodes)) if nodes.isdecimal() and int(nodes) else total
+        return ProcessInfo(int(found[0]), total, int(found[2]), launch, spread, local_size, (rank, size))
     return ProcessInfo()
 
 

@@ -1,7 +1,8 @@
 """Asynchronous training of a network in one process, which simulates the workers' speeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from asr_parallel.training.hooks import TrainingStep
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.replicas import Replicas
 from asr_parallel.training.trainer import Trainer
+
+Data = Iterator[tuple[Tensor, Tensor]]
 
 
 class TimedEvaluator(Evaluator):
@@ -68,8 +71,7 @@ class AsyncTrainer(Trainer):
         """Yield the pushes left of the epoch; in the last one, all that are left."""
         places = ((place.share, place.epoch, place.index) for place in self.exchanges.places_ahead())
         with closing(self.batches.of_replicas(places)) as data:
-            train = _Training(self, iter(data))
-            for event in self.exchanges.pushes(train):
+            for event in self.exchanges.pushes(partial(self._train_replica, data)):
                 epoch = self.frames // self.batches.frames_per_epoch
                 yield event
                 if self.frames // self.batches.frames_per_epoch > epoch and not self._is_last:
@@ -96,20 +98,11 @@ class AsyncTrainer(Trainer):
         self.exchanges.push(minibatch)
         step.synced = True
 
-
-class _Training:
-    """Minibatches as workers train on them, in the order of the timeline."""
-
-    def __init__(self, trainer: AsyncTrainer, data: Any) -> None:
-        self._trainer, self._data = trainer, data
-
-    def __call__(self, worker: int, frames: int) -> int:
+    def _train_replica(self, data: Data, worker: int, frames: int) -> int:
         """Train a worker on the next minibatch. frames: for the learning rate. Return frames trained on."""
-        trainer, replica = self._trainer, self._trainer.replicas.replicas[worker]
-        spliced, labels = next(self._data)
-        rate = trainer.schedule.learning_rate(frames)
-        soft = None if trainer.teacher is None else trainer.teacher.soft(spliced)
-        back = replica.network.backward(spliced, labels, soft)
-        replica.optimizer.step(back, rate)
-        trainer.exchanges.tally.add(worker, back, replica.optimizer.max_change_scale, rate)
+        spliced, labels = next(data)
+        rate = self.schedule.learning_rate(frames)
+        back = self.replicas.train(worker, spliced, labels, rate, self.teacher)
+        scale = self.replicas.replicas[worker].optimizer.max_change_scale
+        self.exchanges.tally.add(worker, back, scale, rate)
         return int(labels.shape[1])

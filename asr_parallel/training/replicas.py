@@ -7,6 +7,7 @@ from asr_parallel.nnet.optimizer import Optimizer
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.state import State
+from asr_parallel.training.init_model import Teacher
 from asr_parallel.training.train_options import OptimizationOptions
 
 
@@ -49,6 +50,13 @@ class Replicas:
             made = optimizer(options.optimizer, row, options.limits(), options.momentum)
             made.skipped = self.skipped[r : r + 1]
             self.replicas.append(NetworkReplica(row, made))
+
+    def train(self, r: int, spliced: Tensor, labels: Tensor, rate: float, teacher: Teacher | None) -> Backward:
+        """Train a worker's replica on a minibatch, (1, B, spliced_dim) and (1, B), and return what came of it."""
+        replica = self.replicas[r]
+        back = replica.network.backward(spliced, labels, None if teacher is None else teacher.soft(spliced))
+        replica.optimizer.step(back, rate)
+        return back
 
     def state_dict(self) -> State:
         states = [replica.optimizer.state() for replica in self.replicas]

@@ -1,7 +1,8 @@
 """The exchanges of the asynchronous workers of one process with the server that has the center."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -23,11 +24,13 @@ from asr_parallel.parallel.worker_options import WorkerOptions
 from asr_parallel.record.child_processes import STOP_SECONDS
 from asr_parallel.record.log import logger
 from asr_parallel.record.timer import NoTimer, Timer
+from asr_parallel.training.leased_data import LeasedData
 from asr_parallel.training.replicas import NetworkReplica
 
 POLL_SECONDS = 0.05  # between two questions whether minibatches of others have come back
 
 Data = Iterator[tuple[Tensor, Tensor]]
+Minibatches = Generator[tuple[Tensor, Tensor], None, None]
 Train = Callable[[int, Data, int], int]  # a minibatch: worker of this process, data, frames for the learning rate
 
 
@@ -93,21 +96,22 @@ class ServedScheduler:
         self._lives = [Life(self.algorithm.exchange, self.algorithm.period) for _ in self.workers]
         self._measured = [_Measured(replica.params.device) for replica in self._replicas]
 
-    def actions(self, train: Train, data: Callable[[Iterable[Place]], Any]) -> Iterator[None]:
+    def actions(self, train: Train, read: Callable[[Iterator[Place]], Minibatches]) -> Iterator[None]:
         """Let the workers act, each in its turn, and yield after every action, until nothing is left.
 
         Args:
             train: update a replica by a minibatch.
-            data: return the minibatches at these places, a generator.
+            read: return the minibatches at these places; see LeasedData.
         """
-        streams: list[Any] = [None] * len(self.workers)
-        while self._lease_again() or any(life.phase != Phase.DONE for life in self._lives):
-            for n, life in enumerate(self._lives):
-                if life.phase != Phase.DONE:
-                    if life.phase == Phase.STEP and life.done == 0:
-                        streams[n] = data(_places(life))
-                    self._act(n, life, train, streams[n])
-                yield
+        data = [LeasedData(read, self.plan.counts, self.plan.epochs) for _ in self.workers]
+        with ExitStack() as held:
+            for of_worker in data:
+                held.callback(of_worker.close)
+            while self._lease_again() or any(life.phase != Phase.DONE for life in self._lives):
+                for n, life in enumerate(self._lives):
+                    if life.phase != Phase.DONE:
+                        self._act(n, life, train, data[n])
+                    yield
 
     def measure(self, n: int, back: Backward, scale: Tensor) -> None:
         """Count a minibatch of this process's n-th worker; scale: (1,)."""
@@ -121,15 +125,19 @@ class ServedScheduler:
         self._seen = dict(total)
         return status["frames"], since, total
 
-    def stop(self, number: int, timeout: float) -> None:
-        """Ask all workers to stop, and wait until those of other processes have pushed and left. Rank 0 alone.
+    def stop(self, number: int, actions: Iterator[None], timeout: float) -> None:
+        """Ask all workers to stop, and wait until they have pushed, and those of other processes left. Rank 0 alone.
 
         Args:
             number: the signal.
+            actions: of this process's workers, which do what is left of them.
             timeout: seconds to wait.
         """
         self._client.call("stop", number)
         deadline = time.monotonic() + min(timeout, STOP_SECONDS / 2)
+        for _ in actions:
+            if time.monotonic() > deadline:
+                break
         while set(self._client.call("status")["here"]) - set(self.workers) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
@@ -190,7 +198,7 @@ class ServedScheduler:
         self._client.begin(Plan(**plan), state.shared)
         self._seen, self._initial = dict(values["seen"]), None
 
-    def _act(self, n: int, life: Life, train: Train, stream: Any) -> None:
+    def _act(self, n: int, life: Life, train: Train, data: LeasedData) -> None:
         worker = self._workers[n]
         if life.phase == Phase.FETCH:
             worker.fetch()
@@ -198,9 +206,10 @@ class ServedScheduler:
             self.center.measured[worker.number] = self._measured[n].take()
             worker.push()
         else:
-            worker.step(lambda frames: train(n, stream, frames))
-            if life.lease is not None and life.done + 1 == life.lease.count:
-                stream.close()
+            assert life.lease is not None
+            if life.done == 0:
+                data.begin(life.lease)
+            worker.step(lambda frames: train(n, data, frames))
         life.advance(lambda: self.center.lease(worker.number))
 
     def _lease_again(self) -> bool:
@@ -233,10 +242,3 @@ class _Measured:
         sums = dict(zip(("loss_sum", "correct", "scale_sum", "applied", "skipped"), self._sums.tolist(), strict=True))
         self._sums.zero_()
         return sums
-
-
-def _places(life: Life) -> Iterator[Place]:
-    """Return the minibatches of a lease."""
-    lease = life.lease
-    assert lease is not None
-    return (Place(lease.share, lease.epoch, index) for index in range(lease.first, lease.first + lease.count))

@@ -1,6 +1,6 @@
 """Asynchronous training of a network in several processes, with a server that has the center."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,22 +125,29 @@ class ServedTrainer(Trainer):
     def minibatches(self) -> Iterable[Observation]:
         """Yield what rank 0 sees of an epoch, while its workers train."""
         for _ in self._actions:
-            if self.exchanges.center.stopping and not self._request.number:
-                self._request.number = self.exchanges.center.stopping  # another process got it
-            if self.exchanges.frames > self.frames or self._request.number:
+            if self._is_to_stop() or self.exchanges.frames > self.frames:
                 before = self.frames
-                frames, measured, total = self.exchanges.observe()
-                self._skipped.fill_(int(total["skipped"]))
-                yield Observation(frames, measured)
-                if self._crosses_epoch(before, frames) and frames < self._total:
+                seen = self._observe()
+                yield seen
+                if self._crosses_epoch(before, seen.frames) and seen.frames < self._total:
                     return
-        self._over = True
-        frames, measured, _ = self.exchanges.observe()
-        if frames > self.frames:
-            yield Observation(frames, measured)
-        if self.frames < self._total:  # minibatches of lost workers: the models to combine are the last one
+        self._over = not self._is_to_stop()  # else others are about to push
+        seen = self._observe()
+        if seen.frames > self.frames or not self._over:
+            yield seen
+        if self._over and self.frames < self._total:  # minibatches of lost workers: the models to combine are the last
             step = self._step(self._total)
             self.last_models.on_batch(step)
+
+    def _is_to_stop(self) -> bool:
+        """Return whether a signal has come, to this process or another one."""
+        self._request.number = self._request.number or self.exchanges.center.stopping
+        return self._request.number != 0
+
+    def _observe(self) -> Observation:
+        frames, measured, total = self.exchanges.observe()
+        self._skipped.fill_(int(total["skipped"]))
+        return Observation(frames, measured)
 
     @property
     def _total(self) -> int:
@@ -184,23 +191,20 @@ class ServedTrainer(Trainer):
 
     def save(self) -> None:
         if self._request.number:
-            self.exchanges.stop(self._request.number, self.served.timeout)
+            self.exchanges.stop(self._request.number, self._actions, self.served.timeout)
         super().save()
 
     def _act(self) -> Iterator[None]:
         """Let this process's workers act."""
 
-        def data(places: Iterable[Place]) -> Iterator[tuple[Tensor, Tensor]]:
+        def read(places: Iterable[Place]) -> Generator[tuple[Tensor, Tensor], None, None]:
             return self.batches.of_replicas((place.share, place.epoch, place.index) for place in places)
 
-        return self.exchanges.actions(self._train_replica, data)
+        return self.exchanges.actions(self._train_replica, read)
 
     def _train_replica(self, n: int, data: Data, frames: int) -> int:
         """Train this process's n-th worker on the next minibatch; return its frames."""
         spliced, labels = next(data)
-        replica, rate = self.replicas.replicas[n], self.schedule.learning_rate(frames)
-        soft = None if self.teacher is None else self.teacher.soft(spliced)
-        back = replica.network.backward(spliced, labels, soft)
-        replica.optimizer.step(back, rate)
-        self.exchanges.measure(n, back, replica.optimizer.max_change_scale)
+        back = self.replicas.train(n, spliced, labels, self.schedule.learning_rate(frames), self.teacher)
+        self.exchanges.measure(n, back, self.replicas.replicas[n].optimizer.max_change_scale)
         return int(labels.shape[1])

@@ -49,6 +49,24 @@ def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_pa
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ("--processes 2 --sim-jitter 0.2", "sim_jitter 0.2 is of no use to 2 processes; expected one"),
+        ("--processes 4 --sim-straggler 3", "sim_straggler 3.0 is of no use to 4 processes; expected one"),
+        ("--leave-unread", "leave_unread True is of no use to 1 process; expected several"),
+    ],
+)
+def test_options_of_another_number_of_processes_are_refused_in_one_line(
+    frames: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: str, message: str
+) -> None:
+    line = ["--algorithm", "downpour", "--workers", "4", *more.split()]
+    assert run(frames, tmp_path / "dnn", *line) == 1
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1 and message in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
         (["--minibatch", "5000"], "less than one minibatch of 5000"),
         (["--learning-rate", "-1"], "learning_rate -1.0: expected a number above 0"),
         (["--held-out", "2"], "held_out 2.0: expected a number above 0 and below 1"),

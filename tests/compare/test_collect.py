@@ -113,6 +113,17 @@ def test_asynchronous_workers_have_staleness_and_queues(tmp_path: Path) -> None:
     assert asynchronous - usual == {"staleness", "most_staleness", "queue_length"}
 
 
+def test_the_queue_at_a_server_counts_others_alone(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: {async-elastic: {period: 4}}}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    name = "async-elastic_2_ng-sgd_s1"
+    stats = json.loads((tmp_path / name / "sync_stats.json").read_text())
+    stats |= {"staleness": {"0": 4}, "queue": {"1": 3, "2": 1}}
+    (tmp_path / name / "sync_stats.json").write_text(json.dumps(stats))
+    assert cells(of, tmp_path)[name].queue_length == 0.25
+
+
 def test_speedup_is_against_the_single_worker_it_is_compared_with(tmp_path: Path) -> None:
     """Whose minibatches are four times as large, and a frame of them half as dear."""
     text = "{workers: [4], algorithms: {gradient: {minibatch: 32}}, options: {minibatch: 128}}"

@@ -65,6 +65,24 @@ SLURM = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "9", 
 
 
 @pytest.mark.parametrize(
+    ("environment", "beside"),
+    [
+        ({}, 1),
+        (TORCHRUN, 4),  # not known
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "2"}, 2),
+        (OPEN_MPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, 1),
+        (MPICH | {"MPI_LOCALNRANKS": "3"}, 3),
+        (MPICH | {"SLURM_STEP_NUM_NODES": "2"}, 2),
+        (SLURM, 4),
+        (SLURM | {"SLURM_STEP_NUM_NODES": "3"}, 2),
+    ],
+)
+def test_processes_of_a_machine_are_counted(environment: dict[str, str], beside: int) -> None:
+    """They share its cores, also where others are on other machines."""
+    assert process_info(environment).local_size == beside
+
+
+@pytest.mark.parametrize(
     ("environment", "spread"),
     [
         (TORCHRUN | {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2"}, True),

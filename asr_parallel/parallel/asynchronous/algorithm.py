@@ -1,6 +1,6 @@
 """The base class of asynchronous algorithms: what a worker and the center send each other, and what they do with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from torch import Tensor
@@ -35,6 +35,14 @@ class AsyncOptions:
     sim_bandwidth: float = option(
         1.1769e9, "simulated: bytes a second at the center's port, in either direction", above=0, source=TEN_GBE
     )
+
+    def check_processes(self, processes: int) -> None:
+        """Raise ValueError for an option without meaning in so many processes: one simulates, several have losses."""
+        for one in fields(AsyncOptions):
+            value, simulates = getattr(self, one.name), one.name.startswith("sim_")
+            if value != one.default and simulates == (processes > 1):
+                many, expected = ("es", "one") if processes > 1 else ("", "several")
+                raise ValueError(f"{one.name} {value} is of no use to {processes} process{many}; expected {expected}")
 
 
 @dataclass(frozen=True)
