@@ -1,6 +1,6 @@
 """Compare simulated asynchronous workers with real ones: held-out losses of two workers, seed by seed.
 
-    recipes/digits/run.sh --corpus DIR --lists recipes/digits/lists --augment false --exp EXP --stop-stage 4
+    ./run.sh --recipe digits --corpus DIR --lists recipes/digits/lists --augment false --exp EXP --stop-stage 4
     python recipes/digits/async_agreement.py EXP/frames OUT
 
 Every training runs twice: in one process, which simulates two equally fast workers, and as two processes with a server.
