@@ -124,7 +124,7 @@ def search(
             for i in range(begin, end):
                 tokens.extra[i] = 0.0
             end, num_links = prune(
-                tokens, token_begin, links, link_spans, max(t - PRUNE_INTERVAL, 0), t, lattice_beam
+                tokens, token_begin, links, link_spans, t - PRUNE_INTERVAL, t, lattice_beam
             )  # fmt: skip
             begin = token_begin[t]
         num_tokens += end - begin

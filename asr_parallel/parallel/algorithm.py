@@ -91,7 +91,7 @@ class Context:
 
 
 class BaseAlgorithm:
-    """What synchronous and asynchronous algorithms have in common: options, and how the rest of a training goes.
+    """The base of synchronous and asynchronous algorithms: their options, and how the rest of a training goes.
 
     Class attributes, which say how the rest of a training goes with it:
 

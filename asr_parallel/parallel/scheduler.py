@@ -1,4 +1,4 @@
-"""What a training knows of its workers' exchanges, synchronous or not."""
+"""The interface of workers' exchanges to a training, synchronous or not."""
 
 from typing import Any, Protocol
 

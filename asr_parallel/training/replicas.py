@@ -68,7 +68,7 @@ class Replicas:
 
 
 class Tally:
-    """What a worker's minibatches since its last push have come to, (R, ...) each.
+    """Results of each worker's minibatches since its last push, (R, ...) each.
 
     loss (R,) float64: sum over frames, nats. correct (R,): frames whose best class is the label. scales (R, period):
     see Optimizer.max_change_scale, NaN where there is none. rates: learning rate per frame of the last minibatch.

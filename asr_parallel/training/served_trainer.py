@@ -29,7 +29,7 @@ from asr_parallel.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Observation:
-    """What rank 0 has seen of the center's progress: frames, and sums over them by name (service.py)."""
+    """The center's progress as rank 0 has seen it: frames, and sums over them by name (service.py)."""
 
     frames: int
     measured: dict[str, float]

@@ -1,4 +1,4 @@
-"""What the processes of an asynchronous run tell each other, on the server's board."""
+"""The notices that processes of an asynchronous run leave each other at the server."""
 
 import time
 from dataclasses import dataclass, field

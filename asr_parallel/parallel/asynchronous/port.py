@@ -1,4 +1,4 @@
-"""What a worker sees of the center, in its own process or in another."""
+"""The center as a worker reaches it, in its own process or in another."""
 
 from typing import Protocol
 

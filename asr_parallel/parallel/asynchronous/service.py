@@ -32,7 +32,7 @@ MEASURED = ("loss_sum", "correct", "scale_sum", "applied", "skipped", "waited_se
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is sent back. borrows: the body is the center's own memory."""
+    """A reply to a request. borrows: the body is the center's own memory."""
 
     kind: Kind
     body: np.ndarray
@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Plan:
-    """What rank 0 tells the server of a run.
+    """The plan of a run, from rank 0 to the server.
 
     algorithm, options: its name, and its own options by name.
     counts: minibatches of each worker's share in an epoch. epochs, period: as for Leases.
