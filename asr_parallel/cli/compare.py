@@ -2,7 +2,7 @@
 
 import argparse
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,11 +65,15 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
     from asr_parallel.compare.run_jobs import run_jobs
+    from asr_parallel.compare.trials import tune
     from asr_parallel.features.frames import FrameStore
     from asr_parallel.report.write_report import write_report
 
     jobs_at_a_time = build(JobOptions, vars(args)).count
-    store = FrameStore.open(experiment.frames)
+    store, tuning = FrameStore.open(experiment.frames), None
+    at_once = max(1, jobs_at_a_time // matrix.processes)
+    if not options.dry_run:
+        matrix, tuning = tune(matrix, experiment, args.out, store.num_pdfs, at_once)
     machine = measured_machine(args.out / MEASURED, store, matrix.trainings, PRESETS[options.network])
     evaluate_frames = options.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
@@ -78,8 +82,9 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
         return
     # Long ones first, so that no core is idle at the end
     longest_first = sorted(matrix.trainings, key=machine.here, reverse=True)
-    failed = run_jobs([jobs[one.name] for one in longest_first], max(1, jobs_at_a_time // matrix.processes))
+    failed = run_jobs([jobs[one.name] for one in longest_first], at_once)
     comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
+    comparison = replace(comparison, tuning=tuning)
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text(encoding="utf-8"))
     print(f"The report is {page}")
@@ -100,6 +105,8 @@ def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: 
         shown = f"{decoding:.3f}" if system else "unknown"
         frames = machine.frames * options.schedule.epochs
         print(f"| {training.name} | {training.workers} | {frames:,} | {hours:.3f} | {shown} |")
+    if trials := sum(map(len, matrix.trials().values())):
+        print(f"\n{trials} trials before them, which are not in the sums.")
     print(
         f"\n{len(matrix.trainings)} trainings, {total:.2f} hours of one core; {total / jobs:.2f} with {jobs} at a time"
     )

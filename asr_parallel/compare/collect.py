@@ -2,15 +2,17 @@
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.compare.jobs import ENSEMBLE, Experiment, options_of
-from asr_parallel.compare.matrix import Matrix, Training, single_worker_of
+from asr_parallel.compare.matrix import Matrix
+from asr_parallel.compare.matrix_training import Training, single_worker_of
 from asr_parallel.compare.modelled import Machine
+from asr_parallel.compare.outcome import HeldOut, Line, held_out_of, of_model, outcome
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.compare.staleness import with_staleness
 from asr_parallel.decode.significance import mapsswe, wer_interval
@@ -28,17 +30,10 @@ from asr_parallel.report.comparison import (
     MeasuredTime,
     ModelledTime,
     Plain,
-    Status,
     WordErrors,
 )
-from asr_parallel.training.divergence import has_diverged, highest_loss
-from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
-from asr_parallel.training.work_folder import IDENTITY, UNTRAINED, WENT_ON
-
-Line = dict[str, Any]
-HeldOut = Callable[[Line], tuple[float | None, float]]
-"""Returns loss and accuracy on held-out data from a line of train.jsonl."""
+from asr_parallel.training.work_folder import IDENTITY, WENT_ON
 
 
 def collect(
@@ -90,8 +85,8 @@ def _cell(
 ) -> Cell:
     """Return a cell. suffix: "", or ENSEMBLE for the ensemble of its workers."""
     folder, decoded = out / training.name, out / (training.name + suffix)
-    held_out = _held_out_of(training, suffix)
-    job, (status, error) = jobs[training.name], _outcome(training, held_out, jobs, out, machine)
+    held_out, job = held_out_of(training, suffix), jobs[training.name]
+    status, error = outcome(training, held_out, job, folder, machine.shape[-1])
     common: dict[str, Any] = {
         "name": training.name + suffix,
         "algorithm": training.algorithm + (" (all together)" if suffix else ""),
@@ -115,7 +110,7 @@ def _cell(
     learning_curve = _learning_curve(lines, held_out, clock)
     scored = {name: decoded / f"decode_{name}" for name in ("dev", "eval")}
     single = training.workers == 1
-    compared = _outcome(base, _held_out_of(base, ""), jobs, out, machine)[0] == "done"
+    compared = outcome(base, held_out_of(base), jobs[base.name], out / base.name, machine.shape[-1])[0] == "done"
     wer = {
         name: _errors(path, None if single or not compared else out / base.name / path.name)
         for name, path in scored.items()
@@ -143,33 +138,6 @@ def _cell(
     return with_staleness(cell, folder / SYNC_STATS)
 
 
-def _outcome(
-    training: Training, held_out: HeldOut, jobs: Mapping[str, Job], out: Path, machine: Machine
-) -> tuple[Status, str]:
-    """Return the status of a cell, and the last line of its log where it failed or diverged.
-
-    After a failed job the files in its folder are from an earlier one, perhaps with other options: they are not read.
-    A completed one is checked again for divergence, because an older version may have missed it.
-    """
-    folder, failure = out / training.name, jobs[training.name].failure
-    if failure:
-        return "diverged" if DIVERGED in failure else "failed", failure
-    if not (folder / LINES).is_file():
-        return "missing", ""
-    newbob = training.training_options.resolved_schedule == "newbob"
-    lines = read_json_lines(folder / LINES)
-    evaluations = [line for line in lines if line["kind"] == HELD_OUT]
-    train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
-    if newbob:  # it takes epochs back
-        evaluations = [line for line in evaluations if line["accepted"]] or evaluations
-    loss = held_out(evaluations[-1])[0] if evaluations else 0.0
-    highest = highest_loss(read_json(folder / IDENTITY).get(UNTRAINED, 0.0), machine.shape[-1])
-    if loss is None or has_diverged(loss, train_losses[-1] if train_losses else None, highest):
-        shown = "not finite" if loss is None else f"{loss:.4g}"
-        return "diverged", f"{DIVERGED}: held-out loss {shown} at the end, above {highest:.4g}"
-    return "done", ""
-
-
 def _command(job: Job, training: Training, suffix: str) -> str:
     """Return the commands of a cell: training, decoding and scoring. A job's last verbs are the ensemble's."""
     train, *decode = job.verbs
@@ -182,28 +150,6 @@ def _period(training: Training) -> int | None:
     """Return the minibatches between two synchronizations; None for a single worker."""
     options = training.training_options
     return None if options.workers.workers == 1 else entry(options.workers.algorithm).cls(options.algorithm).period
-
-
-def _of_model(line: Line) -> tuple[float | None, float]:
-    """Return held-out loss and accuracy of the global model."""
-    return line["loss"], line["accuracy"]
-
-
-def _of_ensemble(line: Line) -> tuple[float | None, float]:
-    return line["ensemble_loss"], line["ensemble_accuracy"]
-
-
-def _of_best(line: Line) -> tuple[float | None, float]:
-    """Return loss and accuracy of the worker that is best at that time, as the best one is exported."""
-    losses = [math.inf if loss is None else loss for loss in line["workers_loss"]]
-    best = losses.index(min(losses))
-    return line["workers_loss"][best], line["workers_accuracy"][best]
-
-
-def _held_out_of(training: Training, suffix: str) -> HeldOut:
-    if suffix:
-        return _of_ensemble
-    return _of_best if entry(training.algorithm).cls.ensemble else _of_model
 
 
 def _learning_curve(lines: list[Line], held_out: HeldOut, clock: ModelledClock) -> list[Evaluation]:
@@ -273,7 +219,7 @@ def _speedup_to_loss(learning_curve: list[Evaluation], base: Path, alone: Modell
     """Return the speedup to the single worker's last held-out loss in modelled time; 0 where it is never reached."""
     if not (base / LINES).is_file():
         return None
-    of_base = _learning_curve(read_json_lines(base / LINES), _of_model, alone)
+    of_base = _learning_curve(read_json_lines(base / LINES), of_model, alone)
     wanted = of_base[-1].loss if of_base else None
     if wanted is None:
         return None

@@ -1,7 +1,7 @@
 """A training of a comparison as a job: trained, decoded and scored by the verbs of stages 6 and 7."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr_parallel.compare.checks import (
@@ -13,7 +13,8 @@ from asr_parallel.compare.checks import (
     check_words,
     option,
 )
-from asr_parallel.compare.matrix import GRID, Matrix, Training
+from asr_parallel.compare.matrix import Matrix
+from asr_parallel.compare.matrix_training import GRID, Training
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.record.files import read_json
@@ -76,9 +77,10 @@ class Experiment:
                     check_verb(*words)
                 except ValueError as error:
                     raise ValueError(f"{training.name}: {words[0]}: {error}") from error
+        trials = [one for of in matrix.trials().values() for _, one in of]
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
         needed += [self.folder / kind / name for kind in ("feats/fbank", "data") for name in SETS]
-        needed += [path for one in matrix.trainings if (path := self.rbm(one, matrix)) is not None]
+        needed += [path for one in [*matrix.trainings, *trials] if (path := self.rbm(one, matrix)) is not None]
         for path in needed:
             if not path.is_dir():
                 raise ValueError(
@@ -108,23 +110,28 @@ class Experiment:
         return [*verbs, ("score", "--lang", str(exp / "lang"), *scored, *self.score)]
 
 
-def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
-    """Return all verbs of one training, with a thread for each of its processes."""
-    folder = out / training.name
+def training_job(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
+    """Return the job that trains, with a thread for each process of the training."""
     stack = experiment.rbm(training, matrix)
     rbm = [] if stack is None else ["--rbm", str(stack)]
     train = (
-        "train-dnn", "--frames", str(experiment.frames), "--out", str(folder), *experiment.train, *training.words(),
-        *rbm,
+        "train-dnn", "--frames", str(experiment.frames), "--out", str(out / training.name), *experiment.train,
+        *training.words(), *rbm,
         "--evaluate-frames", str(evaluate_frames), "--processes", str(min(matrix.processes, training.workers)),
         "--threads", "1",
     )  # fmt: skip
-    verbs = [train, *experiment.decode_verbs(folder, folder, matrix)]
+    log, failed = (out / "logs" / f"{training.name}.{kind}" for kind in ("log", "json"))
+    return Job(training.name, (train,), log, failed)
+
+
+def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
+    """Return the job that trains, decodes and scores."""
+    job = training_job(training, matrix, experiment, out, evaluate_frames)
+    folder = out / training.name
+    verbs = [*job.verbs, *experiment.decode_verbs(folder, folder, matrix)]
     if training.training_options.keeps_workers:
         verbs += experiment.decode_verbs(folder / "ensemble", out / (training.name + ENSEMBLE), matrix)
-    return Job(
-        training.name, tuple(verbs), out / "logs" / f"{training.name}.log", out / "logs" / f"{training.name}.json"
-    )
+    return replace(job, verbs=tuple(verbs))
 
 
 def options_of(jobs: Mapping[str, Job]) -> tuple[dict[str, Plain], dict[str, dict[str, Plain]]]:

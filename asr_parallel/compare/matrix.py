@@ -19,9 +19,8 @@ training as the baseline of the others. A cell with a label is compared with a s
 asks for one. A baseline must have the same model and data.
 """
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,52 +28,22 @@ import yaml
 
 from asr_parallel.compare.checks import (
     DECODE_FIXED,
-    check_alike,
     check_not_fixed,
-    check_training,
     check_verb,
-    check_words,
 )
+from asr_parallel.compare.matrix_training import Training, check, check_all_alike, words_of
+from asr_parallel.compare.search_space import SearchSpace, Values
+from asr_parallel.compare.yaml_values import listing, mapping, named, option_values, whole_numbers
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import option_names
-from asr_parallel.training.train_options import TrainingOptions, training_options
-from asr_parallel.training.train_options import option_names as training_option_names
 
-KEYS = {"title", "workers", "seeds", "algorithms", "optimizers", "options", "decode", "processes", "rbm", "cells"}
-CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options"}
-GRID = ("algorithm", "workers", "optimizer", "seed")  # options that are keys of the file
+KEYS = {
+    "title", "workers", "seeds", "algorithms", "optimizers", "options", "tune", "decode", "processes", "rbm", "cells",
+}  # fmt: skip
+CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options", "tuned_as"}
 DEFAULT_OPTIMIZER = "ng-sgd"
-SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # YAML reads 1e-3 as a string
 
 Options = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training. options: further ones of train-dnn, by name with underscores."""
-
-    algorithm: str
-    workers: int
-    optimizer: str
-    seed: int
-    label: str
-    options: tuple[tuple[str, Any], ...]
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        parts = [self.algorithm, str(self.workers), self.optimizer, self.label.replace(" ", "-"), f"s{self.seed}"]
-        return "_".join(part for part in parts if part)
-
-    @property
-    def training_options(self) -> TrainingOptions:
-        """The options of train-dnn; ValueError when they contradict each other."""
-        own = {name: getattr(self, name) for name in GRID}
-        return training_options(**own, **dict(self.options))
-
-    def words(self) -> list[str]:
-        """Return the words of train-dnn's command line."""
-        return _words([*((name, getattr(self, name)) for name in GRID), *self.options])
 
 
 @dataclass(frozen=True)
@@ -82,6 +51,7 @@ class Matrix:
     """A comparison's file.
 
     trainings: each once, single workers first.
+    search_space: of what is tuned before they are trained.
     decode: words of decode's command line.
     rbm: folder of the RBMs in the experiment; {seed} stands for the training's seed.
     """
@@ -91,6 +61,7 @@ class Matrix:
     processes: int
     decode: tuple[str, ...] = ()
     rbm: str = "rbm"
+    search_space: SearchSpace | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Matrix":
@@ -112,65 +83,131 @@ class Matrix:
 
     @classmethod
     def _of(cls, given: Any) -> "Matrix":
-        given = _mapping("the file", given, KEYS)
-        common = _options(given.get("options"))
-        seeds = _numbers("seeds", given.get("seeds", [1]), 0)
-        optimizers = _named("optimizers", given.get("optimizers", [DEFAULT_OPTIMIZER]))
-        algorithms = _named("algorithms", given.get("algorithms", []))
-        workers = _numbers("workers", given.get("workers", [1]), 1)
-        processes = _numbers("processes", [given.get("processes", 1)], 1)[0]
-        wanted: list[tuple[str, int, str, list[int], str, dict]] = []
+        given = mapping("the file", given, KEYS)
+        common = option_values(given.get("options"))
+        seeds = whole_numbers("seeds", given.get("seeds", [1]), 0)
+        optimizers = named("optimizers", given.get("optimizers", [DEFAULT_OPTIMIZER]))
+        algorithms = named("algorithms", given.get("algorithms", []))
+        workers = whole_numbers("workers", given.get("workers", [1]), 1)
+        processes = whole_numbers("processes", [given.get("processes", 1)], 1)[0]
+        search_space = SearchSpace.of(given["tune"]) if "tune" in given else None
+        wanted: list[_Wanted] = []
         for algorithm, own in algorithms.items():
             for optimizer, of_optimizer in optimizers.items():
-                wanted += [(algorithm, k, optimizer, seeds, "", common | of_optimizer | own) for k in workers]
-        for cell in _list("cells", given.get("cells", [])):
-            cell = _mapping("a cell", cell, CELL_KEYS)
+                options = common | of_optimizer | own
+                wanted += [_Wanted(algorithm, k, optimizer, seeds, "", options, frozenset(own)) for k in workers]
+        for cell in listing("cells", given.get("cells", [])):
+            cell = mapping("a cell", cell, CELL_KEYS)
             for name in ("algorithm", "workers"):
                 if name not in cell:
                     raise ValueError(f"a cell without {name}: {cell}")
             algorithm, optimizer = str(cell["algorithm"]), str(cell.get("optimizer", DEFAULT_OPTIMIZER))
-            own = common | optimizers.get(optimizer, {}) | algorithms.get(algorithm, {}) | _options(cell.get("options"))
-            of_cell = _numbers("seeds", cell.get("seeds", seeds), 0)
+            fixed = algorithms.get(algorithm, {}) | option_values(cell.get("options"))
+            own = common | optimizers.get(optimizer, {}) | fixed
+            of_cell = whole_numbers("seeds", cell.get("seeds", seeds), 0)
             label = str(cell.get("label", ""))
             if "/" in label:
                 raise ValueError(f"label {label!r}: expected no slash, it is part of a folder's name")
-            of_workers = _numbers("workers", cell["workers"], 1)
+            of_workers = whole_numbers("workers", cell["workers"], 1)
             if 1 in of_workers and not label and _for_one(own) != _for_one(common | optimizers.get(optimizer, {})):
                 raise ValueError(f"a single worker with options of its own: {cell}; expected a label")
-            wanted += [(algorithm, k, optimizer, of_cell, label, own) for k in of_workers]
+            as_another = str(cell.get("tuned_as", ""))
+            if as_another and search_space is None:
+                raise ValueError(f"tuned_as {as_another!r}: nothing is tuned; expected a key tune")
+            wanted += [
+                _Wanted(algorithm, k, optimizer, of_cell, label, own, frozenset(fixed), as_another) for k in of_workers
+            ]
         if not wanted:
             raise ValueError("neither algorithms nor cells: nothing to compare")
-        with_one = {(optimizer, label) for _, k, optimizer, _, label, _ in wanted if k == 1 and label}
+        with_one = {(one.optimizer, one.label) for one in wanted if one.workers == 1 and one.label}
         found: dict[str, Training] = {}
-        for algorithm, k, optimizer, of_seeds, label, own in wanted:
-            entry(algorithm)
-            if k > 1 and k % processes:
-                raise ValueError(f"{k} workers do not divide into {processes} processes")
-            for seed in of_seeds:
-                _add(found, _alone(optimizer, seed, "", common | optimizers.get(optimizer, {})))
-                if k > 1:
-                    _add(found, Training(algorithm, k, optimizer, seed, label, tuple(own.items())))
-                if (optimizer, label) in with_one:
-                    _add(found, _alone(optimizer, seed, label, own))
+        for one in wanted:
+            entry(one.algorithm)
+            if one.workers > 1 and one.workers % processes:
+                raise ValueError(f"{one.workers} workers do not divide into {processes} processes")
+            for seed in one.seeds:
+                _add(found, _alone(one.optimizer, seed, "", common | optimizers.get(one.optimizer, {})))
+                if one.workers > 1:
+                    _add(found, one.training(seed))
+                if (one.optimizer, one.label) in with_one:
+                    _add(found, replace(one.training(seed), **_single_worker(one.options)))
         for training in found.values():
-            try:
-                _check(training)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{training.name}: {error}") from error
+            check(training)
         in_order = sorted(found.values(), key=lambda one: one.workers > 1)
-        _check_alike(in_order)
-        decode = tuple(_words(_options(given.get("decode")).items()))
+        check_all_alike(in_order)
+        decode = tuple(words_of(option_values(given.get("decode")).items()))
         try:
             check_not_fixed(decode, DECODE_FIXED)
             check_verb("decode", "--graph", "", "--model", "", "--feats", "", "--out", "", *decode)
         except ValueError as error:
             raise ValueError(f"decode: {error}") from error
-        return cls(str(given.get("title", "")), in_order, processes, decode, str(given.get("rbm", "rbm")))
+        matrix = cls(
+            str(given.get("title", "")), in_order, processes, decode, str(given.get("rbm", "rbm")), search_space
+        )
+        for trials in matrix.trials().values():
+            for _, trial in trials:
+                check(trial)
+        return matrix
+
+    def trials(self) -> dict[str, list[tuple[Values, Training]]]:
+        """Return the trials of every contestant that has something to tune, by its name: tuned values and training."""
+        space, found = self.search_space, dict[str, list[tuple[Values, Training]]]()
+        if space is None:
+            return found
+        tuned = {one.contestant: one for one in reversed(self.trainings) if not one.tuned_as}
+        for training in self.trainings:
+            if training.contestant not in tuned:
+                raise ValueError(f"{training.name}: tuned_as {training.tuned_as!r}: expected the label of another cell")
+        for name, one in reversed(tuned.items()):
+            options = dict(one.options)
+            epochs = one.training_options.schedule.epochs * space.budget
+            if epochs != int(epochs):
+                raise ValueError(f"tune: budget {space.budget:g}: {epochs:g} epochs of {name}; expected whole ones")
+            ranges = space.ranges(one.algorithm, one.optimizer, one.workers, one.fixed)
+            points = space.points(ranges, options) if ranges else []
+            of_trial = replace(one, seed=space.seed)
+            for n, point in enumerate(points):
+                values = tuple((options | point | {"epochs": int(epochs)}).items())
+                found.setdefault(name, []).append((point, replace(of_trial, options=values, trial=n)))
+        return found
+
+    def tuned(self, chosen: Mapping[str, Options]) -> "Matrix":
+        """Return the matrix with the options that were chosen for contestants, by name."""
+        trainings = []
+        for one in self.trainings:
+            values = {name: v for name, v in chosen.get(one.contestant, {}).items() if name not in one.fixed}
+            trainings.append(replace(one, options=tuple((dict(one.options) | values).items())))
+        return replace(self, trainings=trainings)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Trainings that a file asks for, alike but for their seeds."""
+
+    algorithm: str
+    workers: int
+    optimizer: str
+    seeds: list[int]
+    label: str
+    options: dict[str, Any]
+    fixed: frozenset[str]
+    tuned_as: str = ""
+
+    def training(self, seed: int) -> Training:
+        return Training(
+            self.algorithm, self.workers, self.optimizer, seed, self.label, tuple(self.options.items()), self.fixed,
+            self.tuned_as,
+        )  # fmt: skip
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:
+    return Training(optimizer=optimizer, seed=seed, label=label, **_single_worker(options))
+
+
+def _single_worker(options: dict[str, Any]) -> dict[str, Any]:
+    """Return algorithm, workers and options of a single worker."""
     algorithm = next(one.name for one in entries() if not one.communicates)
-    return Training(algorithm, 1, optimizer, seed, label, tuple(_for_one(options).items()))
+    return {"algorithm": algorithm, "workers": 1, "options": tuple(_for_one(options).items())}
 
 
 def _for_one(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,81 +219,3 @@ def _add(found: dict[str, Training], training: Training) -> None:
     before = found.setdefault(training.name, training)
     if before != training:
         raise ValueError(f"two different trainings are called {training.name}; expected labels that differ")
-
-
-def _words(options: Iterable[tuple[str, Any]]) -> list[str]:
-    """Return the words of a command line."""
-    words: list[str] = []
-    for name, value in options:
-        flag = name.replace("_", "-")
-        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return words
-
-
-def _check(training: Training) -> None:
-    """Raise ValueError for what train-dnn refuses on its command line or when it starts."""
-    known = training_option_names() - set(GRID)
-    for name, _ in training.options:
-        if name not in known:
-            raise ValueError(f"unknown option {name!r}; expected one of train-dnn's: {', '.join(sorted(known))}")
-    check_words("train-dnn", "--frames", "", "--out", "", *training.words())
-    check_training(training.training_options)
-
-
-def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
-    """Return the single worker that a training is compared with: with the same label, else without label."""
-    like = (training.optimizer, training.seed)
-    alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed) == like}
-    return alone.get(training.label) or alone[""]
-
-
-def _check_alike(trainings: Iterable[Training]) -> None:
-    """Raise ValueError for a training whose single worker has another model or other data."""
-    for training in trainings:
-        base = single_worker_of(training, trainings)
-        try:
-            check_alike(training.training_options, base.training_options)
-        except ValueError as error:
-            raise ValueError(f"{training.name}: {error}") from error
-
-
-def _mapping(what: str, given: Any, known: set[str]) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise ValueError(f"{what}: expected a mapping of {', '.join(sorted(known))}, found {given!r}")
-    unknown = sorted(set(map(str, given)) - known)
-    if unknown:
-        raise ValueError(f"{what}: unknown key {unknown[0]!r}; expected one of {', '.join(sorted(known))}")
-    return given
-
-
-def _list(name: str, given: Any) -> list[Any]:
-    if not isinstance(given, list):
-        raise ValueError(f"{name}: expected a list, found {given!r}")
-    return given
-
-
-def _numbers(name: str, given: Any, least: int) -> list[int]:
-    numbers = _list(name, given)
-    if not numbers or any(type(number) is not int or number < least for number in numbers):
-        raise ValueError(f"{name} {given!r}: expected whole numbers of at least {least}")
-    return numbers
-
-
-def _options(given: Any) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict) or any(not isinstance(v, (str, int, float, bool)) for v in given.values()):
-        raise ValueError(f"options {given!r}: expected a mapping of names to numbers, words, true or false")
-    return {
-        str(name).replace("-", "_"): float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
-        for name, value in given.items()
-    }
-
-
-def _named(name: str, given: Any) -> dict[str, dict[str, Any]]:
-    """Read a list of names, or a mapping of them to options."""
-    if isinstance(given, list) and all(isinstance(one, str) for one in given):
-        given = dict.fromkeys(given)
-    if not isinstance(given, dict):
-        raise ValueError(f"{name} {given!r}: expected a list of names, or a mapping of them to options")
-    return {str(one): _options(options) for one, options in given.items()}

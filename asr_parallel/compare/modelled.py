@@ -9,7 +9,7 @@ from asr_parallel.clock.interconnect import Interconnect
 from asr_parallel.clock.modelled_clock import ModelledClock
 from asr_parallel.clock.step_time import StepTime, measure_step, measure_sync, work_of
 from asr_parallel.clock.stragglers import Stragglers
-from asr_parallel.compare.matrix import Training
+from asr_parallel.compare.matrix_training import Training
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_device, choose_dtype
 from asr_parallel.parallel.registry import entry

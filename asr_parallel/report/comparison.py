@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
+from asr_parallel.report.tuning import Tuning
 
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "diverged", "missing"]
@@ -215,6 +216,7 @@ class Comparison:
         hardware, versions: for display, by name.
         commands: that make the whole comparison.
         options: of train-dnn, by name, that all trainings have in common.
+        tuning: the way their other options were chosen; None: they were given.
     """
 
     title: str
@@ -229,6 +231,7 @@ class Comparison:
     commands: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     options: dict[str, Plain] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if not self.cells:

@@ -12,6 +12,7 @@ from asr_parallel.report.groups import Group, Speedup, frontier, scored, scorers
 from asr_parallel.report.paper import clock_text
 from asr_parallel.report.tables import identity_columns, options_text, result_columns, summary_columns, time_columns
 from asr_parallel.report.templates import environment, printable
+from asr_parallel.report.tuning import HEADS
 
 SECTIONS = {
     "wer": "WER against speedup",
@@ -20,6 +21,7 @@ SECTIONS = {
     "efficiency": "Efficiency and bytes sent",
     "time": "Where the time goes",
     "cells": "Every training",
+    "tuning": "Tuning",
     "published": "Published by others",
     "made": "How this was made",
 }
@@ -43,7 +45,8 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
         return None if cell.status == "done" else "failed"
 
     return environment().get_template("page.html.j2").render(
-        comparison=comparison, plots={plot.name: plot for plot in plots}, groups=groups, sections=SECTIONS,
+        comparison=comparison, plots={plot.name: plot for plot in plots}, groups=groups, tuning_heads=HEADS,
+        sections={name: title for name, title in SECTIONS.items() if name != "tuning" or comparison.tuning},
         inline_svg=inline_svg, options_text=options_text, group_class=group_class, cell_class=cell_class,
         scorers=scorers(comparison), scored=f"{scored(comparison, found)}.{synthetic}", synthetic=synthetic,
         clock=clock_text(comparison),

@@ -7,6 +7,7 @@ from asr_parallel.report.comparison import Comparison, WordErrors
 from asr_parallel.report.groups import Group, SeedMean, baseline, scored, scorers, sets, summarise
 from asr_parallel.report.tables import LOSS, held_out_loss, options_text, reached_text, seeds_text
 from asr_parallel.report.templates import NONE, environment, latex, markdown
+from asr_parallel.report.tuning import HEADS
 
 Rows = list[list[str]]
 
@@ -30,6 +31,7 @@ def results_markdown(comparison: Comparison) -> str:
             for p in comparison.published
         ],
         counts=_counts,
+        tuning_heads=HEADS,
         options_text=options_text,
     )
 

@@ -13,6 +13,7 @@ from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
 from asr_parallel.report.tables import cells_csv, summary_csv
 from asr_parallel.report.time_figures import time_plots
+from asr_parallel.report.tuning import trials_csv
 
 PAGE, VALUE = "report.html", "comparison.json"
 
@@ -23,7 +24,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     Args:
         comparison: what to report.
         folder: gets report.html (one page that needs no other file), comparison.json, cells.csv (a line for each
-            training), summary.csv (means over seeds), RESULTS.md, table.tex, and plots/NAME.png and NAME.svg.
+            training), summary.csv (means over seeds), trials.csv (of tuning), RESULTS.md, table.tex, and
+            plots/NAME.png and NAME.svg.
 
     Returns:
         The page.
@@ -40,6 +42,8 @@ def write_report(comparison: Comparison, folder: Path) -> Path:
     comparison.save(folder / VALUE)
     write_text(folder / "cells.csv", cells_csv(comparison))
     write_text(folder / "summary.csv", summary_csv(comparison))
+    if comparison.tuning:
+        write_text(folder / "trials.csv", trials_csv(comparison.tuning))
     write_text(folder / "RESULTS.md", results_markdown(comparison))
     write_text(folder / "table.tex", latex_table(comparison))
     write_text(folder / PAGE, html)

@@ -7,7 +7,8 @@ import pytest
 
 from asr_parallel.cli.main import build_parser
 from asr_parallel.compare.jobs import Experiment, job_of
-from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.compare.matrix import Matrix
+from asr_parallel.compare.matrix_training import Training
 from asr_parallel.training.train_options import read_options
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

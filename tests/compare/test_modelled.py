@@ -9,7 +9,8 @@ import pytest
 from asr_parallel.clock.interconnect import PRESETS
 from asr_parallel.clock.step_time import StepTime
 from asr_parallel.compare import modelled
-from asr_parallel.compare.matrix import Matrix, Training
+from asr_parallel.compare.matrix import Matrix
+from asr_parallel.compare.matrix_training import Training
 from asr_parallel.compare.modelled import Machine, measured_machine, step_name
 from asr_parallel.features.frames import FrameStore
 
