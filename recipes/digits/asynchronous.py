@@ -1,14 +1,16 @@
 """Write the matrix of the study of asynchronous workers: K x tau x speeds, against synchronous counterparts.
 
-    python recipes/digits/asynchronous.py > exp/digits/asynchronous.yaml
-    recipes/digits/run.sh --stage 8 --stop-stage 8 --compare exp/digits/asynchronous.yaml
+    exp=exp/digits_plain
+    python recipes/digits/asynchronous.py > $exp/asynchronous.yaml
+    asr-parallel compare --exp $exp --matrix $exp/asynchronous.yaml --out $exp/asynchronous
 
 It is that of Zhang, Choromanska & LeCun (arXiv 1412.6651, section 5) on connected digits: held-out loss and word error
-rate against modelled time, for equal and unequal speeds. Every algorithm has the same number of learning rates, and is
-to be taken at the best of them. What synchronous workers learn does not depend on their speeds, but their time does:
-`asr-parallel predict --jitter 0.2`, and docs/clock.md.
+rate against modelled time, for equal and unequal speeds. Every algorithm, K and tau has the same number of trials of
+its learning rate; those of unequal speeds take what was chosen at equal ones. What synchronous workers learn does not
+depend on their speeds, but their time does: `asr-parallel predict --jitter 0.2`, and docs/clock.md.
 
-All of it is 8 algorithms x 4 K x 4 tau x 3 rates, and 3 speeds of the asynchronous ones: take parts of it by options.
+Workers of ADOWNPOUR and MVADOWNPOUR do what those of DOWNPOUR do: only the averages of the center differ, so two
+periods are enough to see what these are worth.
 """
 
 import argparse
@@ -17,55 +19,56 @@ from typing import Any
 
 import yaml
 
+EQUAL = "equal speeds"
 SPEEDS: dict[str, dict[str, float]] = {
-    "equal": {},
+    EQUAL: {},
     "jitter 20 %": {"sim_jitter": 0.2},
     "straggler": {"sim_straggler": 3.0},
 }
-# Name in the study: algorithm, optimizer, own options, and the middle one of its effective rates per frame. Of
-# nesterov, too, rates are those without momentum, see nnet/optimizers.py
-ALGORITHMS: dict[str, tuple[str, str, dict[str, Any], float]] = {
-    "EASGD": ("async-elastic", "sgd", {}, 0.002),
-    "EAMSGD": ("async-elastic", "nesterov", {"momentum": 0.99}, 0.002),
-    "DOWNPOUR": ("downpour", "sgd", {}, 0.002),
-    "ADOWNPOUR": ("adownpour", "sgd", {}, 0.002),
-    "MVADOWNPOUR": ("mvadownpour", "sgd", {}, 0.002),
-    "MDOWNPOUR": ("mdownpour", "sgd", {}, 0.002),
-    "synchronous EASGD": ("elastic", "sgd", {}, 0.002),
-    "averaging": ("average", "sgd", {}, 0.002),
+PERIODS = (1, 4, 16, 64)
+# Name in the study: algorithm, optimizer, own options, periods, and whether unequal speeds are of interest
+ALGORITHMS: dict[str, tuple[str, str, tuple[int, ...], bool]] = {
+    "EASGD": ("async-elastic", "sgd", PERIODS, True),
+    "EAMSGD": ("async-elastic", "nesterov", PERIODS, True),
+    "DOWNPOUR": ("downpour", "sgd", PERIODS, True),
+    "ADOWNPOUR": ("adownpour", "sgd", (1, 16), False),
+    "MVADOWNPOUR": ("mvadownpour", "sgd", (1, 16), False),
+    "MDOWNPOUR": ("mdownpour", "sgd", (1,), False),
+    "synchronous EASGD": ("elastic", "sgd", PERIODS, False),
+    "synchronous EAMSGD": ("elastic", "nesterov", PERIODS, False),
+    "averaging": ("average", "sgd", PERIODS, False),
 }
-FACTORS = (0.25, 1.0, 4.0)  # of the middle rate
-OPTIONS = {"hidden_layers": 3, "hidden_dim": 256, "epochs": 2, "minibatch": 128, "combine": 0, "schedule": "constant"}
+OPTIONS = {"hidden_layers": 2, "hidden_dim": 64, "nonlinearity": "relu", "epochs": 2, "minibatch": 64, "combine": 0}
+TUNE = {
+    "trials": 4,
+    "budget": 0.5,
+    "space": {"learning_rate": {"log": [0.001, 0.064]}},  # effective, per frame; of nesterov too: nnet/optimizers.py
+}
 
 
 def cells(names: list[str], workers: list[int], periods: list[int], speeds: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the cells: of MDOWNPOUR with period 1 alone, and of synchronous algorithms with equal speeds alone."""
+    """Yield the cells; those of unequal speeds are tuned as those of equal ones."""
     for name in names:
-        algorithm, optimizer, own, middle = ALGORITHMS[name]
-        asynchronous = algorithm not in ("elastic", "average")
-        for period in periods:
-            if algorithm == "mdownpour" and period != 1:
-                continue
+        algorithm, optimizer, own_periods, unequal = ALGORITHMS[name]
+        for period in (period for period in periods if period in own_periods):
             of_period = {} if algorithm == "mdownpour" else {"period": period}
-            for speed in speeds if asynchronous else ["equal"]:
-                for factor in FACTORS:
-                    rate = factor * middle
-                    yield {
-                        "algorithm": algorithm,
-                        "optimizer": optimizer,
-                        "workers": workers,
-                        "label": f"{name}, tau {period}, {speed}, rate {rate:g}",
-                        "options": {**own, **of_period, **SPEEDS[speed], "learning_rate": rate},
-                    }
+            label = f"{name}, tau {period}"
+            for speed in [EQUAL, *(speed for speed in speeds if unequal and speed != EQUAL)]:
+                cell = {"algorithm": algorithm, "optimizer": optimizer, "workers": workers, "options": of_period}
+                if speed == EQUAL:
+                    yield cell | {"label": label}
+                else:
+                    own = {**of_period, **SPEEDS[speed]}
+                    yield cell | {"label": f"{label}, {speed}", "options": own, "tuned_as": label}
 
 
 def study(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "title": "Asynchronous workers on connected digits",
-        "workers": [1],
         "seeds": args.seeds,
         "options": {**OPTIONS, "epochs": args.epochs},
-        "optimizers": {"sgd": {"learning_rate": 0.002}, "nesterov": {"learning_rate": 0.002, "momentum": 0.99}},
+        "optimizers": {"sgd": {}, "nesterov": {"momentum": 0.99}},  # section 5 of the paper: delta
+        "tune": TUNE,
         "cells": list(cells(args.names, args.workers, args.periods, args.speeds)),
     }
 
@@ -73,10 +76,10 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
-    parser.add_argument("--workers", nargs="+", type=int, default=[1, 4, 8, 16])
-    parser.add_argument("--periods", nargs="+", type=int, default=[1, 4, 16, 64])
+    parser.add_argument("--workers", nargs="+", type=int, default=[4, 8, 16])
+    parser.add_argument("--periods", nargs="+", type=int, choices=PERIODS, default=list(PERIODS))
     parser.add_argument("--speeds", nargs="+", choices=list(SPEEDS), default=list(SPEEDS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=OPTIONS["epochs"])
     print(yaml.safe_dump(study(parser.parse_args()), sort_keys=False), end="")
 
