@@ -7,6 +7,7 @@
     # algorithms: {average: {period: 16}, ensemble: {}}
     optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; default: [ng-sgd]
     options: {hidden_dim: 256, epochs: 3}       # of train-dnn, for all trainings
+    tune: {trials: 8, space: {learning_rate: {log: [0.0005, 0.032]}}}   # search_space.py
     decode: {beam: 10, max_active: 3000}        # of decode, for all trainings
     processes: 1                                # of each training
     rbm: rbm_{seed}                             # folder of the RBMs in the experiment; default: rbm

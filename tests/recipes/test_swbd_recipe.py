@@ -18,6 +18,7 @@ workers: [2]
 algorithms: {average: {period: 4}, ensemble: {period: 8, relabel_fraction: 0.2}}
 optimizers: {sgd: {learning_rate: 0.002}}
 options: {hidden_layers: 1, hidden_dim: 16, nonlinearity: relu, minibatch: 32, epochs: 1, combine: 0}
+tune: {trials: 2, space: {learning_rate: {log: [0.001, 0.004]}}}
 cells:
   - {algorithm: none, workers: [2], optimizer: sgd, label: bad, options: {learning_rate: 1.0e+30, max_change: 0,
      max_change_output: 0, max_param_change: 0}}
@@ -115,6 +116,11 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     assert together.wer["eval"].words == scored["words"] and together.measured.label > 0
     failed = cells["none_2_sgd_bad_s1"]
     assert failed.status == "diverged" and "diverged" in failed.error and not failed.wer
+    assert found.tuning is not None
+    chosen = {one.name: one.trials[one.best] for one in found.tuning.contestants}
+    assert set(chosen) == {"none_1_sgd", "average_2_sgd", "ensemble_2_sgd"}  # the rate of the bad one is its own
+    assert f"--learning-rate {chosen['average_2_sgd'].values['learning_rate']} " in average.command
+    assert "## Tuning" in (out / "RESULTS.md").read_text() and (out / "trials.csv").is_file()
     page = (out / "report.html").read_text()
     assert "diverged" in page and "http-equiv" not in page
 
