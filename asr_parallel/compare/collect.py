@@ -71,6 +71,7 @@ def collect(
         commands=(shlex.join(command),),
         published=PUBLISHED,
         options=common,
+        target=matrix.target,
     )
 
 
@@ -94,6 +95,7 @@ def _cell(
         "optimizer": training.optimizer,
         "seed": training.seed,
         "label": training.label,
+        "budget": training.budget,
         "period": _period(training),
         "command": _command(job, training, suffix),
         "options": options[training.name],

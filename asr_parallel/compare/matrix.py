@@ -8,6 +8,8 @@
     optimizers: {ng-sgd: {learning_rate: 0.008}} # or a list; default: [ng-sgd]
     options: {hidden_dim: 256, epochs: 3}       # of train-dnn, for all trainings
     tune: {trials: 8, space: {learning_rate: {log: [0.0005, 0.032]}}}   # search_space.py
+    budgets: [0.5, 1, 2, 4]                     # each training once for so many times its epochs; default: [1]
+    target: {seeds: 5, margin: 0.02}            # speedups to what the single worker comes to; report/target.py
     decode: {beam: 10, max_active: 3000}        # of decode, for all trainings
     processes: 1                                # of each training
     rbm: rbm_{seed}                             # folder of the RBMs in the experiment; default: rbm
@@ -20,7 +22,8 @@ training as the baseline of the others. A cell with a label is compared with a s
 asks for one. A baseline must have the same model and data.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,10 +40,13 @@ from asr_parallel.compare.search_space import SearchSpace, Values
 from asr_parallel.compare.yaml_values import listing, mapping, named, option_values, whole_numbers
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import option_names
+from asr_parallel.report.comparison import LEAST_SEEDS, MARGIN, Target
 
 KEYS = {
-    "title", "workers", "seeds", "algorithms", "optimizers", "options", "tune", "decode", "processes", "rbm", "cells",
+    "title", "workers", "seeds", "algorithms", "optimizers", "options", "tune", "budgets", "target", "decode",
+    "processes", "rbm", "cells",
 }  # fmt: skip
+TARGET_KEYS = {"seeds", "margin"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options", "tuned_as"}
 DEFAULT_OPTIMIZER = "ng-sgd"
 
@@ -53,6 +59,7 @@ class Matrix:
 
     trainings: each once, single workers first.
     search_space: of what is tuned before they are trained.
+    target: to which speedups are reported.
     decode: words of decode's command line.
     rbm: folder of the RBMs in the experiment; {seed} stands for the training's seed.
     """
@@ -63,6 +70,7 @@ class Matrix:
     decode: tuple[str, ...] = ()
     rbm: str = "rbm"
     search_space: SearchSpace | None = None
+    target: Target | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Matrix":
@@ -134,7 +142,12 @@ class Matrix:
                     _add(found, replace(one.training(seed), **_single_worker(one.options)))
         for training in found.values():
             check(training)
-        in_order = sorted(found.values(), key=lambda one: one.workers > 1)
+        budgets = _budgets(given.get("budgets", [1]))
+        all_budgets = [
+            replace(one.with_epochs(b), budget=b) if b != 1 else one for b in budgets for one in found.values()
+        ]
+        in_order = sorted(all_budgets, key=lambda one: one.workers > 1)
+        target = _target(given["target"], budgets, in_order) if "target" in given else None
         check_all_alike(in_order)
         decode = tuple(words_of(option_values(given.get("decode")).items()))
         try:
@@ -143,7 +156,7 @@ class Matrix:
         except ValueError as error:
             raise ValueError(f"decode: {error}") from error
         matrix = cls(
-            str(given.get("title", "")), in_order, processes, decode, str(given.get("rbm", "rbm")), search_space
+            str(given.get("title", "")), in_order, processes, decode, str(given.get("rbm", "rbm")), search_space, target
         )
         for trials in matrix.trials().values():
             for _, trial in trials:
@@ -160,15 +173,11 @@ class Matrix:
             if training.contestant not in tuned:
                 raise ValueError(f"{training.name}: tuned_as {training.tuned_as!r}: expected the label of another cell")
         for name, one in reversed(tuned.items()):
-            options = dict(one.options)
-            epochs = one.training_options.schedule.epochs * space.budget
-            if epochs != int(epochs):
-                raise ValueError(f"tune: budget {space.budget:g}: {epochs:g} epochs of {name}; expected whole ones")
+            of_trial = replace(one, seed=space.seed, budget=1.0).with_epochs(space.budget / one.budget)
             ranges = space.ranges(one.algorithm, one.optimizer, one.workers, one.fixed)
-            points = space.points(ranges, options) if ranges else []
-            of_trial = replace(one, seed=space.seed)
+            points = space.points(ranges, dict(one.options)) if ranges else []
             for n, point in enumerate(points):
-                values = tuple((options | point | {"epochs": int(epochs)}).items())
+                values = tuple((dict(of_trial.options) | point).items())
                 found.setdefault(name, []).append((point, replace(of_trial, options=values, trial=n)))
         return found
 
@@ -199,6 +208,33 @@ class _Wanted:
             self.algorithm, self.workers, self.optimizer, seed, self.label, tuple(self.options.items()), self.fixed,
             self.tuned_as,
         )  # fmt: skip
+
+
+def _budgets(given: Any) -> list[float]:
+    budgets = listing("budgets", given)
+    if not budgets or any(type(one) not in (int, float) or not 0 < one < math.inf for one in budgets):
+        raise ValueError(f"budgets {budgets}: expected numbers above 0, each a multiple of the epochs")
+    if len(set(budgets)) < len(budgets):
+        raise ValueError(f"budgets {budgets}: expected each once")
+    return sorted(map(float, budgets))
+
+
+def _target(given: Any, budgets: Sequence[float], trainings: Iterable[Training]) -> Target:
+    """Return the target of a file; ValueError where seeds or budgets do not suffice for it."""
+    given = mapping("target", given or {}, TARGET_KEYS)
+    seeds = whole_numbers("target: seeds", [given.get("seeds", LEAST_SEEDS)], 2)[0]
+    margin = given.get("margin", MARGIN)
+    if type(margin) not in (int, float) or not 0 <= margin < 1:
+        raise ValueError(f"target: margin {margin!r}: expected a share of the WER, from 0 to below 1")
+    if 1 not in budgets:
+        raise ValueError(f"target: budgets {budgets}: expected 1 among them, where the single worker sets the target")
+    counts: dict[str, set[int]] = {}
+    for one in trainings:
+        counts.setdefault(one.name.rpartition("_s")[0], set()).add(one.seed)
+    for name, found in counts.items():
+        if len(found) < seeds:
+            raise ValueError(f"target: {len(found)} seeds of {name}; expected at least {seeds}")
+    return Target(seeds, float(margin))
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:

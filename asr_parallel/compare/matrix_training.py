@@ -1,7 +1,8 @@
 """A training of a comparison: its name, its options, the words of its command line."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asr_parallel.compare.checks import check_alike, check_training, check_words
@@ -17,6 +18,7 @@ class Training:
     options: further ones of train-dnn, by name with underscores.
     fixed: names of those that its cell or algorithm gives itself, which are not tuned.
     tuned_as: label of the cell whose tuned values it takes; "": its own.
+    budget: its epochs over those of the file, which its options have already been multiplied by.
     trial: its number, if it is one of the trials of tuning.
     """
 
@@ -28,17 +30,19 @@ class Training:
     options: tuple[tuple[str, Any], ...]
     fixed: frozenset[str] = field(default=frozenset(), compare=False)
     tuned_as: str = ""
+    budget: float = 1.0
     trial: int | None = None
 
     @property
     def name(self) -> str:
         """The name of its folder."""
+        budget = "" if self.budget == 1 else f"_x{self.budget:g}"
         trial = "" if self.trial is None else f"_t{self.trial}"
-        return f"{_contestant(self, self.label)}_s{self.seed}{trial}"
+        return f"{_contestant(self, self.label)}{budget}_s{self.seed}{trial}"
 
     @property
     def contestant(self) -> str:
-        """The name of what is tuned: the same for all seeds."""
+        """The name of what is tuned: the same for all seeds and budgets."""
         return _contestant(self, self.tuned_as or self.label)
 
     @property
@@ -46,6 +50,17 @@ class Training:
         """The options of train-dnn; ValueError when they contradict each other."""
         own = {name: getattr(self, name) for name in GRID}
         return training_options(**own, **dict(self.options))
+
+    def with_epochs(self, factor: float) -> "Training":
+        """Return the training for a multiple of its epochs; ValueError for none that is whole.
+
+        An option for the number of epochs is added where there was none.
+        """
+        epochs = self.training_options.schedule.epochs * factor
+        if epochs < 1 or not math.isclose(epochs, round(epochs)):
+            raise ValueError(f"{factor:g} times the epochs of {self.name}: {epochs:g}; expected whole ones")
+        options = dict(self.options) | {"epochs": round(epochs)}
+        return replace(self, options=tuple(options.items()))
 
     def words(self) -> list[str]:
         """Return the words of train-dnn's command line."""
@@ -86,8 +101,8 @@ def _check(training: Training) -> None:
 
 def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
     """Return the single worker that a training is compared with: with the same label, else without label."""
-    like = (training.optimizer, training.seed)
-    alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed) == like}
+    like = (training.optimizer, training.seed, training.budget)
+    alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed, one.budget) == like}
     return alone.get(training.label) or alone[""]
 
 

@@ -14,6 +14,8 @@ from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
 from asr_parallel.report.tuning import Tuning
 
+LEAST_SEEDS = 5  # of a target: MLCommons AlgoPerf, scoring
+MARGIN = 0.02  # of the single worker's WER
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "diverged", "missing"]
 
@@ -127,6 +129,7 @@ class Cell:
             network's. A cell that is not "done" has no figures.
         error: the last line of its log, where it failed or diverged.
         command: commands that make this cell again, joined by &&; folder: where its files are.
+        budget: its epochs over those of its contestant in the file, for trainings of several lengths.
         frames: trained on, over all workers.
         wer: by set, "dev" and "eval".
         speedup_frames: time of one worker over this one's, for the same frames.
@@ -152,6 +155,7 @@ class Cell:
     error: str = ""
     command: str = ""
     folder: str = ""
+    budget: float = 1.0
     frames: int | None = None
     learning_curve: tuple[Evaluation, ...] = ()
     wer: dict[str, WordErrors] = field(default_factory=dict)
@@ -207,6 +211,17 @@ class ClockInputs:
 
 
 @dataclass(frozen=True)
+class Target:
+    """The request for speedups to what the single worker comes to.
+
+    seeds: at least so many of every contestant. margin: by which the WER may be larger, relative.
+    """
+
+    seeds: int = LEAST_SEEDS
+    margin: float = MARGIN
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A whole comparison.
 
@@ -216,6 +231,7 @@ class Comparison:
         hardware, versions: for display, by name.
         commands: that make the whole comparison.
         options: of train-dnn, by name, that all trainings have in common.
+        target: to which speedups are reported (target.py); None: to none.
         tuning: the way their other options were chosen; None: they were given.
     """
 
@@ -232,6 +248,7 @@ class Comparison:
     published: tuple[Published, ...] = ()
     options: dict[str, Plain] = field(default_factory=dict)
     tuning: Tuning | None = None
+    target: Target | None = None
 
     def __post_init__(self) -> None:
         if not self.cells:

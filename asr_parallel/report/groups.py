@@ -255,8 +255,8 @@ def scored(comparison: Comparison, names: Sequence[str]) -> str:
     return f"WER on {of}, scored by {scorers(comparison, names)}" if of else "Nothing was scored"
 
 
-def _system(cell: Cell) -> tuple[str, str, str, int]:
-    return cell.algorithm, cell.optimizer, cell.label, cell.period or 0
+def _system(cell: Cell) -> tuple[str, str, str, int, float]:
+    return cell.algorithm, cell.optimizer, cell.label, cell.period or 0, cell.budget
 
 
 def _baseline(cell: Cell, single: Sequence[Cell]) -> Cell | None:
@@ -264,28 +264,37 @@ def _baseline(cell: Cell, single: Sequence[Cell]) -> Cell | None:
     same = [other for other in single if other.optimizer == cell.optimizer]
     return max(
         same, default=None,
-        key=lambda o: (o.label == cell.label, o.algorithm == cell.algorithm, o.period == cell.period),
+        key=lambda o: (
+            o.budget == cell.budget, o.label == cell.label, o.algorithm == cell.algorithm, o.period == cell.period
+        ),
     )  # fmt: skip
 
 
-def _names(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], str]:
+def _names(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int, float], str]:
     """Return the name of each system: the algorithm, and as much of the rest as makes it unique."""
     systems = {_system(cell) for cell in cells if cell.workers > 1}
     optimizers = {cell.optimizer for cell in cells}
     names = {}
-    for algorithm, optimizer, label, period in systems:
-        periods = {p for a, _, text, p in systems if a == algorithm and text == label}
+    for algorithm, optimizer, label, period, budget in systems:
+        periods = {p for a, _, text, p, _ in systems if a == algorithm and text == label}
         parts = [algorithm, label, f"period {period}" if len(periods) > 1 and period else ""]
         parts += [optimizer] if len(optimizers) > 1 else []
-        names[algorithm, optimizer, label, period] = ", ".join(filter(None, parts))
+        parts += [_budget(budget)]
+        names[algorithm, optimizer, label, period, budget] = ", ".join(filter(None, parts))
     return names
 
 
 def _single_worker_name(cell: Cell, cells: Iterable[Cell]) -> str:
     """Return the name of a training by one worker."""
     single = {_system(other) for other in cells if other.workers == 1}
-    algorithms, _, labels, _ = (set(values) for values in zip(*single, strict=True))
+    algorithms, _, labels, _, _ = (set(values) for values in zip(*single, strict=True))
     parts = [ONE_WORKER, cell.label if len(labels) > 1 else ""]
     parts += [cell.algorithm] if len(algorithms) > 1 else []
     parts += [cell.optimizer] if len({other.optimizer for other in cells}) > 1 else []
+    parts += [_budget(cell.budget)]
     return ", ".join(filter(None, parts))
+
+
+def _budget(budget: float) -> str:
+    """Return the part of a name for trainings of another length; "" for the usual one."""
+    return "" if budget == 1 else f"{budget:g} times the frames"

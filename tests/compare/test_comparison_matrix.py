@@ -8,7 +8,7 @@ import pytest
 from asr_parallel.cli.main import build_parser
 from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix
-from asr_parallel.compare.matrix_training import Training
+from asr_parallel.compare.matrix_training import Training, single_worker_of
 from asr_parallel.training.train_options import read_options
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -269,3 +269,52 @@ def test_sites_and_workers(tmp_path: Path) -> None:
     assert len(read(tmp_path, f"cells: [{cell.replace('N', '2')}]").trainings) == 2
     with pytest.raises(ValueError, match="2 sites for 3 workers"):
         read(tmp_path, f"cells: [{cell.replace('N', '3')}]")
+
+
+LADDER = "{seeds: [1, 2], workers: [2], algorithms: [average], options: {epochs: 2}, budgets: [2, 0.5, 1]}"
+
+
+def test_every_training_once_for_each_budget(tmp_path: Path) -> None:
+    found = {one.name: one.training_options.schedule.epochs for one in read(tmp_path, LADDER).trainings}
+    assert found == {
+        f"{name}_ng-sgd{budget}_s{seed}": epochs
+        for name in ("none_1", "average_2")
+        for budget, epochs in (("_x0.5", 1), ("", 2), ("_x2", 4))
+        for seed in (1, 2)
+    }
+
+
+def test_single_workers_are_compared_within_a_budget(tmp_path: Path) -> None:
+    trainings = read(tmp_path, LADDER).trainings
+    for one in trainings:
+        base = single_worker_of(one, trainings)
+        assert (base.workers, base.seed, base.budget) == (1, one.seed, one.budget)
+
+
+def test_contestants_are_tuned_once_for_all_budgets(tmp_path: Path) -> None:
+    tune = "tune: {trials: 2, budget: 0.5, space: {learning_rate: {log: [0.001, 0.01]}}}"
+    matrix = read(tmp_path, LADDER.replace("}, budgets", "}, " + tune + ", budgets"))
+    trials = matrix.trials()
+    assert set(trials) == {"none_1_ng-sgd", "average_2_ng-sgd"}
+    assert {one.training_options.schedule.epochs for of in trials.values() for _, one in of} == {1}
+    tuned = matrix.tuned({name: {"learning_rate": 0.5} for name in trials})
+    assert {one.training_options.schedule.learning_rate for one in tuned.trainings} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LADDER.replace("0.5", "0.4"), "0.4 times the epochs of none_1_ng-sgd_s1: 0.8; expected whole ones"),
+        (LADDER.replace("0.5", "0"), "expected numbers above 0"),
+        (LADDER.replace("0.5", "1.0"), "expected each once"),
+        (LADDER.replace("budgets:", "target: {}, budgets:"), "2 seeds of none_1_ng-sgd_x0.5; expected at least 5"),
+        (LADDER.replace("budgets:", "target: {seeds: 3}, budgets:"), "2 seeds of .*; expected at least 3"),
+        (LADDER.replace("1]}", "4], target: {seeds: 2}}"), "expected 1 among them"),
+        (LADDER.replace("budgets:", "target: {seeds: 2, margin: 2}, budgets:"), "margin 2: expected a share"),
+        (LADDER.replace("budgets:", "target: {sed: 2}, budgets:"), "unknown key 'sed'"),
+    ],
+)
+def test_ladders_and_targets_that_cannot_be(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        read(tmp_path, text)
+    assert len(str(error.value).splitlines()) == 1

@@ -62,7 +62,7 @@ def test_what_is_chosen_goes_to_all_seeds_and_to_those_tuned_as_it(tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("budget: 0.5", "budget: 0.4", "1.6 epochs of none_1_sgd; expected whole ones"),
+        ("budget: 0.5", "budget: 0.4", "0.4 times the epochs of none_1_sgd_s7: 1.6; expected whole ones"),
         ("tuned_as: every one", "tuned_as: every two", "tuned_as 'every two': expected the label of another cell"),
         ("log: [0.001, 0.1]", "linear: [-1, 1]", "learning_rate .*: expected a number above 0"),
     ],

@@ -1,0 +1,174 @@
+"""Speedup to a target: how much sooner K workers come to what the tuned single worker comes to.
+
+Every contestant is trained several times, each time for another number of frames and with a completed schedule. The
+time to the target is interpolated between these trainings, never read off the middle of a decaying schedule. The target
+is the median over seeds of the best single worker at its budget 1; time is compared with the *fastest* single worker.
+These are the rules of AlgoPerf (MLCommons, version 0.6), but for the ladder of budgets.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.groups import sets, summarise
+
+DRAWS = 2000
+INTERVAL = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A value to come to: held-out loss, or WER in per cent of the set `of`."""
+
+    kind: str
+    value: float
+    set_by: str
+
+
+@dataclass(frozen=True)
+class ToGoal:
+    """The speedup of a contestant to a goal, modelled.
+
+    Attributes:
+        speedup: median time of the fastest single worker over this one's; 0: half of the seeds never reached it.
+        low, high: 95 % interval by bootstrap over seeds, the same ones for both; high is infinite where the single
+            worker may not reach the goal within its budgets.
+        reached, seeds: seeds that reached it, and all.
+        at_least: the smallest budget already reached it with half of the seeds, so the true speedup may be larger.
+    """
+
+    name: str
+    workers: int
+    speedup: float
+    low: float
+    high: float
+    reached: int
+    seeds: int
+    at_least: bool
+
+
+def goals(comparison: Comparison) -> list[Goal]:
+    """Return the goals: the least median held-out loss of a single worker, and WER on the first set plus the margin."""
+    if comparison.target is None:
+        return []
+    found: list[Goal] = []
+    for kind in ("loss", *sets(comparison)[:1]):
+        best: tuple[float, str] | None = None
+        for name, cells in _contestants(comparison).items():
+            values = [_value(cell, kind) for cell in cells if cell.workers == 1 and cell.budget == 1]
+            if values and (median := statistics.median_high(values)) < (best or (math.inf,))[0]:
+                best = median, name
+        if best:
+            factor = 1 if kind == "loss" else 1 + comparison.target.margin
+            found.append(Goal(kind, factor * best[0], best[1]))
+    return found
+
+
+def to_goal(comparison: Comparison, goal: Goal) -> list[ToGoal]:
+    """Return the speedup of every contestant to a goal, in the order of the comparison."""
+    contestants = _contestants(comparison)
+    times = {name: _times(cells, goal) for name, cells in contestants.items()}
+    alone = {name: seconds for name, seconds in times.items() if contestants[name][0].workers == 1}
+    fastest = min(alone.values(), key=lambda one: _median(list(one.values())))
+    found = []
+    for name, seconds in times.items():
+        seeds = sorted(seconds.keys() & fastest.keys())
+        if not seeds:
+            continue
+        own, base = (np.array([of[seed] for seed in seeds]) for of in (seconds, fastest))
+        low, high = _interval(own, base)
+        smallest = [_smallest(contestants[name], seed) for seed in seeds]
+        found.append(
+            ToGoal(
+                name, contestants[name][0].workers, float(_ratio(_median(base), _median(own))), low, high,
+                int(np.isfinite(own).sum()), len(seeds), bool(_median(own) <= _median(np.array(smallest))),
+            )
+        )  # fmt: skip
+    return found
+
+
+def time_to(points: Sequence[tuple[float, float]], goal: float) -> float:
+    """Return the seconds at which (seconds, value), in the order of time, first come down to a goal; infinite: never.
+
+    Between two completed trainings the value is taken to be linear in the logarithm of time, as learning curves nearly
+    are; before the first one nothing is known, so that its whole time counts.
+    """
+    before: tuple[float, float] | None = None
+    for seconds, value in points:
+        if value <= goal:
+            if before is None or not math.isfinite(before[1]):
+                return seconds
+            share = (before[1] - goal) / (before[1] - value)
+            return math.exp(math.log(before[0]) + share * (math.log(seconds) - math.log(before[0])))
+        before = seconds, value
+    return math.inf
+
+
+def _contestants(comparison: Comparison) -> dict[str, list[Cell]]:
+    """Return the cells of every contestant, over seeds and budgets, by the name of its group of budget 1."""
+    groups = summarise(comparison)
+    names = {_key(group.first): group.name for group in groups if group.first.budget == 1}
+    found: dict[str, list[Cell]] = {}
+    for cell in comparison.cells:
+        if _key(cell) in names:
+            found.setdefault(names[_key(cell)], []).append(cell)
+    return found
+
+
+def _key(cell: Cell) -> tuple[str, str, str, int, int]:
+    return cell.algorithm, cell.optimizer, cell.label, cell.period or 0, cell.workers
+
+
+def _value(cell: Cell, kind: str) -> float:
+    """Return the held-out loss at the end of a training, or its WER on the set `kind`; infinite where there is none."""
+    if cell.status != "done":
+        return math.inf
+    if kind != "loss":
+        return cell.wer[kind].wer if kind in cell.wer else math.inf
+    loss = cell.learning_curve[-1].loss if cell.learning_curve else None
+    return math.inf if loss is None else loss
+
+
+def _times(cells: Sequence[Cell], goal: Goal) -> dict[int, float]:
+    by_seed: dict[int, list[tuple[float, float]]] = {cell.seed: [] for cell in cells}
+    for cell in sorted(cells, key=lambda one: one.budget):
+        if cell.modelled and cell.modelled.seconds:
+            by_seed[cell.seed].append((cell.modelled.seconds, _value(cell, goal.kind)))
+    return {seed: time_to(points, goal.value) for seed, points in by_seed.items()}
+
+
+def _smallest(cells: Sequence[Cell], seed: int) -> float:
+    """Return the seconds of the smallest budget of a seed; 0 without any."""
+    seconds = [cell.modelled.seconds or 0.0 for cell in cells if cell.seed == seed and cell.modelled]
+    return min(seconds, default=0.0)
+
+
+def _median(values: Sequence[float] | np.ndarray) -> float:
+    """Return the median; of an even number the larger of the two in the middle, as never is no number to halve."""
+    return float(np.sort(values)[len(values) // 2])
+
+
+def _ratio(base: float, own: float) -> float:
+    return 0.0 if math.isinf(own) else base / own
+
+
+def _interval(own: np.ndarray, base: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the ratio of medians, base over own, by bootstrap over paired seeds."""
+    drawn = np.random.default_rng(0).integers(len(own), size=(DRAWS, len(own)))  # the same for every contestant
+    middle = len(own) // 2
+    of_own, of_base = (np.sort(values[drawn], axis=1)[:, middle] for values in (own, base))
+    ratios = sorted(_ratio(float(b), float(o)) for b, o in zip(of_base, of_own, strict=True))
+    low, high = (ratios[round(share * (DRAWS - 1))] for share in INTERVAL)
+    return low, high
+
+
+def speedup_text(one: ToGoal) -> str:
+    """Return the speedup with its interval, and how many seeds reached the goal where not all did."""
+    shown = "never" if not one.speedup else f"{'at least ' if one.at_least else ''}{one.speedup:.2f}"
+    high = "unknown" if math.isinf(one.high) else f"{one.high:.2f}"
+    interval = f" ({one.low:.2f} to {high})" if one.seeds > 1 else ""
+    return shown + interval + (f", {one.reached} of {one.seeds} seeds" if one.reached < one.seeds else "")
