@@ -20,6 +20,7 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import (
+    MARGIN,
     PUBLISHED,
     Cell,
     ClockInputs,
@@ -42,7 +43,13 @@ HeldOut = Callable[[Line], tuple[float | None, float]]
 
 
 def collect(
-    matrix: Matrix, jobs: Mapping[str, Job], experiment: Experiment, out: Path, machine: Machine, command: Sequence[str]
+    matrix: Matrix,
+    jobs: Mapping[str, Job],
+    experiment: Experiment,
+    out: Path,
+    machine: Machine,
+    command: Sequence[str],
+    margin: float = MARGIN,
 ) -> Comparison:
     """Return one cell for each training, and one more for the ensemble of its workers where they were kept.
 
@@ -51,6 +58,7 @@ def collect(
         out: the comparison's folder.
         machine: on which the trainings are modelled.
         command: that made the comparison.
+        margin: see Comparison.
     """
     cells: list[Cell] = []
     common, options = options_of(jobs)
@@ -76,6 +84,7 @@ def collect(
         commands=(shlex.join(command),),
         published=PUBLISHED,
         options=common,
+        margin=margin,
     )
 
 

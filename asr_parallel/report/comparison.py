@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
 
+MARGIN = 2.0  # per cent of a WER; ours: reruns in Kaldi's egs/swbd/s5c/RESULTS are 0.1 apart at 13
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "diverged", "missing"]
 
@@ -167,6 +168,11 @@ class Cell:
     options: dict[str, Plain] = field(default_factory=dict)
 
     @property
+    def held_out_loss(self) -> float | None:
+        """Held-out loss at the end of the training, nats a frame."""
+        return self.learning_curve[-1].loss if self.learning_curve else None
+
+    @property
     def command_lines(self) -> list[str]:
         """The command, one line for each of its parts; empty where there is none."""
         *others, last = self.command.split(" && ")
@@ -215,6 +221,7 @@ class Comparison:
         hardware, versions: for display, by name.
         commands: that make the whole comparison.
         options: of train-dnn, by name, that all trainings have in common.
+        margin: the largest difference in WER that does not matter, in per cent of the single worker's WER.
     """
 
     title: str
@@ -229,10 +236,13 @@ class Comparison:
     commands: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     options: dict[str, Plain] = field(default_factory=dict)
+    margin: float = MARGIN
 
     def __post_init__(self) -> None:
         if not self.cells:
             raise ValueError("a comparison without cells")
+        if not self.margin > 0:
+            raise ValueError(f"margin {self.margin}: expected above 0 per cent")
         name, times = Counter(cell.name for cell in self.cells).most_common(1)[0]
         if times > 1:
             raise ValueError(f"{times} cells are called {name!r}: expected a name for each")

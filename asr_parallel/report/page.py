@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.difference_tables import difference_columns, difference_note
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.figures import Plot
 from asr_parallel.report.groups import Group, Speedup, frontier, scored, scorers, sets, summarise
 from asr_parallel.report.paper import clock_text
@@ -14,6 +16,7 @@ from asr_parallel.report.tables import identity_columns, options_text, result_co
 from asr_parallel.report.templates import environment, printable
 
 SECTIONS = {
+    "difference": "Difference from one worker",
     "wer": "WER against speedup",
     "summary": "Means over seeds",
     "loss": "Held-out loss",
@@ -33,6 +36,7 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
     best = [group for which in get_args(Speedup) for name in found[:1] for group in frontier(groups, which, name)]
     others = tuple(f"{name}_" for name in found[1:])
     summary = [c for c in summary_columns(comparison, groups) if not c.name.endswith(DETAILS)]
+    compared = contestants(comparison, groups)
     results = [*identity_columns(), *result_columns(comparison)]
     synthetic = " Synthetic speech." if comparison.synthetic else ""
 
@@ -47,6 +51,8 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
         inline_svg=inline_svg, options_text=options_text, group_class=group_class, cell_class=cell_class,
         scorers=scorers(comparison), scored=f"{scored(comparison, found)}.{synthetic}", synthetic=synthetic,
         clock=clock_text(comparison),
+        compared=[one.group for one in compared], difference_note=difference_note(comparison, compared),
+        difference_columns=[*summary[:2], *difference_columns(compared)],
         summary_columns=[c for c in summary if c.name.endswith("_wer_mean") or not c.name.startswith(others)],
         result_columns=[c for c in results if not c.name.endswith("_scorer")],
         time_columns=[identity_columns()[0], *time_columns(comparison)],
