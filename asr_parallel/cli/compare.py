@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asr_parallel.cli.shared_options import JobOptions
 from asr_parallel.clock.interconnect import PRESETS
 from asr_parallel.record.options import Checked, build, option
+from asr_parallel.report.comparison import MARGIN
 
 if TYPE_CHECKING:
     from asr_parallel.compare.jobs import Experiment
@@ -25,6 +26,9 @@ class CompareOptions(Checked):
     network: str = option("10gbe", "of the modelled clock (docs/clock.md)", choices=tuple(PRESETS))
     evaluate_frames: int | None = option(
         None, "between evaluations on held-out data", least=1, unset="a quarter of an epoch"
+    )
+    margin: float = option(
+        MARGIN, "difference in WER that does not matter, per cent of the single worker's", above=0, source="ours"
     )
     train_options: str = option("", "more options of all trainings", metavar="WORDS")
     decode_options: str = option("", "more options of all decodings", metavar="WORDS")
@@ -83,7 +87,8 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     # Long ones first, so that no core is idle at the end
     longest_first = sorted(matrix.trainings, key=machine.here, reverse=True)
     failed = run_jobs([jobs[one.name] for one in longest_first], at_once)
-    comparison = collect(matrix, jobs, experiment, args.out, machine, ["asr-parallel", *args.words])
+    command = ["asr-parallel", *args.words]
+    comparison = collect(matrix, jobs, experiment, args.out, machine, command, options.margin)
     comparison = replace(comparison, tuning=tuning)
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import (
+    MARGIN,
     PUBLISHED,
     Cell,
     ClockInputs,
@@ -37,7 +38,13 @@ from asr_parallel.training.work_folder import IDENTITY, WENT_ON
 
 
 def collect(
-    matrix: Matrix, jobs: Mapping[str, Job], experiment: Experiment, out: Path, machine: Machine, command: Sequence[str]
+    matrix: Matrix,
+    jobs: Mapping[str, Job],
+    experiment: Experiment,
+    out: Path,
+    machine: Machine,
+    command: Sequence[str],
+    margin: float = MARGIN,
 ) -> Comparison:
     """Return one cell for each training, and one more for the ensemble of its workers where they were kept.
 
@@ -46,6 +53,7 @@ def collect(
         out: the comparison's folder.
         machine: on which the trainings are modelled.
         command: that made the comparison.
+        margin: see Comparison.
     """
     cells: list[Cell] = []
     common, options = options_of(jobs)
@@ -72,6 +80,7 @@ def collect(
         published=PUBLISHED,
         options=common,
         target=matrix.target,
+        margin=margin,
     )
 
 

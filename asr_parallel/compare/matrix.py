@@ -9,7 +9,7 @@
     options: {hidden_dim: 256, epochs: 3}       # of train-dnn, for all trainings
     tune: {trials: 8, space: {learning_rate: {log: [0.0005, 0.032]}}}   # search_space.py
     budgets: [0.5, 1, 2, 4]                     # each training once for so many times its epochs; default: [1]
-    target: {seeds: 5, margin: 0.02}            # speedups to what the single worker comes to; report/target.py
+    target: {seeds: 5}                          # speedups to what the single worker comes to; report/target.py
     decode: {beam: 10, max_active: 3000}        # of decode, for all trainings
     processes: 1                                # of each training
     rbm: rbm_{seed}                             # folder of the RBMs in the experiment; default: rbm
@@ -40,13 +40,13 @@ from asr_parallel.compare.search_space import SearchSpace, Values
 from asr_parallel.compare.yaml_values import listing, mapping, named, option_values, whole_numbers
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import option_names
-from asr_parallel.report.comparison import LEAST_SEEDS, MARGIN, Target
+from asr_parallel.report.comparison import LEAST_SEEDS, Target
 
 KEYS = {
     "title", "workers", "seeds", "algorithms", "optimizers", "options", "tune", "budgets", "target", "decode",
     "processes", "rbm", "cells",
 }  # fmt: skip
-TARGET_KEYS = {"seeds", "margin"}
+TARGET_KEYS = {"seeds"}
 CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options", "tuned_as"}
 DEFAULT_OPTIMIZER = "ng-sgd"
 
@@ -223,9 +223,6 @@ def _target(given: Any, budgets: Sequence[float], trainings: Iterable[Training])
     """Return the target of a file; ValueError where seeds or budgets do not suffice for it."""
     given = mapping("target", given or {}, TARGET_KEYS)
     seeds = whole_numbers("target: seeds", [given.get("seeds", LEAST_SEEDS)], 2)[0]
-    margin = given.get("margin", MARGIN)
-    if type(margin) not in (int, float) or not 0 <= margin < 1:
-        raise ValueError(f"target: margin {margin!r}: expected a share of the WER, from 0 to below 1")
     if 1 not in budgets:
         raise ValueError(f"target: budgets {budgets}: expected 1 among them, where the single worker sets the target")
     counts: dict[str, set[int]] = {}
@@ -234,7 +231,7 @@ def _target(given: Any, budgets: Sequence[float], trainings: Iterable[Training])
     for name, found in counts.items():
         if len(found) < seeds:
             raise ValueError(f"target: {len(found)} seeds of {name}; expected at least {seeds}")
-    return Target(seeds, float(margin))
+    return Target(seeds)
 
 
 def _alone(optimizer: str, seed: int, label: str, options: dict[str, Any]) -> Training:

@@ -172,30 +172,22 @@ def mapsswe(folder_a: Path, folder_b: Path, *, min_good: int = MIN_GOOD) -> Maps
 
 
 def mean_interval(
-    counts: np.ndarray,
-    against: np.ndarray | None = None,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    counts: np.ndarray, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return a bootstrap interval of a mean word error rate, or of a mean difference, over seeds of a training.
+    """Return a bootstrap interval of a mean word error rate over seeds of a training.
 
     Each resample draws speakers, the same for all trainings, and seeds, as many as there are, both with replacement. Of
-    one seed it is the interval of wer_interval or improvement.
+    one seed it is the interval of wer_interval.
 
     Args:
         counts: (seeds, speakers, 2) errors and words.
-        against: like counts, of other trainings with the same seeds and speakers, whose rates are subtracted.
 
     Returns:
         Its ends, in percent.
     """
-    both = counts if against is None else np.concatenate([counts, against])
-    rates, seeds = _resampled(both, resamples, seed), len(counts)
-    of_seeds = rates if against is None else rates[:seeds] - rates[seeds:]
+    rates, seeds = resampled_rates(counts, resamples, seed), len(counts)
     drawn = np.random.default_rng([seed, 1]).multinomial(seeds, np.full(seeds, 1.0 / seeds), size=resamples)
-    return _quantiles((drawn.T * of_seeds).sum(axis=0) / seeds, confidence)
+    return _quantiles((drawn.T * rates).sum(axis=0) / seeds, confidence)
 
 
 def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, seed: int) -> np.ndarray:
@@ -210,11 +202,16 @@ def bootstrap_rates(systems: Sequence[Mapping[str, Counts]], resamples: int, see
     Raises:
         ValueError: resamples < 1.
     """
-    return _resampled(np.array([[(s[n].errors, s[n].words) for n in systems[0]] for s in systems]), resamples, seed)
+    counts = np.array([[(s[n].errors, s[n].words) for n in systems[0]] for s in systems])
+    return resampled_rates(counts, resamples, seed)
 
 
-def _resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Return (systems, resamples) rates of bootstrap_rates, of (systems, speakers, 2) errors and words."""
+def resampled_rates(counts: np.ndarray, resamples: int, seed: int, drawn: int | None = None) -> np.ndarray:
+    """Return (systems, resamples) rates as bootstrap_rates does, of (systems, speakers, 2) errors and words.
+
+    Args:
+        drawn: speakers in a resample; None: as many as there are.
+    """
     if resamples < 1:
         raise ValueError(f"resamples {resamples}: expected a number from 1")
     systems, speakers, _ = counts.shape
@@ -225,7 +222,7 @@ def _resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     for first in range(0, resamples, chunk):
         size = min(chunk, resamples - first)
         # how often each speaker was drawn: (1, size, speakers) x (systems, speakers, 2)
-        sums = generator.multinomial(speakers, shares, size=size)[None] @ counts.astype(np.float64)
+        sums = generator.multinomial(drawn or speakers, shares, size=size)[None] @ counts.astype(np.float64)
         errors, words = sums[..., 0], sums[..., 1]
         rates[:, first : first + size] = 100.0 * errors / np.where(words > 0, words, np.nan)
     return rates

@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from asr_parallel.record.files import atomic_file
-from asr_parallel.report.groups import Curve
+from asr_parallel.report.groups import Curve, Group
 from asr_parallel.report.templates import printable
 from asr_parallel.training.curves import save_png
 
 WIDTH = 4.4  # inches: at 9 points legible on a phone 400 pixels wide, and fits a wide column of a paper
 DPI = 250
 MAX_LABEL = {1: 48, 2: 24, 3: 16}  # letters of a label, by the number of columns of a legend
+MAX_ROW_NAME = 30  # letters
 LEGEND_LINE = 0.19  # inches
 LINE_ABOVE, LINE_HEIGHT = 64, 0.15  # letters that fit at 8 points; inches
 MEASURED, MODELLED, NEUTRAL = "#0B5394", "#9C4A00", "#333333"  # at least 6:1 against white
@@ -152,6 +153,12 @@ def fit(text: str, most: int) -> str:
     """Return the text, cut where it is too long for a figure."""
     text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def row_name(group: Group) -> str:
+    """Return the group's name beside a row, which keeps its number of workers even if it is cut."""
+    number = group.name.removeprefix(group.system)
+    return fit(group.system, MAX_ROW_NAME - len(number)) + number
 
 
 def legend_columns(labels: Sequence[str]) -> int:

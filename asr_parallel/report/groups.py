@@ -101,23 +101,6 @@ class Group:
         counts = _by_speaker(errors)
         return None if counts is None else mean_interval(counts)
 
-    def difference(self, base: "Group | None", name: str) -> tuple[float, float, float] | None:
-        """Return the mean difference in WER from a base on a set, over their common seeds, and its 95 % interval.
-
-        The bootstrap draws the same speakers and seeds for both. None where it cannot be computed.
-        """
-        if base is None or base is self:
-            return None
-        of_base = {cell.seed: cell.wer[name] for cell in base.done if name in cell.wer}
-        pairs = [
-            (cell.wer[name], of_base[cell.seed]) for cell in self.done if name in cell.wer and cell.seed in of_base
-        ]
-        counts = _by_speaker([errors for pair in zip(*pairs, strict=True) for errors in pair])
-        if counts is None:
-            return None
-        mean = statistics.fmean(own.wer - other.wer for own, other in pairs)
-        return mean, *mean_interval(counts[: len(pairs)], counts[len(pairs) :])
-
     def speedup(self, which: Speedup) -> SeedMean | None:
         """Return the modelled speedup over seeds, which is 1 by definition for a baseline.
 

@@ -7,14 +7,19 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.difference_tables import difference_columns, difference_note
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.figures import Plot
 from asr_parallel.report.groups import Group, Speedup, frontier, scored, scorers, sets, summarise
 from asr_parallel.report.paper import clock_text
 from asr_parallel.report.tables import identity_columns, options_text, result_columns, summary_columns, time_columns
+from asr_parallel.report.target import target_rows, target_text
 from asr_parallel.report.templates import environment, printable
 from asr_parallel.report.tuning import HEADS
 
 SECTIONS = {
+    "target": "Speedup to the target",
+    "difference": "Difference from one worker",
     "wer": "WER against speedup",
     "summary": "Means over seeds",
     "loss": "Held-out loss",
@@ -35,6 +40,7 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
     best = [group for which in get_args(Speedup) for name in found[:1] for group in frontier(groups, which, name)]
     others = tuple(f"{name}_" for name in found[1:])
     summary = [c for c in summary_columns(comparison, groups) if not c.name.endswith(DETAILS)]
+    compared = contestants(comparison, groups)
     results = [*identity_columns(), *result_columns(comparison)]
     synthetic = " Synthetic speech." if comparison.synthetic else ""
 
@@ -46,14 +52,22 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
 
     return environment().get_template("page.html.j2").render(
         comparison=comparison, plots={plot.name: plot for plot in plots}, groups=groups, tuning_heads=HEADS,
-        sections={name: title for name, title in SECTIONS.items() if name != "tuning" or comparison.tuning},
+        sections=_sections(comparison), target=target_rows(comparison), target_text=target_text(comparison),
         inline_svg=inline_svg, options_text=options_text, group_class=group_class, cell_class=cell_class,
         scorers=scorers(comparison), scored=f"{scored(comparison, found)}.{synthetic}", synthetic=synthetic,
         clock=clock_text(comparison),
+        compared=[one.group for one in compared], difference_note=difference_note(comparison, compared),
+        difference_columns=[*summary[:2], *difference_columns(compared)],
         summary_columns=[c for c in summary if c.name.endswith("_wer_mean") or not c.name.startswith(others)],
         result_columns=[c for c in results if not c.name.endswith("_scorer")],
         time_columns=[identity_columns()[0], *time_columns(comparison)],
     )  # fmt: skip
+
+
+def _sections(comparison: Comparison) -> dict[str, str]:
+    """Return the titles of the sections that there are, by name."""
+    absent = {"tuning": comparison.tuning is None, "target": comparison.target is None}
+    return {name: title for name, title in SECTIONS.items() if not absent.get(name)}
 
 
 def inline_svg(plot: Plot) -> Markup:

@@ -4,25 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_parallel.report.comparison import Comparison, WordErrors
+from asr_parallel.report.difference_tables import Rows, difference_note, difference_rows
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.groups import Group, SeedMean, baseline, scored, scorers, sets, summarise
-from asr_parallel.report.tables import LOSS, held_out_loss, options_text, reached_text, seeds_text
+from asr_parallel.report.tables import LOSS, options_text, reached_text, seeds_text
+from asr_parallel.report.target import target_rows, target_text
 from asr_parallel.report.templates import NONE, environment, latex, markdown
 from asr_parallel.report.tuning import HEADS
-
-Rows = list[list[str]]
 
 
 def results_markdown(comparison: Comparison) -> str:
     """Return RESULTS.md: WER by number of workers, means over seeds, failures, published figures, every training."""
     groups = summarise(comparison)
+    compared, names = contestants(comparison, groups), sets(comparison)
     template = environment(markdown).get_template("results.md.j2")
     facts = comparison.hardware | comparison.versions
     return template.render(
         _common(comparison),
         facts="; ".join(f"{key} {value}" for key, value in facts.items() if value is not None),
         scorers=scorers(comparison),
-        scored=scored(comparison, sets(comparison)),
+        scored=scored(comparison, names),
         by_workers=_by_workers(comparison, groups),
+        differences=difference_rows(compared, names, _mark(comparison)),
+        difference_note=difference_note(comparison, compared),
         summary=_summary(comparison, groups),
         lonely=any(baseline(group, groups) is None for group in groups),
         failed=[[cell.name, cell.status, cell.error] for cell in comparison.cells if cell.status != "done"],
@@ -32,17 +36,30 @@ def results_markdown(comparison: Comparison) -> str:
         ],
         counts=_counts,
         tuning_heads=HEADS,
+        target=target_rows(comparison),
+        target_text=target_text(comparison),
         options_text=options_text,
     )
 
 
 def latex_table(comparison: Comparison) -> str:
     """Return a table for a paper; it needs the packages booktabs and, for quotation marks, fontenc with T1."""
-    rows = []
-    for group in summarise(comparison):
+    rows, groups = [], summarise(comparison)
+    for group in groups:
         done = f"{len(group.done)} ({group.lost})" if group.lost and group.done else str(len(group.done))
         rows.append([group.system, str(group.workers), done, *_figures(group, _first_set(comparison))])
-    return environment(latex).get_template("table.tex.j2").render(_common(comparison), rows=rows)
+    compared = contestants(comparison, groups)
+    return (
+        environment(latex)
+        .get_template("table.tex.j2")
+        .render(
+            _common(comparison),
+            rows=rows,
+            first=_first_set(comparison),
+            differences=difference_rows(compared, [_first_set(comparison)])[1:],
+            difference_note=difference_note(comparison, compared),
+        )
+    )
 
 
 def clock_text(comparison: Comparison) -> str:
@@ -62,10 +79,14 @@ def _common(comparison: Comparison) -> dict[str, Any]:
     """Return the values that both templates use."""
     return {
         "comparison": comparison,
-        "mark": ", synthetic speech" if comparison.synthetic else "",
+        "mark": _mark(comparison),
         "scored_first": scored(comparison, sets(comparison)[:1]),
         "clock": clock_text(comparison),
     }
+
+
+def _mark(comparison: Comparison) -> str:
+    return ", synthetic speech" if comparison.synthetic else ""
 
 
 def _first_set(comparison: Comparison) -> str:
@@ -76,15 +97,17 @@ def _summary(comparison: Comparison, groups: Sequence[Group]) -> Rows:
     """Return heads and rows of a table with word errors and modelled speedups."""
     name, others = _first_set(comparison), sets(comparison)[1:]
     heads = ["system", "K", "seeds", *(f"{other} WER %" for other in others), f"{name} WER %", "95 %"]
-    heads += ["less one worker's", "p, one worker", "modelled speedup, same frames", "same loss (modelled)"]
+    heads += ["p, one worker", "modelled speedup, same frames", "same loss (modelled)"]
     rows = [[*heads, "efficiency (modelled)", "held-out loss"]]
-    mark = ", synthetic speech" if comparison.synthetic else ""
     for group in groups:
-        loss, (wer, interval, *figures) = group.mean(held_out_loss), _figures(group, name)
-        found = group.difference(baseline(group, groups), name)
-        difference = "{:+.2f} ({:+.2f} to {:+.2f})".format(*found) if found else NONE
-        row = [group.system + mark, str(group.workers), seeds_text(group), *(_wer(group.wer(o)) for o in others)]
-        rows.append([*row, wer, interval, difference, *figures, format(loss.value, LOSS) if loss else NONE])
+        loss, (wer, interval, *figures) = group.mean(lambda cell: cell.held_out_loss), _figures(group, name)
+        row = [
+            group.system + _mark(comparison),
+            str(group.workers),
+            seeds_text(group),
+            *(_wer(group.wer(o)) for o in others),
+        ]
+        rows.append([*row, wer, interval, *figures, format(loss.value, LOSS) if loss else NONE])
     return rows
 
 

@@ -1,16 +1,14 @@
-"""Columns of a comparison's tables, and the tables as CSV.
+"""Columns of a comparison's tables.
 
 No two columns share a name. A column of a clock has that clock in its name: measured_seconds, modelled_seconds.
 """
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any, Literal
 
 from asr_parallel.report.comparison import Cell, Comparison
-from asr_parallel.report.groups import Group, SeedMean, Speedup, baseline, frontier, scorers, sets, summarise
+from asr_parallel.report.groups import Group, SeedMean, Speedup, baseline, frontier, scorers, sets
 
 Value = str | int | float | None
 PARTS = ("compute", "wait", "exchange", "label", "other")
@@ -22,7 +20,7 @@ ERRORS = {
     "substitutions": ("sub", ""), "deletions": ("del", ""), "insertions": ("ins", ""), "words": ("words", ""),
     "scorer": ("scorer", ""),
 }  # fmt: skip
-TEXTS = {"cell", "algorithm", "optimizer", "label", "status", "system", "seeds"}  # aligned to the left
+TEXTS = {"cell", "algorithm", "optimizer", "label", "status", "system", "seeds"}  # aligned to the left, as verdicts are
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Column:
     @property
     def css(self) -> str | None:
         """The class of its cells on the page."""
-        return self.clock or ("text" if self.name in TEXTS else None)
+        return self.clock or ("text" if self.name in TEXTS or self.name.endswith("_verdict") else None)
 
 
 def identity_columns() -> list[Column]:
@@ -75,7 +73,7 @@ def result_columns(comparison: Comparison) -> list[Column]:
     """Return the columns of a cell's results: frames, held-out data and word errors on every set."""
     return [
         Column("frames", "frames", lambda c: c.frames, ",d"),
-        Column("held_out_loss", "held-out loss", held_out_loss, LOSS),
+        Column("held_out_loss", "held-out loss", lambda c: c.held_out_loss, LOSS),
         Column("held_out_accuracy", "held-out accuracy %", _accuracy, ".2f"),
         *(
             Column(_error_name(name, of), f"{name} {title}", _error(name, of), form)
@@ -141,10 +139,12 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
         Column("workers", "K", lambda g: g.workers),
         Column("seeds", "seeds", seeds_text),
         Column("compared_with", "compared with", lambda g: b.name if (b := baseline(g, groups)) else None),
-        *(column for name in found for column in _summary_of_set(name, groups)),
+        *(column for name in found for column in _summary_of_set(name)),
         Column("scorer", "scorer", lambda g: scorers(comparison) if any(g.errors(name) for name in found) else None),
-        Column("held_out_loss_mean", "held-out loss", mean(held_out_loss), LOSS),
-        Column("held_out_loss_deviation", "loss deviation", lambda g: _deviation(g.mean(held_out_loss)), LOSS),
+        Column("held_out_loss_mean", "held-out loss", mean(lambda c: c.held_out_loss), LOSS),
+        Column(
+            "held_out_loss_deviation", "loss deviation", lambda g: _deviation(g.mean(lambda c: c.held_out_loss)), LOSS
+        ),
         _modelled("speedup_frames_mean", "speedup, same frames", lambda g: _value(g.speedup("speedup_frames"))),
         _modelled("speedup_loss_median", "speedup, same loss, median", lambda g: _value(g.speedup("speedup_loss"))),
         Column("loss_reached", "same loss reached", reached_text),
@@ -168,14 +168,11 @@ def summary_columns(comparison: Comparison, groups: Sequence[Group]) -> list[Col
     ]  # fmt: skip
 
 
-def _summary_of_set(name: str, groups: Sequence[Group]) -> list[Column]:
-    """Return the columns of one set: WER, its interval, difference from the one worker's, p and words."""
+def _summary_of_set(name: str) -> list[Column]:
+    """Return the columns of one set: WER, its interval, p and words."""
 
     def end(place: int) -> Callable[[Group], float | None]:
         return lambda group: found[place] if (found := group.interval(name)) else None
-
-    def difference(place: int) -> Callable[[Group], float | None]:
-        return lambda group: found[place] if (found := group.difference(baseline(group, groups), name)) else None
 
     def p_value(choose: Callable[..., float | None]) -> Callable[[Group], float | None]:
         return lambda group: choose((e.p_value for e in group.errors(name) if e.p_value is not None), default=None)
@@ -185,25 +182,10 @@ def _summary_of_set(name: str, groups: Sequence[Group]) -> list[Column]:
         Column(f"{name}_wer_deviation", f"{name} deviation", lambda g: _deviation(g.wer(name)), ".2f"),
         Column(f"{name}_wer_low", f"{name} 95 % low", end(0), ".2f"),
         Column(f"{name}_wer_high", f"{name} 95 % high", end(1), ".2f"),
-        Column(f"{name}_difference", f"{name} difference", difference(0), "+.2f"),
-        Column(f"{name}_difference_low", f"{name} difference, 95 % low", difference(1), "+.2f"),
-        Column(f"{name}_difference_high", f"{name} difference, 95 % high", difference(2), "+.2f"),
         Column(f"{name}_p_least", f"{name} p, least", p_value(min), ".2g"),
         Column(f"{name}_p_most", f"{name} p, most", p_value(max), ".2g"),
         Column(f"{name}_words", f"{name} words", lambda g: errors[0].words if (errors := g.errors(name)) else None),
     ]
-
-
-def cells_csv(comparison: Comparison) -> str:
-    """Return a line for each cell, with all that is known of it except its learning curve."""
-    columns = [*identity_columns(), *result_columns(comparison), *time_columns(comparison), *origin_columns()]
-    return _csv(columns, comparison.cells, comparison.synthetic)
-
-
-def summary_csv(comparison: Comparison) -> str:
-    """Return a line for each group."""
-    groups = summarise(comparison)
-    return _csv(summary_columns(comparison, groups), groups, comparison.synthetic)
 
 
 def options_text(options: Mapping[str, Value]) -> str:
@@ -220,22 +202,6 @@ def reached_text(group: Group) -> str | None:
     """Return how many seeds reached the one worker's held-out loss; None where that is not known of any."""
     count, of = group.reached
     return f"{count} of {of}" if of else None
-
-
-def held_out_loss(cell: Cell) -> float | None:
-    """Return the held-out loss at the end of the training."""
-    return cell.learning_curve[-1].loss if cell.learning_curve else None
-
-
-def _csv(columns: Sequence[Column], rows: Sequence[Cell] | Sequence[Group], synthetic: bool) -> str:
-    """Return a table as CSV; its last column says whether the speech is synthetic."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*(column.name for column in columns), "speech"])
-    for row in rows:
-        values = [column.value(row) for column in columns]
-        writer.writerow(["" if v is None else v for v in (*values, "synthetic" if synthetic else None)])
-    return out.getvalue()
 
 
 def _accuracy(cell: Cell) -> float | None:

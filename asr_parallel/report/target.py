@@ -63,7 +63,7 @@ def goals(comparison: Comparison) -> list[Goal]:
             if values and (median := statistics.median_high(values)) < (best or (math.inf,))[0]:
                 best = median, name
         if best:
-            factor = 1 if kind == "loss" else 1 + comparison.target.margin
+            factor = 1 if kind == "loss" else 1 + comparison.margin / 100
             found.append(Goal(kind, factor * best[0], best[1]))
     return found
 
@@ -172,3 +172,34 @@ def speedup_text(one: ToGoal) -> str:
     high = "unknown" if math.isinf(one.high) else f"{one.high:.2f}"
     interval = f" ({one.low:.2f} to {high})" if one.seeds > 1 else ""
     return shown + interval + (f", {one.reached} of {one.seeds} seeds" if one.reached < one.seeds else "")
+
+
+def target_rows(comparison: Comparison) -> list[list[str]]:
+    """Return heads and rows of a table with a line for each contestant; empty without a target."""
+    found = goals(comparison)
+    if not found:
+        return []
+    heads = ["system", *(f"speedup to {_goal_text(goal)} (modelled, 95 %)" for goal in found)]
+    columns = [{one.name: speedup_text(one) for one in to_goal(comparison, goal)} for goal in found]
+    return [heads, *([name, *(column.get(name, "") for column in columns)] for name in columns[0])]
+
+
+def target_text(comparison: Comparison) -> str:
+    """Return how the table is to be read, in a few sentences; "" without a target."""
+    found = goals(comparison)
+    if comparison.target is None:
+        return ""
+    if not found:
+        return "No target: no single worker's training was completed."
+    budgets = ", ".join(f"{budget:g}" for budget in sorted({cell.budget for cell in comparison.cells}))
+    set_by = " and ".join(f"{_goal_text(goal)} by {goal.set_by}" for goal in found)
+    return (
+        f"The target is the median over seeds of the best single worker ({set_by}), for WER plus"
+        f" {comparison.margin:g} %. Speedup: time of the fastest single worker to it over that of the system, medians over seeds, each time"
+        f" interpolated between completed trainings of {budgets} times the frames, which have schedules of their own;"
+        " never counts as infinite time. Interval: bootstrap over paired seeds, with the target fixed."
+    )
+
+
+def _goal_text(goal: Goal) -> str:
+    return f"held-out loss {goal.value:.4f}" if goal.kind == "loss" else f"{goal.kind} WER {goal.value:.2f} %"

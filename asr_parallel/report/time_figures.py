@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from asr_parallel.report.comparison import Cell
-from asr_parallel.report.figures import MEASURED, MODELLED, Plot, fit, legend_below, new_figure, note_inside
+from asr_parallel.report.figures import MEASURED, MODELLED, Plot, legend_below, new_figure, note_inside, row_name
 from asr_parallel.report.groups import Group, SeedMean
 
 PARTS = {"compute": "C", "wait": "W", "exchange": "X", "label": "L", "other": "O"}
@@ -49,7 +49,7 @@ def _plot(groups: Sequence[Group], clock: _Bars) -> Plot:
     )  # fmt: skip
     if not rows:
         note_inside(figure, "not known")
-    axes.set_yticks(range(len(rows)), [_row_name(group) for group, _ in rows])
+    axes.set_yticks(range(len(rows)), [row_name(group) for group, _ in rows])
     axes.set_ylim(max(4, len(rows)) - 0.4, -0.6)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
@@ -91,12 +91,6 @@ def _bar(axes: Axes, place: int, split: dict[str, float], clock: _Bars, group: G
             _amount(seconds.value), (100, place), (3, 0), textcoords="offset points", va="center", fontsize=8.5,
             annotation_clip=False, color=clock.colour,
         )  # fmt: skip
-
-
-def _row_name(group: Group) -> str:
-    """Return the group's name, which keeps its number of workers even if it is cut."""
-    number = group.name.removeprefix(group.system)
-    return fit(group.system, 30 - len(number)) + number
 
 
 def _looks(clock: _Bars) -> list[tuple[str, str]]:

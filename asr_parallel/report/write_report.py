@@ -5,13 +5,15 @@ from pathlib import Path
 
 from asr_parallel.record.files import write_text
 from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.csv_tables import cells_csv, summary_csv
+from asr_parallel.report.difference_figure import difference_plot
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.figures import Plot, house_style, note_above, save
 from asr_parallel.report.groups import curves, diverged, scored, sets, summarise
 from asr_parallel.report.learning_curve_figures import learning_curve_plots
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
 from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
-from asr_parallel.report.tables import cells_csv, summary_csv
 from asr_parallel.report.time_figures import time_plots
 from asr_parallel.report.tuning import trials_csv
 
@@ -56,6 +58,7 @@ def draw(comparison: Comparison) -> list[Plot]:
     systems, name = curves(groups), next(iter(sets(comparison)), "eval")
     of = scored(comparison, sets(comparison)[:1])
     plots = [
+        difference_plot(contestants(comparison, groups), name, of, comparison.margin),
         wer_plot(groups, systems, "speedup_frames", name, of),
         wer_plot(groups, systems, "speedup_loss", name, of),
         *learning_curve_plots(systems),

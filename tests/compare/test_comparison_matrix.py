@@ -310,7 +310,6 @@ def test_contestants_are_tuned_once_for_all_budgets(tmp_path: Path) -> None:
         (LADDER.replace("budgets:", "target: {}, budgets:"), "2 seeds of none_1_ng-sgd_x0.5; expected at least 5"),
         (LADDER.replace("budgets:", "target: {seeds: 3}, budgets:"), "2 seeds of .*; expected at least 3"),
         (LADDER.replace("1]}", "4], target: {seeds: 2}}"), "expected 1 among them"),
-        (LADDER.replace("budgets:", "target: {seeds: 2, margin: 2}, budgets:"), "margin 2: expected a share"),
         (LADDER.replace("budgets:", "target: {sed: 2}, budgets:"), "unknown key 'sed'"),
     ],
 )

@@ -21,8 +21,8 @@ pytestmark = [
 ]
 WIDTHS = (1280, 400)
 MAKERS = {"comparison": made_up.comparison, "bare": made_up.bare, "hostile": made_up.hostile}
-FIRST_COLUMN = "[...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[{n}].textContent)"
-HEAD = "document.querySelector('table.sortable').tHead.rows[0].cells[{n}]"
+FIRST_COLUMN = "[...document.querySelector('#summary table').tBodies[0].rows].map(row => row.cells[{n}].textContent)"
+HEAD = "document.querySelector('#summary table').tHead.rows[0].cells[{n}]"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_it_renders_without_a_complaint_and_fits(page: Page, folder: Path, name:
         page.run(f"{wide} && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 99))")
         == []
     )
-    assert page.run("document.querySelectorAll('svg').length") == 9
+    assert page.run("document.querySelectorAll('svg').length") == 10
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -117,7 +117,7 @@ def test_sorting_by_mouse(page: Page, folder: Path) -> None:
         found = numbers(page.run(FIRST_COLUMN.format(n=3)))
         assert found == sorted(found, reverse=sign < 0) and len(found) == 16
         assert page.run(f"{HEAD.format(n=3)}.getAttribute('aria-sort')") == said
-        assert said in page.run("document.querySelector('[role=status]').textContent")
+        assert said in page.run("document.querySelector('#summary [role=status]').textContent")
     assert sorted(page.run(FIRST_COLUMN.format(n=3))) == sorted(before)
     assert page.run("document.querySelectorAll('[aria-sort]').length") == 1
     assert page.complaints == []

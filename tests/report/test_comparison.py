@@ -58,6 +58,8 @@ def test_values_that_contradict_themselves() -> None:
         Comparison("", "", "", (cell, cell))
     with pytest.raises(ValueError, match="without cells"):
         Comparison("", "", "", ())
+    with pytest.raises(ValueError, match="margin 0: expected above 0"):
+        Comparison("", "", "", (cell,), margin=0)
     with pytest.raises(ValueError, match="expected low <= high"):
         WordErrors(10, 10.0, 1, 0, 0, 12.0, 8.0)
     with pytest.raises(ValueError, match="p value"):

@@ -19,6 +19,7 @@ from asr_parallel.report.write_report import draw
 GROUPS = summarise(made_up.comparison())
 CURVES = curves(GROUPS)
 SCORER = "asr-parallel, hub5 rules"
+SCORED = ("wer", "difference")  # figures of word error rates
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +88,7 @@ def test_figures_say_what_they_are_of_wherever_they_are_copied_to(plots: list[Pl
         assert said.pop() == "synthetic speech" and b">synthetic speech</text>" in plot.svg
         assert said.pop() == "diverged: average, ng-sgd, K = 16"
         assert said == (
-            ["WER on eval of 3,058 words, scored by asr-parallel hub5"] if plot.name.startswith("wer") else []
+            ["WER on eval of 3,058 words, scored by asr-parallel hub5"] if plot.name.startswith(SCORED) else []
         )
     for plot in draw(replace(made_up.comparison(), synthetic=False)):
         assert "synthetic" not in plot.figure.get_suptitle() and b"ynthetic" not in plot.svg
@@ -99,7 +100,7 @@ def test_what_is_said_above_is_whole_and_touches_nothing(scorer: str) -> None:
     errors = [{name: replace(of, scorer=scorer) for name, of in cell.wer.items()} for cell in comparison.cells]
     cells = tuple(replace(cell, wer=wer) for cell, wer in zip(comparison.cells, errors, strict=True))
     for plot in draw(replace(comparison, cells=cells)):
-        if scorer != SCORER and not plot.name.startswith("wer"):
+        if scorer != SCORER and not plot.name.startswith(SCORED):
             continue  # it names no scorer
         figure = plot.figure
         FigureCanvasAgg(figure).draw()

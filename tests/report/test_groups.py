@@ -7,20 +7,10 @@ from dataclasses import replace
 import made_up
 import numpy as np
 import pytest
+from small_cells import compare, of_speakers, point
 
-from asr_parallel.report.comparison import Cell, Comparison, WordErrors
+from asr_parallel.report.comparison import Cell, WordErrors
 from asr_parallel.report.groups import Group, SeedMean, baseline, curves, diverged, frontier, scorers, sets, summarise
-
-
-def point(name: str, workers: int, wer: float, speedup: float | None, seed: int = 1, **more: object) -> Cell:
-    errors = WordErrors(1000, wer, round(10 * wer), 0, 0)
-    known: dict = {"wer": {"eval": errors}, "speedup_frames": speedup, "speedup_loss": speedup}
-    algorithm = "none" if workers == 1 else name
-    return Cell(f"{name} {workers} {seed}", algorithm, workers, "sgd", seed, "done", **(known | more))
-
-
-def compare(*cells: Cell) -> Comparison:
-    return Comparison("", "", "", cells)
 
 
 def test_mean() -> None:
@@ -121,15 +111,6 @@ def test_a_loss_that_only_some_seeds_reached_is_on_no_curve() -> None:
         assert (group.point("speedup_loss", "eval") is not None) == (reached == (len(speedups),) * 2)
 
 
-def of_speakers(name: str, workers: int, seed: int, errors: list[int]) -> Cell:
-    """100 words a speaker."""
-    wer = WordErrors(
-        100 * len(errors), sum(errors) / len(errors), sum(errors), 0, 0, 1.0, 99.0,
-        per_speaker={f"s{n}": (count, 100) for n, count in enumerate(errors)},
-    )  # fmt: skip
-    return replace(point(name, workers, 0.0, 1.5, seed), wer={"eval": wer})
-
-
 def test_an_interval_over_seeds_has_the_spread_of_speakers_and_of_seeds() -> None:
     """Plain formulas: the variances of a mean of S speakers and of one of n seeds add up."""
     random = np.random.default_rng(1)
@@ -144,24 +125,6 @@ def test_an_interval_over_seeds_has_the_spread_of_speakers_and_of_seeds() -> Non
     assert high - low > 1.1 * 2 * 1.96 * math.sqrt(speakers.var() / len(speakers))  # the mean of each seed's ends
 
 
-def test_a_difference_is_paired() -> None:
-    """Speakers and seeds that differ by as much in both groups do not count: only what is left makes the interval."""
-    random = np.random.default_rng(2)
-    speakers, seeds, better = random.integers(10, 60, 30), (0, 8, 4), random.integers(0, 5, 30)
-    own = [of_speakers("a", 2, n, [int(e) for e in speakers + d - better]) for n, d in enumerate(seeds)]
-    base = [of_speakers("n", 1, n, [int(e) for e in speakers + d]) for n, d in enumerate(seeds)]
-    first, second = summarise(compare(*base, *own))
-    mean, low, high = second.difference(first, "eval")
-    assert mean == pytest.approx(-better.mean())
-    deviation = better.std() / math.sqrt(len(better))
-    assert (low, high) == pytest.approx((mean - 1.96 * deviation, mean + 1.96 * deviation), abs=0.1)
-    assert first.difference(first, "eval") is None and second.difference(first, "dev") is None
-    # Of seeds that only one of them has, nothing
-    first, second = summarise(compare(*base[:2], *own[1:]))
-    assert second.difference(first, "eval")[0] == pytest.approx(-better.mean())
-    assert summarise(compare(*own[:1]))[0].interval("eval") == (1.0, 99.0)  # of one seed, its own
-
-
 def test_what_diverged_is_in_no_mean_and_nothing_is_compared_with_it() -> None:
     lost = Cell("n 1 2", "none", 1, "sgd", 2, "diverged", error="training diverged")
     base, own = summarise(
@@ -171,7 +134,7 @@ def test_what_diverged_is_in_no_mean_and_nothing_is_compared_with_it() -> None:
     assert diverged([base, own]) == "one worker (1 of 2 diverged)" and diverged([own]) == ""
     alone = summarise(compare(lost, point("a", 2, 9.0, 2.0)))
     assert alone[0].lost == "diverged" and alone[0].speedup("speedup_frames") is None
-    assert alone[0].point("speedup_frames", "eval") is None and alone[1].difference(alone[0], "eval") is None
+    assert alone[0].point("speedup_frames", "eval") is None
 
 
 def test_a_word_error_rate_of_other_frames_is_not_set_against_speedup_for_the_same() -> None:

@@ -11,7 +11,9 @@ import pytest
 from jinja2 import UndefinedError
 
 from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.figures import house_style
+from asr_parallel.report.groups import summarise
 from asr_parallel.report.page import page
 from asr_parallel.report.templates import environment
 from asr_parallel.report.write_report import draw
@@ -90,6 +92,7 @@ def test_what_must_be_there() -> None:
     text = written(made_up.comparison)
     texts = Tags(text).texts
     for heading in (
+        "Difference from one worker",
         "WER against speedup", "Means over seeds", "Held-out loss", "Efficiency and bytes sent", "Where the time goes",
         "Every training", "Published by others", "How this was made", "Machine", "Versions", "Seeds", "Commands",
     ):  # fmt: skip
@@ -99,7 +102,7 @@ def test_what_must_be_there() -> None:
     assert all(cell.name in texts for cell in comparison.cells)
     assert comparison.commands[0] in re.sub("<[^>]*>", "", text)
     assert "WER on eval of 3,058 words, dev of 1,383 words, scored by asr-parallel hub5." in text
-    assert text.count("<svg") == 9 and text.count("<title>average, ng-sgd, K = 4") >= 4
+    assert text.count("<svg") == 10 and text.count("<title>average, ng-sgd, K = 4") >= 4
 
 
 def test_every_command_of_a_training_has_a_line() -> None:
@@ -114,9 +117,9 @@ def test_figures_and_tables_name_words_scorer_and_synthetic_speech() -> None:
     text = written(made_up.comparison)
     figures = re.findall("<figcaption>(.*?)</figcaption>", text)
     tables = [c for c in re.findall("<caption>(.*?)</caption>", text) if "Headings sort" in c]
-    assert len(figures) == 9 and len(tables) == 3
+    assert len(figures) == 10 and len(tables) == 4
     assert all("Synthetic speech." in caption for caption in figures + tables)
-    assert sum("WER on eval of 3,058 words, scored by asr-parallel hub5." in caption for caption in figures) == 2
+    assert sum("WER on eval of 3,058 words, scored by asr-parallel hub5." in caption for caption in figures) == 3
     assert "ynthetic speech" not in written(made_up.bare) and "Nothing was scored." in written(made_up.bare)
 
 
@@ -141,3 +144,13 @@ def test_columns_of_the_clocks_are_marked() -> None:
 def test_the_same_comparison_gives_the_same_page() -> None:
     with house_style():
         assert page(made_up.bare(), draw(made_up.bare())) == written(made_up.bare)
+
+
+def test_the_first_figure_is_the_paired_difference_with_its_table() -> None:
+    text = written(made_up.comparison)
+    assert text.index('<section id="difference"') < text.index("<svg") < text.index('<section id="wer"')
+    start, end = text.index('<section id="difference"'), text.index('<section id="wer"')
+    found = contestants(made_up.comparison(), summarise(made_up.comparison()))
+    assert text[start:end].count('<th scope="row">') == len(found)
+    assert all(one.wer["eval"].said in text[start:end] for one in found)
+    assert "No system has a single worker" in written(made_up.bare)

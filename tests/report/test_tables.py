@@ -5,14 +5,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from itertools import pairwise
 
 import made_up
 import pytest
 
 from asr_parallel.report.comparison import Comparison
+from asr_parallel.report.csv_tables import cells_csv, summary_csv
+from asr_parallel.report.difference_tables import difference_columns
+from asr_parallel.report.differences import contestants
 from asr_parallel.report.groups import sets, summarise
 from asr_parallel.report.paper import latex_table, results_markdown
-from asr_parallel.report.tables import cells_csv, identity_columns, result_columns, summary_columns, summary_csv
+from asr_parallel.report.tables import identity_columns, result_columns, summary_columns
 from asr_parallel.report.tables import time_columns as times
 from asr_parallel.report.templates import latex
 
@@ -53,15 +57,19 @@ def test_means_over_seeds() -> None:
     assert rows[0]["frontier"] == "same frames, same loss" and rows[6]["frontier"] == ""
     never = next(row for row in rows if row["system"] == "elastic, ng-sgd" and row["workers"] == "8")
     assert never["modelled_speedup_loss_median"] == "" and never["loss_reached"] == "0 of 3"
-    difference = groups[1].difference(groups[0], "eval")
-    assert difference is not None and float(rows[1]["eval_difference_high"]) == difference[2]
+    of = {one.group.name: one for one in contestants(comparison, groups)}
+    difference = of[groups[1].name].wer["eval"]
+    assert float(rows[1]["eval_difference_high"]) == difference.paired.interval()[1]
+    assert (rows[1]["eval_difference_verdict"], rows[1]["seeds_in_common"]) == (difference.said, "3")
+    assert rows[0]["eval_difference_verdict"] == rows[0]["eval_difference"] == rows[0]["loss_difference"] == ""
 
 
 def test_no_two_columns_share_a_name_and_clocks_are_in_theirs() -> None:
     comparison = made_up.comparison()
+    groups = summarise(comparison)
     for columns in (
         [*identity_columns(), *result_columns(comparison), *times(comparison)],
-        summary_columns(comparison, summarise(comparison)),
+        summary_columns(comparison, groups) + difference_columns(contestants(comparison, groups)),
     ):
         for names in ([c.name for c in columns], [c.title for c in columns]):
             assert len(set(names)) == len(names)
@@ -103,7 +111,7 @@ def test_markdown_has_the_command_and_the_line_of_every_training() -> None:
 def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
     comparison = made_up.comparison()
     text = results_markdown(comparison)
-    lines = text[text.index("## By number of workers") : text.index("## Means over seeds")].splitlines()
+    lines = text[text.index("## By number of workers") : text.index("## Difference")].splitlines()
     table = [[word.strip() for word in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     heads, rows = table[0], {words[0]: words for words in table[2:]}
     groups = summarise(comparison)
@@ -117,7 +125,8 @@ def test_markdown_has_word_error_rates_by_number_of_workers() -> None:
 def test_every_table_names_words_scorer_and_synthetic_speech() -> None:
     comparison = made_up.comparison()
     text = results_markdown(comparison)
-    for start, end in (("## By number of workers", "## Means over"), ("## Means over seeds", "## Failed, diverged")):
+    sections = ("## By number of workers", "## Difference", "## Means over seeds", "## Failed, diverged")
+    for start, end in pairwise(sections):
         about = text[text.index(start) : text.index(end)].splitlines()[2]
         assert about.startswith("WER on eval of 3,058 words, ")
         assert "scored by asr-parallel hub5, synthetic speech" in about
@@ -141,13 +150,14 @@ def test_markdown_tables_are_whole(make: Callable[[], Comparison]) -> None:
 @pytest.mark.parametrize("make", [made_up.comparison, made_up.bare, made_up.hostile])
 def test_latex_rows_are_whole(make: Callable[[], Comparison]) -> None:
     comparison = make()
-    text = latex_table(comparison)
+    text, groups = latex_table(comparison), summarise(comparison)
     rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
-    assert len(rows) == 1 + len(summarise(comparison))
-    assert all(len(re.findall(r"(?<!\\)&", row)) == 8 for row in rows)
+    differences = len(contestants(comparison, groups))
+    separators = [len(re.findall(r"(?<!\\)&", row)) for row in rows]
+    assert separators == [8] * (1 + len(groups)) + [6] * (1 + differences if differences else 0)
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     for rule in ("toprule", "midrule", "bottomrule"):
-        assert text.count(f"\\{rule}") == 1
+        assert text.count(f"\\{rule}") == 1 + bool(differences)
     if sets(comparison):
         wer = summarise(comparison)[0].wer("eval")
         assert wer is not None and f"{wer.value:.2f}" in rows[1]
@@ -174,3 +184,20 @@ def test_what_diverged_is_said_to_have_wherever_figures_would_be() -> None:
     cells = tuple(lost if cell.name == lost.name else cell for cell in comparison.cells)
     assert ", 1 of 3 diverged |" in results_markdown(replace(comparison, cells=cells))
     assert "2 (1 of 3 diverged)" in latex_table(replace(comparison, cells=cells))
+
+
+def test_differences_are_rows_of_markdown_and_latex_that_say_what_they_decide() -> None:
+    comparison = made_up.comparison()
+    found = contestants(comparison, summarise(comparison))
+    text, paper = results_markdown(comparison), latex_table(comparison)
+    table = text[text.index("## Difference") : text.index("## Means")]
+    assert len(re.findall(r"(?m)^\|", table)) == 2 + len(found)
+    for one in found:
+        low, high = one.wer["eval"].paired.interval()
+        interval = f"{one.wer['eval'].paired.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+        assert f"| {interval} |" in table and f"& {interval} &" in paper
+        assert f"| {one.wer['eval'].said} |" in table and f"& {one.wer['eval'].said} &" in paper
+    for said in (table, paper):
+        assert f"Holm's method for the {len(found)} systems" in said and "does not mean equal" in said
+    assert "3 % of the single worker's WER" in results_markdown(replace(comparison, margin=3.0))
+    assert "## Difference" not in results_markdown(made_up.bare())

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from asr_parallel.report.comparison import Cell, Comparison, Evaluation, ModelledTime, Target, WordErrors
-from asr_parallel.report.target import goals, speedup_text, time_to, to_goal
+from asr_parallel.report.target import goals, speedup_text, target_text, time_to, to_goal
+from asr_parallel.report.write_report import write_report
 
 BUDGETS, SEEDS = (0.5, 1.0, 2.0, 4.0), (1, 2, 3, 4, 5)
 
@@ -119,3 +121,19 @@ def test_without_a_target_there_are_no_goals() -> None:
 )
 def test_interpolation(points: list[tuple[float, float]], seconds: float) -> None:
     assert time_to(points, 2.0) == pytest.approx(seconds)
+
+
+def test_the_report_begins_with_it(tmp_path: Path) -> None:
+    of = comparison(ladder("none", 1, 1), ladder("average", 4, 3.5), ladder("average", 16, 16, worse=1.0))
+    write_report(of, tmp_path)
+    text, page = ((tmp_path / name).read_text() for name in ("RESULTS.md", "report.html"))
+    assert "| average, K = 4 | 3.50 (3.50 to 3.50) | " in text
+    assert "| average, K = 16 | never (0.00 to 0.00), 0 of 5 seeds | " in text
+    assert 'id="target"' in page and text.index("## Speedup to the target") < text.index("## By number of workers")
+    write_report(replace(of, target=None), tmp_path)
+    assert 'id="target"' not in (tmp_path / "report.html").read_text()
+
+
+def test_a_single_worker_that_failed_is_said() -> None:
+    lost = [cell("none", 1, one.seed, one.budget, 1.0, None) for one in ladder("none", 1, 1)]
+    assert target_text(comparison(lost, ladder("average", 4, 4))).startswith("No target: no single worker")

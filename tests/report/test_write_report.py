@@ -14,8 +14,8 @@ from asr_parallel.report.figures import DPI, WIDTH
 from asr_parallel.report.write_report import write_report
 
 PLOTS = (
-    "bytes", "efficiency", "loss_frames", "loss_measured", "loss_modelled", "time_measured", "time_modelled",
-    "wer_speedup_frames", "wer_speedup_loss",
+    "bytes", "difference", "efficiency", "loss_frames", "loss_measured", "loss_modelled", "time_measured",
+    "time_modelled", "wer_speedup_frames", "wer_speedup_loss",
 )  # fmt: skip
 
 
