@@ -12,6 +12,7 @@ from asr_parallel.nnet.hidden_layer import NONLINEARITIES
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
+from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.train_options import (
@@ -106,6 +107,21 @@ def test_a_seed_decides_everything(store: FrameStore, tmp_path: Path) -> None:
     torch.manual_seed(6)
     assert torch.equal(first, parameters("again"))
     assert not torch.equal(first, parameters("other", seed=1))
+
+
+@pytest.mark.parametrize("by", ["utterance", "speaker"])
+@pytest.mark.parametrize(("algorithm", "workers"), [("none", 1), ("average", 2), ("ensemble", 2), ("downpour", 2)])
+def test_every_seed_and_algorithm_is_evaluated_on_the_same_frames(
+    store: FrameStore, tmp_path: Path, algorithm: str, workers: int, by: str
+) -> None:
+    expected = store.rows_of(store.split(0.2, by)[1])
+    make = AsyncTrainer if algorithm == "downpour" else Trainer
+    for seed in (0, 1, 2):
+        given = options(algorithm=algorithm, workers=workers, seed=seed, held_out=0.2, held_out_by=by, epochs=1)
+        trainer = make(store, given, tmp_path / str(seed))
+        assert np.array_equal(trainer.exporter.held_out_rows, expected)
+        if workers == 1:
+            assert trainer.evaluator.score()[0] == evaluate(trainer.network, store, expected)
 
 
 def test_newbob_keeps_the_best_epoch(store: FrameStore, tmp_path: Path) -> None:
