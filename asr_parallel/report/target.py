@@ -195,9 +195,10 @@ def target_text(comparison: Comparison) -> str:
     set_by = " and ".join(f"{_goal_text(goal)} by {goal.set_by}" for goal in found)
     return (
         f"The target is the median over seeds of the best single worker ({set_by}), for WER plus"
-        f" {comparison.margin:g} %. Speedup: time of the fastest single worker to it over that of the system, medians over seeds, each time"
-        f" interpolated between completed trainings of {budgets} times the frames, which have schedules of their own;"
-        " never counts as infinite time. Interval: bootstrap over paired seeds, with the target fixed."
+        f" {comparison.margin:g} %. Speedup: time of the fastest single worker to it over that of the system, medians"
+        f" over seeds, each time interpolated between completed trainings of {budgets} times the frames, which have"
+        " schedules of their own; never counts as infinite time. Interval: bootstrap over paired seeds, with the target"
+        " fixed."
     )
 
 
