@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class CompareOptions(Checked):
     decode_options: str = option("", "more options of all decodings", metavar="WORDS")
     score_options: str = option("", "more options of all scorings", metavar="WORDS")
     dry_run: bool = option(False, "only list the trainings, with predicted hours")
+    report_only: bool = option(False, "train nothing, report what is there; also beside a comparison that runs")
 
 
 def option_groups() -> tuple[type, ...]:
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     words = {verb: shlex.split(getattr(options, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
-    with locked(args.out):
+    with nullcontext() if options.report_only else locked(args.out):
         resolve_links(args.out).mkdir(parents=True, exist_ok=True)
         _compare(args, options, matrix, experiment)
 
@@ -70,14 +72,15 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     from asr_parallel.compare.modelled import MEASURED, measured_machine
     from asr_parallel.compare.run_jobs import run_jobs
     from asr_parallel.compare.trials import tune
+    from asr_parallel.compare.watch import Expected, JobWatch
     from asr_parallel.features.frames import FrameStore
     from asr_parallel.report.write_report import write_report
 
     jobs_at_a_time = build(JobOptions, vars(args)).count
     store, tuning = FrameStore.open(experiment.frames), None
-    at_once = max(1, jobs_at_a_time // matrix.processes)
+    at_once = 0 if options.report_only else max(1, jobs_at_a_time // matrix.processes)
     if not options.dry_run:
-        matrix, tuning = tune(matrix, experiment, args.out, store.num_pdfs, at_once)
+        matrix, tuning = tune(matrix, experiment, args.out, store, at_once)
     machine = measured_machine(args.out / MEASURED, store, matrix.trainings, PRESETS[options.network])
     evaluate_frames = options.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
@@ -86,7 +89,13 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
         return
     # Long ones first, so that no core is idle at the end
     longest_first = sorted(matrix.trainings, key=machine.here, reverse=True)
-    failed = run_jobs([jobs[one.name] for one in longest_first], at_once)
+    in_order = [jobs[one.name] for one in longest_first]
+    decoding = (experiment.decoding() or (0.0,))[0]
+    expected = {
+        one.name: Expected(machine.frames * one.training_options.schedule.epochs, machine.here(one) + decoding)
+        for one in longest_first
+    }
+    failed = run_jobs(in_order, at_once, JobWatch("comparison", in_order, expected, at_once)) if at_once else []
     command = ["asr-parallel", *args.words]
     comparison = collect(matrix, jobs, experiment, args.out, machine, command, options.margin)
     comparison = replace(comparison, tuning=tuning)

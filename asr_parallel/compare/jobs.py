@@ -121,7 +121,7 @@ def training_job(training: Training, matrix: Matrix, experiment: Experiment, out
         "--threads", "1",
     )  # fmt: skip
     log, failed = (out / "logs" / f"{training.name}.{kind}" for kind in ("log", "json"))
-    return Job(training.name, (train,), log, failed)
+    return Job(training.name, (train,), log, failed, out / training.name)
 
 
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:

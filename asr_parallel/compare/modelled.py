@@ -144,9 +144,13 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                     where.device,
                 )  # fmt: skip
     write_json(path, {"machine": machine, "steps": {k: asdict(step) for k, step in steps.items()}, "syncs": syncs})
-    held_out = trainings[0].training_options.data.held_out
-    frames = int((1 - held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
+    frames = frames_of_epoch(store, trainings[0].training_options)
     return Machine(network, frames, shape, {name: steps[name] for name in wanted}, syncs, longest)
+
+
+def frames_of_epoch(store: FrameStore, options: TrainingOptions) -> int:
+    """Return the frames of an epoch, about: those with whole windows, less the held-out share."""
+    return int((1 - options.data.held_out) * (int(store.offsets[-1]) - 2 * store.context * len(store.ids)))
 
 
 def _measured_steps(wanted: Mapping[str, TrainingOptions], shape: tuple[int, int, int]) -> dict[str, StepTime]:

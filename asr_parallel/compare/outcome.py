@@ -7,6 +7,7 @@ from typing import Any
 
 from asr_parallel.compare.matrix_training import Training
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.compare.watch import look
 from asr_parallel.parallel.registry import entry
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
@@ -30,7 +31,8 @@ def outcome(training: Training, held_out: HeldOut, job: Job, folder: Path, num_p
     if failure := job.failure:
         return "diverged" if DIVERGED in failure else "failed", failure
     if not (folder / LINES).is_file():
-        return "missing", ""
+        so_far = look(folder)
+        return "missing", "" if so_far is None else f"{so_far.frames:,} frames so far, loss {so_far.loss}"
     lines = read_json_lines(folder / LINES)
     train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
     loss = final_loss(training, held_out, lines)

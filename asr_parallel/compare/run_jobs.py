@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Protocol
 
 from asr_parallel.record.child_processes import STOP_SECONDS, exit_with_parent
 from asr_parallel.record.files import read_json, write_json
@@ -18,6 +19,7 @@ from asr_parallel.record.interrupt import signals_ignored
 from asr_parallel.record.log import logger
 from asr_parallel.record.program import main
 
+SECONDS_BETWEEN_LOOKS = 2.0
 CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # a job's own processes have STOP_SECONDS
 # Imported once, in the process that all jobs are forked from; they would take each of them 4 seconds
 PRELOAD = ["asr_parallel.training.run_training", "asr_parallel.decode.decode", "asr_parallel.decode.scoring"]
@@ -25,12 +27,16 @@ PRELOAD = ["asr_parallel.training.run_training", "asr_parallel.decode.decode", "
 
 @dataclass(frozen=True)
 class Job:
-    """Verbs with their arguments; `log` gets their output, and the file `failed` exists while the last try failed."""
+    """Verbs with their arguments.
+
+    log: gets their output. failed: file that exists while the last try failed. out: what the first verb makes.
+    """
 
     name: str
     verbs: tuple[tuple[str, ...], ...]
     log: Path
     failed: Path
+    out: Path
 
     @property
     def failure(self) -> str | None:
@@ -38,7 +44,19 @@ class Job:
         return str(read_json(self.failed)["last"]) if self.failed.is_file() else None
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
+class Watch(Protocol):
+    """Something that shows how far jobs are."""
+
+    def started(self, job: Job) -> None: ...
+
+    def ended(self, job: Job, failed: bool) -> None: ...
+
+    def show(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
     """Run all jobs and return the names of those that failed. An interrupt ends the running ones."""
     context = multiprocessing.get_context("forkserver")  # a clean process: no threads, no CUDA, none of our locks
     context.set_forkserver_preload(PRELOAD)
@@ -50,9 +68,12 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
                 process = context.Process(target=_run, args=(job,), name=job.name)
                 process.start()
                 running[process] = job
-            wait([process.sentinel for process in running])
+                watch.started(job)
+            wait([process.sentinel for process in running], SECONDS_BETWEEN_LOOKS)
+            watch.show()
             for process in [process for process in running if process.exitcode is not None]:
                 job = running.pop(process)
+                watch.ended(job, failed=bool(process.exitcode))
                 if process.exitcode:
                     last = _last_line(job.log) or f"exit status {process.exitcode}"
                     if process.exitcode < 0:
@@ -64,6 +85,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[str]:
                     job.failed.unlink(missing_ok=True)
                     logger.info("%s: done, %d left", job.name, len(waiting) + len(running))
     finally:
+        watch.close()
         with signals_ignored():
             for process in running:
                 process.terminate()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from asr_parallel.compare.run_jobs import Job, run_jobs
+from asr_parallel.compare.run_jobs import Job
+from asr_parallel.compare.run_jobs import run_jobs as run_watched_jobs
+from asr_parallel.compare.watch import Expected, JobWatch
 from asr_parallel.training.divergence import DIVERGED
 
 SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--combine", "0", "--minibatch", "32", "--threads", "1"]
@@ -18,7 +20,13 @@ SMALL = ["--hidden-layers", "1", "--hidden-dim", "8", "--combine", "0", "--minib
 def job(folder: Path, name: str, frames: Path, epochs: int = 1) -> Job:
     often = ("--epochs", str(epochs), "--checkpoint-frames", "3200")
     verb = ("train-dnn", "--frames", str(frames), "--out", str(folder / name), *SMALL, *often)
-    return Job(name, (verb,), folder / f"{name}.log", folder / f"{name}.failed.json")
+    return Job(name, (verb,), folder / f"{name}.log", folder / f"{name}.failed.json", folder / name)
+
+
+def run_jobs(jobs: list[Job], at_once: int) -> list[str]:
+    return run_watched_jobs(
+        jobs, at_once, JobWatch("jobs", jobs, {job.name: Expected(1, 1.0) for job in jobs}, at_once)
+    )
 
 
 @pytest.mark.timeout(200)

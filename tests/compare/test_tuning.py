@@ -9,6 +9,8 @@ from asr_parallel.compare import trials
 from asr_parallel.compare.jobs import Experiment
 from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.compare.watch import JobWatch
+from asr_parallel.features.frames import FrameStore
 from asr_parallel.report.tuning import trials_csv
 from asr_parallel.training.evaluation import DIVERGED
 
@@ -91,15 +93,20 @@ def finish(job: Job, loss: float | str) -> None:
 
 
 @pytest.fixture
+def store(frames_folder: Path) -> FrameStore:
+    return FrameStore.open(frames_folder)
+
+
+@pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float | str]]:
     """The ends of the trials by contestant, which are not trained."""
     ends: dict[str, list[float | str]] = {
-        SINGLE: [2.0, 1.5, 1.75, 3.0],
-        AVERAGE: [f"{DIVERGED}: held-out loss 4e+32", 2.5, 2.25, 2.75],
-        EVERY_ONE: [1.25, 1.5, 1.75, 2.0],
+        SINGLE: [0.8, 0.6, 0.7, 1.2],
+        AVERAGE: [f"{DIVERGED}: held-out loss 4e+32", 1.0, 0.9, 1.1],
+        EVERY_ONE: [0.5, 0.6, 0.7, 0.8],
     }
 
-    def run_jobs(jobs: list[Job], at_once: int) -> list[str]:
+    def run_jobs(jobs: list[Job], at_once: int, watch: JobWatch) -> list[str]:
         for job in jobs:
             assert [verb[0] for verb in job.verbs] == ["train-dnn"]  # trials are not decoded
             name, _, trial = job.name.rpartition("_s7_t")
@@ -110,9 +117,11 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float | str]]:
     return ends
 
 
-def test_the_least_held_out_loss_is_chosen(tmp_path: Path, losses: dict[str, list[float | str]]) -> None:
+def test_the_least_held_out_loss_is_chosen(
+    tmp_path: Path, losses: dict[str, list[float | str]], store: FrameStore
+) -> None:
     matrix = read(tmp_path)
-    tuned, record = trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", 100, 1)
+    tuned, record = trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, 1)
     assert record is not None
     best = {one.name: one.best for one in record.contestants}
     assert best == {SINGLE: 1, AVERAGE: 2, EVERY_ONE: 0}
@@ -120,7 +129,7 @@ def test_the_least_held_out_loss_is_chosen(tmp_path: Path, losses: dict[str, lis
     for name, of in matrix.trials().items():
         assert rates[f"{name}_s1"] == rates[f"{name}_s2"] == of[best[name]][0]["learning_rate"]
     tried = {one.name: [trial.loss for trial in one.trials] for one in record.contestants}
-    assert tried == losses | {AVERAGE: [None, 2.5, 2.25, 2.75]}
+    assert tried == losses | {AVERAGE: [None, 1.0, 0.9, 1.1]}
     in_order = sorted(range(4), key=lambda n: matrix.trials()[SINGLE][n][0]["learning_rate"])
     for one in record.contestants:
         assert bool(one.at_edge) == (one.best in (in_order[0], in_order[3]))
@@ -129,20 +138,22 @@ def test_the_least_held_out_loss_is_chosen(tmp_path: Path, losses: dict[str, lis
 
 
 def test_a_trial_that_fails_is_an_error_and_one_that_diverges_is_not(
-    tmp_path: Path, losses: dict[str, list[float | str]]
+    tmp_path: Path, losses: dict[str, list[float | str]], store: FrameStore
 ) -> None:
     losses[AVERAGE][1] = "no space left"
     with pytest.raises(ValueError, match=r"trial average_4_sgd_s7_t1: no space left; see .*\.log"):
-        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", 100, 1)
+        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, 1)
 
 
-def test_a_contestant_all_of_whose_trials_diverge(tmp_path: Path, losses: dict[str, list[float | str]]) -> None:
+def test_a_contestant_all_of_whose_trials_diverge(
+    tmp_path: Path, losses: dict[str, list[float | str]], store: FrameStore
+) -> None:
     losses[AVERAGE] = [f"{DIVERGED}: held-out loss 4e+32"] * 4
     with pytest.raises(ValueError, match="all trials diverged: average_4_sgd; expected a space with lower"):
-        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", 100, 1)
+        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, 1)
 
 
-def test_without_a_space_nothing_is_tuned(tmp_path: Path) -> None:
+def test_without_a_space_nothing_is_tuned(tmp_path: Path, store: FrameStore) -> None:
     matrix = read(tmp_path, "{workers: [2], algorithms: [average]}")
-    assert trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", 100, 1) == (matrix, None)
+    assert trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, 1) == (matrix, None)
     assert not (tmp_path / "out").exists()
