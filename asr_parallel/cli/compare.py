@@ -25,6 +25,12 @@ class CompareOptions(Checked):
     """Comparison."""
 
     network: str = option("10gbe", "of the modelled clock (docs/clock.md)", choices=tuple(PRESETS))
+    network_file: str | None = option(
+        None, "network that measure-network has measured, in place of a known one", metavar="FILE", path=True
+    )
+    other_network: str = option(
+        "1gbe", "a worse one, on which the speedup to the target is shown too", choices=tuple(PRESETS)
+    )
     evaluate_frames: int | None = option(
         None, "between evaluations on held-out data", least=1, unset="a quarter of an epoch"
     )
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix", experiment: "Experiment") -> None:
+    from asr_parallel.clock.measure_network import read_network
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
@@ -81,7 +88,11 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     at_once = 0 if options.report_only else max(1, jobs_at_a_time // matrix.processes)
     if not options.dry_run:
         matrix, tuning = tune(matrix, experiment, args.out, store, at_once)
-    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, PRESETS[options.network])
+    network = PRESETS[options.network]
+    if options.network_file is not None:
+        network = read_network(Path(options.network_file))
+    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)
+    machine = replace(machine, other_network=PRESETS[options.other_network])
     evaluate_frames = options.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
     if options.dry_run:

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS, Interconnect
@@ -52,18 +53,23 @@ class InterconnectOptions(Checked):
     """Network between workers; docs/clock.md has the sources."""
 
     network: str = option("ib100", "known networks", choices=tuple(PRESETS))
+    network_file: str | None = option(
+        None, "network that measure-network has measured, in place of a known one", metavar="FILE", path=True
+    )
     alpha: float | None = option(None, "latency of a message", least=0, metavar="SECONDS", unset="the network's")
     beta: float | None = option(None, "bandwidth a second", above=0, metavar="BYTES", unset="the network's")
     collective: str = option("best", "how sums are formed", choices=("best", *COLLECTIVES))
 
     def network_to_model(self) -> Interconnect:
         """Return the network, with the latency and bandwidth that were given."""
-        known = PRESETS[self.network]
+        from asr_parallel.clock.measure_network import read_network
+
+        known = PRESETS[self.network] if self.network_file is None else read_network(Path(self.network_file))
         if self.alpha is None and self.beta is None:
             return known
         alpha = known.alpha if self.alpha is None else self.alpha
         beta = known.beta if self.beta is None else self.beta
-        source = f"given; the rest as {self.network}"
+        source = f"given; the rest as {known.name}"
         return replace(known, name="a network of your own", alpha=alpha, beta=beta, source=source)
 
 

@@ -80,6 +80,7 @@ def collect(
         published=PUBLISHED,
         options=common,
         target=matrix.target,
+        other_network="" if machine.other_network is None else machine.other_network.name,
         margin=margin,
     )
 
@@ -137,6 +138,9 @@ def _cell(
         wer={name: errors for name, errors in wer.items() if errors is not None},
         measured=_measured(folder, lines) if uninterrupted else None,
         modelled=_modelled(clock, frames),
+        other_seconds=None
+        if machine.other_network is None
+        else _modelled(machine.clock(training, machine.other_network), frames).seconds,
         speedup_frames=faster * clock.speedup(),
         efficiency=faster * clock.efficiency(),
         peak_speedup=faster * clock.peak(),

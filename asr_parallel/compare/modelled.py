@@ -28,7 +28,7 @@ TURNS = 3
 class Machine:
     """K machines of one kind, one per worker.
 
-    network: between any two of them.
+    network: between any two of them. other_network: a second one, for the speedup to a target.
     frames: of the training data in an epoch.
     shape: dimensions of a frame, frames of context on either side, pdfs.
     steps: seconds of a minibatch, by `step_name`.
@@ -42,9 +42,10 @@ class Machine:
     steps: Mapping[str, StepTime]
     syncs: Mapping[str, float]
     longest: Mapping[str, float]
+    other_network: Interconnect | None = None
 
-    def clock(self, training: Training) -> ModelledClock:
-        """Return the modelled clock of a training."""
+    def clock(self, training: Training, network: Interconnect | None = None) -> ModelledClock:
+        """Return the modelled clock of a training. network: in place of the machine's own."""
         options = training.training_options
         step = self.steps[step_name(options, self.shape)]
         sync = self.syncs.get(sync_name(options, self.shape), 0.0)
@@ -56,8 +57,9 @@ class Machine:
             sync,
         )
         stragglers = Stragglers(step.jitter)
+        longest = self.longest[training.name]
         return ModelledClock(
-            options.workers, work, self.network, self.frames, stragglers, longest=self.longest[training.name],
+            options.workers, work, network or self.network, self.frames, stragglers, longest=longest,
             constants=options.algorithm,
         )  # fmt: skip
 

@@ -160,6 +160,15 @@ class Distributed(Transport):
         octets = tensor.view(torch.uint8)  # neither gloo nor NCCL knows int16
         return self._started(lambda: dist.broadcast(octets, rank, async_op=True))
 
+    def send(self, tensor: Tensor, rank: int) -> None:
+        """Send a tensor to a rank that receives it."""
+        self.bytes_sent += tensor.numel() * tensor.element_size()
+        self._started(lambda: _work(dist.isend(tensor, rank)))()
+
+    def receive(self, tensor: Tensor, rank: int) -> None:
+        """Fill a tensor with one that a rank sends."""
+        self._started(lambda: _work(dist.irecv(tensor, rank)))()
+
     def _started(self, begin: Callable[[], dist.Work]) -> Callable[[], None]:
         """Begin a call of torch.distributed; returns what waits for its end."""
         try:
@@ -264,6 +273,11 @@ class Distributed(Transport):
             ranks = "0, which kept the store of the run,"
         what = f"rank {ranks} of {self.size} lost" if ranks else f"no answer within {seconds or self._timeout:g} s"
         return LostError(f"rank {self.rank}: {what} ({' '.join(str(error).split())[:200]})")
+
+
+def _work(started: dist.Work | None) -> dist.Work:
+    assert started is not None  # None stands for a process outside of the group
+    return started
 
 
 def _nothing() -> None:

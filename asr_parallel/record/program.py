@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ctm": ("asr_parallel.cli.ctm", "write word and phone times of an alignment (stage 3)"),
     "score": ("asr_parallel.cli.score", "word error rates, weights chosen on the development set (stage 7)"),
     "predict": ("asr_parallel.cli.predict", "modelled speedup of K workers, by algorithm and network"),
+    "measure-network": ("asr_parallel.cli.measure_network", "latency and bandwidth between processes, for predict"),
     "compare": ("asr_parallel.cli.compare", "algorithms and numbers of workers side by side (stage 8)"),
     "sort-options": ("asr_parallel.cli.sort_options", "give a recipe's options to the verbs that have them"),
     "results": ("asr_parallel.cli.results", "table of all word error rates and stage times"),

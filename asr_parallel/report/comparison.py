@@ -132,6 +132,7 @@ class Cell:
         budget: its epochs over those of its contestant in the file, for trainings of several lengths.
         frames: trained on, over all workers.
         wer: by set, "dev" and "eval".
+        other_seconds: modelled, on the comparison's other network.
         speedup_frames: time of one worker over this one's, for the same frames.
         speedup_loss: the same until the one-worker model's held-out loss is reached; 0 where it never was; None where
             it is not known.
@@ -161,6 +162,7 @@ class Cell:
     wer: dict[str, WordErrors] = field(default_factory=dict)
     measured: MeasuredTime | None = None
     modelled: ModelledTime | None = None
+    other_seconds: float | None = None
     speedup_frames: float | None = None
     speedup_loss: float | None = None
     efficiency: float | None = None
@@ -235,6 +237,7 @@ class Comparison:
         hardware, versions: for display, by name.
         commands: that make the whole comparison.
         options: of train-dnn, by name, that all trainings have in common.
+        other_network: the one of `other_seconds`; "": none.
         target: to which speedups are reported (target.py); None: to none.
         tuning: the way their other options were chosen; None: they were given.
         margin: the largest difference in WER that does not matter, in per cent of the single worker's WER.
@@ -254,6 +257,7 @@ class Comparison:
     options: dict[str, Plain] = field(default_factory=dict)
     tuning: Tuning | None = None
     target: Target | None = None
+    other_network: str = ""
     margin: float = MARGIN
 
     def __post_init__(self) -> None:

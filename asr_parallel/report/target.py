@@ -9,11 +9,11 @@ These are the rules of AlgoPerf (MLCommons, version 0.6), but for the ladder of 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr_parallel.report.comparison import Cell, Comparison
+from asr_parallel.report.comparison import Cell, Comparison, ModelledTime
 from asr_parallel.report.groups import sets, summarise
 
 DRAWS = 2000
@@ -68,9 +68,14 @@ def goals(comparison: Comparison) -> list[Goal]:
     return found
 
 
-def to_goal(comparison: Comparison, goal: Goal) -> list[ToGoal]:
-    """Return the speedup of every contestant to a goal, in the order of the comparison."""
+def to_goal(comparison: Comparison, goal: Goal, other_network: bool = False) -> list[ToGoal]:
+    """Return the speedup of every contestant to a goal, in the order of the comparison.
+
+    other_network: on the comparison's other one.
+    """
     contestants = _contestants(comparison)
+    if other_network:
+        contestants = {name: [_on_other(cell) for cell in cells] for name, cells in contestants.items()}
     times = {name: _times(cells, goal) for name, cells in contestants.items()}
     alone = {name: seconds for name, seconds in times.items() if contestants[name][0].workers == 1}
     fastest = min(alone.values(), key=lambda one: _median(list(one.values())))
@@ -117,6 +122,10 @@ def _contestants(comparison: Comparison) -> dict[str, list[Cell]]:
         if _key(cell) in names:
             found.setdefault(names[_key(cell)], []).append(cell)
     return found
+
+
+def _on_other(cell: Cell) -> Cell:
+    return replace(cell, modelled=None if cell.other_seconds is None else ModelledTime(cell.other_seconds))
 
 
 def _key(cell: Cell) -> tuple[str, str, str, int, int]:
@@ -179,8 +188,18 @@ def target_rows(comparison: Comparison) -> list[list[str]]:
     found = goals(comparison)
     if not found:
         return []
-    heads = ["system", *(f"speedup to {_goal_text(goal)} (modelled, 95 %)" for goal in found)]
-    columns = [{one.name: speedup_text(one) for one in to_goal(comparison, goal)} for goal in found]
+    heads, columns = ["system"], list[dict[str, str]]()
+    for goal in found:
+        for network in (False, True) if comparison.other_network else (False,):
+            on = (
+                f", {comparison.other_network}"
+                if network
+                else f", {comparison.clock.network}"
+                if comparison.clock
+                else ""
+            )
+            heads.append(f"speedup to {_goal_text(goal)} (modelled{on}; 95 %)")
+            columns.append({one.name: speedup_text(one) for one in to_goal(comparison, goal, network)})
     return [heads, *([name, *(column.get(name, "") for column in columns)] for name in columns[0])]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asr_parallel.report.comparison import Cell, Comparison, Evaluation, ModelledTime, Target, WordErrors
-from asr_parallel.report.target import goals, speedup_text, target_text, time_to, to_goal
+from asr_parallel.report.target import goals, speedup_text, target_rows, target_text, time_to, to_goal
 from asr_parallel.report.write_report import write_report
 
 BUDGETS, SEEDS = (0.5, 1.0, 2.0, 4.0), (1, 2, 3, 4, 5)
@@ -102,6 +102,15 @@ def test_the_interval_is_of_paired_seeds() -> None:
     ]
     low, high = found(comparison(ladder("none", 1, 1), uneven))["average, K = 4"][1:3]
     assert low < 4 / 1.05 and high > 4 / 1.05
+
+
+def test_a_worse_network_has_columns_of_its_own(tmp_path: Path) -> None:
+    cells = [*ladder("none", 1, 1), *ladder("average", 4, 4)]
+    slow = [replace(one, other_seconds=(one.modelled.seconds or 0) * one.workers**0.5) for one in cells if one.modelled]
+    of = replace(comparison(slow), other_network="1gbe")
+    rows = target_rows(of)
+    assert [len(row) for row in rows] == [5, 5, 5] and sum("1gbe" in head for head in rows[0]) == 2
+    assert rows[2][1] == "4.00 (4.00 to 4.00)" and rows[2][2] == "2.00 (2.00 to 2.00)"
 
 
 def test_without_a_target_there_are_no_goals() -> None:
