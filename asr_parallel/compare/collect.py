@@ -3,11 +3,13 @@
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from asr_parallel.clock.modelled_clock import ModelledClock
+from asr_parallel.compare.exchanges import cut_share, with_exchanges
 from asr_parallel.compare.jobs import ENSEMBLE, Experiment, options_of
 from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.matrix_training import Training, single_worker_of
@@ -150,7 +152,8 @@ def _cell(
         else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
         **common,
     )
-    return with_staleness(cell, folder / SYNC_STATS)
+    cell = with_staleness(cell, folder / SYNC_STATS)
+    return with_exchanges(replace(cell, cut_share=cut_share(lines)), training, folder / SYNC_STATS, machine.frames)
 
 
 def _command(job: Job, training: Training, suffix: str) -> str:

@@ -145,6 +145,10 @@ class BaseAlgorithm:
         """Return a worker's learning rate over the effective one, unless the user gives it."""
         return float(num_workers) if self.lr_scales_with_workers else 1.0
 
+    def least_frames(self, num_workers: int, minibatch: int) -> int:
+        """Return the frames of all workers in an epoch that its source asks for; 0: it asks for none."""
+        return 0
+
     def cost(self, work: StepCost, setting: Setting) -> SyncCost:
         """Return what the clock needs; unless overridden, one mean of the models a period."""
         return SyncCost(self.period, means=1)

@@ -139,6 +139,11 @@ class Cell:
         efficiency: speedup_frames / workers.
         peak_speedup: the largest over parts of the training, where speedup_frames is the average over all of it.
         bytes_per_worker: sent by one worker, on average.
+        syncs: synchronizations, or pushes of a worker on average; minibatches where gradients are summed; None for a
+            single worker.
+        cut_share: of the length of a step, between 0 and 1, that the limits on changes have cut away; mean over the
+            training.
+        warnings: reasons why the algorithm may not have done what it can, a clause each.
         staleness, most_staleness: pushes of others between a worker's fetch and its push, mean and most; None where
             workers are synchronous.
         queue_length: requests that a request found before it at the center's port, mean.
@@ -168,10 +173,18 @@ class Cell:
     efficiency: float | None = None
     peak_speedup: float | None = None
     bytes_per_worker: int | None = None
+    syncs: float | None = None
+    cut_share: float | None = None
+    warnings: tuple[str, ...] = ()
     staleness: float | None = None
     most_staleness: int | None = None
     queue_length: float | None = None
     options: dict[str, Plain] = field(default_factory=dict)
+
+    @property
+    def frames_per_worker(self) -> float | None:
+        """Frames that one worker has trained on, mean over workers."""
+        return None if self.frames is None else self.frames / self.workers
 
     @property
     def held_out_loss(self) -> float | None:

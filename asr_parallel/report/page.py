@@ -12,7 +12,14 @@ from asr_parallel.report.differences import contestants
 from asr_parallel.report.figures import Plot
 from asr_parallel.report.groups import Group, Speedup, frontier, scored, scorers, sets, summarise
 from asr_parallel.report.paper import clock_text
-from asr_parallel.report.tables import identity_columns, options_text, result_columns, summary_columns, time_columns
+from asr_parallel.report.tables import (
+    identity_columns,
+    options_text,
+    result_columns,
+    summary_columns,
+    time_columns,
+    warning_lines,
+)
 from asr_parallel.report.target import target_rows, target_text
 from asr_parallel.report.templates import environment, printable
 from asr_parallel.report.tuning import HEADS
@@ -55,7 +62,7 @@ def page(comparison: Comparison, plots: Sequence[Plot]) -> str:
         sections=_sections(comparison), target=target_rows(comparison), target_text=target_text(comparison),
         inline_svg=inline_svg, options_text=options_text, group_class=group_class, cell_class=cell_class,
         scorers=scorers(comparison), scored=f"{scored(comparison, found)}.{synthetic}", synthetic=synthetic,
-        clock=clock_text(comparison),
+        clock=clock_text(comparison), warnings=warning_lines(groups),
         compared=[one.group for one in compared], difference_note=difference_note(comparison, compared),
         difference_columns=[*summary[:2], *difference_columns(compared)],
         summary_columns=[c for c in summary if c.name.endswith("_wer_mean") or not c.name.startswith(others)],

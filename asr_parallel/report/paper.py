@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from asr_parallel.report.comparison import Comparison, WordErrors
+from asr_parallel.report.comparison import Cell, Comparison, WordErrors
 from asr_parallel.report.difference_tables import Rows, difference_note, difference_rows
 from asr_parallel.report.differences import contestants
 from asr_parallel.report.groups import Group, SeedMean, baseline, scored, scorers, sets, summarise
-from asr_parallel.report.tables import LOSS, options_text, reached_text, seeds_text
+from asr_parallel.report.tables import LOSS, options_text, reached_text, seeds_text, warning_lines
 from asr_parallel.report.target import target_rows, target_text
 from asr_parallel.report.templates import NONE, environment, latex, markdown
 from asr_parallel.report.tuning import HEADS
@@ -27,6 +27,8 @@ def results_markdown(comparison: Comparison) -> str:
         by_workers=_by_workers(comparison, groups),
         differences=difference_rows(compared, names, _mark(comparison)),
         difference_note=difference_note(comparison, compared),
+        warnings=warning_lines(groups),
+        facts_of=_facts_of,
         summary=_summary(comparison, groups),
         lonely=any(baseline(group, groups) is None for group in groups),
         failed=[[cell.name, cell.status, cell.error] for cell in comparison.cells if cell.status != "done"],
@@ -152,6 +154,14 @@ def _wer(mean: SeedMean | None) -> str:
     if mean is None:
         return NONE
     return f"{mean.value:.2f}" + (f" ± {mean.deviation:.2f}" if mean.deviation is not None else "")
+
+
+def _facts_of(cell: Cell) -> str:
+    """Return how much each worker has trained, how often it synchronized, and what limits cut away; "": not known."""
+    parts = [] if cell.frames_per_worker is None else [f"{cell.frames_per_worker:,.0f} frames a worker"]
+    parts += [] if cell.syncs is None else [f"{cell.syncs:,.5g} synchronizations of a worker"]
+    parts += [] if cell.cut_share is None else [f"limits cut away {100 * cell.cut_share:.1f} % of a step"]
+    return ", ".join(parts)
 
 
 def _counts(errors: WordErrors) -> str:

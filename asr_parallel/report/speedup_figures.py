@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
+from asr_parallel.report.comparison import Comparison
 from asr_parallel.report.figures import (
     BASELINE,
     LEGEND_LINE,
@@ -22,6 +23,7 @@ from asr_parallel.report.figures import (
     systems_style,
 )
 from asr_parallel.report.groups import Curve, Group, Speedup, frontier
+from asr_parallel.report.target import goals, to_goal
 
 SPEEDUPS: dict[Speedup, str] = {
     "speedup_frames": "speedup, same frames (modelled)",
@@ -113,6 +115,34 @@ def efficiency_plot(curves: Sequence[Curve]) -> Plot:
     )
     title = "Efficiency (modelled) against the number of workers"
     return Plot("efficiency", title, _alt(title, tips), caption, figure, tips)
+
+
+def target_plot(curves: Sequence[Curve], comparison: Comparison) -> list[Plot]:
+    """Plot the speedup to the held-out loss of the single worker against K; empty without a target."""
+    found = goals(comparison)
+    if not found:
+        return []
+    speedups = {one.name: one for one in to_goal(comparison, found[0])}
+
+    def speedup(group: Group) -> float | None:
+        one = speedups.get(group.name)
+        return one.speedup if one is not None and one.speedup else None
+
+    figure, axes, tips = _against_workers([c for c in curves if c.groups[-1].first.budget == 1], speedup, "{:.2f}")
+    if tips:
+        low, high = axes.get_xlim()
+        axes.plot((low, high), (low, high), color="#777777", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+        axes.set_xlim(low, high)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("speedup to the target (modelled)", color=MODELLED)
+    caption = (
+        f"Speedup (modelled) until held-out loss {found[0].value:.4f}, that of {found[0].set_by}, against the fastest"
+        " single worker; medians over seeds, interpolated between completed trainings. Who never reached it is not"
+        " drawn. Dotted: K."
+    )
+    title = "Speedup to the target (modelled) against the number of workers"
+    return [Plot("target", title, _alt(title, tips), caption, figure, tips)]
 
 
 def bytes_plot(curves: Sequence[Curve]) -> Plot:

@@ -73,6 +73,9 @@ def result_columns(comparison: Comparison) -> list[Column]:
     """Return the columns of a cell's results: frames, held-out data and word errors on every set."""
     return [
         Column("frames", "frames", lambda c: c.frames, ",d"),
+        Column("frames_per_worker", "frames a worker", lambda c: c.frames_per_worker, ",.0f"),
+        Column("syncs", "synchronizations of a worker", lambda c: c.syncs, ",.5g"),
+        Column("cut_share", "cut by limits %", lambda c: None if c.cut_share is None else 100 * c.cut_share, ".1f"),
         Column("held_out_loss", "held-out loss", lambda c: c.held_out_loss, LOSS),
         Column("held_out_accuracy", "held-out accuracy %", _accuracy, ".2f"),
         *(
@@ -120,6 +123,7 @@ def origin_columns() -> list[Column]:
     """Return the columns that say how a cell is made and why it failed."""
     return [
         Column("options", "options not in common", lambda c: options_text(c.options) or None),
+        Column("warnings", "warnings", lambda c: "; ".join(c.warnings) or None),
         Column("error", "last log line", lambda c: c.error or None),
         Column("command", "command", lambda c: c.command or None),
         Column("folder", "folder", lambda c: c.folder or None),
@@ -196,6 +200,12 @@ def options_text(options: Mapping[str, Value]) -> str:
 def seeds_text(group: Group) -> str:
     """Return how many seeds are done, and the status of the others."""
     return f"{len(group.done)} of {len(group.cells)}" + (f" ({group.lost})" if group.lost else "")
+
+
+def warning_lines(groups: Sequence[Group]) -> list[str]:
+    """Return a line for each group whose trainings have warnings, each warning once."""
+    found = {group.name: dict.fromkeys(text for cell in group.done for text in cell.warnings) for group in groups}
+    return [f"{name}: {'; '.join(texts)}" for name, texts in found.items() if texts]
 
 
 def reached_text(group: Group) -> str | None:

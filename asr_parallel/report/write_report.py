@@ -13,7 +13,7 @@ from asr_parallel.report.groups import curves, diverged, scored, sets, summarise
 from asr_parallel.report.learning_curve_figures import learning_curve_plots
 from asr_parallel.report.page import page
 from asr_parallel.report.paper import latex_table, results_markdown
-from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, wer_plot
+from asr_parallel.report.speedup_figures import bytes_plot, efficiency_plot, target_plot, wer_plot
 from asr_parallel.report.time_figures import time_plots
 from asr_parallel.report.tuning import trials_csv
 
@@ -59,6 +59,7 @@ def draw(comparison: Comparison) -> list[Plot]:
     of = scored(comparison, sets(comparison)[:1])
     plots = [
         difference_plot(contestants(comparison, groups), name, of, comparison.margin),
+        *target_plot(systems, comparison),
         wer_plot(groups, systems, "speedup_frames", name, of),
         wer_plot(groups, systems, "speedup_loss", name, of),
         *learning_curve_plots(systems),

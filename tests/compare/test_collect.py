@@ -34,7 +34,8 @@ def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), *
     lines = []
     for n, loss in enumerate(losses):
         frames = FRAMES * (n + 1) // len(losses)
-        lines.append({"kind": "train", "frames": frames, "frames_per_second": 1000.0})
+        scale = {"max_change_scale": 1 - 0.1 * (n + 1)}
+        lines.append({"kind": "train", "frames": frames, "frames_per_second": 1000.0, **scale})
         lines.append(
             {"kind": "held-out", "frames": frames, "loss": loss, "accuracy": 0.5, "accepted": n not in rejected}
         )
@@ -44,7 +45,7 @@ def trained(folder: Path, losses: list[float], rejected: tuple[int, ...] = (), *
     (folder / "stage.json").write_text('{"seconds": 120.0}')
     (folder / "training.json").write_text("{}")
     own = {"waited_seconds": 2.0, "moved_seconds": 1.0} | more
-    (folder / "sync_stats.json").write_text(json.dumps({"bytes_per_worker": 1000, "ranks": [own]}))
+    (folder / "sync_stats.json").write_text(json.dumps({"bytes_per_worker": 1000, "syncs": 12, "ranks": [own]}))
 
 
 def cells(
@@ -91,6 +92,8 @@ def test_both_clocks(two: Matrix, tmp_path: Path) -> None:
     measured = average.measured
     assert measured is not None and (measured.seconds, measured.compute, measured.wait) == (120, 97, 2)
     assert average.bytes_per_worker == 1000
+    assert (average.syncs, average.frames_per_worker, average.warnings) == (12, FRAMES / 2, ())
+    assert average.cut_share == pytest.approx(0.15) and one.syncs is None
 
 
 def test_asynchronous_workers_have_staleness_and_queues(tmp_path: Path) -> None:

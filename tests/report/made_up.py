@@ -70,6 +70,8 @@ def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = 
         "speedup_frames": speedup, "speedup_loss": 1.0 if workers == 1 else speedup * 0.7 if loss < 1.62 else 0.0,
         "efficiency": speedup / workers, "peak_speedup": speedup * 1.1,
         "bytes_per_worker": 0 if workers == 1 else round(5e6 * (2000 if algorithm == "gradient" else 160)),
+        "syncs": None if workers == 1 else 160 / workers, "cut_share": 0.22,
+        "warnings": () if workers < 8 or algorithm != "elastic" else ("20 synchronizations of a worker, too few",),
         "command": " && ".join(commands(name, algorithm, workers)),
         "folder": f"exp/swbd/compare/{name}",
     }  # fmt: skip

@@ -153,4 +153,6 @@ def test_the_first_figure_is_the_paired_difference_with_its_table() -> None:
     found = contestants(made_up.comparison(), summarise(made_up.comparison()))
     assert text[start:end].count('<th scope="row">') == len(found)
     assert all(one.wer["eval"].said in text[start:end] for one in found)
+    end = text.index('<section id="loss"')
+    assert text[text.index('<section id="summary"') : end].count("<li>elastic, ng-sgd, K = 8: 20 synchronizations") == 1
     assert "No system has a single worker" in written(made_up.bare)

@@ -31,7 +31,9 @@ def test_a_line_for_each_cell() -> None:
     assert [row["cell"] for row in rows] == [cell.name for cell in comparison.cells]
     row, cell = rows[4], comparison.cells[4]
     assert cell.measured is not None and cell.modelled is not None
+    assert cell.frames is not None
     for name, value in {
+        "frames_per_worker": cell.frames / cell.workers, "syncs": 160 / cell.workers, "cut_share": 22.0,
         "workers": cell.workers, "seed": cell.seed, "eval_wer": cell.wer["eval"].wer, "dev_words": 1383,
         "eval_wer_low": cell.wer["eval"].low, "eval_deletions": cell.wer["eval"].deletions,
         "measured_seconds": cell.measured.seconds, "modelled_seconds": cell.modelled.seconds,
@@ -201,3 +203,17 @@ def test_differences_are_rows_of_markdown_and_latex_that_say_what_they_decide() 
         assert f"Holm's method for the {len(found)} systems" in said and "does not mean equal" in said
     assert "3 % of the single worker's WER" in results_markdown(replace(comparison, margin=3.0))
     assert "## Difference" not in results_markdown(made_up.bare())
+
+
+def test_warnings_stand_under_the_means_and_figures_beside_every_training() -> None:
+    comparison = made_up.comparison()
+    text = results_markdown(comparison)
+    means = text[text.index("## Means") : text.index("## Failed")]
+    assert means.count("* elastic, ng-sgd, K = 8: 20 synchronizations of a worker, too few\n") == 1
+    assert text.count("too few") == 1  # of three seeds
+    cell = next(cell for cell in comparison.cells if cell.workers == 4)
+    assert "    330,000 frames a worker, 40 synchronizations of a worker, limits cut away 22.0 % of a step\n" in text
+    rows = {row["cell"]: row for row in read(cells_csv(comparison))}
+    assert rows[cell.name]["warnings"] == ""
+    assert sum("too few" in row["warnings"] for row in rows.values()) == 3
+    assert "more data" not in results_markdown(made_up.bare())

@@ -79,9 +79,8 @@ class BlockMomentum(Algorithm):
 
     def start(self, model: Tensor, context: Context) -> None:
         preset, given = PRESETS[self.options.outer], self.options
-        momentum = preset.momentum if given.outer_momentum is None else given.outer_momentum
         self.rate = preset.rate if given.outer_rate is None else given.outer_rate
-        self.momentum = 1 - 1 / context.group.num_workers if momentum is None else momentum
+        self.momentum = self._momentum(context.group.num_workers)
         self._preset = preset
         self.shared |= {
             "model": model.clone(),
@@ -89,6 +88,20 @@ class BlockMomentum(Algorithm):
             "dispatched": model.clone(),
             "lr": torch.zeros((), dtype=torch.float64),  # of the workers, at the last synchronization
         }
+
+    def least_frames(self, num_workers: int, minibatch: int) -> int:
+        """Return what the velocity remembers: frames of 1 / (1 - momentum) blocks of all workers.
+
+        With momentum 1 - 1/K it is CNTK's rule, period x minibatch x K^2 (documentation, Multiple GPUs and machines).
+        """
+        block: int = self.options.period * minibatch * num_workers
+        return round(block / (1 - self._momentum(num_workers)))
+
+    def _momentum(self, num_workers: int) -> float:
+        momentum = PRESETS[self.options.outer].momentum
+        if self.options.outer_momentum is not None:
+            momentum = self.options.outer_momentum
+        return 1 - 1 / num_workers if momentum is None else momentum
 
     def merge(self, params: Tensor, sync: Sync) -> Tensor:
         model, velocity, dispatched, lr = (self.shared[name] for name in ("model", "velocity", "dispatched", "lr"))
