@@ -40,6 +40,10 @@ class CompareOptions(Checked):
     train_options: str = option("", "more options of all trainings", metavar="WORDS")
     decode_options: str = option("", "more options of all decodings", metavar="WORDS")
     score_options: str = option("", "more options of all scorings", metavar="WORDS")
+    executor: str = option(
+        "local", "where trainings run; slurm: as batch jobs, --jobs of them at a time", choices=("local", "slurm")
+    )
+    sbatch_options: str = option("", "of Slurm's sbatch, for every training", metavar="WORDS")
     dry_run: bool = option(False, "only list the trainings, with predicted hours")
     report_only: bool = option(False, "train nothing, report what is there; also beside a comparison that runs")
 
@@ -77,7 +81,8 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
-    from asr_parallel.compare.run_jobs import run_jobs
+    from asr_parallel.compare.run_jobs import Executor, LocalExecutor
+    from asr_parallel.compare.slurm_jobs import SlurmExecutor
     from asr_parallel.compare.trials import tune
     from asr_parallel.compare.watch import Expected, JobWatch
     from asr_parallel.features.frames import FrameStore
@@ -85,9 +90,13 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
 
     jobs_at_a_time = build(JobOptions, vars(args)).count
     store, tuning = FrameStore.open(experiment.frames), None
-    at_once = 0 if options.report_only else max(1, jobs_at_a_time // matrix.processes)
+    executor: Executor | None = LocalExecutor(max(1, jobs_at_a_time // matrix.processes))
+    if options.executor == "slurm":
+        executor = SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
+    if options.report_only:
+        executor = None
     if not options.dry_run:
-        matrix, tuning = tune(matrix, experiment, args.out, store, at_once)
+        matrix, tuning = tune(matrix, experiment, args.out, store, executor)
     network = PRESETS[options.network]
     if options.network_file is not None:
         network = read_network(Path(options.network_file))
@@ -106,7 +115,9 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
         one.name: Expected(machine.frames * one.training_options.schedule.epochs, machine.here(one) + decoding)
         for one in longest_first
     }
-    failed = run_jobs(in_order, at_once, JobWatch("comparison", in_order, expected, at_once)) if at_once else []
+    failed = []
+    if executor is not None:
+        failed = executor.run(in_order, JobWatch("comparison", in_order, expected, executor.at_once))
     command = ["asr-parallel", *args.words]
     comparison = collect(matrix, jobs, experiment, args.out, machine, command, options.margin)
     comparison = replace(comparison, tuning=tuning)

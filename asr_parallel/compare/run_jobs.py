@@ -56,6 +56,30 @@ class Watch(Protocol):
     def close(self) -> None: ...
 
 
+class Executor(Protocol):
+    """A place where jobs run."""
+
+    @property
+    def at_once(self) -> int:
+        """Jobs at a time."""
+        ...
+
+    def run(self, jobs: Sequence[Job], watch: Watch) -> list[str]:
+        """Run all jobs and return the names of those that failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """This machine."""
+
+    at_once: int
+
+    def run(self, jobs: Sequence[Job], watch: Watch) -> list[str]:
+        """Run all jobs and return the names of those that failed."""
+        return run_jobs(jobs, self.at_once, watch)
+
+
 def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
     """Run all jobs and return the names of those that failed. An interrupt ends the running ones."""
     context = multiprocessing.get_context("forkserver")  # a clean process: no threads, no CUDA, none of our locks
@@ -74,16 +98,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
             for process in [process for process in running if process.exitcode is not None]:
                 job = running.pop(process)
                 watch.ended(job, failed=bool(process.exitcode))
-                if process.exitcode:
-                    last = _last_line(job.log) or f"exit status {process.exitcode}"
-                    if process.exitcode < 0:
-                        last = f"killed by signal {-process.exitcode} after: {last}"
-                    write_json(job.failed, {"last": last, "status": process.exitcode})
+                assert process.exitcode is not None
+                if note_end(job, process.exitcode, len(waiting) + len(running)):
                     failed.append(job.name)
-                    logger.error("%s: failed: %s", job.name, last)
-                else:
-                    job.failed.unlink(missing_ok=True)
-                    logger.info("%s: done, %d left", job.name, len(waiting) + len(running))
     finally:
         watch.close()
         with signals_ignored():
@@ -94,6 +111,20 @@ def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
                 if process.exitcode is None:
                     process.kill()
     return failed
+
+
+def note_end(job: Job, status: int, left: int) -> bool:
+    """Record how a job ended, and return whether it failed. status: negative for the signal that killed it."""
+    if not status:
+        job.failed.unlink(missing_ok=True)
+        logger.info("%s: done, %d left", job.name, left)
+        return False
+    last = _last_line(job.log) or f"exit status {status}"
+    if status < 0:
+        last = f"killed by signal {-status} after: {last}"
+    write_json(job.failed, {"last": last, "status": status})
+    logger.error("%s: failed: %s", job.name, last)
+    return True
 
 
 def _run(job: Job) -> None:

@@ -9,7 +9,7 @@ from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.matrix_training import Training
 from asr_parallel.compare.modelled import frames_of_epoch
 from asr_parallel.compare.outcome import final_loss, held_out_of, outcome
-from asr_parallel.compare.run_jobs import Job, run_jobs
+from asr_parallel.compare.run_jobs import Executor, Job
 from asr_parallel.compare.search_space import Values, at_edge
 from asr_parallel.compare.watch import Expected, JobWatch
 from asr_parallel.features.frames import FrameStore
@@ -22,13 +22,13 @@ ONCE_AN_EPOCH = 1 << 40  # frames between evaluations: more than an epoch has
 
 
 def tune(
-    matrix: Matrix, experiment: Experiment, out: Path, store: FrameStore, at_once: int
+    matrix: Matrix, experiment: Experiment, out: Path, store: FrameStore, executor: Executor | None
 ) -> tuple[Matrix, Tuning | None]:
     """Train the trials and return the matrix with the values that were chosen, and the record of how; None: no tuning.
 
     Args:
         out: the comparison's folder; trials that are done there are not trained again.
-        at_once: jobs at a time; 0: none is trained, all must be done.
+        executor: where they are trained; None: nowhere, all must be done.
 
     Raises:
         ValueError: a trial failed, but not by diverging; or all trials of a contestant diverged.
@@ -39,9 +39,9 @@ def tune(
     folder = out / FOLDER
     all_trials = [one for of in trials.values() for _, one in of]
     jobs = {one.name: training_job(one, matrix, experiment, folder, ONCE_AN_EPOCH) for one in all_trials}
-    if at_once:
+    if executor is not None:
         in_order = list(jobs.values())
-        run_jobs(in_order, at_once, JobWatch("tuning", in_order, _expected(all_trials, store), at_once))
+        executor.run(in_order, JobWatch("tuning", in_order, _expected(all_trials, store), executor.at_once))
     contestants = [_contestant(name, of, jobs, folder, store.num_pdfs) for name, of in trials.items()]
     if hopeless := [one.name for one in contestants if one.trials[one.best].loss is None]:
         raise ValueError(f"all trials diverged: {', '.join(hopeless)}; expected a space with lower learning rates")

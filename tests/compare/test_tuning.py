@@ -1,15 +1,16 @@
 """From trials to chosen values: trainings whose records are written by hand."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from asr_parallel.compare import run_jobs as run_jobs_module
 from asr_parallel.compare import trials
 from asr_parallel.compare.jobs import Experiment
 from asr_parallel.compare.matrix import Matrix
-from asr_parallel.compare.run_jobs import Job
-from asr_parallel.compare.watch import JobWatch
+from asr_parallel.compare.run_jobs import Job, LocalExecutor, Watch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.report.tuning import trials_csv
 from asr_parallel.training.evaluation import DIVERGED
@@ -106,14 +107,14 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float | str]]:
         EVERY_ONE: [0.5, 0.6, 0.7, 0.8],
     }
 
-    def run_jobs(jobs: list[Job], at_once: int, watch: JobWatch) -> list[str]:
+    def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
         for job in jobs:
             assert [verb[0] for verb in job.verbs] == ["train-dnn"]  # trials are not decoded
             name, _, trial = job.name.rpartition("_s7_t")
             finish(job, ends[name][int(trial)])
         return []
 
-    monkeypatch.setattr(trials, "run_jobs", run_jobs)
+    monkeypatch.setattr(run_jobs_module, "run_jobs", run_jobs)
     return ends
 
 
@@ -121,7 +122,7 @@ def test_the_least_held_out_loss_is_chosen(
     tmp_path: Path, losses: dict[str, list[float | str]], store: FrameStore
 ) -> None:
     matrix = read(tmp_path)
-    tuned, record = trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, 1)
+    tuned, record = trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1))
     assert record is not None
     best = {one.name: one.best for one in record.contestants}
     assert best == {SINGLE: 1, AVERAGE: 2, EVERY_ONE: 0}
@@ -142,7 +143,7 @@ def test_a_trial_that_fails_is_an_error_and_one_that_diverges_is_not(
 ) -> None:
     losses[AVERAGE][1] = "no space left"
     with pytest.raises(ValueError, match=r"trial average_4_sgd_s7_t1: no space left; see .*\.log"):
-        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, 1)
+        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1))
 
 
 def test_a_contestant_all_of_whose_trials_diverge(
@@ -150,10 +151,10 @@ def test_a_contestant_all_of_whose_trials_diverge(
 ) -> None:
     losses[AVERAGE] = [f"{DIVERGED}: held-out loss 4e+32"] * 4
     with pytest.raises(ValueError, match="all trials diverged: average_4_sgd; expected a space with lower"):
-        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, 1)
+        trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1))
 
 
 def test_without_a_space_nothing_is_tuned(tmp_path: Path, store: FrameStore) -> None:
     matrix = read(tmp_path, "{workers: [2], algorithms: [average]}")
-    assert trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, 1) == (matrix, None)
+    assert trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1)) == (matrix, None)
     assert not (tmp_path / "out").exists()
