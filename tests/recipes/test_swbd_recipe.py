@@ -111,6 +111,7 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     interval = wer_interval(decoded[average.name])
     assert (average.wer["eval"].low, average.wer["eval"].high) == (interval.low, interval.high)
     assert average.wer["eval"].p_value == mapsswe(decoded[average.name], decoded[one.name]).p
+    assert average.syncs >= average.frames_per_worker // (4 * 32) > 0 and 0 <= average.cut_share < 1
     assert average.period == 4 and average.bytes_per_worker > 0 and 1 < average.speedup_frames <= 2
     decoded = out / "ensemble_2_sgd_s1_ensemble" / "decode_eval"
     assert read_json(decoded / "stage.json")["inputs"]["model"]["path"].endswith("ensemble_2_sgd_s1/ensemble")
