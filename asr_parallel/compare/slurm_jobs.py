@@ -2,8 +2,8 @@
 
 Nodes share the disk with this process. A script writes its exit status beside its log, so that nothing has to be asked
 of Slurm but whether a job is still known to it. Jobs are left in the queue when this process is interrupted: started
-again, it finds what they have done, as verbs are cached. (submitit would start them by pickles, which are never loaded
-here.)
+again, it waits for those that Slurm still has, and finds what the others have done, as verbs are cached. (submitit
+would start them by pickles, which are never loaded here.)
 """
 
 import shlex
@@ -81,8 +81,10 @@ def script_of(job: Job, options: Sequence[str]) -> str:
 
 
 def _submit(job: Job, options: Sequence[str]) -> str:
-    """Submit a job and return its number."""
-    script = job.log.with_suffix(".sbatch")
+    """Submit a job and return its number, or that of an earlier run's job that Slurm still has."""
+    script, number = job.log.with_suffix(".sbatch"), job.log.with_suffix(".number")
+    if number.is_file() and (earlier := number.read_text().strip()) in _known([earlier]):
+        return earlier
     job.log.parent.mkdir(parents=True, exist_ok=True)
     _status_path(job).unlink(missing_ok=True)
     write_text(script, script_of(job, options))
@@ -92,7 +94,8 @@ def _submit(job: Job, options: Sequence[str]) -> str:
         raise ValueError("no sbatch on this machine; expected a login node of Slurm, or --executor local") from error
     if done.returncode:
         raise ValueError(f"sbatch {script}: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
-    return done.stdout.split(";")[0].strip()
+    write_text(number, done.stdout.split(";")[0].strip())  # the rest is the name of the cluster
+    return number.read_text()
 
 
 def _known(numbers: Iterable[str]) -> set[str]:

@@ -62,6 +62,18 @@ def test_jobs_run_and_those_that_fail_say_why(slurm: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(60)
+def test_a_job_that_is_still_queued_is_not_submitted_again(slurm: Path, tmp_path: Path) -> None:
+    one = job(tmp_path, "one", ("--version",))
+    one.log.parent.mkdir()
+    one.log.with_suffix(".number").write_text("7")
+    (slurm / "job.7").touch()
+    one.log.with_suffix(".status").write_text("0")  # as its script writes it
+    assert run([one]) == [] and not (slurm / "numbers").exists()
+    (slurm / "job.7").unlink()
+    assert run([one]) == [] and (slurm / "numbers").read_text() == "x\n"
+
+
+@pytest.mark.timeout(60)
 def test_a_job_that_slurm_has_ended_counts_as_failed(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,10 @@ from asr_parallel.report.comparison import (
     MeasuredTime,
     ModelledTime,
     Published,
+    Target,
     WordErrors,
 )
+from asr_parallel.report.tuning import Contestant, Trial, Tuning
 
 DIVERGED = "training diverged: held-out loss 4e+32 at the end, above 13"
 WORDS = {"dev": 1383, "eval": 3058}
@@ -69,6 +71,7 @@ def cell(algorithm: str, workers: int, seed: int, loss: float, optimizer: str = 
         "frames": frames, "learning_curve": learning_curve, "wer": wer, "measured": measured, "modelled": modelled,
         "speedup_frames": speedup, "speedup_loss": 1.0 if workers == 1 else speedup * 0.7 if loss < 1.62 else 0.0,
         "efficiency": speedup / workers, "peak_speedup": speedup * 1.1,
+        "other_seconds": modelled.seconds + 3 * exchange,
         "bytes_per_worker": 0 if workers == 1 else round(5e6 * (2000 if algorithm == "gradient" else 160)),
         "syncs": None if workers == 1 else 160 / workers, "cut_share": 0.22,
         "warnings": () if workers < 8 or algorithm != "elastic" else ("20 synchronizations of a worker, too few",),
@@ -108,7 +111,21 @@ def comparison() -> Comparison:
             Published("Su and Chen", "arXiv 1507.01239, abstract", 16, 9.3),
             Published("CNTK BMUF", "manual", 64, 43.65, 54.0),
         ),
-        {"channel_tilt": 0.3, "mask_filters": 15},
+        {"channel_tilt": 0.3, "mask_filters": 15}, tuning=tuning(), target=Target(3), other_network="1gbe",
+    )  # fmt: skip
+
+
+def tuning() -> Tuning:
+    """Two contestants with four trials each, of which one diverged."""
+    rates = (0.001, 0.004, 0.016, 0.064)
+    trials = [Trial({"learning_rate": rate, "period": 16}, 2 - rate) for rate in rates]
+    lost = [*trials[:3], Trial({"learning_rate": 0.064, "period": 4}, None)]
+    return Tuning(
+        0.5, 0, {"learning_rate": "log 0.001, 0.064", "period": "choices 4, 16"},
+        (
+            Contestant("none_1_ng-sgd", tuple(trials), 3, ("learning_rate",)),
+            Contestant("average_4_ng-sgd", tuple(lost), 2),
+        ),
     )  # fmt: skip
 
 

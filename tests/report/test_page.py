@@ -102,7 +102,7 @@ def test_what_must_be_there() -> None:
     assert all(cell.name in texts for cell in comparison.cells)
     assert comparison.commands[0] in re.sub("<[^>]*>", "", text)
     assert "WER on eval of 3,058 words, dev of 1,383 words, scored by asr-parallel hub5." in text
-    assert text.count("<svg") == 10 and text.count("<title>average, ng-sgd, K = 4") >= 4
+    assert text.count("<svg") == 11 and text.count("<title>average, ng-sgd, K = 4") >= 4
 
 
 def test_every_command_of_a_training_has_a_line() -> None:
@@ -117,7 +117,7 @@ def test_figures_and_tables_name_words_scorer_and_synthetic_speech() -> None:
     text = written(made_up.comparison)
     figures = re.findall("<figcaption>(.*?)</figcaption>", text)
     tables = [c for c in re.findall("<caption>(.*?)</caption>", text) if "Headings sort" in c]
-    assert len(figures) == 10 and len(tables) == 4
+    assert len(figures) == 11 and len(tables) == 4
     assert all("Synthetic speech." in caption for caption in figures + tables)
     assert sum("WER on eval of 3,058 words, scored by asr-parallel hub5." in caption for caption in figures) == 3
     assert "ynthetic speech" not in written(made_up.bare) and "Nothing was scored." in written(made_up.bare)
