@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,10 +59,12 @@ def collect(
     """
     cells: list[Cell] = []
     common, options = options_of(jobs)
+    # Of a contestant whose period was tuned it is one of the chosen values, and no part of what it is
+    tuned_periods = {name for name, trials in matrix.trials().items() if "period" in trials[0][0]}
     for training in matrix.trainings:
         base = single_worker_of(training, matrix.trainings)
         for suffix in ("", ENSEMBLE) if training.training_options.keeps_workers else ("",):
-            cells.append(_cell(training, suffix, base, jobs, out, machine, options))
+            cells.append(_cell(training, suffix, base, jobs, out, machine, options, tuned_periods))
     facts = environment()
     hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
@@ -95,8 +97,14 @@ def _cell(
     out: Path,
     machine: Machine,
     options: Mapping[str, dict[str, Plain]],
+    tuned_periods: Container[str],
 ) -> Cell:
-    """Return a cell. suffix: "", or ENSEMBLE for the ensemble of its workers."""
+    """Return a cell.
+
+    Args:
+        suffix: "", or ENSEMBLE for the ensemble of its workers.
+        tuned_periods: contestants whose period was tuned.
+    """
     folder, decoded = out / training.name, out / (training.name + suffix)
     held_out, job = held_out_of(training, suffix), jobs[training.name]
     status, error = outcome(training, held_out, job, folder, machine.shape[-1])
@@ -108,7 +116,7 @@ def _cell(
         "seed": training.seed,
         "label": training.label,
         "budget": training.budget,
-        "period": _period(training),
+        "period": None if training.contestant in tuned_periods else _period(training),
         "command": _command(job, training, suffix),
         "options": options[training.name],
         "folder": str(decoded),

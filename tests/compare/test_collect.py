@@ -284,3 +284,17 @@ def test_between_two_points_on_a_straight_line(loss: float, where: float | None)
 def test_what_is_not_known_is_left_out() -> None:
     assert reached([(10.0, 3.0), (15.0, None), (None, 0.5), (17.0, math.inf), (18.0, math.nan), *COURSE[1:]], 2.5) == 15
     assert reached([], 1.0) is None
+
+
+def test_a_tuned_period_does_not_make_systems_of_their_own(tmp_path: Path) -> None:
+    """Numbers of workers for which another period was chosen are points of one curve."""
+    space = "{learning_rate: {log: [0.001, 0.01]}, period: {choices: [4, 16]}}"
+    text = f"{{workers: [2, 4], algorithms: [average], tune: {{trials: 3, space: {space}}}}}"
+    of = matrix(tmp_path, text).tuned({"average_2_ng-sgd": {"period": 4}, "average_4_ng-sgd": {"period": 16}})
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    found = cells(of, tmp_path)
+    groups = summarise(Comparison("t", "c", "", tuple(found.values())))
+    (curve,) = curves(groups)
+    assert [group.workers for group in curve.groups] == [1, 2, 4]
+    assert found["average_2_ng-sgd_s1"].options["period"] == 4
