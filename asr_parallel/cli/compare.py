@@ -45,6 +45,13 @@ class CompareOptions(Checked):
     )
     sbatch_options: str = option("", "of Slurm's sbatch, for every training", metavar="WORDS")
     dry_run: bool = option(False, "only list the trainings, with predicted hours")
+    record_band: str | None = option(
+        None, "file for the frames that the single worker needed to the target, by seed", metavar="FILE"
+    )
+    check: str | None = option(
+        None, "only train the single worker, and tell whether it needs as many frames as in a file of --record-band",
+        metavar="FILE", path=True,
+    )  # fmt: skip
     report_only: bool = option(False, "train nothing, report what is there; also beside a comparison that runs")
 
 
@@ -78,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix", experiment: "Experiment") -> None:
     from asr_parallel.clock.measure_network import read_network
+    from asr_parallel.compare.band import Band, band_of, check_band
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
     from asr_parallel.compare.modelled import MEASURED, measured_machine
@@ -95,6 +103,14 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
         executor = SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
     if options.report_only:
         executor = None
+    if options.check is not None:
+        inside, said = check_band(
+            Band.read(Path(options.check)), matrix, experiment, args.out, store, executor or LocalExecutor(1)
+        )
+        if not inside:
+            raise ValueError(said)
+        print(said)
+        return
     if not options.dry_run:
         matrix, tuning = tune(matrix, experiment, args.out, store, executor)
     network = PRESETS[options.network]
@@ -124,6 +140,8 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text(encoding="utf-8"))
     print(f"The report is {page}")
+    if options.record_band is not None:
+        band_of(comparison, matrix).write(Path(options.record_band))
     if failed:
         logs = args.out / "logs"
         raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; see {logs}")

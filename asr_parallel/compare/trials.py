@@ -41,7 +41,7 @@ def tune(
     jobs = {one.name: training_job(one, matrix, experiment, folder, ONCE_AN_EPOCH) for one in all_trials}
     if executor is not None:
         in_order = list(jobs.values())
-        executor.run(in_order, JobWatch("tuning", in_order, _expected(all_trials, store), executor.at_once))
+        executor.run(in_order, JobWatch("tuning", in_order, expected_of(all_trials, store), executor.at_once))
     contestants = [_contestant(name, of, jobs, folder, store.num_pdfs) for name, of in trials.items()]
     if hopeless := [one.name for one in contestants if one.trials[one.best].loss is None]:
         raise ValueError(f"all trials diverged: {', '.join(hopeless)}; expected a space with lower learning rates")
@@ -52,10 +52,11 @@ def tune(
     return matrix.tuned(chosen), Tuning(space.budget, space.seed, ranges, tuple(contestants))
 
 
-def _expected(trials: Sequence[Training], store: FrameStore) -> dict[str, Expected]:
-    """Return the sizes of trials, whose time goes by their frames."""
+def expected_of(trainings: Sequence[Training], store: FrameStore) -> dict[str, Expected]:
+    """Return the sizes of trainings that are not decoded, whose time goes by their frames."""
     frames = {
-        one.name: frames_of_epoch(store, one.training_options) * one.training_options.schedule.epochs for one in trials
+        one.name: frames_of_epoch(store, one.training_options) * one.training_options.schedule.epochs
+        for one in trainings
     }
     return {name: Expected(number, float(number)) for name, number in frames.items()}
 

@@ -58,7 +58,7 @@ def goals(comparison: Comparison) -> list[Goal]:
     found: list[Goal] = []
     for kind in ("loss", *sets(comparison)[:1]):
         best: tuple[float, str] | None = None
-        for name, cells in _contestants(comparison).items():
+        for name, cells in contestants_by_name(comparison).items():
             values = [_value(cell, kind) for cell in cells if cell.workers == 1 and cell.budget == 1]
             if values and (median := statistics.median_high(values)) < (best or (math.inf,))[0]:
                 best = median, name
@@ -73,7 +73,7 @@ def to_goal(comparison: Comparison, goal: Goal, other_network: bool = False) -> 
 
     other_network: on the comparison's other one.
     """
-    contestants = _contestants(comparison)
+    contestants = contestants_by_name(comparison)
     if other_network:
         contestants = {name: [_on_other(cell) for cell in cells] for name, cells in contestants.items()}
     times = {name: _times(cells, goal) for name, cells in contestants.items()}
@@ -113,7 +113,7 @@ def time_to(points: Sequence[tuple[float, float]], goal: float) -> float:
     return math.inf
 
 
-def _contestants(comparison: Comparison) -> dict[str, list[Cell]]:
+def contestants_by_name(comparison: Comparison) -> dict[str, list[Cell]]:
     """Return the cells of every contestant, over seeds and budgets, by the name of its group of budget 1."""
     groups = summarise(comparison)
     names = {_key(group.first): group.name for group in groups if group.first.budget == 1}
