@@ -22,7 +22,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from asr_parallel.nnet.architectures.dnn import dnn  # noqa: E402
-from asr_parallel.nnet.optimizer import MaxChange  # noqa: E402
+from asr_parallel.nnet.max_change import MaxChange  # noqa: E402
 from asr_parallel.nnet.optimizers import optimizer  # noqa: E402
 from asr_parallel.nnet.stacked import StackedNetwork  # noqa: E402
 from asr_parallel.parallel.asynchronous.messages import Digest  # noqa: E402
