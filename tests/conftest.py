@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -10,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+from no_pixels import draw_pixels, leave_out_pixels
 
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frame_writer import make_frames
@@ -40,6 +42,19 @@ def untouched_log() -> None:
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_pixels() -> None:
+    leave_out_pixels()
+
+
+@pytest.fixture
+def pixels(_no_pixels: None) -> Iterator[None]:
+    """Draw learning curves."""
+    draw_pixels()
+    yield
+    leave_out_pixels()
 
 
 @pytest.fixture
