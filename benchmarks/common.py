@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.optimizer import MaxChange
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.spec import NetworkSpec

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from asr_parallel.record.environment import environment
 
 
@@ -31,6 +29,8 @@ class Figures:
         """
         if self.path is None:
             return
+        import torch  # here, since to compare figures takes none of it
+
         base = next(iter(speeds.values()))
         machine = environment() | {"vector_instructions": torch.backends.cpu.get_cpu_capability()}
         shared = {"benchmark": self.benchmark, "figure": figure, "unit": unit, "environment": machine}

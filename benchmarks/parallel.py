@@ -43,8 +43,9 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.precision import choose_dtype
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
+from asr_parallel.parallel.comm_dtypes import COMM_DTYPES
 from asr_parallel.parallel.transport import SingleProcess, Transport
-from asr_parallel.parallel.weighted_mean import COMM_DTYPES, WeightedMean
+from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
 
 SENT = Path("/sys/class/net/lo/statistics/tx_bytes")

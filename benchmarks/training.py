@@ -47,7 +47,7 @@ from torch import nn
 from asr_parallel.clock.step_time import gradient_sums
 from asr_parallel.features.frames import CONTEXT, FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.optimizer import MaxChange
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork

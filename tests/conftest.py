@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -10,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+from no_pixels import draw_pixels, leave_out_pixels
 
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frame_writer import make_frames
@@ -24,9 +26,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files of several minutes, which start first so that no core is idle at the end (pytest runs a file on one core)
 LONG = (
-    "test_fingerprints", "test_swbd_recipe", "test_stop", "test_processes", "test_mpirun", "test_layouts",
-    "test_recovery", "test_resume", "test_own_model", "test_compression_resume", "test_run_jobs", "test_two_runs",
-    "test_libraries", "test_comparison_figures", "test_browser", "test_swbd_options", "test_gmm_systems",
+    "test_layouts", "test_swbd_recipe", "test_processes", "test_fingerprints", "test_async_processes", "test_stop",
+    "test_resume", "test_run_jobs", "test_recovery", "test_mpirun", "test_own_model", "test_async_faults",
+    "test_libraries", "test_compression_resume", "test_two_runs", "test_comparison_figures", "test_browser",
+    "test_swbd_options", "test_gmm_systems",
 )  # fmt: skip
 
 
@@ -40,6 +43,19 @@ def untouched_log() -> None:
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)
     logger.propagate = True
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_pixels() -> None:
+    leave_out_pixels()
+
+
+@pytest.fixture
+def pixels(_no_pixels: None) -> Iterator[None]:
+    """Draw pictures."""
+    draw_pixels()
+    yield
+    leave_out_pixels()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS, Interconnect
 from asr_parallel.nnet.architectures import ARCHITECTURES
-from asr_parallel.nnet.optimizers import OPTIMIZERS
+from asr_parallel.nnet.choices import OPTIMIZERS
 from asr_parallel.record.options import Checked, build, build_chosen, check, merged, option
 
 if TYPE_CHECKING:
@@ -94,11 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from asr_parallel.clock.modelled_clock import ModelledClock
-    from asr_parallel.clock.stragglers import Stragglers
-    from asr_parallel.nnet.architectures import make_network
     from asr_parallel.parallel.registry import entries
-    from asr_parallel.report.prediction import prediction_markdown
     from asr_parallel.training.train_options import MachineOptions, alternatives
 
     workers, given = _numbers(args.workers), vars(args)
@@ -108,6 +104,12 @@ def run(args: argparse.Namespace) -> None:
     options_of_each = [_worker_options(args, name) for name in names]
     kind, frame_dim = options.architecture, options.input_dim // (2 * options.context + 1)
     sizes = asdict(build_chosen("architecture", kind, alternatives()["architecture"], given))
+
+    from asr_parallel.clock.modelled_clock import ModelledClock  # with torch: later than options are refused
+    from asr_parallel.clock.stragglers import Stragglers
+    from asr_parallel.nnet.architectures import make_network
+    from asr_parallel.report.prediction import prediction_markdown
+
     spec = make_network(kind, sizes, frame_dim, options.context, options.pdfs)
     works, jitter, measured = _works(options, machine, spec, [own for own, _ in options_of_each])
     network, stragglers = (

@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Pretrain, in as many processes as there are."""
     from asr_parallel.pretraining.rbm_options import PretrainOptions
-    from asr_parallel.pretraining.run_pretraining import pretrain
 
     given = vars(args)
     options, running, processes = build(PretrainOptions, given), build(RunOptions, given), build(ProcessOptions, given)
     if launched(args, processes, options.workers):
         return
+
+    from asr_parallel.pretraining.run_pretraining import pretrain  # with torch: later than options are refused
+
     with joined(
         processes, args.out, options.workers, options.minibatch, options.hidden_dim, options.device
     ) as transport:

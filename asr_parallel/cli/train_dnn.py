@@ -39,13 +39,8 @@ def read_options(given: Mapping[str, Any]) -> "TrainingOptions":
 
 def run(args: argparse.Namespace) -> None:
     """Train, in as many processes as there are."""
-    from asr_parallel.parallel.group_stage import together
     from asr_parallel.parallel.process_info import process_info
     from asr_parallel.parallel.registry import entry
-    from asr_parallel.record.stage import run_stage
-    from asr_parallel.training.checkpoint import remove_work
-    from asr_parallel.training.run_training import train_into, working_path
-    from asr_parallel.training.train_options import config_identity, path_names
 
     given = vars(args)
     options = read_options(given)
@@ -56,6 +51,13 @@ def run(args: argparse.Namespace) -> None:
         options.algorithm.check_processes(max(processes.processes, process_info(os.environ).size))
     if launched(args, processes, workers.workers, workers.fault_tolerant or asynchronous):
         return
+
+    from asr_parallel.parallel.group_stage import together  # with torch: later than options are refused
+    from asr_parallel.record.stage import run_stage
+    from asr_parallel.training.checkpoint import remove_work
+    from asr_parallel.training.run_training import train_into, working_path
+    from asr_parallel.training.train_options import config_identity, path_names
+
     inputs = {"frames": args.frames}
     if args.rbm is not None:
         inputs |= {

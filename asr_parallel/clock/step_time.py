@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import NUM_INITIAL_UPDATES
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
-from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer as make_optimizer
 from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.precision import choose_device, choose_dtype

@@ -2,10 +2,8 @@
 
 import math
 
+from asr_parallel.nnet.choices import NONLINEARITIES, PNORM_GROUP
 from asr_parallel.nnet.components import Affine, Component, Pnorm, Relu, Renorm, Sigmoid, Tanh
-
-NONLINEARITIES = ("sigmoid", "tanh", "relu", "relu-renorm", "pnorm")
-PNORM_GROUP = 10  # Kaldi steps/nnet2/train_pnorm_fast.sh: 3000 to 300
 
 # sigmoid, Kaldi nnet1 without pretraining (utils/nnet/make_nnet_proto.py): weights of deviation 0.1 times
 # 35 * sqrt(2 / (in + out)), the first layer's narrower by the deviation of U[0, 1], hidden biases from -4 to 0.

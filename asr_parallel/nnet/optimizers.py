@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr_parallel.nnet.choices import OPTIMIZERS
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import Add, MaxChange, Optimizer, Tensors
+from asr_parallel.nnet.optimizer import Add, Optimizer, Tensors
 from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015
@@ -132,7 +134,7 @@ class Adam(Optimizer):
 _classes: dict[str, type[Optimizer]] = {
     "ng-sgd": NgSgd, "sgd": Sgd, "momentum": Momentum, "nesterov": Nesterov, "adam": Adam,
 }  # fmt: skip
-OPTIMIZERS = tuple(_classes)
+assert tuple(_classes) == OPTIMIZERS
 
 
 def optimizer_class(name: str) -> type[Optimizer]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-AVERAGES = ("posterior", "log-posterior")
+from asr_parallel.nnet.choices import AVERAGES
 
 
 class Outputs:

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-PRECISIONS = ("auto", "float32", "bf16")
-DEVICES = ("auto", "cpu", "cuda")
+from asr_parallel.nnet.choices import PRECISIONS
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from asr_parallel.nnet.choices import WEIGHT_L2
 from asr_parallel.nnet.products import add_product
 from asr_parallel.nnet.rbm_parts import Parts, RbmSpec
 from asr_parallel.nnet.rbm_step import Model, Rates, StepResult, step_elsewhere, step_on_cpu
@@ -19,7 +20,6 @@ from asr_parallel.nnet.sampling import draw_binary
 
 # Kaldi steps/nnet/pretrain_dbn.sh
 WEIGHT_STDDEV = 0.1
-WEIGHT_L2 = 2e-4
 SMALLEST_MEAN = 1e-4  # activations are kept this far from 0 and 1
 
 

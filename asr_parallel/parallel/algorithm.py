@@ -1,18 +1,23 @@
 """The base classes of all algorithms, and of synchronous ones: a rule by which K workers' models become new ones."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from torch import Tensor
 
-from asr_parallel.nnet.objectives import Soft
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
-from asr_parallel.parallel.sync_info import Sync, SyncInfo
-from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.options import check
-from asr_parallel.record.timer import Timer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr_parallel.nnet.objectives import Soft
+    from asr_parallel.parallel.sync_info import Sync, SyncInfo
+    from asr_parallel.parallel.worker_group import WorkerGroup
+    from asr_parallel.record.timer import Timer
 
 # Options of WorkerOptions that work with any rule on the workers' models
 ALL_OPTIONS = frozenset(

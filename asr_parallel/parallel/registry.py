@@ -71,6 +71,7 @@ class Entry:
 
 _entries: dict[str, Entry] = {}
 _imported: set[str] = set()
+_modules: list[str] = []  # of this package, in the order of their algorithms
 
 
 def register(
@@ -95,11 +96,13 @@ def entries() -> list[Entry]:
             _imported.add(package)
             for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
                 importlib.import_module(module.name)
+                _modules.append(module.name)
     for plugin in filter(None, os.environ.get(PLUGINS, "").split(",")):
         if plugin not in _imported:
             _imported.add(plugin)
             _import(plugin)
-    return list(_entries.values())
+    places = {name: place for place, name in enumerate(_modules)}  # not the order of imports: others import them too
+    return sorted(_entries.values(), key=lambda one: places.get(one.cls.__module__, len(places)))
 
 
 def names() -> tuple[str, ...]:

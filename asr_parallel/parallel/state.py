@@ -1,10 +1,13 @@
 """The state of a part of a training, as a checkpoint holds it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class State:
     per_worker: Mapping[str, Tensor] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, name: str) -> "State":
+    def part(self, name: str) -> State:
         """Return the state of one part of a state that `join` made; an empty one if there is none."""
         shared, per_worker = (
             {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
@@ -28,7 +31,7 @@ class State:
         )
         return State(shared, per_worker, self.values.get(name, {}))
 
-    def clone(self) -> "State":
+    def clone(self) -> State:
         """Return a state with copies of the tensors."""
         shared, per_worker = (
             {name: tensor.clone() for name, tensor in tensors.items()} for tensors in (self.shared, self.per_worker)

@@ -1,12 +1,18 @@
 """The measurements that workers bring to a synchronization, and how much each worker counts in a mean."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from asr_parallel.parallel.worker_group import WorkerGroup
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr_parallel.parallel.worker_group import WorkerGroup
+
 
 DROP_WORSE = 1.0  # nats a frame; Kaldi steps/libs/nnet3/train/common.py
 WEIGHTS = ("frames", "equal")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Replicas
+from asr_parallel.parallel.comm_dtypes import SUMS
 from asr_parallel.parallel.state import State, join
 from asr_parallel.parallel.sync_info import Sync, SyncInfo, WorkerWeights
-from asr_parallel.parallel.weighted_mean import SUMS, Pending, WeightedMean
+from asr_parallel.parallel.weighted_mean import Pending, WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.parallel.worker_options import WorkerOptions
 

@@ -7,16 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_parallel.parallel.comm_dtypes import COMM_DTYPES, SUMS
 from asr_parallel.parallel.worker_group import WorkerGroup
 
 FIXED_POINT, LARGEST = 2.0**-40, 2.0**20  # what exact means can hold
 BLOCK = 1024  # parameters with a scale in common
 AT_ONCE = 64 * BLOCK  # parameters that a CPU turns into integers and back: what is between fits its cache
-
-# Greatest sum that its numbers hold without rounding, and their type. bfloat16 is not among them: its integers
-# are exact up to 256 only, at twice the bytes of int8
-SUMS = {"float16": (2048, torch.float16), "int8": (127, torch.int8)}
-COMM_DTYPES = ("float32", *SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +60,10 @@ class WeightedMean:
         self.residual: Tensor | None = None
         self._workspace: Tensor | None = None
         if comm_dtype in SUMS:
-            self._most = SUMS[comm_dtype][0] // group.num_workers
+            self._most = SUMS[comm_dtype] // group.num_workers
             if self._most < 1:
                 raise ValueError(
-                    f"comm_dtype {comm_dtype}: {group.num_workers} workers, more than the {SUMS[comm_dtype][0]} it can"
+                    f"comm_dtype {comm_dtype}: {group.num_workers} workers, more than the {SUMS[comm_dtype]} it can"
                     " count"
                 )
             self.residual = torch.zeros_like(replicas)
@@ -143,7 +139,7 @@ class WeightedMean:
             scale[blocks] = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
         self.group.transport.all_reduce_max(scale)
         self.bytes_per_worker += scale.numel() * scale.element_size()
-        total = values.new_empty(values.shape[1], dtype=SUMS[self.comm_dtype][1])
+        total = values.new_empty(values.shape[1], dtype=getattr(torch, self.comm_dtype))
         unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
         for span, blocks in _spans(anchor):
             sum_of_own = torch.zeros_like(anchor[span])

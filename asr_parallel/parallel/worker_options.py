@@ -3,11 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.parallel.algorithm import Algorithm
+from asr_parallel.parallel.comm_dtypes import COMM_DTYPES, SUMS
 from asr_parallel.parallel.registry import ALGORITHMS, entries, entry, synchronous
 from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
-from asr_parallel.parallel.weighted_mean import COMM_DTYPES, SUMS
 from asr_parallel.record.options import build, build_chosen, check, merged, names, option, refuse
 
 SHARES = ("utterance", "speaker")
@@ -87,6 +86,8 @@ class WorkerOptions:
         """
         if self.optimizer_state is not None:
             return self.optimizer_state
+        from asr_parallel.nnet.optimizers import optimizer_class
+
         anew = entry(self.algorithm).cls.resets_momentum and optimizer_class(optimizer).takes_momentum
         return "reset" if anew else "keep"
 

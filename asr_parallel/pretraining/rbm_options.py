@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from asr_parallel.nnet.precision import DEVICES, PRECISIONS
-from asr_parallel.nnet.rbm import WEIGHT_L2
+from asr_parallel.nnet.choices import DEVICES, PRECISIONS, WEIGHT_L2
 from asr_parallel.parallel.registry import ALGORITHMS, entries, entry
 from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, split
 from asr_parallel.record.options import check, option

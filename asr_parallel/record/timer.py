@@ -1,10 +1,15 @@
 """Seconds of a process by phase; at any moment exactly one phase runs."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
 
 # Phases of a round: local training, exchange of models (with the wait for others), labelling, compression, other
 LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = PHASES = ("local", "exchange", "label", "compress", "other")
@@ -25,6 +30,8 @@ class Timer:
     def enter(self, phase: str) -> None:
         """Start another phase, or go on with the same."""
         if self._device.type == "cuda" and phase != self.now:
+            import torch
+
             torch.cuda.synchronize(self._device)
         now = time.monotonic()
         self.total[self.now] = self.total.get(self.now, 0.0) + now - self._since

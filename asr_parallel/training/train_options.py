@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr_parallel.nnet.architectures import ARCHITECTURES, architectures, make_network
 from asr_parallel.nnet.architectures.dnn import DnnOptions
-from asr_parallel.nnet.optimizer import MaxChange, Optimizer
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
-from asr_parallel.nnet.outputs import AVERAGES
-from asr_parallel.nnet.precision import DEVICES, PRECISIONS
-from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.choices import AVERAGES, DEVICES, OPTIMIZERS, PRECISIONS
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.parallel.algorithms.average import AverageOptions
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import SHARES, WorkerOptions, algorithm_flags, known
 from asr_parallel.record.options import Checked, build, build_chosen, find, flat, merged, names, option
 from asr_parallel.training.schedules import Constant, Cyclical, Exponential, Newbob, Schedule
+
+if TYPE_CHECKING:
+    from asr_parallel.nnet.spec import NetworkSpec
 
 SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PSEUDO_WEIGHT = 1.0
@@ -194,11 +194,19 @@ class TrainingOptions:
             )
         if final.ensemble_average != AVERAGES[0] and not chosen.ensemble and not final.keep_workers:
             raise ValueError("ensemble_average is of no use without algorithm ensemble or keep_workers")
+        if workers.optimizer_state == "average":
+            self._check_moments()
+
+    def _check_moments(self) -> None:
+        """Raise ValueError for an optimiser whose state has no mean."""
+        from asr_parallel.nnet.optimizer import Optimizer
+        from asr_parallel.nnet.optimizers import optimizer_class
+
         optimizer = self.optimization.optimizer
-        if workers.optimizer_state == "average" and optimizer_class(optimizer).moments is Optimizer.moments:
+        if optimizer_class(optimizer).moments is Optimizer.moments:
             raise ValueError(f"optimizer_state average: the state of {optimizer} has no mean; keep or reset it")
 
-    def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
+    def network_spec(self, frame_dim: int, context: int, num_pdfs: int) -> "NetworkSpec":
         """Return the network that is trained, on frames with context on either side; ValueError for bad sizes."""
         return make_network(self.network.architecture, asdict(self.architecture), frame_dim, context, num_pdfs)
 
@@ -224,6 +232,8 @@ class TrainingOptions:
     @property
     def resolved_learning_rate(self) -> float:
         """The initial effective learning rate, also when none was asked for."""
+        from asr_parallel.nnet.optimizers import optimizer_class
+
         chosen = optimizer_class(self.optimization.optimizer)
         return self.schedule.learning_rate or chosen.default_rate(self.architecture.nonlinearity)
 

@@ -33,11 +33,13 @@ def run(frames: Path, out: Path, *more: str) -> int:
     return main(["train-dnn", "--frames", str(frames), "--out", str(out), *SMALL, *more])
 
 
+@pytest.mark.usefixtures("pixels")
 def test_it_leaves_a_network_and_the_record_of_its_training(frames: Path, tmp_path: Path) -> None:
     assert run(frames, tmp_path / "dnn", "--held-out-by", "speaker", "--held-out", "0.3") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dnn"]
     made = {path.name for path in (tmp_path / "dnn").iterdir()}
     assert {"net.safetensors", "net.json", "log_prior.npy", "train.jsonl", "curves.png", "tensorboard"} <= made
+    assert (tmp_path / "dnn" / "curves.png").read_bytes().startswith(b"\x89PNG")
     arithmetic = json.loads((tmp_path / "dnn" / "training.json").read_text())["arithmetic"]
     assert arithmetic["threads"] == 1 and arithmetic["products"] in ("float32", "bfloat16")
     described = json.loads((tmp_path / "dnn" / "net.json").read_text())

@@ -156,5 +156,5 @@ def test_no_band_without_a_target_or_where_a_seed_has_not_come_to_it(tmp_path: P
     with pytest.raises(ValueError, match="no band without a target"):
         band_of(comparison(without), without)
     short = read(tmp_path, TEXT.replace("[0.5, 1.0, 2.0]", "[0.5, 1.0]"))
-    with pytest.raises(ValueError, match="seeds 4, 5 have not come to loss .*; expected a larger"):
+    with pytest.raises(ValueError, match=r"seeds 4, 5 have not come to loss .*; expected a larger"):
         band_of(comparison(short), short)

@@ -21,7 +21,6 @@ from fast_start import Started
 from safetensors.torch import load_file
 
 from asr_parallel.cli.main import main
-from asr_parallel.training import curves
 
 DIGESTS = Path(__file__).with_name("digests.json")
 RECORD = "ASR_PARALLEL_RECORD_FINGERPRINTS" in os.environ
@@ -121,12 +120,6 @@ def check(case: str, found: str) -> None:
 def known_machine() -> None:
     if not RECORD and (not DIGESTS.is_file() or machine() not in json.loads(DIGESTS.read_text())):
         pytest.skip(f"no digests of this kind of machine: {machine()}")
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no learning curves, which take longer than many of these trainings."""
-    monkeypatch.setattr(curves, "plot_curves", lambda *_: None)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.choices import OPTIMIZERS
 from asr_parallel.nnet.components import Affine, Binding, Component, Relu, Renorm, Saved, Shapes, Splice
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network, log_priors
 from asr_parallel.nnet.objectives import CrossEntropy, Loss
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork
 

@@ -14,10 +14,10 @@ from asr_parallel.decode.acoustic import DNN_OPTIONS, default_options, open_acou
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.choices import AVERAGES
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 from asr_parallel.nnet.ensemble_network import EnsembleNetwork, save_ensemble
 from asr_parallel.nnet.network import NEVER_CHOSEN, Network, log_priors
-from asr_parallel.nnet.outputs import AVERAGES
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.files import write_json
 

@@ -14,8 +14,8 @@ from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.components import SQUARED_FLOOR, TARGET_RMS, Binding, Relu, Renorm
 from asr_parallel.nnet.fisher import FisherEstimate
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.objectives import CrossEntropy, Soft
-from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.stacked import StackedNetwork, new_memory
 

@@ -9,10 +9,12 @@ from gradients import gradient
 from torch import Tensor
 
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.choices import OPTIMIZERS
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient
 from asr_parallel.nnet.ng_sgd import RANK_IN, RANK_OUT, UPDATE_PERIOD
-from asr_parallel.nnet.optimizer import MaxChange, Optimizer
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.optimizer import Optimizer
+from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Layers, StackedNetwork
 

@@ -18,7 +18,8 @@ from asr_parallel.features.extractors import open_extractor
 from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.outputs import AVERAGES, Outputs
+from asr_parallel.nnet.choices import AVERAGES
+from asr_parallel.nnet.outputs import Outputs
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.files import write_json

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES
+from asr_parallel.nnet.choices import NONLINEARITIES
 from asr_parallel.nnet.objectives import Soft
 from asr_parallel.nnet.spec import ALIGNMENT, NetworkSpec, layout
 from asr_parallel.nnet.stacked import Layers, StackedNetwork

@@ -17,10 +17,10 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.nnet.architectures import make_network
 from asr_parallel.nnet.architectures.tdnn import TdnnOptions
+from asr_parallel.nnet.choices import NONLINEARITIES
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network, log_priors
-from asr_parallel.nnet.optimizer import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.nnet.stacked import StackedNetwork

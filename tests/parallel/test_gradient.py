@@ -6,8 +6,9 @@ from stand_ins import together
 from torch import Tensor
 
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.choices import OPTIMIZERS
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Context
 from asr_parallel.parallel.algorithms.gradient import Gradient

@@ -57,6 +57,14 @@ def distance(one: Path, other: Path) -> float:
 KILLED = "--workers 4 --minibatch 8 --period 3 --epochs 3 --checkpoint-frames 400 --combine 2"
 
 
+@pytest.fixture(scope="module")
+def whole(frames_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of KILLED where nothing is killed, of one process."""
+    out = tmp_path_factory.mktemp("whole") / "net"
+    finish(start(words(frames_folder, out, KILLED)))
+    return out
+
+
 def children(process: Running) -> list[int]:
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(pid) for pid in listed.read_text().split()]
@@ -66,10 +74,9 @@ def children(process: Running) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
 @pytest.mark.parametrize(("victim", "then"), [(0, 1), (1, 4)])
 def test_a_killed_process_is_named_and_the_training_goes_on_in_another_number_of_them(
-    frames_folder: Path, tmp_path: Path, victim: int, then: int
+    frames_folder: Path, whole: Path, tmp_path: Path, victim: int, then: int
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(words(frames_folder, whole, KILLED)))
+    cut = tmp_path / "cut"
     running = start(words(frames_folder, cut, f"{KILLED} --processes 2"))
     give_up = time.monotonic() + SECONDS
     while not list(cut.with_name("cut.training").glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:
@@ -103,14 +110,6 @@ def test_a_meeting_file_of_an_earlier_launch_is_not_taken(frames_folder: Path, t
     assert not (tmp_path / "out.rendezvous").exists()
 
 
-def test_torchrun(frames_folder: Path, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    more = "--workers 2 --minibatch 16 --epochs 1"
-    finish(start([*run, *words(frames_folder, tmp_path / "torchrun", more)]))
-    finish(start(words(frames_folder, tmp_path / "one", more)))
-    assert distance(tmp_path / "torchrun", tmp_path / "one") < 1e-4
-
-
 DIES_ONCE = """
 import os, signal, sys, threading, time
 from pathlib import Path
@@ -129,16 +128,16 @@ sys.exit(main(sys.argv[3:]))
 
 
 @pytest.mark.timeout(3 * SECONDS)
-def test_torchrun_starts_all_again_after_one_has_died(frames_folder: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_all_again_after_one_has_died(frames_folder: Path, whole: Path, tmp_path: Path) -> None:
     """Its store is that of the first attempt, and the training goes on from the checkpoint."""
     script, out = tmp_path / "dies_once.py", tmp_path / "torchrun"
     script.write_text(DIES_ONCE)
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
     verb = words(frames_folder, out, KILLED)[3:]
-    said = finish(start([*run, "--max-restarts", "1", str(script), f"{out}.training", str(tmp_path / "died"), *verb]))
+    program = [sys.executable, str(script), f"{out}.training", str(tmp_path / "died"), *verb]
+    said = finish(start([*run, "--max-restarts", "1", *program]))
     assert (tmp_path / "died").exists() and "going on after" in said
-    finish(start(words(frames_folder, tmp_path / "one", KILLED)))
-    assert distance(out, tmp_path / "one") < 1e-4
+    assert distance(out, whole) < 1e-4
 
 
 @pytest.mark.timeout(2 * SECONDS)
@@ -194,14 +193,14 @@ def stack(folder: Path) -> list[torch.Tensor]:
 
 @pytest.mark.timeout(3 * SECONDS)
 def test_rbms_of_four_workers_are_the_same_in_one_two_and_four_processes(frames_folder: Path, tmp_path: Path) -> None:
-    """200 rounds and more of both layers, and a rerun that has nothing to do."""
+    """200 rounds and more of both layers, with a period of 1, and a rerun that has nothing to do."""
     base = [*PROGRAM, "pretrain-rbm", "--frames", str(frames_folder)]
-    size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 4 --precision float32 --threads 1 --timeout 20"
+    size = "--layers 2 --hidden-dim 15 --minibatch 8 --epochs 2 --precision float32 --threads 1 --timeout 20"
     for processes in (1, 2, 4):
-        more = f"{size} --workers 4 --period 2 --processes {processes}"
+        more = f"{size} --workers 4 --period 1 --processes {processes}"
         finish(start([*base, "--out", str(tmp_path / str(processes)), *more.split()]))
     one, two, four = (stack(tmp_path / str(processes)) for processes in (1, 2, 4))
     for a, b, c in zip(one, two, four, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
-    again = finish(start([*base, "--out", str(tmp_path / "2"), *f"{size} --workers 4 --period 2".split()]))
+    again = finish(start([*base, "--out", str(tmp_path / "2"), *f"{size} --workers 4 --period 1".split()]))
     assert again.count("up to date") == 2

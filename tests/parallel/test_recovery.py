@@ -23,8 +23,8 @@ from asr_parallel.training.train_options import training_options
 from asr_parallel.training.trainer import Trainer
 
 RUN = (
-    "--workers 4 --minibatch 8 --period 3 --epochs 10 --combine 2 --optimizer sgd --timeout 5 --report-frames 500"
-    " --checkpoint-frames 6000"
+    "--workers 4 --minibatch 8 --period 3 --epochs 5 --combine 2 --optimizer sgd --timeout 5 --report-frames 500"
+    " --checkpoint-frames 3000"
 )
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.architectures.dnn import dnn
+from asr_parallel.nnet.choices import OPTIMIZERS
 from asr_parallel.nnet.fisher import FisherEstimate
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.transport import Transport

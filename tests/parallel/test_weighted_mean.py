@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from stand_ins import random_models, together
 from torch import Tensor
 
+from asr_parallel.parallel.comm_dtypes import COMM_DTYPES, SUMS
 from asr_parallel.parallel.transport import Transport
-from asr_parallel.parallel.weighted_mean import BLOCK, COMM_DTYPES, SUMS, WeightedMean
+from asr_parallel.parallel.weighted_mean import BLOCK, WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
 
 ODD = st.sampled_from([1, 2, 7, 63, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
@@ -41,7 +42,7 @@ def test_every_parameter_is_visited_and_weighted(num_workers: int, size: int, se
     if comm_dtype in SUMS:  # each worker is wrong by half a unit at most
         shares = torch.from_numpy(weights / weights.sum()).float()
         greatest = (shares[:, None] * (values - around)).abs().max().item()
-        allowed += num_workers * 0.5 * greatest / (SUMS[comm_dtype][0] // num_workers)
+        allowed += num_workers * 0.5 * greatest / (SUMS[comm_dtype] // num_workers)
     np.testing.assert_allclose(found.numpy(), true_mean(values, weights), rtol=1e-5, atol=allowed)
     assert torch.equal(values, before)
 
@@ -81,7 +82,7 @@ def test_integers_sum_the_same_however_workers_are_dealt(
 @pytest.mark.parametrize("comm_dtype", SUMS)
 def test_the_greatest_sum_is_still_exact(comm_dtype: str) -> None:
     """All of as many workers as can be, at the greatest number at once."""
-    num_workers = SUMS[comm_dtype][0]
+    num_workers = SUMS[comm_dtype]
     values = torch.full((num_workers, 3), 5.0)
     found = WeightedMean(WorkerGroup(num_workers), comm_dtype, values).of(
         values, np.ones(num_workers), torch.full((3,), 2.0)

@@ -8,6 +8,8 @@ import pytest
 from asr_parallel.pretraining.rbm_plots import PANELS, plot_filters, plot_layers
 from asr_parallel.record.json_lines import JsonLines
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 
 def record(path: Path, **changes: object) -> Path:
     lines = JsonLines(path, lambda line: True)

@@ -19,6 +19,7 @@ PLOTS = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("pixels")
 @pytest.mark.filterwarnings("error")
 def test_all_files_and_nothing_beside_them(tmp_path: Path) -> None:
     page = write_report(made_up.hostile(), tmp_path / "new" / "report")

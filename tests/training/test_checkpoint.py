@@ -4,13 +4,12 @@ import errno
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from fast_start import Started
 from forked import run_forked
 from torch import Tensor
 
@@ -177,30 +176,24 @@ def test_a_kill_at_any_step_of_saving_costs_none_that_was_saved(tmp_path: Path) 
         assert not folder.exists() or all(name.isdigit() for name in names(folder))
 
 
-SAVE_ON = """
-import sys, torch
-from pathlib import Path
-from asr_parallel.training.checkpoint import Checkpoints
-checkpoints = Checkpoints(Path(sys.argv[1]))
-for k in range(int(sys.argv[2]), 10**6):
-    checkpoints.save(k, {"parameters": torch.full((500, 400), float(k))}, {"k": k})
-    print(k, flush=True)
-"""
+def save_on(words: list[str]) -> None:
+    checkpoints = Checkpoints(Path(words[0]))
+    for k in range(int(words[1]), 10**6):
+        checkpoints.save(k, {"parameters": torch.full((500, 400), float(k))}, {"k": k})
+        print(k, flush=True)
 
 
 @pytest.mark.timeout(120)
 def test_a_process_killed_while_saving_leaves_what_it_had_saved(tmp_path: Path) -> None:
     delays, first = random.Random(0), 0
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVE_ON, str(tmp_path), str(first)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # it is at it
+        process = Started([str(tmp_path), str(first)], program=save_on)
+        while not any(name.isdigit() and int(name) >= first for name in names(tmp_path)) and process.poll() is None:
+            time.sleep(0.001)
         time.sleep(delays.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        said = process.stdout.read().split()
-        process.wait(timeout=30)
+        process.kill()
+        said = process.communicate(30)[0].split()
+        assert process.returncode == -signal.SIGKILL
         newest = Checkpoints(tmp_path).newest()
         assert newest is not None
         assert newest.frames >= max([first, *map(int, said)]) and newest.state == {"k": newest.frames}

@@ -12,6 +12,8 @@ import pytest
 
 from asr_parallel.training.curves import draw_curves, plot_curves
 
+pytestmark = pytest.mark.usefixtures("pixels")
+
 Line = dict[str, Any]
 
 

@@ -8,8 +8,9 @@ import torch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet import rbm as rbms
 from asr_parallel.nnet.architectures.dnn import dnn
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer
+from asr_parallel.nnet.choices import OPTIMIZERS
+from asr_parallel.nnet.max_change import MaxChange
+from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.nnet.sampling import draw_binary

@@ -49,7 +49,7 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(out.with_name(f"{out.name}.training").glob("checkpoints/0*"))
 
 
-def start(frames: Path, out: Path, more: str) -> subprocess.Popen[str]:
+def start_really(frames: Path, out: Path, more: str) -> subprocess.Popen[str]:
     """The real thing: a process of its own from its first import on."""
     return subprocess.Popen(
         [sys.executable, "-m", "asr_parallel.cli.main", *words(frames, out, more)],
@@ -145,7 +145,7 @@ def test_real_processes_killed_by_the_clock(frames_folder: Path, tmp_path: Path)
     finish(frames_folder, tmp_path / "whole", more)
     choose = random.Random(0)
     for wait in (False, True, True):
-        process = start(frames_folder, out, more)
+        process = Started(words(frames_folder, out, more)) if wait else start_really(frames_folder, out, more)
         if wait:
             wait_for_a_new_checkpoint(process, out)
         time.sleep(choose.uniform(0, 0.2))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES
+from asr_parallel.nnet.choices import NONLINEARITIES, OPTIMIZERS
+from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.network import Network
-from asr_parallel.nnet.optimizer import MaxChange
-from asr_parallel.nnet.optimizers import OPTIMIZERS, optimizer_class
+from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames

@@ -6,16 +6,20 @@
 Options of the same name in several architectures are one option.
 """
 
+from __future__ import annotations
+
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from asr_parallel.nnet.spec import NetworkSpec
 from asr_parallel.record.options import Choices, build
 
-Make = TypeVar("Make", bound=Callable[..., NetworkSpec])
+if TYPE_CHECKING:
+    from asr_parallel.nnet.spec import NetworkSpec
+
+Make = TypeVar("Make", bound="Callable[..., NetworkSpec]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
 """The feed-forward network: a window of frames, hidden layers of one size, an output layer."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.nnet.architectures import register
-from asr_parallel.nnet.components import Component, Splice
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES, PNORM_GROUP, hidden_layer, output_layer
-from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.choices import NONLINEARITIES, PNORM_GROUP
 from asr_parallel.record.options import Checked, option
+
+if TYPE_CHECKING:
+    from asr_parallel.nnet.components import Component
+    from asr_parallel.nnet.spec import NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,10 @@ class DnnOptions(Checked):
 @register("dnn", options=DnnOptions)
 def make_dnn(options: DnnOptions, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
     """Return a network that sees every frame of a window."""
+    from asr_parallel.nnet.components import Splice
+    from asr_parallel.nnet.hidden_layer import hidden_layer, output_layer
+    from asr_parallel.nnet.spec import NetworkSpec
+
     if context < 0:
         raise ValueError(f"context {context}: expected at least 0")
     splice = Splice(tuple(range(-context, context + 1)))

@@ -5,13 +5,18 @@ Peddinti, Povey & Khudanpur, "A time delay neural network architecture for effic
 that the layers above read.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.nnet.architectures import register
-from asr_parallel.nnet.components import Component, Splice
-from asr_parallel.nnet.hidden_layer import NONLINEARITIES, PNORM_GROUP, hidden_layer, output_layer
-from asr_parallel.nnet.spec import NetworkSpec
+from asr_parallel.nnet.choices import NONLINEARITIES, PNORM_GROUP
 from asr_parallel.record.options import check, option
+
+if TYPE_CHECKING:
+    from asr_parallel.nnet.components import Component
+    from asr_parallel.nnet.spec import NetworkSpec
 
 SPLICE_INDEXES = "-2,-1,0,1,2 -1,2 -3,3 -7,2 0"  # Kaldi egs/swbd/s5c/local/nnet3/tuning/run_tdnn_a.sh
 
@@ -52,6 +57,10 @@ class TdnnOptions:
 @register("tdnn", options=TdnnOptions)
 def make_tdnn(options: TdnnOptions, frame_dim: int, context: int, num_pdfs: int) -> NetworkSpec:
     """Return a network with a hidden layer for each group of offsets."""
+    from asr_parallel.nnet.components import Splice
+    from asr_parallel.nnet.hidden_layer import hidden_layer, output_layer
+    from asr_parallel.nnet.spec import NetworkSpec
+
     components: list[Component] = []
     dim = frame_dim
     for k, offsets in enumerate(options.offsets()):

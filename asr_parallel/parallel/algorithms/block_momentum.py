@@ -1,14 +1,17 @@
 """Block momentum: an outer optimiser on the mean of what the workers' models have moved."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.algorithm import Algorithm, Context
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class BlockMomentum(Algorithm):
     resets_momentum = True
 
     def start(self, model: Tensor, context: Context) -> None:
+        import torch
+
         preset, given = PRESETS[self.options.outer], self.options
         self.rate = preset.rate if given.outer_rate is None else given.outer_rate
         self.momentum = self._momentum(context.group.num_workers)

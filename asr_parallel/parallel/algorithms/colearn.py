@@ -1,9 +1,9 @@
 """Co-learning: workers are sites whose data stay where they are."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.algorithm import ALL_OPTIONS, Algorithm, Context
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
@@ -11,6 +11,9 @@ from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
 from asr_parallel.record.log import logger
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class CoLearning(Algorithm):
     supports = ALL_OPTIONS - {"overlap"}
 
     def start(self, model: Tensor, context: Context) -> None:
+        import torch
+
         if self.options.local_epochs > context.epochs:
             raise ValueError(
                 f"local_epochs {self.options.local_epochs}: expected at most {context.epochs}, those of the training"

@@ -1,16 +1,20 @@
 """Elastic averaging."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from asr_parallel.parallel.algorithm import ALL_OPTIONS, Algorithm, Context
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync, SyncInfo
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class Elastic(Algorithm):
         return info.active.astype(float)
 
     def merge(self, params: Tensor, sync: Sync) -> Tensor:
+        import torch
+
         if self._workspace is None:
             self._workspace = torch.empty_like(params)  # once: new memory pages cost time
         center, mean = self.shared["center"], sync.mean()

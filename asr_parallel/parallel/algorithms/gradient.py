@@ -1,13 +1,17 @@
 """Gradients summed over all workers at every minibatch."""
 
-import time
+from __future__ import annotations
 
-from torch import Tensor
+import time
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.algorithm import Algorithm, Context
 from asr_parallel.parallel.cost import AllReduce, Setting, StepCost, SyncCost
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @register(

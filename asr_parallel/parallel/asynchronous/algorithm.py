@@ -1,15 +1,18 @@
 """The base class of asynchronous algorithms: what a worker and the center send each other, and what they do with it."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 from asr_parallel.parallel.algorithm import BaseAlgorithm
 from asr_parallel.parallel.asynchronous.center import Center
 from asr_parallel.parallel.asynchronous.life import Phase
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEN_GBE = "10 Gb/s Ethernet, see clock/interconnect.py"
 

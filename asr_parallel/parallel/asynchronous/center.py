@@ -1,13 +1,15 @@
 """The center of asynchronous training: the model that workers fetch and push to."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from asr_parallel.parallel.state import State, copy_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DELTA = 0.99  # momentum; Zhang, Choromanska & LeCun, section 5
 
@@ -121,11 +123,15 @@ class MomentumCenter(Center):
     """
 
     def __init__(self, model: Tensor, momentum: float = DELTA) -> None:
+        import torch
+
         super().__init__(model)
         self.velocity, self.momentum = torch.zeros_like(model), momentum
         self._ahead = torch.empty_like(model)
 
     def fetch(self) -> Fetched:
+        import torch
+
         torch.add(self.params, self.velocity, alpha=self.momentum, out=self._ahead)
         return Fetched(self._ahead, self.version, self.frames)
 

@@ -1,10 +1,14 @@
 """The messages of the DOWNPOUR family."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm
 from asr_parallel.parallel.asynchronous.life import Phase
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PushesDifference(AsyncAlgorithm):
@@ -26,4 +30,6 @@ class PushesDifference(AsyncAlgorithm):
         kept.copy_(center)
 
     def message(self, params: Tensor, kept: Tensor) -> Tensor:
+        import torch
+
         return torch.sub(params, kept, out=kept)

@@ -4,21 +4,22 @@ After a synchronization every worker's next minibatches are labelled by all mode
 then it trains on them with two losses, see ensemble.py. A checkpoint in between holds the pseudo-labels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from asr_parallel.nnet.objectives import Soft
-from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
-from asr_parallel.parallel.worker_group import every_model
 from asr_parallel.record.timer import Timer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr_parallel.nnet.objectives import Soft
+    from asr_parallel.nnet.outputs import Outputs
+    from asr_parallel.nnet.stacked import StackedNetwork
     from asr_parallel.parallel.ecdnn.ensemble import Ensemble
 
 BLOCK_FRAMES = 2048  # labelled by a model at once
@@ -64,7 +65,7 @@ class Compression:
 
     def __init__(
         self,
-        algorithm: "Ensemble",
+        algorithm: Ensemble,
         outputs: Outputs,
         weight: float,
         network: StackedNetwork,
@@ -84,6 +85,8 @@ class Compression:
         Raises:
             ValueError: with overlap, a period is too short for all models to be received.
         """
+        from asr_parallel.nnet.stacked import StackedNetwork
+
         group = algorithm.group
         self._algorithm, self._outputs, self._network, self._group = algorithm, outputs, network, group
         self._weight = weight
@@ -123,6 +126,8 @@ class Compression:
 
     def stream(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor, Soft | None]]:
         """Yield the minibatches of an epoch from `first` on: frames, labels, and pseudo-labels or None."""
+        from asr_parallel.nnet.objectives import Soft
+
         turns = [self._turn(epoch * self._epoch + k) for k in range(first, self._epoch)]
         places = [self._place(epoch, k, turn) for k, turn in enumerate(turns, first)]
         own = self._batches.at([place for place in places if place is not None])
@@ -199,6 +204,8 @@ class Compression:
 
     def _for_all(self, spliced: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return a minibatch in common for each worker that has data of its own left."""
+        import torch
+
         replicas = len(self._group.local_workers)
         spliced, labels = spliced.repeat(replicas, 1, 1), labels.repeat(replicas, 1)
         active = self._batches.active(k)
@@ -225,6 +232,8 @@ class Compression:
 
     def _label_own(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Yield label minibatches of every worker's own by all models."""
+        from asr_parallel.parallel.worker_group import every_model
+
         members = self._algorithm.members
         totals = [self._zeros(spliced) for spliced, _ in frames]
         models = every_model(self._group, self._local_params, members)
@@ -286,5 +295,7 @@ class Compression:
         return received
 
     def _zeros(self, spliced: Tensor) -> Tensor:
+        import torch
+
         rows = spliced.shape[0] * spliced.shape[1]
         return torch.zeros(rows, self._soft.num_pdfs, device=self._network.device)

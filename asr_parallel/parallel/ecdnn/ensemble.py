@@ -1,14 +1,13 @@
 """EC-DNN's rule: workers' models stay apart; an invalid worker goes on from the best one's."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from asr_parallel.nnet.outputs import Outputs
-from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.parallel.algorithm import Algorithm, Context
 from asr_parallel.parallel.cost import Broadcast, Setting, StepCost, SyncCost
 from asr_parallel.parallel.ecdnn.compression import Batches, Compression, labelling_turns
@@ -16,6 +15,12 @@ from asr_parallel.parallel.ecdnn.soft_labels import TOP
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from asr_parallel.nnet.outputs import Outputs
+    from asr_parallel.nnet.stacked import StackedNetwork
 
 ROUNDS_PER_EPOCH = 4  # our own; a re-implementation says that the paper's tau is 4000 minibatches on CIFAR-10
 EXCHANGES = ("models", "posteriors")
@@ -69,6 +74,8 @@ class Ensemble(Algorithm):
     uses_means = False
 
     def start(self, model: Tensor, context: Context) -> None:
+        import torch
+
         group, per_epoch, options = context.group, context.minibatches_per_epoch, self.options
         self.group, self.epochs, self.overlap = group, context.epochs, context.overlap
         self._period = options.period or max(1, per_epoch // ROUNDS_PER_EPOCH)
@@ -95,9 +102,13 @@ class Ensemble(Algorithm):
     @property
     def members(self) -> list[int]:
         """Workers whose models the last ensemble was made of."""
+        import torch
+
         return torch.nonzero(self.shared["valid"]).flatten().tolist()
 
     def merge(self, params: Tensor, sync: Sync) -> Tensor:
+        import torch
+
         self.shared["valid"].copy_(torch.from_numpy(sync.valid))
         if sync.valid.all():
             return params

@@ -1,10 +1,15 @@
 """Posteriors of many frames, stored by their most probable pdfs."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 TOP = 16  # pdfs of a frame that are kept; see benchmarks/RESULTS.md for what is lost with the others
 
@@ -22,8 +27,10 @@ class SoftLabels:
     num_pdfs: int
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...], num_pdfs: int, top: int, device: torch.device | str = "cpu") -> "SoftLabels":
+    def zeros(cls, shape: tuple[int, ...], num_pdfs: int, top: int, device: torch.device | str = "cpu") -> SoftLabels:
         """Return empty labels for frames of this shape."""
+        import torch
+
         size = (*shape, min(top, num_pdfs))
         kind = torch.int16 if num_pdfs <= np.iinfo(np.int16).max + 1 else torch.int32
         return cls(
@@ -33,13 +40,13 @@ class SoftLabels:
         )
 
     @classmethod
-    def of(cls, posterior: Tensor, top: int) -> "SoftLabels":
+    def of(cls, posterior: Tensor, top: int) -> SoftLabels:
         """Return the labels of (..., F, num_pdfs) posteriors."""
         labels = cls.zeros(tuple(posterior.shape[:-1]), posterior.shape[-1], top, posterior.device)
         labels.put(posterior)
         return labels
 
-    def part(self, *index: slice | int) -> "SoftLabels":
+    def part(self, *index: slice | int) -> SoftLabels:
         """Return those of some of the frames, sharing memory."""
         return SoftLabels(self.indices[index], self.probabilities[index], self.num_pdfs)
 

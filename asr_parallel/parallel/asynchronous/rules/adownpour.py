@@ -1,13 +1,17 @@
 """ADOWNPOUR: DOWNPOUR whose model is the mean of all that the center was."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.asynchronous.algorithm import PeriodOptions
 from asr_parallel.parallel.asynchronous.center import AveragedCenter, Center
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

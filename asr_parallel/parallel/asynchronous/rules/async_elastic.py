@@ -1,15 +1,18 @@
 """Asynchronous elastic averaging."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.algorithms.elastic import ElasticOptions
 from asr_parallel.parallel.asynchronous.algorithm import AsyncAlgorithm, PeriodOptions
 from asr_parallel.parallel.asynchronous.life import Phase
 from asr_parallel.parallel.registry import register
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BETA = ElasticOptions().elastic_beta
 
@@ -67,6 +70,8 @@ class AsyncElastic(AsyncAlgorithm):
         kept.zero_()
 
     def fetched(self, params: Tensor, kept: Tensor, center: Tensor, alone: bool) -> None:
+        import torch
+
         torch.sub(params, center, out=kept).mul_(self.alpha)
 
     def message(self, params: Tensor, kept: Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """DOWNPOUR: workers push what they have learnt, and take over the center's model."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.asynchronous.algorithm import PeriodOptions
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,4 +40,6 @@ class Downpour(PushesDifference):
         kept.copy_(center)
 
     def left_over(self, params: Tensor, center: Tensor) -> Tensor | None:
+        import torch
+
         return None if torch.equal(params, center) else params - center

@@ -1,14 +1,18 @@
 """MDOWNPOUR: DOWNPOUR with Nesterov's momentum at the center."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asr_parallel.parallel.asynchronous.algorithm import AsyncOptions
 from asr_parallel.parallel.asynchronous.center import DELTA, Center, MomentumCenter
 from asr_parallel.parallel.asynchronous.difference import PushesDifference
 from asr_parallel.parallel.registry import register
 from asr_parallel.record.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
