@@ -26,6 +26,7 @@ SPEEDS: dict[str, dict[str, float]] = {
     "straggler": {"sim_straggler": 3.0},
 }
 PERIODS = (1, 4, 16, 64)
+UNEQUAL_PERIODS = (1, 16)  # of unequal speeds
 # Name in the study: algorithm, optimizer, own options, periods, and whether unequal speeds are of interest
 ALGORITHMS: dict[str, tuple[str, str, tuple[int, ...], bool]] = {
     "EASGD": ("async-elastic", "sgd", PERIODS, True),
@@ -42,7 +43,8 @@ OPTIONS = {"hidden_layers": 2, "hidden_dim": 64, "nonlinearity": "relu", "epochs
 TUNE = {
     "trials": 4,
     "budget": 0.5,
-    "space": {"learning_rate": {"log": [0.001, 0.064]}},  # effective, per frame; of nesterov too: nnet/optimizers.py
+    # Effective, per frame; of nesterov too: nnet/optimizers.py. Wide, as DOWNPOUR's workers add up with a long period
+    "space": {"learning_rate": {"log": [0.0001, 0.032]}},
 }
 
 
@@ -53,7 +55,8 @@ def cells(names: list[str], workers: list[int], periods: list[int], speeds: list
         for period in (period for period in periods if period in own_periods):
             of_period = {} if algorithm == "mdownpour" else {"period": period}
             label = f"{name}, tau {period}"
-            for speed in [EQUAL, *(speed for speed in speeds if unequal and speed != EQUAL)]:
+            of_interest = unequal and period in UNEQUAL_PERIODS
+            for speed in [EQUAL, *(speed for speed in speeds if of_interest and speed != EQUAL)]:
                 cell = {"algorithm": algorithm, "optimizer": optimizer, "workers": workers, "options": of_period}
                 if speed == EQUAL:
                     yield cell | {"label": label}
