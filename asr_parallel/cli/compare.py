@@ -88,6 +88,7 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     from asr_parallel.compare.band import Band, band_of, check_band
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
+    from asr_parallel.compare.memory import that_fit
     from asr_parallel.compare.modelled import MEASURED, measured_machine
     from asr_parallel.compare.run_jobs import Executor, LocalExecutor
     from asr_parallel.compare.slurm_jobs import SlurmExecutor
@@ -98,7 +99,8 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
 
     jobs_at_a_time = build(JobOptions, vars(args)).count
     store, tuning = FrameStore.open(experiment.frames), None
-    executor: Executor | None = LocalExecutor(max(1, jobs_at_a_time // matrix.processes))
+    at_once, shape = max(1, jobs_at_a_time // matrix.processes), (store.dim, store.context, store.num_pdfs)
+    executor: Executor | None = LocalExecutor(that_fit(matrix.trainings, shape, matrix.processes, at_once))
     if options.executor == "slurm":
         executor = SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
     if options.report_only:

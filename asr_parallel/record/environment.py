@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,61 @@ def cpu_count() -> int:
     return max(1, math.ceil(min(len(available_cores()), cpu_quota())))  # rounded up, as joblib and Java do
 
 
-def cpu_quota(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> float:
     """Return the least quota of this process's control groups, in cores; infinity where there is none.
 
     Version 2 has `cpu.max`, "QUOTA PERIOD" in microseconds or "max PERIOD"; version 1 cpu.cfs_quota_us, -1 for none,
-    and cpu.cfs_period_us (docs.kernel.org/admin-guide/cgroup-v2.html, docs.kernel.org/scheduler/sched-bwc.html). A
-    group is also bound by its parents. In a container the path may be the host's; the container's group is the root.
+    and cpu.cfs_period_us (docs.kernel.org/admin-guide/cgroup-v2.html, docs.kernel.org/scheduler/sched-bwc.html).
     """
-    quotas = [math.inf]
+    return min([math.inf, *(quota for group in _groups("cpu", cgroups, own) for quota in _quota(group))])
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> float:
+    """Return the bytes that this process and its children may still use; infinity where that is not known.
+
+    The least of what the machine has and what the control groups leave (memory.max, or memory.limit_in_bytes of version
+    1; pages of files that have not been used lately count as free).
+    """
+    found = [math.inf]
+    for line in meminfo.read_text(encoding="utf-8").splitlines() if meminfo.is_file() else []:
+        if line.startswith("MemAvailable:"):
+            found.append(1024.0 * int(line.split()[1]))
+    for group in _groups("memory", cgroups, own):
+        found += _memory_left(group)
+    return max(0.0, min(found))
+
+
+def _groups(controller: str, cgroups: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of this process's control groups for a controller, and of their parents, which bind it too.
+
+    In a container the path may be the host's; the container's group is the root.
+    """
     for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else []:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        for root in (cgroups / controllers, cgroups / "cpu") if controllers else (cgroups, cgroups / "unified"):
+        for root in (cgroups / controllers, cgroups / controller) if controllers else (cgroups, cgroups / "unified"):
             inner = root / path.lstrip("/")
             for group in (inner, *inner.parents):
-                quotas += _quota(group)
+                yield group
                 if group == root:
                     break
-    return min(quotas)
+
+
+def _memory_left(group: Path) -> list[float]:
+    """Return the bytes that one control group leaves, if it has a limit."""
+    try:
+        version_2 = (group / "memory.max").is_file()
+        names = ("memory.max", "memory.current") if version_2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        limit, used = ((group / name).read_text().strip() for name in names)
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # none, or not readable by this user
+        return []
+    unused = int(stat.get("inactive_file" if version_2 else "total_inactive_file", 0))
+    return [float(int(limit) - int(used) + unused)] if limit.isdecimal() else []
 
 
 def _quota(group: Path) -> list[float]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from asr_parallel.record import environment as environment_module
-from asr_parallel.record.environment import cpu_count, cpu_quota, environment
+from asr_parallel.record.environment import available_memory, cpu_count, cpu_quota, environment
 
 
 def install(monkeypatch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
@@ -103,3 +103,41 @@ def test_cores_are_those_the_process_is_bound_to() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"]
+
+
+GIB = 1 << 30
+LEFT = 6 * GIB  # of a limit of 8, of which 3 are used and 1 is old pages of files
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/a", {}, 20 * GIB),
+        (
+            "0::/a",
+            {"a/memory.max": f"{8 * GIB}", "a/memory.current": f"{3 * GIB}",
+             "a/memory.stat": f"file 9\ninactive_file {GIB}"},
+            LEFT,
+        ),
+        ("0::/a", {"a/memory.max": "max", "a/memory.current": "5", "a/memory.stat": ""}, 20 * GIB),
+        ("0::/a/b", {"a/memory.max": f"{GIB}", "a/memory.current": f"{2 * GIB}", "a/memory.stat": ""}, 0),
+        (
+            "4:memory:/a",
+            {"memory/a/memory.limit_in_bytes": f"{8 * GIB}", "memory/a/memory.usage_in_bytes": f"{3 * GIB}",
+             "memory/a/memory.stat": f"total_inactive_file {GIB}"},
+            LEFT,
+        ),
+        ("4:cpu:/a", {"a/memory.max": "1", "a/memory.current": "0", "a/memory.stat": ""}, 20 * GIB),
+    ],
+)  # fmt: skip
+def test_memory_that_is_left(tmp_path: Path, own: str, files: dict[str, str], left: float) -> None:
+    (tmp_path / "own").write_text(own + "\n")
+    (tmp_path / "meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {20 * GIB // 1024} kB\n")
+    for name, text in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text)
+    assert available_memory(tmp_path / "meminfo", tmp_path / "cgroup", tmp_path / "own") == left
+
+
+def test_memory_that_is_not_known(tmp_path: Path) -> None:
+    assert available_memory(tmp_path / "none", tmp_path / "none", tmp_path / "none") == math.inf
