@@ -54,6 +54,15 @@ class CompareOptions(Checked):
     )  # fmt: skip
     report_only: bool = option(False, "train nothing, report what is there; also beside a comparison that runs")
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range or two that do not go together."""
+        super().__post_init__()
+        only = [name for name in ("dry_run", "check", "report_only") if getattr(self, name)]
+        if len(only) > 1:
+            raise ValueError(f"{' and '.join(only)} do not go together; expected one of them")
+        if self.report_only and self.executor == "slurm":
+            raise ValueError("executor slurm: report_only trains nothing; expected one of them")
+
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
@@ -78,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
     words = {verb: shlex.split(getattr(options, f"{verb}_options")) for verb in ("train", "decode", "score")}
     experiment = Experiment(args.exp, **words)
     experiment.check(matrix)
+    if options.record_band is not None and matrix.target is None:
+        raise ValueError(f"record_band: {args.matrix} has no target; expected budgets and a target in it")
     with nullcontext() if options.report_only else locked(args.out):
         resolve_links(args.out).mkdir(parents=True, exist_ok=True)
         _compare(args, options, matrix, experiment)
@@ -100,15 +111,14 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     jobs_at_a_time = build(JobOptions, vars(args)).count
     store, tuning = FrameStore.open(experiment.frames), None
     at_once, shape = max(1, jobs_at_a_time // matrix.processes), (store.dim, store.context, store.num_pdfs)
-    executor: Executor | None = LocalExecutor(that_fit(matrix.trainings, shape, matrix.processes, at_once))
+    executor: Executor | None = None
     if options.executor == "slurm":
         executor = SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
-    if options.report_only:
-        executor = None
+    elif not options.report_only:
+        executor = LocalExecutor(that_fit(matrix.trainings, shape, matrix.processes, at_once))
     if options.check is not None:
-        inside, said = check_band(
-            Band.read(Path(options.check)), matrix, experiment, args.out, store, executor or LocalExecutor(1)
-        )
+        assert executor is not None  # --report-only is refused beside it
+        inside, said = check_band(Band.read(Path(options.check)), matrix, experiment, args.out, store, executor)
         if not inside:
             raise ValueError(said)
         print(said)
@@ -118,8 +128,9 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     network = PRESETS[options.network]
     if options.network_file is not None:
         network = read_network(Path(options.network_file))
-    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network)
-    machine = replace(machine, other_network=PRESETS[options.other_network])
+    machine = measured_machine(args.out / MEASURED, store, matrix.trainings, network, keep=not options.report_only)
+    if options.other_network != network.name:
+        machine = replace(machine, other_network=PRESETS[options.other_network])
     evaluate_frames = options.evaluate_frames or max(1, machine.frames // EVALUATIONS)
     jobs = {one.name: job_of(one, matrix, experiment, args.out, evaluate_frames) for one in matrix.trainings}
     if options.dry_run:
@@ -142,11 +153,11 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     page = write_report(comparison, args.out)
     print((args.out / "RESULTS.md").read_text(encoding="utf-8"))
     print(f"The report is {page}")
-    if options.record_band is not None:
-        band_of(comparison, matrix).write(Path(options.record_band))
     if failed:
         logs = args.out / "logs"
         raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; see {logs}")
+    if options.record_band is not None:
+        band_of(comparison, matrix).write(Path(options.record_band))
 
 
 def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: int) -> None:

@@ -16,6 +16,7 @@ from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.matrix_training import Training
 from asr_parallel.compare.outcome import final_loss, held_out_of
 from asr_parallel.compare.run_jobs import Executor
+from asr_parallel.compare.search_space import RATIO
 from asr_parallel.compare.trials import ONCE_AN_EPOCH, expected_of
 from asr_parallel.compare.watch import JobWatch
 from asr_parallel.features.frames import FrameStore
@@ -110,7 +111,8 @@ def check_band(
         ValueError: the matrix has no such single worker, or with other options; or a training failed.
     """
     trials = matrix.trials().get(band.contestant, [])
-    chosen = {name: band.options[name] for name in (trials[0][0] if trials else {}) if name in band.options}
+    tuned = {name.removesuffix(RATIO) for values, _ in trials for name in values}
+    chosen = {name: band.options[name] for name in tuned & band.options.keys()}
     trainings = [one for one in matrix.tuned({band.contestant: chosen}).trainings if one.contestant == band.contestant]
     if not trainings:
         raise ValueError(f"the comparison has no {band.contestant}; expected that of the band")

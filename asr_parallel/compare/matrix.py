@@ -36,7 +36,7 @@ from asr_parallel.compare.checks import (
     check_verb,
 )
 from asr_parallel.compare.matrix_training import Training, check, check_all_alike, words_of
-from asr_parallel.compare.search_space import SearchSpace, Values
+from asr_parallel.compare.search_space import SearchSpace, Values, resolved
 from asr_parallel.compare.yaml_values import listing, mapping, named, option_values, whole_numbers
 from asr_parallel.parallel.registry import entries, entry
 from asr_parallel.parallel.worker_options import option_names
@@ -177,7 +177,7 @@ class Matrix:
             ranges = space.ranges(one.algorithm, one.optimizer, one.workers, one.fixed)
             points = space.points(ranges, dict(one.options)) if ranges else []
             for n, point in enumerate(points):
-                values = tuple((dict(of_trial.options) | point).items())
+                values = tuple(resolved(point, dict(of_trial.options)).items())
                 found.setdefault(name, []).append((point, replace(of_trial, options=values, trial=n)))
         return found
 
@@ -185,8 +185,9 @@ class Matrix:
         """Return the matrix with the options that were chosen for contestants, by name."""
         trainings = []
         for one in self.trainings:
-            values = {name: v for name, v in chosen.get(one.contestant, {}).items() if name not in one.fixed}
-            trainings.append(replace(one, options=tuple((dict(one.options) | values).items())))
+            values = resolved(chosen.get(one.contestant, {}), dict(one.options), one.fixed)
+            trainings.append(replace(one, options=tuple(values.items())))
+            check(trainings[-1])
         return replace(self, trainings=trainings)
 
 

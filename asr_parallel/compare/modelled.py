@@ -114,11 +114,14 @@ def sync_name(options: TrainingOptions, shape: tuple[int, int, int]) -> str:
     return f"{step_name(options, shape)}, {options.workers.algorithm}, {options.workers.comm_dtype}"
 
 
-def measured_machine(path: Path, store: FrameStore, trainings: list[Training], network: Interconnect) -> Machine:
+def measured_machine(
+    path: Path, store: FrameStore, trainings: list[Training], network: Interconnect, keep: bool = True
+) -> Machine:
     """Measure minibatches and synchronizations of all trainings that were not measured before.
 
     Args:
         path: JSON file of measurements, which is extended, or replaced if it is from another machine.
+        keep: whether to write it; not beside a comparison that runs, which makes measurements poor.
 
     Raises:
         ValueError: a training's workers cannot share the data.
@@ -145,7 +148,8 @@ def measured_machine(path: Path, store: FrameStore, trainings: list[Training], n
                     options.network_spec(*shape), options.workers, how.minibatch, how.optimizer, where.precision,
                     where.device,
                 )  # fmt: skip
-    write_json(path, {"machine": machine, "steps": {k: asdict(step) for k, step in steps.items()}, "syncs": syncs})
+    if keep:
+        write_json(path, {"machine": machine, "steps": {k: asdict(step) for k, step in steps.items()}, "syncs": syncs})
     frames = frames_of_epoch(store, trainings[0].training_options)
     return Machine(network, frames, shape, {name: steps[name] for name in wanted}, syncs, longest)
 

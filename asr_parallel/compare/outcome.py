@@ -1,5 +1,6 @@
 """What became of a training: its status and its held-out loss."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from asr_parallel.report.comparison import Status
 from asr_parallel.training.divergence import has_diverged, highest_loss
 from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.train_options import config_identity
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED
 
 Line = dict[str, Any]
@@ -33,6 +35,10 @@ def outcome(training: Training, held_out: HeldOut, job: Job, folder: Path, num_p
     if not (folder / LINES).is_file():
         so_far = look(folder)
         return "missing", "" if so_far is None else f"{so_far.frames:,} frames so far, loss {so_far.loss}"
+    made = read_json(folder / IDENTITY).get("identity", {}).get("options")
+    wanted = json.loads(json.dumps(config_identity(training.training_options)))
+    if made is not None and made != wanted:
+        return "missing", "what is there was trained with other options"
     lines = read_json_lines(folder / LINES)
     train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
     loss = final_loss(training, held_out, lines)

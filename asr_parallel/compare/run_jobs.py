@@ -6,6 +6,7 @@ Verbs are cached and unfinished trainings resume, so a comparison that was kille
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -13,11 +14,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Protocol
 
+from asr_parallel import __version__
 from asr_parallel.record.child_processes import STOP_SECONDS, exit_with_parent
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.interrupt import signals_ignored
+from asr_parallel.record.lock import locked
 from asr_parallel.record.log import logger
 from asr_parallel.record.program import main
+from asr_parallel.training.evaluation import DIVERGED
+from asr_parallel.training.run_training import working_path
 
 SECONDS_BETWEEN_LOOKS = 2.0
 CLEAN_UP_SECONDS = STOP_SECONDS + 10.0  # a job's own processes have STOP_SECONDS
@@ -29,7 +34,8 @@ PRELOAD = ["asr_parallel.training.run_training", "asr_parallel.decode.decode", "
 class Job:
     """Verbs with their arguments.
 
-    log: gets their output. failed: file that exists while the last try failed. out: what the first verb makes.
+    log: gets their output. failed: file that exists while the last try that ended has failed. out: folder that the
+    first verb, a training, makes.
     """
 
     name: str
@@ -42,6 +48,24 @@ class Job:
     def failure(self) -> str | None:
         """The last line of the log if the last try failed."""
         return str(read_json(self.failed)["last"]) if self.failed.is_file() else None
+
+    @property
+    def has_diverged(self) -> bool:
+        """True where this very training, by this version, has diverged, as it would again."""
+        if not self.failed.is_file():
+            return False
+        made = read_json(self.failed)
+        same = made.get("command") == self._command and made.get("version") == __version__
+        return same and DIVERGED in made["last"]
+
+    def note_failure(self, last: str, status: int) -> None:
+        """Write the file `failed`."""
+        made = {"last": last, "status": status, "command": self._command, "version": __version__}
+        write_json(self.failed, made)
+
+    @property
+    def _command(self) -> list[str]:
+        return list(self.verbs[0]) if self.verbs else []
 
 
 class Watch(Protocol):
@@ -84,11 +108,13 @@ def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
     """Run all jobs and return the names of those that failed. An interrupt ends the running ones."""
     context = multiprocessing.get_context("forkserver")  # a clean process: no threads, no CUDA, none of our locks
     context.set_forkserver_preload(PRELOAD)
-    waiting, running, failed = list(jobs), dict[ForkServerProcess, Job](), []
+    waiting, failed = left_to_run(jobs, watch)
+    running: dict[ForkServerProcess, Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
+                job.failed.unlink(missing_ok=True)
                 process = context.Process(target=_run, args=(job,), name=job.name)
                 process.start()
                 running[process] = job
@@ -113,6 +139,16 @@ def run_jobs(jobs: Sequence[Job], at_once: int, watch: Watch) -> list[str]:
     return failed
 
 
+def left_to_run(jobs: Sequence[Job], watch: Watch) -> tuple[list[Job], list[str]]:
+    """Return the jobs to run, and the names of those whose training has diverged before and would again."""
+    lost = [job for job in jobs if job.has_diverged]
+    for job in lost:
+        watch.started(job)
+        watch.ended(job, failed=True)
+        logger.info("%s: has diverged before", job.name)
+    return [job for job in jobs if job not in lost], [job.name for job in lost]
+
+
 def note_end(job: Job, status: int, left: int) -> bool:
     """Record how a job ended, and return whether it failed. status: negative for the signal that killed it."""
     if not status:
@@ -122,7 +158,7 @@ def note_end(job: Job, status: int, left: int) -> bool:
     last = _last_line(job.log) or f"exit status {status}"
     if status < 0:
         last = f"killed by signal {-status} after: {last}"
-    write_json(job.failed, {"last": last, "status": status})
+    job.note_failure(last, status)
     logger.error("%s: failed: %s", job.name, last)
     return True
 
@@ -134,11 +170,23 @@ def _run(job: Job) -> None:
     with job.log.open("ab") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
+    _wait_for_lock(job.out)
     for verb in job.verbs:
         print("asr-parallel", *verb, flush=True)
         status = main(verb)
         if status:
             sys.exit(status)
+
+
+def _wait_for_lock(out: Path) -> None:
+    """Wait until nobody trains `out`: the job of a comparison that was killed writes a checkpoint before it ends."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with locked(working_path(out)):
+                return
+        except ValueError:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _last_line(log: Path) -> str:

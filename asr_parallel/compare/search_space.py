@@ -17,13 +17,14 @@ space, and as many quasi-random trials for everyone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from asr_parallel.compare.yaml_values import mapping, number, whole_numbers
+from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.parallel.worker_options import known
 from asr_parallel.parallel.worker_options import option_names as worker_option_names
 from asr_parallel.record.options import names, value_kind, walk
@@ -31,6 +32,7 @@ from asr_parallel.training.train_options import TrainingOptions, alternatives
 
 KEYS = {"trials", "budget", "seed", "space", "optimizers"}
 KINDS = ("log", "linear", "choices", "ratio")
+RATIO = " ratio"  # after the name of an option, in values
 RATIO_OF = {"final_learning_rate": "learning_rate"}
 FIXED = {"workers", "algorithm", "optimizer", "seed", "epochs"}  # what the comparison itself varies
 
@@ -106,14 +108,17 @@ class SearchSpace:
         """Return the ranges of the options that a contestant has. fixed: those that it keeps as they are."""
         own = worker_option_names() if workers == 1 else worker_option_names() - names(known()[algorithm])
         common = frozenset[str]() if workers == 1 else _common_worker_options()
+        without = frozenset() if optimizer_class(optimizer).takes_momentum else frozenset({"momentum"})
         return {
             name: values
             for name, values in {**self.space, **self.optimizers.get(optimizer, {})}.items()
-            if name not in fixed and (name not in own or name in common)
+            if name not in fixed | without and (name not in own or name in common)
         }
 
     def points(self, ranges: Space, options: Mapping[str, Any]) -> list[Values]:
-        """Return the trials' values by option, without repetitions.
+        """Return the trials' values by option, without repetitions; `resolved` makes options of them.
+
+        A ratio has the option's name and RATIO, so that it stays one beside another learning rate.
 
         Args:
             ranges: of the contestant's options.
@@ -122,20 +127,30 @@ class SearchSpace:
         Raises:
             ValueError: a ratio of an option that has no value.
         """
+        for name, of in ranges.items():
+            if of.kind == "ratio" and RATIO_OF[name] not in ranges.keys() | options.keys():
+                raise ValueError(f"tune: {name} is a ratio of {RATIO_OF[name]}, which has no value; expected one")
         all_names = sorted(set(self.space).union(*self.optimizers.values()))
         found: list[Values] = []
         for shares in _sobol(len(all_names), self.trials, self.seed):
             point = {
-                name: ranges[name].at(share) for name, share in zip(all_names, shares, strict=True) if name in ranges
+                name + RATIO * (ranges[name].kind == "ratio"): ranges[name].at(share)
+                for name, share in zip(all_names, shares, strict=True)
+                if name in ranges
             }
-            for name in [name for name in point if ranges[name].kind == "ratio"]:
-                whole = point.get(RATIO_OF[name], options.get(RATIO_OF[name]))
-                if whole is None:
-                    raise ValueError(f"tune: {name} is a ratio of {RATIO_OF[name]}, which has no value; expected one")
-                point[name] = float(f"{float(point[name]) * float(whole):.4g}")
             if point and point not in found:
                 found.append(point)
         return found
+
+
+def resolved(values: Mapping[str, Any], options: Mapping[str, Any], fixed: Set[str] = frozenset()) -> dict[str, Any]:
+    """Return options with tuned values in place of their own, but for `fixed` ones; ratios become numbers."""
+    found = dict(options) | {name: value for name, value in values.items() if name not in fixed}
+    for name in [name for name in found if name.endswith(RATIO)]:
+        option, ratio = name.removesuffix(RATIO), found.pop(name)
+        if option not in fixed:
+            found[option] = float(f"{ratio * float(found[RATIO_OF[option]]):.4g}")
+    return found
 
 
 def _sobol(dimensions: int, trials: int, seed: int) -> np.ndarray:

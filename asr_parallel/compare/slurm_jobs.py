@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr_parallel.compare.run_jobs import SECONDS_BETWEEN_LOOKS, Job, Watch, note_end
+from asr_parallel.compare.run_jobs import SECONDS_BETWEEN_LOOKS, Job, Watch, left_to_run, note_end
 from asr_parallel.record.files import write_text
 from asr_parallel.record.log import logger
 
@@ -40,7 +40,8 @@ def run_slurm_jobs(jobs: Sequence[Job], at_once: int, watch: Watch, options: Seq
     Raises:
         ValueError: sbatch is not there, or refuses a job; with what it says.
     """
-    waiting, queued, failed = list(jobs), dict[str, Job](), []
+    waiting, failed = left_to_run(jobs, watch)
+    queued: dict[str, Job] = {}
     missing_since: dict[str, float] = {}
     try:
         while waiting or queued:
@@ -53,7 +54,9 @@ def run_slurm_jobs(jobs: Sequence[Job], at_once: int, watch: Watch, options: Seq
             known = _known(queued)
             for number, job in list(queued.items()):
                 status = _status(job)
-                if status is None and number not in known:
+                if known is None or number in known:  # None: Slurm gave no answer
+                    missing_since.pop(number, None)
+                elif status is None:
                     since = missing_since.setdefault(number, time.monotonic())
                     status = LOST if time.monotonic() - since > LOST_AFTER_SECONDS else None
                 if status is not None:
@@ -72,7 +75,7 @@ def script_of(job: Job, options: Sequence[str]) -> str:
     """Return the batch script of a job."""
     program = [sys.executable, "-m", "asr_parallel.cli.main"]
     verbs = [shlex.join([*program, *verb]) for verb in job.verbs]
-    head = [f"#SBATCH --job-name={shlex.quote(job.name)}", f"#SBATCH --output={shlex.quote(str(job.log.resolve()))}"]
+    head = [f"#SBATCH --job-name={shlex.quote(job.name)}", f"#SBATCH --output={_pattern(job.log)}"]
     head += ["#SBATCH --open-mode=append", f"#SBATCH --chdir={shlex.quote(str(Path.cwd()))}"]
     head += [f"#SBATCH {option}" for option in options]
     status = shlex.quote(str(_status_path(job).resolve()))
@@ -81,10 +84,13 @@ def script_of(job: Job, options: Sequence[str]) -> str:
 
 
 def _submit(job: Job, options: Sequence[str]) -> str:
-    """Submit a job and return its number, or that of an earlier run's job that Slurm still has."""
+    """Submit a job and return its number, or that of an earlier run's same job that Slurm still has."""
     script, number = job.log.with_suffix(".sbatch"), job.log.with_suffix(".number")
-    if number.is_file() and (earlier := number.read_text().strip()) in _known([earlier]):
-        return earlier
+    if number.is_file() and (earlier := number.read_text().strip()) in (_known([earlier]) or ()):
+        if script.read_text() == script_of(job, options):
+            return earlier
+        subprocess.run(["scancel", earlier], capture_output=True)  # it has options that are no longer asked for
+    job.failed.unlink(missing_ok=True)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     _status_path(job).unlink(missing_ok=True)
     write_text(script, script_of(job, options))
@@ -98,12 +104,19 @@ def _submit(job: Job, options: Sequence[str]) -> str:
     return number.read_text()
 
 
-def _known(numbers: Iterable[str]) -> set[str]:
-    """Return the numbers of the jobs that are queued or running."""
+def _known(numbers: Iterable[str]) -> set[str] | None:
+    """Return the numbers of the jobs that are queued or running; None where Slurm does not answer."""
     done = subprocess.run(
         ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(numbers)}"], capture_output=True, text=True
     )
+    if done.returncode and "Invalid job id" not in done.stderr:  # which a single job that has ended is
+        return None
     return set(done.stdout.split())
+
+
+def _pattern(log: Path) -> str:
+    """Return a file for sbatch, which takes what follows a % for a job's number and the like."""
+    return shlex.quote(str(log.resolve()).replace("%", "%%"))
 
 
 def _status_path(job: Job) -> Path:

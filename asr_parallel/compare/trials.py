@@ -14,6 +14,7 @@ from asr_parallel.compare.search_space import Values, at_edge
 from asr_parallel.compare.watch import Expected, JobWatch
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.json_lines import read_json_lines
+from asr_parallel.record.log import logger
 from asr_parallel.report.tuning import Contestant, Trial, Tuning
 from asr_parallel.training.metrics_logger import LINES
 
@@ -28,7 +29,7 @@ def tune(
 
     Args:
         out: the comparison's folder; trials that are done there are not trained again.
-        executor: where they are trained; None: nowhere, all must be done.
+        executor: where they are trained; None: nowhere, and contestants whose trials are not done are left as they are.
 
     Raises:
         ValueError: a trial failed, but not by diverging; or all trials of a contestant diverged.
@@ -42,7 +43,15 @@ def tune(
     if executor is not None:
         in_order = list(jobs.values())
         executor.run(in_order, JobWatch("tuning", in_order, expected_of(all_trials, store), executor.at_once))
-    contestants = [_contestant(name, of, jobs, folder, store.num_pdfs) for name, of in trials.items()]
+        unfinished = set[str]()
+    else:
+        unfinished = {name for name, of in trials.items() if not all(_ended(one, jobs, folder) for _, one in of)}
+        logger.info("tuning: %d of %d contestants are done", len(trials) - len(unfinished), len(trials))
+    contestants = [
+        _contestant(name, of, jobs, folder, store.num_pdfs) for name, of in trials.items() if name not in unfinished
+    ]
+    if not contestants:
+        return matrix, None
     if hopeless := [one.name for one in contestants if one.trials[one.best].loss is None]:
         raise ValueError(f"all trials diverged: {', '.join(hopeless)}; expected a space with lower learning rates")
     chosen = {one.name: one.trials[one.best].values for one in contestants}
@@ -50,6 +59,10 @@ def tune(
     for optimizer, own in space.optimizers.items():
         ranges |= {f"{name} of {optimizer}": str(of) for name, of in own.items()}
     return matrix.tuned(chosen), Tuning(space.budget, space.seed, ranges, tuple(contestants))
+
+
+def _ended(trial: Training, jobs: Mapping[str, Job], folder: Path) -> bool:
+    return (folder / trial.name / LINES).is_file() or jobs[trial.name].failure is not None
 
 
 def expected_of(trainings: Sequence[Training], store: FrameStore) -> dict[str, Expected]:

@@ -34,11 +34,13 @@ class ToGoal:
     """The speedup of a contestant to a goal, modelled.
 
     Attributes:
-        speedup: median time of the fastest single worker over this one's; 0: half of the seeds never reached it.
+        speedup: median time of the fastest single worker over this one's; 0: half of the seeds never reached it;
+            infinite: the single worker's did not.
         low, high: 95 % interval by bootstrap over seeds, the same ones for both; high is infinite where the single
             worker may not reach the goal within its budgets.
-        reached, seeds: seeds that reached it, and all.
+        reached, seeds: seeds that reached it, and all whose trainings are complete.
         at_least: the smallest budget already reached it with half of the seeds, so the true speedup may be larger.
+        at_most: so did that of the single worker, so the true speedup may be smaller.
     """
 
     name: str
@@ -49,18 +51,26 @@ class ToGoal:
     reached: int
     seeds: int
     at_least: bool
+    at_most: bool
 
 
 def goals(comparison: Comparison) -> list[Goal]:
-    """Return the goals: the least median held-out loss of a single worker, and WER on the first set plus the margin."""
+    """Return the goals: the least median held-out loss of a single worker, and WER on the first set plus the margin.
+
+    Single workers with fewer seeds than asked for have no say; where no other one is left, there is no goal.
+    """
     if comparison.target is None:
         return []
     found: list[Goal] = []
     for kind in ("loss", *sets(comparison)[:1]):
         best: tuple[float, str] | None = None
         for name, cells in contestants_by_name(comparison).items():
-            values = [_value(cell, kind) for cell in cells if cell.workers == 1 and cell.budget == 1]
-            if values and (median := statistics.median_high(values)) < (best or (math.inf,))[0]:
+            own = [cell for cell in cells if cell.workers == 1 and cell.budget == 1]
+            values = [value for cell in own if (value := _value(cell, kind)) is not None]
+            if (
+                len(values) >= comparison.target.seeds
+                and (median := statistics.median_high(values)) < (best or (math.inf,))[0]
+            ):
                 best = median, name
         if best:
             factor = 1 if kind == "loss" else 1 + comparison.margin / 100
@@ -78,7 +88,11 @@ def to_goal(comparison: Comparison, goal: Goal, other_network: bool = False) -> 
         contestants = {name: [_on_other(cell) for cell in cells] for name, cells in contestants.items()}
     times = {name: _times(cells, goal) for name, cells in contestants.items()}
     alone = {name: seconds for name, seconds in times.items() if contestants[name][0].workers == 1}
-    fastest = min(alone.values(), key=lambda one: _median(list(one.values())))
+    alone = {name: seconds for name, seconds in alone.items() if seconds}
+    if not alone:
+        return []
+    fastest_name = min(alone, key=lambda name: _median(list(alone[name].values())))
+    fastest = alone[fastest_name]
     found = []
     for name, seconds in times.items():
         seeds = sorted(seconds.keys() & fastest.keys())
@@ -86,11 +100,12 @@ def to_goal(comparison: Comparison, goal: Goal, other_network: bool = False) -> 
             continue
         own, base = (np.array([of[seed] for seed in seeds]) for of in (seconds, fastest))
         low, high = _interval(own, base)
-        smallest = [_smallest(contestants[name], seed) for seed in seeds]
         found.append(
             ToGoal(
                 name, contestants[name][0].workers, float(_ratio(_median(base), _median(own))), low, high,
-                int(np.isfinite(own).sum()), len(seeds), bool(_median(own) <= _median(np.array(smallest))),
+                int(np.isfinite(own).sum()), len(seeds),
+                at_least=name != fastest_name and _is_bound(own, contestants[name], seeds),
+                at_most=name != fastest_name and _is_bound(base, contestants[fastest_name], seeds),
             )
         )  # fmt: skip
     return found
@@ -132,22 +147,34 @@ def _key(cell: Cell) -> tuple[str, str, str, int, int]:
     return cell.algorithm, cell.optimizer, cell.label, cell.period or 0, cell.workers
 
 
-def _value(cell: Cell, kind: str) -> float:
-    """Return the held-out loss at the end of a training, or its WER on the set `kind`; infinite where there is none."""
+def _value(cell: Cell, kind: str) -> float | None:
+    """Return the held-out loss at the end of a training, or its WER on the set `kind`.
+
+    Infinite where it diverged; None where it is missing or failed, which says nothing of how it would have learnt.
+    """
     if cell.status != "done":
-        return math.inf
+        return math.inf if cell.status == "diverged" else None
     if kind != "loss":
-        return cell.wer[kind].wer if kind in cell.wer else math.inf
+        return cell.wer[kind].wer if kind in cell.wer else None
     loss = cell.learning_curve[-1].loss if cell.learning_curve else None
     return math.inf if loss is None else loss
 
 
 def _times(cells: Sequence[Cell], goal: Goal) -> dict[int, float]:
+    """Return the seconds to a goal by seed, of the seeds whose trainings are all complete."""
     by_seed: dict[int, list[tuple[float, float]]] = {cell.seed: [] for cell in cells}
     for cell in sorted(cells, key=lambda one: one.budget):
-        if cell.modelled and cell.modelled.seconds:
-            by_seed[cell.seed].append((cell.modelled.seconds, _value(cell, goal.kind)))
+        value, seconds = _value(cell, goal.kind), cell.modelled.seconds if cell.modelled else None
+        if value is None or (seconds is None and cell.status == "done"):
+            by_seed.pop(cell.seed, None)
+        elif cell.seed in by_seed and seconds is not None:  # what diverged has no seconds, and reaches nothing
+            by_seed[cell.seed].append((seconds, value))
     return {seed: time_to(points, goal.value) for seed, points in by_seed.items()}
+
+
+def _is_bound(times: np.ndarray, cells: Sequence[Cell], seeds: Sequence[int]) -> bool:
+    """Return whether the median of times is one that the smallest budgets take, so that it may be shorter in truth."""
+    return bool(_median(times) <= _median([_smallest(cells, seed) for seed in seeds]))
 
 
 def _smallest(cells: Sequence[Cell], seed: int) -> float:
@@ -177,7 +204,12 @@ def _interval(own: np.ndarray, base: np.ndarray) -> tuple[float, float]:
 
 def speedup_text(one: ToGoal) -> str:
     """Return the speedup with its interval, and how many seeds reached the goal where not all did."""
-    shown = "never" if not one.speedup else f"{'at least ' if one.at_least else ''}{one.speedup:.2f}"
+    if (one.at_least and one.at_most) or math.isinf(one.speedup):
+        return (
+            "unknown, the smallest budgets reach it" if one.at_least else "unknown, the single worker never reached it"
+        )
+    bound = "at least " if one.at_least else "at most " if one.at_most else ""
+    shown = f"{bound}{one.speedup:.2f}" if one.speedup else "never"
     high = "unknown" if math.isinf(one.high) else f"{one.high:.2f}"
     interval = f" ({one.low:.2f} to {high})" if one.seeds > 1 else ""
     return shown + interval + (f", {one.reached} of {one.seeds} seeds" if one.reached < one.seeds else "")
@@ -209,7 +241,7 @@ def target_text(comparison: Comparison) -> str:
     if comparison.target is None:
         return ""
     if not found:
-        return "No target: no single worker's training was completed."
+        return f"No target: no single worker has {comparison.target.seeds} completed seeds."
     budgets = ", ".join(f"{budget:g}" for budget in sorted({cell.budget for cell in comparison.cells}))
     set_by = " and ".join(f"{_goal_text(goal)} by {goal.set_by}" for goal in found)
     return (

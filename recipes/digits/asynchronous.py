@@ -42,7 +42,6 @@ ALGORITHMS: dict[str, tuple[str, str, tuple[int, ...], bool]] = {
 OPTIONS = {"hidden_layers": 2, "hidden_dim": 64, "nonlinearity": "relu", "epochs": 2, "minibatch": 64, "combine": 0}
 TUNE = {
     "trials": 4,
-    "budget": 0.5,
     # Effective, per frame; of nesterov too: nnet/optimizers.py. Wide, as DOWNPOUR's workers add up with a long period
     "space": {"learning_rate": {"log": [0.0001, 0.032]}},
 }
@@ -66,17 +65,19 @@ def cells(names: list[str], workers: list[int], periods: list[int], speeds: list
 
 
 def study(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the contents of the file."""
     return {
         "title": "Asynchronous workers on connected digits",
         "seeds": args.seeds,
         "options": {**OPTIONS, "epochs": args.epochs},
         "optimizers": {"sgd": {}, "nesterov": {"momentum": 0.99}},  # section 5 of the paper: delta
-        "tune": TUNE,
+        "tune": {**TUNE, "budget": max(1, args.epochs // 2) / args.epochs},
         "cells": list(cells(args.names, args.workers, args.periods, args.speeds)),
     }
 
 
 def main() -> None:
+    """Write the file that the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
     parser.add_argument("--workers", nargs="+", type=int, default=[4, 8, 16])

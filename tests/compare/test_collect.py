@@ -18,6 +18,7 @@ from asr_parallel.compare.run_jobs import Job
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.groups import curves, summarise
 from asr_parallel.report.tables import time_columns
+from asr_parallel.training.train_options import config_identity
 
 SHAPE, FRAMES = (40, 5, 100), 100_000
 COURSE = [(10.0, 3.0), (20.0, 2.0), (40.0, 1.0), (50.0, 1.5)]
@@ -298,3 +299,15 @@ def test_a_tuned_period_does_not_make_systems_of_their_own(tmp_path: Path) -> No
     (curve,) = curves(groups)
     assert [group.workers for group in curve.groups] == [1, 2, 4]
     assert found["average_2_ng-sgd_s1"].options["period"] == 4
+
+
+def test_what_was_trained_with_other_options_is_missing(two: Matrix, tmp_path: Path) -> None:
+    """After the file was edited, a report that trains nothing finds results of other options."""
+    made = {one.name: json.loads(json.dumps(config_identity(one.training_options))) for one in two.trainings}
+    for name, options in made.items():
+        if name.startswith("average"):
+            options["learning_rate"] = 0.123
+        (tmp_path / name / "training.json").write_text(json.dumps({"identity": {"options": options}}))
+    found = cells(two, tmp_path)
+    assert found["none_1_ng-sgd_s1"].status == "done"
+    assert found["average_2_ng-sgd_s1"].status == "missing" and "other options" in found["average_2_ng-sgd_s1"].error

@@ -67,6 +67,20 @@ def test_one_that_diverges_with_a_finite_loss_says_so_and_leaves_no_network(
     assert (tmp_path / "good" / "net.safetensors").is_file() and not (tmp_path / "bad").exists()
 
 
+@pytest.mark.timeout(200)
+def test_what_has_diverged_is_not_trained_again_unless_it_is_another_training(
+    tmp_path: Path, frames_folder: Path
+) -> None:
+    wild = job(tmp_path, "wild", tmp_path / "nowhere")
+    wild.note_failure(f"{DIVERGED}: held-out loss 4e+32", 1)
+    assert run_jobs([wild], at_once=1) == ["wild"] and not wild.log.exists()
+    tame = replace(wild, verbs=((*wild.verbs[0], "--learning-rate", "0.001"),))
+    assert tame.failure is not None and not tame.has_diverged
+    assert run_jobs([tame], at_once=1) == ["wild"] and "nowhere" in tame.log.read_text()
+    wild.note_failure("no space left", 1)
+    assert not wild.has_diverged
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
 def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Path) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from asr_parallel.compare.search_space import SearchSpace, at_edge
+from asr_parallel.compare.search_space import SearchSpace, at_edge, resolved
 
+RATIO_KEY = "final_learning_rate ratio"
 RATES = {"learning_rate": {"log": [0.001, 0.064]}}
 
 
@@ -45,11 +46,27 @@ def test_a_ratio_is_of_the_learning_rate_tuned_or_given() -> None:
     ratio = {"final_learning_rate": {"ratio": [0.01, 1]}}
     tuned, given = space(space=RATES | ratio), space(space=ratio)
     for point in tuned.points(tuned.ranges("none", "sgd", 1), {}):
-        assert 0.0099 < point["final_learning_rate"] / point["learning_rate"] < 1.01
+        options = resolved(point, {"epochs": 3})
+        assert set(options) == {"epochs", "learning_rate", "final_learning_rate"}
+        assert options["final_learning_rate"] == pytest.approx(point[RATIO_KEY] * point["learning_rate"], rel=1e-3)
+        # Beside another learning rate, or with a final one of its own
+        assert resolved(point, {"learning_rate": 10.0}, {"learning_rate"})["final_learning_rate"] == pytest.approx(
+            10 * point[RATIO_KEY], rel=1e-3
+        )
+        own = {"final_learning_rate": 0.5}
+        assert resolved(point, own, {"final_learning_rate"})["final_learning_rate"] == 0.5
     points = given.points(given.ranges("none", "sgd", 1), {"learning_rate": 10.0})
-    assert all(0.0999 < point["final_learning_rate"] <= 10 for point in points)
+    assert all(0.0099 < point[RATIO_KEY] <= 1 for point in points)
     with pytest.raises(ValueError, match="final_learning_rate is a ratio of learning_rate, which has no value"):
         given.points(given.ranges("none", "sgd", 1), {})
+
+
+def test_momentum_is_tuned_where_there_is_one() -> None:
+    own = space(space=RATES | {"momentum": {"linear": [0.5, 0.9]}})
+    found = {name: set(own.ranges("none", name, 1)) for name in ("sgd", "ng-sgd", "nesterov")}
+    assert found == {
+        "sgd": {"learning_rate"}, "ng-sgd": {"learning_rate"}, "nesterov": {"learning_rate", "momentum"},
+    }  # fmt: skip
 
 
 def test_an_optimizer_may_have_ranges_of_its_own() -> None:

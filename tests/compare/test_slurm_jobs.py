@@ -66,6 +66,7 @@ def test_a_job_that_is_still_queued_is_not_submitted_again(slurm: Path, tmp_path
     one = job(tmp_path, "one", ("--version",))
     one.log.parent.mkdir()
     one.log.with_suffix(".number").write_text("7")
+    one.log.with_suffix(".sbatch").write_text(script_of(one, ["--partition=cpu"]))
     (slurm / "job.7").touch()
     one.log.with_suffix(".status").write_text("0")  # as its script writes it
     assert run([one]) == [] and not (slurm / "numbers").exists()
@@ -81,6 +82,30 @@ def test_a_job_that_slurm_has_ended_counts_as_failed(
     monkeypatch.setattr(slurm_jobs, "LOST_AFTER_SECONDS", 0.2)
     lost = job(tmp_path, "lost", ("--version",))
     assert run([lost]) == ["lost"] and lost.failure is not None
+
+
+@pytest.mark.timeout(60)
+def test_jobs_are_not_lost_while_slurm_does_not_answer(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where it is twice without an answer, with one between."""
+    monkeypatch.setattr(slurm_jobs, "LOST_AFTER_SECONDS", 0.0)
+    answers = iter([None] * 5)
+    monkeypatch.setattr(slurm_jobs, "_known", lambda numbers: next(answers, set(numbers)))
+    one = job(tmp_path, "one", ("--version",))
+    assert run([one]) == [] and one.failure is None
+
+
+@pytest.mark.timeout(60)
+def test_a_queued_job_with_other_options_is_cancelled(slurm: Path, tmp_path: Path) -> None:
+    one = job(tmp_path, "one", ("--version",))
+    one.log.parent.mkdir()
+    one.log.with_suffix(".number").write_text("7")
+    one.log.with_suffix(".sbatch").write_text(script_of(job(tmp_path, "one", ("--help",)), ["--partition=cpu"]))
+    (slurm / "job.7").touch()
+    (slurm / "scancel").write_text(f"#!/usr/bin/env bash\nrm {slurm}/job.$1\n")
+    (slurm / "scancel").chmod(0o755)
+    assert run([one]) == [] and not (slurm / "job.7").exists() and (slurm / "numbers").exists()
 
 
 def test_what_sbatch_refuses_is_an_error(slurm: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From trials to chosen values: trainings whose records are written by hand."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,6 +153,19 @@ def test_a_contestant_all_of_whose_trials_diverge(
     losses[AVERAGE] = [f"{DIVERGED}: held-out loss 4e+32"] * 4
     with pytest.raises(ValueError, match="all trials diverged: average_4_sgd; expected a space with lower"):
         trials.tune(read(tmp_path), Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1))
+
+
+def test_a_report_takes_the_contestants_whose_trials_are_done(
+    tmp_path: Path, losses: dict[str, list[float | str]], store: FrameStore
+) -> None:
+    matrix = read(tmp_path)
+    assert trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, None) == (matrix, None)
+    trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, LocalExecutor(1))
+    shutil.rmtree(tmp_path / "out" / "trials" / f"{SINGLE}_s7_t2")
+    tuned, record = trials.tune(matrix, Experiment(tmp_path), tmp_path / "out", store, None)
+    assert record is not None and [one.name for one in record.contestants] == [AVERAGE, EVERY_ONE]
+    rates = {one.contestant: one.training_options.schedule.learning_rate for one in tuned.trainings}
+    assert rates[SINGLE] is None and rates[AVERAGE] is not None
 
 
 def test_without_a_space_nothing_is_tuned(tmp_path: Path, store: FrameStore) -> None:

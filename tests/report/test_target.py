@@ -132,6 +132,49 @@ def test_interpolation(points: list[tuple[float, float]], seconds: float) -> Non
     assert time_to(points, 2.0) == pytest.approx(seconds)
 
 
+def status(cells: list[Cell], **of: str) -> list[Cell]:
+    """The cells, those of seeds s1, s2 and so on with another status."""
+    return [
+        replace(one, status=of[f"s{one.seed}"], learning_curve=(), wer={}, modelled=None)
+        if f"s{one.seed}" in of
+        else one
+        for one in cells
+    ]
+
+
+def test_what_is_missing_or_failed_says_nothing_and_what_diverged_never_reached_it() -> None:
+    alone, four = ladder("none", 1, 1), ladder("average", 4, 4)
+    name = "average, K = 4"
+    assert name not in found(
+        comparison(alone, status(four, **dict.fromkeys(("s1", "s2", "s3", "s4", "s5"), "missing")))
+    )
+    assert found(comparison(alone, status(four, s1="failed", s2="missing", s3="failed")))[name] == pytest.approx(
+        (4, 4, 4, 2)
+    )
+    speedup, low, _, reached = found(comparison(alone, status(four, s1="diverged", s2="diverged", s3="diverged")))[name]
+    assert (speedup, low, reached) == (0, 0, 2)
+
+
+def test_a_single_worker_with_fewer_seeds_than_asked_for_sets_no_target() -> None:
+    cells = status(ladder("none", 1, 1), s1="missing")
+    assert goals(comparison(cells)) == []
+    assert target_text(comparison(cells)) == "No target: no single worker has 5 completed seeds."
+    other = [replace(one, label="large", name=f"l{one.name}") for one in ladder("none", 1, 1, worse=0.1)]
+    assert [goal.set_by for goal in goals(comparison(cells, other))] == ["one worker, large"] * 2
+
+
+def test_a_bound_on_the_single_workers_time_bounds_the_speedup() -> None:
+    """With no budget below 1 the single worker reaches the WER with its margin at once."""
+    cells = [one for one in ladder("none", 1, 1) + ladder("average", 4, 3.2, worse=0.05) if one.budget >= 1]
+    of = comparison(cells)
+    one, four = to_goal(of, goals(of)[1])
+    assert not one.at_most and one.speedup == 1
+    assert four.at_most and speedup_text(four).startswith("at most ")
+    better = [one for one in ladder("average", 4, 3.2, worse=-0.5) if one.budget >= 1]
+    of = comparison(cells[:15], better)
+    assert speedup_text(to_goal(of, goals(of)[1])[1]) == "unknown, the smallest budgets reach it"
+
+
 def test_the_report_begins_with_it(tmp_path: Path) -> None:
     of = comparison(ladder("none", 1, 1), ladder("average", 4, 3.5), ladder("average", 16, 16, worse=1.0))
     write_report(of, tmp_path)
@@ -144,5 +187,5 @@ def test_the_report_begins_with_it(tmp_path: Path) -> None:
 
 
 def test_a_single_worker_that_failed_is_said() -> None:
-    lost = [cell("none", 1, one.seed, one.budget, 1.0, None) for one in ladder("none", 1, 1)]
+    lost = status(ladder("none", 1, 1), **dict.fromkeys(("s1", "s2", "s3", "s4", "s5"), "failed"))
     assert target_text(comparison(lost, ladder("average", 4, 4))).startswith("No target: no single worker")
