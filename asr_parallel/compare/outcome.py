@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from asr_parallel.compare.checks import check_words
 from asr_parallel.compare.matrix_training import Training
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.compare.watch import look
@@ -16,7 +17,7 @@ from asr_parallel.report.comparison import Status
 from asr_parallel.training.divergence import has_diverged, highest_loss
 from asr_parallel.training.evaluation import DIVERGED
 from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
-from asr_parallel.training.train_options import config_identity
+from asr_parallel.training.train_options import config_identity, read_options
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED
 
 Line = dict[str, Any]
@@ -36,7 +37,8 @@ def outcome(training: Training, held_out: HeldOut, job: Job, folder: Path, num_p
         so_far = look(folder)
         return "missing", "" if so_far is None else f"{so_far.frames:,} frames so far, loss {so_far.loss}"
     made = read_json(folder / IDENTITY).get("identity", {}).get("options")
-    wanted = json.loads(json.dumps(config_identity(training.training_options)))
+    # Of the very command: further options of all trainings are not in the matrix
+    wanted = json.loads(json.dumps(config_identity(read_options(vars(check_words(*job.verbs[0]))))))
     if made is not None and made != wanted:
         return "missing", "what is there was trained with other options"
     lines = read_json_lines(folder / LINES)
