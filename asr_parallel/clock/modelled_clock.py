@@ -94,7 +94,9 @@ class ModelledClock:
             )  # fmt: skip
         first = self.options.sync_first if self.options.workers > 1 else 0.0
         parts = self._epoch(self.cost).times(1 - first)
-        return parts + self._epoch(SyncCost(1, means=1)).times(first) if first else parts
+        if not first:
+            return parts
+        return parts + self.with_(overlap=False)._epoch(SyncCost(1, means=1)).times(first)  # means are waited for
 
     def _epoch(self, cost: SyncCost) -> TimeBreakdown:
         """Return the modelled seconds of an epoch of synchronous workers."""

@@ -144,7 +144,7 @@ class SyncScheduler:
         if not info.valid.any():
             info = replace(info, valid=~info.valid)
         if self._is_first_part:
-            return self.synchronizer.mean(replicas, info)
+            return self.synchronizer.current_average(replicas, info)
         return self.synchronizer.global_model(replicas, info)
 
     def finish(self, replicas: Replicas) -> Tensor:

@@ -89,6 +89,16 @@ def test_an_algorithm_starts_from_the_model_of_the_first_part() -> None:
     assert torch.equal(rounds.finish(models), alone.finish(later))
 
 
+def test_the_model_between_two_means_is_that_of_the_next() -> None:
+    """Of elastic averaging, too, whose own means count workers alike."""
+    models = same()
+    rounds = begin(models, algorithm="elastic", period=4)
+    rounds._frames += FRAMES
+    models.parameters += steps(0)
+    expected = np.average(models.parameters.double().numpy(), axis=0, weights=FRAMES)
+    torch.testing.assert_close(rounds.model(models).double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", CASES, ids=str)
 @pytest.mark.parametrize("stop", [3, FIRST, 13])
 def test_it_goes_on_in_either_part_as_if_it_had_not_stopped(options: dict[str, Any], stop: int) -> None:
@@ -144,6 +154,8 @@ def test_the_clock_counts_both_parts() -> None:
     first, later, both = clock(period=1).epoch(), clock().epoch(), clock(sync_first=0.25).epoch()
     assert both.total == pytest.approx(0.25 * first.total + 0.75 * later.total)
     assert both.compute == pytest.approx(later.compute) and first.exchange > both.exchange > later.exchange
+    hidden = clock(sync_first=1.0, overlap=True).epoch()  # nothing is hidden in that part
+    assert hidden.total == pytest.approx(first.total)
     assert clock(sync_first=0.25).peak() == pytest.approx(clock().peak())
     one = ModelledClock(WorkerOptions(workers=1, sync_first=0.25), work, PRESETS["1gbe"], 1e6)
     assert one.speedup() == pytest.approx(1)
