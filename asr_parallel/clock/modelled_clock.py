@@ -17,7 +17,7 @@ model leaves out.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from asr_parallel.clock.async_epoch import async_epoch
@@ -51,6 +51,9 @@ class TimeBreakdown:
     def total(self) -> float:
         return self.compute + self.wait + self.exchange + self.label
 
+    def __add__(self, other: "TimeBreakdown") -> "TimeBreakdown":
+        return TimeBreakdown(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
     def times(self, factor: float) -> "TimeBreakdown":
         return TimeBreakdown(self.compute * factor, self.wait * factor, self.exchange * factor, self.label * factor)
 
@@ -59,7 +62,8 @@ class TimeBreakdown:
 class ModelledClock:
     """A machine, a network between K of it, and a training; the methods answer for different K and periods.
 
-    options: of the workers; of them workers, algorithm, comm_dtype and overlap matter here.
+    options: of the workers; of them workers, algorithm, comm_dtype, overlap and sync_first matter here. An epoch is a
+        mean one, of which the part sync_first is synchronized after every minibatch.
     constants: the algorithm's own options; None: its defaults.
     frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
     how: of the all-reduces, see clock/interconnect.py.
@@ -88,7 +92,15 @@ class ModelledClock:
                     self.network, self.stragglers,
                 )
             )  # fmt: skip
-        interval, length = self._interval()
+        first = self.options.sync_first if self.options.workers > 1 else 0.0
+        parts = self._epoch(self.cost).times(1 - first)
+        if not first:
+            return parts
+        return parts + self.with_(overlap=False)._epoch(SyncCost(1, means=1)).times(first)  # means are waited for
+
+    def _epoch(self, cost: SyncCost) -> TimeBreakdown:
+        """Return the modelled seconds of an epoch of synchronous workers."""
+        interval, length = self._interval(cost)
         even = self.minibatches / length
         whole = interval.times(self.longest * even)
         compute = interval.compute * even
@@ -102,7 +114,7 @@ class ModelledClock:
 
     def peak(self) -> float:
         """Return the speedup of the best interval between two synchronizations, in which no worker is slow or idle."""
-        best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0)
+        best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).with_(sync_first=0.0)
         if self._asynchronous:
             best = best.with_(sim_jitter=0.0, sim_straggler=1.0, sim_pause=0.0)
         return best.speedup()
@@ -136,9 +148,9 @@ class ModelledClock:
         """True when the algorithm has a period that may be chosen."""
         return "period" in entry(self.options.algorithm).own_options
 
-    def _interval(self) -> tuple[TimeBreakdown, float]:
+    def _interval(self, cost: SyncCost) -> tuple[TimeBreakdown, float]:
         """Return the time from one synchronization to the next, and the number of minibatches."""
-        work, workers, cost = self.work, self.options.workers, self.cost
+        work, workers = self.work, self.options.workers
         if cost.period is None:
             # Nobody waits for anybody before the end
             length = self.minibatches

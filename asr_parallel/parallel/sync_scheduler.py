@@ -24,6 +24,10 @@ SYNC_STATS = "sync_stats.json"  # file of `SyncScheduler.stats`
 class SyncScheduler:
     """Synchronizes workers every `period` minibatches of a worker, whatever epochs and checkpoints lie between.
 
+    With the option sync_first, they begin as post-local SGD does (Lin, Stich, Patel & Jaggi, "Don't use large
+    mini-batches, use local SGD", arXiv 1808.07217): in that part of the training all go on from the mean of their
+    models after every minibatch, as with summed gradients, and the algorithm starts from the model that they have then.
+
     First the workers' losses and whether their models are finite are exchanged: a worker that is not valid is left out.
 
     synchronizes: whether workers ever synchronize.
@@ -59,10 +63,13 @@ class SyncScheduler:
         """
         self.options = options = options or WorkerOptions(workers=group.num_workers)
         self.algorithm, self.group = algorithm, group
-        algorithm.start(replicas.parameters[0], Context(group, minibatches_per_epoch, epochs, options.overlap))
+        self._context = Context(group, minibatches_per_epoch, epochs, options.overlap)
+        algorithm.start(replicas.parameters[0], self._context)
         self.synchronizer = synchronizer(algorithm, group, replicas, options, exact)
         several = group.num_workers > 1 or algorithm.has_separate_global_model or algorithm.rounds_of_epochs
         self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and several
+        self._first = round(options.sync_first * minibatches_per_epoch * epochs)  # minibatches of a worker
+        self._done = 0  # likewise
         self._optimizer, self._optimizer_state = optimizer, optimizer_state
         self._minibatches = self._index = 0  # since the last synchronization; synchronizations so far
         self._frames = np.zeros(group.num_workers, dtype=np.int64)
@@ -78,7 +85,16 @@ class SyncScheduler:
     @property
     def sync_due(self) -> bool:
         """True when workers synchronize after the next minibatch."""
-        return self.synchronizes and self._minibatches + 1 == self.algorithm.period
+        return self.synchronizes and self._minibatches + 1 == self._period
+
+    @property
+    def _is_first_part(self) -> bool:
+        """True while the models are averaged after every minibatch."""
+        return self._done < self._first
+
+    @property
+    def _period(self) -> int | None:
+        return 1 if self._is_first_part else self.algorithm.period
 
     @property
     def num_syncs(self) -> int:
@@ -111,10 +127,11 @@ class SyncScheduler:
                 loss_sums = loss_sums.masked_fill(torch.from_numpy(idle).to(loss_sums.device), 0.0)
             self._loss += loss_sums
         self._lr = lr
-        if self._minibatches != self.algorithm.period:
-            return False
-        self._synchronize(replicas)
-        return True
+        due = self._minibatches == self._period
+        if due:
+            self._synchronize(replicas)
+        self._done += 1
+        return due
 
     def model(self, replicas: Replicas) -> Tensor:
         """Return (P,) the model to be evaluated and exported, as of now, to be read.
@@ -126,6 +143,8 @@ class SyncScheduler:
         info = self._info(replicas)
         if not info.valid.any():
             info = replace(info, valid=~info.valid)
+        if self._is_first_part:
+            return self.synchronizer.current_average(replicas, info)
         return self.synchronizer.global_model(replicas, info)
 
     def finish(self, replicas: Replicas) -> Tensor:
@@ -199,10 +218,16 @@ class SyncScheduler:
         self.waited_seconds += came - began
         self._report_left_out(info)
         self.left_out += ~info.valid
-        self.synchronizer.synchronize(replicas, info)
+        if self._is_first_part:
+            self.synchronizer.average(replicas, info)
+            if self._done + 1 == self._first:  # the algorithm begins
+                self.algorithm.start(replicas.parameters[0], self._context)
+        else:
+            self.synchronizer.synchronize(replicas, info)
         if self._ema is not None:
             # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
             differ = self.algorithm.has_separate_global_model or self.options.overlap
+            differ = differ and not self._is_first_part
             model = self.synchronizer.global_model(replicas, info) if differ else replicas.parameters[0]
             self._update_ema(model)
         self._update_optimizer(info.valid)
@@ -275,6 +300,7 @@ class SyncScheduler:
             per_worker["loss_sum"] = self._loss
         values = {
             "minibatches": self._minibatches,
+            "done": self._done,
             "syncs": self._index,
             "frames": self._frames.tolist(),
             "left_out": self.left_out.tolist(),
@@ -286,6 +312,6 @@ class SyncScheduler:
         own, values = self.state_dict(), state.values
         copy_tensors(own.shared, state.shared, "algorithm")
         copy_tensors(own.per_worker, state.per_worker, "algorithm, of workers")
-        self._minibatches, self._index = values["minibatches"], values["syncs"]
+        self._minibatches, self._index, self._done = values["minibatches"], values["syncs"], values["done"]
         self._frames[:] = values["frames"]
         self.left_out[:] = values["left_out"]

@@ -45,20 +45,34 @@ class Synchronizer:
             self._anchor.copy_(new_params if common else self.algorithm.global_model(params, sync))
         replicas.parameters_changed()
 
+    def average(self, replicas: Replicas, info: SyncInfo) -> None:
+        """Let all workers go on from the mean of their models, whatever the algorithm."""
+        params = replicas.parameters
+        mean = self._mean.of(params, self._weighting.weights(info), self._anchor)
+        params.copy_(mean)
+        if self._anchor is not None:
+            self._anchor.copy_(mean)
+        replicas.parameters_changed()
+
+    def current_average(self, replicas: Replicas, info: SyncInfo) -> Tensor:
+        """Return (P,) the mean that `average` would make now, to be read; nothing is changed."""
+        return self._current_mean(replicas, self._weighting.weights(info))
+
+    def _current_mean(self, replicas: Replicas, weights: np.ndarray) -> Tensor:
+        params = replicas.parameters
+        if self.group.num_workers == 1:
+            return params[0]
+        comm_dtype = "exact" if self._mean.comm_dtype == "exact" else "float32"
+        return WeightedMean(self.group, comm_dtype, params).of(params, weights)
+
     def flush(self, replicas: Replicas) -> None:
         """Take in what is under way, at the end."""
 
     def global_model(self, replicas: Replicas, info: SyncInfo) -> Tensor:
         """Return (P,) the model that all workers stand for now, to be read; nothing is changed."""
         params = replicas.parameters
-
-        def mean() -> Tensor:
-            if self.group.num_workers == 1:
-                return params[0]
-            comm_dtype = "exact" if self._mean.comm_dtype == "exact" else "float32"
-            return WeightedMean(self.group, comm_dtype, params).of(params, self.weights(info))
-
-        return self.algorithm.global_model(params, self._sync(params, info, mean))
+        mean = self._sync(params, info, lambda: self._current_mean(replicas, self.weights(info)))
+        return self.algorithm.global_model(params, mean)
 
     def weights(self, info: SyncInfo) -> np.ndarray:
         """Return (K,) the weight of each worker in a mean; not all 0."""

@@ -45,6 +45,10 @@ class WorkerOptions:
         "float32", "numbers that models are sent as; integers are sent with error feedback", choices=COMM_DTYPES
     )
     overlap: bool = option(False, "train on while models are sent; means come one period late")
+    sync_first: float = option(
+        0.0, "part of the training, at first, in which models are averaged after every minibatch", least=0, most=1,
+        source="post-local SGD, Lin et al., arXiv 1808.07217",
+    )  # fmt: skip
     ema: float = option(
         0.0, "part that a moving average, the final model, keeps of itself at a synchronization; 0: none",
         least=0, below=1,

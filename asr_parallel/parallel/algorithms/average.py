@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from asr_parallel.parallel.algorithm import Algorithm
+from asr_parallel.parallel.algorithm import ALL_OPTIONS, Algorithm
 from asr_parallel.parallel.registry import register
 from asr_parallel.record.options import option
 
@@ -44,3 +44,4 @@ class Average(Algorithm):
     own_initial_models = True
     can_take_back_epochs = True
     lr_scales_with_workers = True
+    supports = ALL_OPTIONS | {"sync_first"}
