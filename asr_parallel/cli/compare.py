@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from asr_parallel.compare.jobs import Experiment
     from asr_parallel.compare.matrix import Matrix
     from asr_parallel.compare.modelled import Machine
+    from asr_parallel.compare.run_jobs import Executor
+    from asr_parallel.features.frames import FrameStore
 
 EVALUATIONS = 4  # an epoch, unless said
 
@@ -99,10 +101,7 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
     from asr_parallel.compare.band import Band, band_of, check_band
     from asr_parallel.compare.collect import collect
     from asr_parallel.compare.jobs import job_of
-    from asr_parallel.compare.memory import that_fit
     from asr_parallel.compare.modelled import MEASURED, measured_machine
-    from asr_parallel.compare.run_jobs import Executor, LocalExecutor
-    from asr_parallel.compare.slurm_jobs import SlurmExecutor
     from asr_parallel.compare.trials import tune
     from asr_parallel.compare.watch import Expected, JobWatch
     from asr_parallel.features.frames import FrameStore
@@ -110,12 +109,7 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
 
     jobs_at_a_time = build(JobOptions, vars(args)).count
     store, tuning = FrameStore.open(experiment.frames), None
-    at_once, shape = max(1, jobs_at_a_time // matrix.processes), (store.dim, store.context, store.num_pdfs)
-    executor: Executor | None = None
-    if options.executor == "slurm":
-        executor = SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
-    elif not options.report_only:
-        executor = LocalExecutor(that_fit(matrix.trainings, shape, matrix.processes, at_once))
+    executor = _executor(options, matrix, store, jobs_at_a_time)
     if options.check is not None:
         assert executor is not None  # --report-only is refused beside it
         inside, said = check_band(Band.read(Path(options.check)), matrix, experiment, args.out, store, executor)
@@ -158,6 +152,21 @@ def _compare(args: argparse.Namespace, options: CompareOptions, matrix: "Matrix"
         raise ValueError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)}; see {logs}")
     if options.record_band is not None:
         band_of(comparison, matrix).write(Path(options.record_band))
+
+
+def _executor(options: CompareOptions, matrix: "Matrix", store: "FrameStore", jobs_at_a_time: int) -> "Executor | None":
+    """Return where the trainings run; None: nowhere."""
+    from asr_parallel.compare.memory import that_fit
+    from asr_parallel.compare.run_jobs import LocalExecutor
+    from asr_parallel.compare.slurm_jobs import SlurmExecutor
+
+    if options.report_only:
+        return None
+    if options.executor == "slurm":
+        return SlurmExecutor(jobs_at_a_time, tuple(shlex.split(options.sbatch_options)))
+    shape = store.dim, store.context, store.num_pdfs
+    at_once = max(1, jobs_at_a_time // matrix.processes)
+    return LocalExecutor(that_fit(matrix.trainings, shape, matrix.processes, at_once))
 
 
 def _list(matrix: "Matrix", machine: "Machine", experiment: "Experiment", jobs: int) -> None:

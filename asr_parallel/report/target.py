@@ -22,7 +22,10 @@ INTERVAL = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Goal:
-    """A value to come to: held-out loss, or WER in per cent of the set `of`."""
+    """A value to come to.
+
+    kind: "loss" for the held-out loss, else the set of a WER in per cent. set_by: the single worker's name.
+    """
 
     kind: str
     value: float
