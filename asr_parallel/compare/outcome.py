@@ -1,4 +1,4 @@
-"""What became of a training: its status and its held-out loss."""
+"""The end of a training: its status and its held-out loss."""
 
 import json
 import math
@@ -36,7 +36,8 @@ def outcome(training: Training, held_out: HeldOut, job: Job, folder: Path, num_p
     if not (folder / LINES).is_file():
         so_far = look(folder)
         return "missing", "" if so_far is None else f"{so_far.frames:,} frames so far, loss {so_far.loss}"
-    made = read_json(folder / IDENTITY).get("identity", {}).get("options")
+    facts = read_json(folder / IDENTITY)
+    made = facts.get("identity", {}).get("options")
     # Of the very command: further options of all trainings are not in the matrix
     wanted = json.loads(json.dumps(config_identity(read_options(vars(check_words(*job.verbs[0]))))))
     if made is not None and made != wanted:
@@ -44,7 +45,7 @@ def outcome(training: Training, held_out: HeldOut, job: Job, folder: Path, num_p
     lines = read_json_lines(folder / LINES)
     train_losses = [line.get("loss") for line in lines if line["kind"] == TRAIN]
     loss = final_loss(training, held_out, lines)
-    highest = highest_loss(read_json(folder / IDENTITY).get(UNTRAINED, 0.0), num_pdfs)
+    highest = highest_loss(facts.get(UNTRAINED, 0.0), num_pdfs)
     if loss is None or has_diverged(loss, train_losses[-1] if train_losses else None, highest):
         shown = "not finite" if loss is None else f"{loss:.4g}"
         return "diverged", f"{DIVERGED}: held-out loss {shown} at the end, above {highest:.4g}"

@@ -27,7 +27,7 @@ from asr_parallel.compare.yaml_values import mapping, number, whole_numbers
 from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.parallel.worker_options import known
 from asr_parallel.parallel.worker_options import option_names as worker_option_names
-from asr_parallel.record.options import names, value_kind, walk
+from asr_parallel.record.options import about, names, value_kind, walk
 from asr_parallel.training.train_options import TrainingOptions, alternatives
 
 KEYS = {"trials", "budget", "seed", "space", "optimizers"}
@@ -72,7 +72,7 @@ class Range:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is tuned, and how much of it: see the head of this file."""
+    """The options that are tuned, their ranges, and the number of trials: see the head of this file."""
 
     trials: int
     space: Space
@@ -167,17 +167,13 @@ def _common_worker_options() -> frozenset[str]:
 
 def _choices(name: str) -> set[str]:
     """Return the words that an option of train-dnn may be."""
-    return {
-        str(word) for _, one, _ in walk(TrainingOptions) if one.name == name for word in one.metadata["about"].choices
-    }
+    return {str(word) for _, one, _ in walk(TrainingOptions) if one.name == name for word in about(one).choices}
 
 
 def _option_kinds() -> dict[str, tuple[type, bool]]:
     """Return type, and whether trainings must agree in it to be compared, of every option of train-dnn."""
     groups = [TrainingOptions, *(group for kinds in alternatives().values() for group in kinds.values())]
-    return {
-        one.name: (value_kind(hint), one.metadata["about"].task) for group in groups for _, one, hint in walk(group)
-    }
+    return {one.name: (value_kind(hint), about(one).task) for group in groups for _, one, hint in walk(group)}
 
 
 def _space(what: str, given: Any) -> dict[str, Range]:

@@ -36,7 +36,7 @@ class WerDifference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the difference says of the system."""
+        """The judgement that the difference allows of the system."""
         return verdict(self.paired, self.margin, self.corrected_p)
 
     @property

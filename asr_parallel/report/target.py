@@ -224,17 +224,14 @@ def target_rows(comparison: Comparison) -> list[list[str]]:
     if not found:
         return []
     heads, columns = ["system"], list[dict[str, str]]()
+    networks = {False: comparison.clock.network if comparison.clock else ""}
+    if comparison.other_network:
+        networks[True] = comparison.other_network
     for goal in found:
-        for network in (False, True) if comparison.other_network else (False,):
-            on = (
-                f", {comparison.other_network}"
-                if network
-                else f", {comparison.clock.network}"
-                if comparison.clock
-                else ""
-            )
-            heads.append(f"speedup to {_goal_text(goal)} (modelled{on}; 95 %)")
-            columns.append({one.name: speedup_text(one) for one in to_goal(comparison, goal, network)})
+        for other, network in networks.items():
+            clock = ", ".join(filter(None, ("modelled", network)))
+            heads.append(f"speedup to {_goal_text(goal)} ({clock}; 95 %)")
+            columns.append({one.name: speedup_text(one) for one in to_goal(comparison, goal, other)})
     return [heads, *([name, *(column.get(name, "") for column in columns)] for name in columns[0])]
 
 

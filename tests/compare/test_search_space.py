@@ -1,4 +1,4 @@
-"""What is tuned: the search space, its points, and what is refused."""
+"""The search space of tuning: its points, and what is refused."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is shown of jobs while they run."""
+"""Jobs as they are shown while they run."""
 
 import json
 import logging

@@ -90,7 +90,7 @@ def test_an_algorithm_starts_from_the_model_of_the_first_part() -> None:
 
 
 def test_the_model_between_two_means_is_that_of_the_next() -> None:
-    """Of elastic averaging, too, whose own means count workers alike."""
+    """This holds for elastic averaging too, whose own means count workers alike."""
     models = same()
     rounds = begin(models, algorithm="elastic", period=4)
     rounds._frames += FRAMES
