@@ -226,8 +226,8 @@ class SyncScheduler:
             self.synchronizer.synchronize(replicas, info)
         if self._ema is not None:
             # With overlap workers differ, and those left out are not restored yet; else all of them have the model now
-            differ = self.algorithm.has_separate_global_model or self.options.overlap
-            differ = differ and not self._is_first_part
+            several = self.algorithm.has_separate_global_model or self.options.overlap
+            differ = several and not self._is_first_part
             model = self.synchronizer.global_model(replicas, info) if differ else replicas.parameters[0]
             self._update_ema(model)
         self._update_optimizer(info.valid)
