@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fast_start import Started
+from live_processes import alive, children
 
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.compare.run_jobs import run_jobs as run_watched_jobs
@@ -94,7 +95,7 @@ def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Pat
     while process.poll() is None and not list(killed.glob("second.training/checkpoints/0*[1-9]*")):
         time.sleep(0.01)
     assert process.poll() is None
-    jobs_of_it = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    jobs_of_it = children(process.pid)
     process.kill()
     process.wait()
     while any(alive(pid) for pid in jobs_of_it):  # the test's time limit ends it
@@ -110,10 +111,3 @@ def test_what_was_killed_goes_on_where_it_was(tmp_path: Path, frames_folder: Pat
     for name in names:
         nets = [(folder / name / "net.safetensors").read_bytes() for folder in (undisturbed, killed)]
         assert nets[0] == nets[1]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

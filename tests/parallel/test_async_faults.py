@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from live_processes import alive, children
 from test_async_processes import MORE, check_whole, in_ranks, trained_frames, wait_for_frames
-from test_processes import SECONDS, children, finish, start, words
+from test_processes import SECONDS, finish, start, words
 
 from asr_parallel.training.checkpoint import Checkpoints
 
@@ -18,11 +19,6 @@ pytestmark = [
     pytest.mark.timeout(3 * SECONDS),
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc"),
 ]
-
-
-def ranks_of(launcher: int) -> list[int]:
-    listed = Path(f"/proc/{launcher}/task/{launcher}/children")
-    return [int(pid) for pid in listed.read_text().split()]
 
 
 def checkpointed(work: Path) -> int:
@@ -36,19 +32,12 @@ def wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.02)
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def test_a_worker_ten_times_slower_slows_nobody(frames_folder: Path, tmp_path: Path) -> None:
     """It stands still nine tenths of the time; the other takes over what it does not come to."""
     out, work = tmp_path / "out", tmp_path / "out.training"
     running = start(words(frames_folder, out, f"{LONG} --processes 2"))
     wait_for_frames(running, work, 400)
-    _, slow = children(running)
+    _, slow = children(running.pid)
     os.kill(slow, signal.SIGSTOP)
     wait_for_frames(running, work, trained_frames(work) + 4_000)  # while it stands still
     ended = threading.Event()
@@ -78,7 +67,7 @@ def test_what_a_killed_worker_had_left_is_handed_over_or_reported(
     out, work = tmp_path / "out", tmp_path / "out.training"
     running = start(words(frames_folder, out, f"{LONG} --processes 2 {'--leave-unread' if unread else ''}"))
     wait_for_frames(running, work, 2_000)
-    os.kill(children(running)[1], signal.SIGKILL)
+    os.kill(children(running.pid)[1], signal.SIGKILL)
     said = finish(running)
     assert "worker 1 in rank 1" in said and "is lost" in said
     if unread:
@@ -95,7 +84,7 @@ def test_a_worker_that_stands_still_counts_as_lost_after_the_timeout(frames_fold
     out, work = tmp_path / "out", tmp_path / "out.training"
     running = start(words(frames_folder, out, f"{LONG} --processes 2".replace("--epochs 15", "--epochs 8 --timeout 3")))
     wait_for_frames(running, work, 400)
-    _, still = children(running)
+    _, still = children(running.pid)
     os.kill(still, signal.SIGSTOP)
     give_up = time.monotonic() + SECONDS
     while not (out / "sync_stats.json").exists():
@@ -128,8 +117,8 @@ def test_a_killed_server_ends_the_workers_and_the_same_command_goes_on(frames_fo
     out, work, line = tmp_path / "out", tmp_path / "out.training", f"{LONG} --processes 2"
     running = start(words(frames_folder, out, line))
     wait_for_frames(running, work, 4_000)
-    ranks = children(running)
-    (server,) = ranks_of(ranks[0])
+    ranks = children(running.pid)
+    (server,) = children(ranks[0])
     os.kill(server, signal.SIGKILL)
     said, _ = running.communicate(timeout=SECONDS)
     assert running.returncode == 1 and "Traceback" not in said, said
@@ -148,7 +137,7 @@ def test_sigterm_writes_a_checkpoint_and_stops_all(frames_folder: Path, tmp_path
     line = f"{LONG} --processes 2".replace("--checkpoint-frames 1000", "--checkpoint-frames 1000000000")
     running = start(words(frames_folder, out, line))
     wait_for_frames(running, work, 2_000)
-    ranks = children(running)
+    ranks = children(running.pid)
     if to == "launcher":
         running.terminate()
     else:
@@ -167,8 +156,8 @@ def test_a_killed_rank_0_ends_server_and_workers(frames_folder: Path, tmp_path: 
     out, work = tmp_path / "out", tmp_path / "out.training"
     running = start(words(frames_folder, out, f"{LONG} --processes 2"))
     wait_for_frames(running, work, 2_000)
-    ranks = children(running)
-    pids = [*ranks, *ranks_of(ranks[0])]
+    ranks = children(running.pid)
+    pids = [*ranks, *children(ranks[0])]
     os.kill(ranks[0], signal.SIGKILL)
     said, _ = running.communicate(timeout=SECONDS)
     assert running.returncode != 0 and "rank 1, worker 1: the server of the run is lost" in said

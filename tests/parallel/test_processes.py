@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fast_start import Started
+from live_processes import children
 from safetensors.torch import load_file
 
 NETWORK = "--hidden-layers 2 --hidden-dim 16 --learning-rate 0.002 --precision float32 --threads 1 --timeout 20"
@@ -65,11 +66,6 @@ def whole(frames_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
-def children(process: Running) -> list[int]:
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(pid) for pid in listed.read_text().split()]
-
-
 @pytest.mark.timeout(4 * SECONDS)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
 @pytest.mark.parametrize(("victim", "then"), [(0, 1), (1, 4)])
@@ -81,7 +77,7 @@ def test_a_killed_process_is_named_and_the_training_goes_on_in_another_number_of
     give_up = time.monotonic() + SECONDS
     while not list(cut.with_name("cut.training").glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:
         time.sleep(0.01)
-    os.kill(children(running)[victim], signal.SIGKILL)
+    os.kill(children(running.pid)[victim], signal.SIGKILL)
     said, _ = running.communicate(timeout=SECONDS)
     assert running.returncode != 0
     assert f"rank {1 - victim}: rank {victim}" in said and "lost" in said, said

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from live_processes import children
 from stand_ins import together
-from test_processes import SECONDS, Running, children, distance, finish, start, words
+from test_processes import SECONDS, Running, distance, finish, start, words
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.transport import SingleProcess, Transport
@@ -33,7 +34,7 @@ def kill(running: Running, victim: int, work: Path) -> None:
     give_up = time.monotonic() + SECONDS
     while not list(work.glob("checkpoints/0*[1-9]*")) and time.monotonic() < give_up:
         time.sleep(0.01)
-    os.kill(children(running)[victim], signal.SIGKILL)
+    os.kill(children(running.pid)[victim], signal.SIGKILL)
 
 
 @pytest.mark.timeout(3 * SECONDS)

