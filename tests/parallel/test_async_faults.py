@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from live_processes import alive, children
 from test_async_processes import MORE, check_whole, in_ranks, trained_frames, wait_for_frames
-from test_processes import SECONDS, finish, start, words
+from test_processes import SECONDS, Running, finish, start, words
 
 from asr_parallel.training.checkpoint import Checkpoints
 
@@ -23,6 +23,14 @@ pytestmark = [
 
 def checkpointed(work: Path) -> int:
     return Checkpoints(work / "checkpoints").last_frames or 0
+
+
+def wait_for_checkpoint(running: Running, work: Path) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not checkpointed(work):
+        assert running.poll() is None, running.communicate()[0]
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -116,7 +124,7 @@ def test_a_worker_comes_late_and_another_comes_back(frames_folder: Path, tmp_pat
 def test_a_killed_server_ends_the_workers_and_the_same_command_goes_on(frames_folder: Path, tmp_path: Path) -> None:
     out, work, line = tmp_path / "out", tmp_path / "out.training", f"{LONG} --processes 2"
     running = start(words(frames_folder, out, line))
-    wait_for_frames(running, work, 4_000)
+    wait_for_checkpoint(running, work)
     ranks = children(running.pid)
     (server,) = children(ranks[0])
     os.kill(server, signal.SIGKILL)
@@ -155,7 +163,7 @@ def test_sigterm_writes_a_checkpoint_and_stops_all(frames_folder: Path, tmp_path
 def test_a_killed_rank_0_ends_server_and_workers(frames_folder: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "out", tmp_path / "out.training"
     running = start(words(frames_folder, out, f"{LONG} --processes 2"))
-    wait_for_frames(running, work, 2_000)
+    wait_for_checkpoint(running, work)
     ranks = children(running.pid)
     pids = [*ranks, *children(ranks[0])]
     os.kill(ranks[0], signal.SIGKILL)
