@@ -25,7 +25,7 @@ SETS = ("dev", "eval")
 MATRIX_OPTIONS = {  # of train-dnn, beside those of workers and algorithms
    
     *GRID, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
-    "device", "held_out", "held_out_by", "keep_workers", "pretrain",
+    "device", "held_out", "held_out_by", "train_share", "keep_workers", "pretrain",
 }  # fmt: skip
 ENSEMBLE = "_ensemble"  # suffix of the folder in which the mean output of a training's workers is decoded
 

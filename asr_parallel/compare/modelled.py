@@ -176,7 +176,7 @@ def _longest(store: FrameStore, training: Training) -> float:
     options = training.training_options
     sites = None if options.workers.sites is None else Path(options.workers.sites)
     try:
-        train, _ = store.split(options.data.held_out, options.data.held_out_by)
+        train, _ = store.split(options.data.held_out, options.data.held_out_by, options.data.train_share)
         shares = frames_of(
             store,
             parts_of(

@@ -159,28 +159,34 @@ class FrameStore:
             return [speaker_of[source] for source in self.sources]
         raise ValueError(f"cannot split by {by!r}; expected utterance or speaker")
 
-    def split(self, held_out: float, by: str) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, held_out: float, by: str, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return the utterances to train on and to hold out, as indices into ids; the same in every training.
 
         Args:
             held_out: share of utterances, or of speakers, to hold out; at least one is held out, and not all.
             by: "utterance" or "speaker". Copies of held-out utterances are in neither part: they are not
                 trained on, and only original utterances are held out.
+            share: of what is not held out, to train on; at least one utterance or speaker. A smaller part lies in
+                every larger one, and what is held out is the same.
 
         Raises:
             ValueError: bad arguments or too little data to split.
         """
         if not 0 < held_out < 1:
             raise ValueError(f"held-out share {held_out}: expected a number between 0 and 1")
+        if not 0 < share <= 1:
+            raise ValueError(f"share {share} of the training data: expected a number above 0 and at most 1")
         is_copy = np.array([i != source for i, source in zip(self.ids, self.sources, strict=True)])
         group = self.groups(by)
         names = sorted(set(group))
         if len(names) < 2:
             raise ValueError(f"only {len(names)} {by}(s) in the frame store; too few to hold some out")
         count = min(len(names) - 1, max(1, round(held_out * len(names))))
-        chosen = set(np.random.default_rng(HELD_OUT_SEED).permutation(names)[:count].tolist())
-        out = np.array([name in chosen for name in group])
-        return np.flatnonzero(~out), np.flatnonzero(out & ~is_copy)
+        shuffled = np.random.default_rng(HELD_OUT_SEED).permutation(names)
+        chosen, rest = shuffled[:count], shuffled[count:]
+        out = np.isin(group, chosen)
+        kept = np.isin(group, rest[: max(1, round(share * len(rest)))])
+        return np.flatnonzero(kept), np.flatnonzero(out & ~is_copy)
 
 
 def _map(path: Path, dimensions: int, dtypes: tuple[type[np.generic], ...]) -> np.ndarray:

@@ -74,7 +74,7 @@ class Trainer(Loop):
         cls = entry(workers.algorithm).cls
         device = choose_device(options.machine.device)
         dtype = choose_dtype(options.machine.precision, device)
-        train_part, held_out_part = store.split(data.held_out, data.held_out_by)
+        train_part, held_out_part = store.split(data.held_out, data.held_out_by, data.train_share)
         held_out_rows = store.rows_of(held_out_part)
         modelled = group.local_workers[:1] if cls.shared_replica else self.modelled_workers(group)
         self.network = init_model(options, store, modelled, stack, device, dtype)

@@ -96,11 +96,29 @@ def test_held_out_speech_is_not_trained_on_in_another_guise(
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("by", ["utterance", "speaker"])
+def test_a_smaller_share_to_train_on_lies_in_every_larger_one(folder: Path, by: str) -> None:
+    store = FrameStore.open(folder)
+    everything, held_out = store.split(0.2, by)
+    parts = [set(store.split(0.2, by, share)[0].tolist()) for share in (1.0, 0.6, 0.3, 1e-6)]
+    assert parts[0] == set(everything.tolist()) and parts[3]
+    assert all(smaller <= larger for larger, smaller in zip(parts, parts[1:], strict=False))
+    assert by == "speaker" or len(parts[0]) > len(parts[2])  # the store has two speakers
+    groups = store.groups(by)
+    for part in parts:  # whole groups: copies come with what they are copies of
+        names = {groups[u] for u in part}
+        assert part == {u for u in parts[0] if groups[u] in names}
+    np.testing.assert_array_equal(held_out, store.split(0.2, by, 0.3)[1])
+
+
 def test_bad_splits(folder: Path) -> None:
     store = FrameStore.open(folder)
     for share in (0.0, 1.0):
         with pytest.raises(ValueError, match="expected a number between 0 and 1"):
             store.split(share, "utterance")
+    for share in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="expected a number above 0 and at most 1"):
+            store.split(0.1, "utterance", share)
     with pytest.raises(ValueError, match="cannot split by 'phase of the moon'; expected utterance or speaker"):
         store.split(0.1, "phase of the moon")
 
