@@ -93,9 +93,8 @@ class DataOptions(Checked):
     )
     held_out_by: str = option("utterance", "unit that is held out whole", choices=SHARES, task=True)
     train_share: float = option(
-        1.0, "part of the other utterances, or speakers, to train on; smaller parts lie in larger ones", above=0, most=1,
-        task=True,
-    )  # fmt: skip
+        1.0, "part of the others to train on; smaller parts lie in larger ones", above=0, most=1, task=True
+    )
     channel_tilt: float = option(0.0, "random slope of the spectrum, deviation", least=0, task=True)
     channel_ripple: float = option(0.0, "random change of each filter, deviation", least=0, task=True)
     mask_filters: int = option(0, "widest random band set to zero, in filters", least=0, task=True)

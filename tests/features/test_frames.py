@@ -1,5 +1,6 @@
 """The frame store: padding, splicing, labels of copies, held-out splits, and what opening finds wrong."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_a_smaller_share_to_train_on_lies_in_every_larger_one(folder: Path, by: 
     everything, held_out = store.split(0.2, by)
     parts = [set(store.split(0.2, by, share)[0].tolist()) for share in (1.0, 0.6, 0.3, 1e-6)]
     assert parts[0] == set(everything.tolist()) and parts[3]
-    assert all(smaller <= larger for larger, smaller in zip(parts, parts[1:], strict=False))
+    assert all(smaller <= larger for larger, smaller in itertools.pairwise(parts))
     assert by == "speaker" or len(parts[0]) > len(parts[2])  # the store has two speakers
     groups = store.groups(by)
     for part in parts:  # whole groups: copies come with what they are copies of
