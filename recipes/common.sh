@@ -44,7 +44,7 @@ options=(stage stop_stage exp jobs seed arpa architecture hidden_layers hidden_d
 
 # Words of verbs, by destination: the recipe's own, then the user's
 destinations=(lm feats fbank train_fbank mono tri frames rbm dnn decode score compare)
-synthesize_opts=() prepare_swbd_opts=() prepare_digits_opts=() import_kaldi_opts=()
+synthesize_opts=() prepare_swbd_opts=() prepare_digits_opts=() import_kaldi_opts=() import_lhotse_opts=()
 lm_opts=() feats_opts=() fbank_opts=() train_fbank_opts=() mono_opts=() tri_opts=() frames_opts=() rbm_opts=()
 dnn_opts=() decode_opts=() score_opts=() compare_opts=()
 augment_opts=(--channel-tilt 0.3 --channel-ripple 0.2 --mask-filters 15)  # of all trainings of networks

@@ -24,6 +24,11 @@ class ImportOptions(Checked):
         unset="the common one, or that of --like",
     )
 
+    @property
+    def keep_empty(self) -> bool | None:
+        """Whether utterances without words are kept; None: it depends on the set."""
+        return None if self.empty_transcripts is None else self.empty_transcripts == "keep"
+
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
@@ -54,5 +59,4 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.corpus.kaldi_dir import import_kaldi
 
     options, bad = build(ImportOptions, vars(args)), build(BadInputOptions, vars(args))
-    keep_empty = None if options.empty_transcripts is None else options.empty_transcripts == "keep"
-    import_kaldi(args.source, args.out, options.sampling_rate, bad.max_bad_share, args.like, keep_empty)
+    import_kaldi(args.source, args.out, options.sampling_rate, bad.max_bad_share, args.like, options.keep_empty)

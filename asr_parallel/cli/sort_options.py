@@ -44,6 +44,7 @@ DESTINATIONS = {
     "prepare_swbd": Destination(0, "prepare-swbd"),
     "prepare_digits": Destination(0, "prepare-digits", fixed=frozenset({"seed"})),
     "import_kaldi": Destination(0, "import-kaldi"),
+    "import_lhotse": Destination(0, "import-lhotse"),
     "lm": Destination(1, "lm"),
     "feats": Destination(2, "make-features", fixed=AUGMENTATION | {"kind", "seed", "jobs"}),
     "fbank": Destination(2, "make-features", "fbank", fixed=frozenset({"kind", "jobs"})),

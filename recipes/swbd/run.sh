@@ -31,8 +31,9 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
                                  LDC97S62, MS-State transcripts, LDC2002S09, LDC2002T43
   --dictionary FILE              MS-State dictionary        (TRANSCRIPTS/sw-ms98-dict.text)
   --hours, --eval-hours H        size of the synthetic corpus: asr-parallel synthesize --help
-  --corpus-format ldc|kaldi      kaldi: read --corpus DIR/{train,dev,eval}          ($corpus_format)
-  --corpus DIR, --lexicon FILE   with --corpus-format kaldi
+  --corpus-format FORMAT         ldc; kaldi: --corpus DIR/{train,dev,eval}; lhotse: manifests of those sets in --corpus DIR:
+                                 asr-parallel import-lhotse --help                  ($corpus_format)
+  --corpus DIR, --lexicon FILE   with --corpus-format kaldi and lhotse
   --sampling-rate HZ             likewise; of the recordings to keep: asr-parallel import-kaldi --help
 END
   usage_of_all
@@ -55,13 +56,16 @@ case $corpus_format in
       eval_transcripts=$synthetic/LDC2002T43
     fi
     ;;
-  kaldi)
-    [[ -n $corpus && -n $lexicon ]] || die "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"
+  kaldi | lhotse)
+    [[ -n $corpus && -n $lexicon ]] || die "--corpus-format $corpus_format needs --corpus DIR and --lexicon FILE"
     [[ -z $(printf %s "${discs[@]}") ]] || die "--audio and the other discs go with --corpus-format ldc"
     ;;
-  *) die "--corpus-format must be ldc or kaldi, not '$corpus_format'" ;;
+  *) die "--corpus-format must be ldc, kaldi or lhotse, not '$corpus_format'" ;;
 esac
-if [[ $corpus_format == kaldi ]]; then destinations+=(import_kaldi); else destinations+=(prepare_swbd); fi
+case $corpus_format in
+  ldc) destinations+=(prepare_swbd) ;;
+  *) destinations+=("import_$corpus_format") ;;
+esac
 [[ -z ${synthetic:-} ]] || destinations+=(synthesize)
 if [[ -z ${synthetic:-} ]] && ((stage < 8)) && ! was_given stop_stage && ! was_given compare; then
   stop_stage=7  # many more trainings, nothing to begin on anybody's data without being asked
@@ -77,11 +81,14 @@ rates sgd sigmoid 0.016 0.0016 rbm
 
 stage_0() {
   local set more
-  if [[ $corpus_format == kaldi ]]; then
+  if [[ $corpus_format != ldc ]]; then
     for set in train dev eval; do
       more=()
       [[ $set == train ]] || more=(--like "$exp/data/train")
-      run import-kaldi --from "$corpus/$set" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}"
+      case $corpus_format in
+        kaldi) run import-kaldi --from "$corpus/$set" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
+        lhotse) run import-lhotse --from "$corpus" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}" ;;
+      esac
     done
     return
   fi

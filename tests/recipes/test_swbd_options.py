@@ -33,7 +33,7 @@ def test_a_stage_without_its_input_says_which_is_missing(run: Run, tmp_path: Pat
     [
         (["--audio", "somewhere"], "--audio, --transcripts, --eval-audio and --eval-transcripts go together"),
         (["--corpus-format", "kaldi"], "--corpus-format kaldi needs --corpus DIR and --lexicon FILE"),
-        (["--corpus-format", "zip"], "--corpus-format must be ldc or kaldi, not 'zip'"),
+        (["--corpus-format", "zip"], "--corpus-format must be ldc, kaldi or lhotse, not 'zip'"),
         (["--corpus", "somewhere"], "--corpus goes with --corpus-format kaldi"),
         (["--no-such", "1"], "unknown option --no-such"),
         (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
