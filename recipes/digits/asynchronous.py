@@ -1,23 +1,30 @@
-"""Write the matrix of the study of asynchronous workers: K x tau x speeds, against synchronous counterparts.
+"""Write the matrix of the study of asynchronous workers (K x tau x speeds), or the tables of its results.
 
     exp=exp/digits_plain
     python recipes/digits/asynchronous.py > $exp/asynchronous.yaml
     asr-parallel compare --exp $exp --matrix $exp/asynchronous.yaml --out $exp/asynchronous
+    python recipes/digits/asynchronous.py --table $exp/asynchronous/comparison.json
 
-It is that of Zhang, Choromanska & LeCun (arXiv 1412.6651, section 5) on connected digits: held-out loss and word error
-rate against modelled time, for equal and unequal speeds. Every algorithm, K and tau has the same number of trials of
-its learning rate; those of unequal speeds take what was chosen at equal ones. What synchronous workers learn does not
-depend on their speeds, but their time does: `asr-parallel predict --jitter 0.2`, and docs/clock.md.
+The study is that of Zhang, Choromanska & LeCun (arXiv 1412.6651, section 5) on connected digits: held-out loss and word
+error rate against modelled time, for equal and unequal speeds, beside synchronous counterparts. Every algorithm, K and
+tau has the same number of trials of its learning rate; those of unequal speeds take what was chosen at equal ones. What
+synchronous workers learn does not depend on their speeds, but their time does: `asr-parallel predict --jitter 0.2`, and
+docs/clock.md.
 
 Workers of ADOWNPOUR and MVADOWNPOUR do what those of DOWNPOUR do: only the averages of the center differ, so two
 periods are enough to see what these are worth.
 """
 
 import argparse
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from asr_parallel.decode.paired_difference import mean_difference
+from asr_parallel.report.comparison import Cell, Comparison
 
 EQUAL = "equal speeds"
 SPEEDS: dict[str, dict[str, float]] = {
@@ -76,8 +83,74 @@ def study(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def of_seeds(cells: Sequence[Cell], label: str, workers: int, optimizer: str) -> dict[int, Cell]:
+    """Return the trainings of a contestant that are done, by seed."""
+    return {
+        cell.seed: cell
+        for cell in cells
+        if (cell.label, cell.workers, cell.optimizer, cell.status) == (label, workers, optimizer, "done")
+    }
+
+
+def difference(own: dict[int, Cell], base: dict[int, Cell]) -> str:
+    """Return the paired difference in held-out loss with half its 95 % interval; "-" without two common seeds."""
+    pairs = [
+        (own[seed].held_out_loss, base[seed].held_out_loss) for seed in sorted(own.keys() & base.keys())
+    ]  # fmt: skip
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    found = mean_difference(*zip(*known, strict=True)) if known else None
+    if found is None:
+        return "-"
+    return f"{found.difference:+.3f} ± {found.interval()[1] - found.difference:.3f}"
+
+
+def errors(cells: dict[int, Cell]) -> str:
+    """Return the mean WER on eval; "-" where nothing is done."""
+    found = [cell.wer["eval"].wer for cell in cells.values() if "eval" in cell.wer]
+    return f"{statistics.fmean(found):.1f}" if found else "-"
+
+
+def seconds(cells: dict[int, Cell]) -> float | None:
+    found = [cell.modelled.seconds for cell in cells.values() if cell.modelled and cell.modelled.seconds]
+    return statistics.fmean(found) if found else None
+
+
+def ratio(over: float | None, under: float | None) -> str:
+    return "-" if over is None or not under else f"{over / under:.2f}"
+
+
+def table(comparison: Comparison, args: argparse.Namespace) -> Iterator[str]:
+    """Yield the lines of the tables in Markdown: equal speeds against one worker, unequal ones against equal ones."""
+    cells, several = comparison.cells, args.workers
+    heads = [f"K = {workers}" for workers in several]
+    yield f"| system | tau | {' | '.join(f'{h}: loss | WER % | speedup' for h in heads)} |"
+    yield "|---|--:|" + "--:|" * 3 * len(several)
+    for name, (_, optimizer, periods, _) in ALGORITHMS.items():
+        single = of_seeds(cells, "", 1, optimizer)
+        for period in periods:
+            row = [of_seeds(cells, f"{name}, tau {period}", workers, optimizer) for workers in several]
+            parts = [
+                f"{difference(one, single)} | {errors(one)} | {ratio(seconds(single), seconds(one))}" for one in row
+            ]
+            yield f"| {name} | {period} | {' | '.join(parts)} |"
+    yield ""
+    yield f"| system | tau | speeds | {' | '.join(f'{h}: loss | time | staleness' for h in heads)} |"
+    yield "|---|--:|---|" + "--:|" * 3 * len(several)
+    for name, (_, optimizer, _, unequal) in ALGORITHMS.items():
+        for period in UNEQUAL_PERIODS if unequal else ():
+            for speed in [one for one in SPEEDS if one != EQUAL]:
+                parts = []
+                for workers in several:
+                    equal = of_seeds(cells, f"{name}, tau {period}", workers, optimizer)
+                    own = of_seeds(cells, f"{name}, tau {period}, {speed}", workers, optimizer)
+                    late = [cell.staleness for cell in own.values() if cell.staleness is not None]
+                    staleness = f"{statistics.fmean(late):.1f}" if late else "-"
+                    parts.append(f"{difference(own, equal)} | {ratio(seconds(own), seconds(equal))} | {staleness}")
+                yield f"| {name} | {period} | {speed} | {' | '.join(parts)} |"
+
+
 def main() -> None:
-    """Write the file that the options ask for."""
+    """Print the file that the options ask for, or the tables of its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS))
     parser.add_argument("--workers", nargs="+", type=int, default=[4, 8, 16])
@@ -85,7 +158,12 @@ def main() -> None:
     parser.add_argument("--speeds", nargs="+", choices=list(SPEEDS), default=list(SPEEDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=OPTIONS["epochs"])
-    print(yaml.safe_dump(study(parser.parse_args()), sort_keys=False), end="")
+    parser.add_argument("--table", type=Path, metavar="comparison.json", help="print tables of these results instead")
+    args = parser.parse_args()
+    if args.table is None:
+        print(yaml.safe_dump(study(args), sort_keys=False), end="")
+    else:
+        print("\n".join(table(Comparison.open(args.table), args)))
 
 
 if __name__ == "__main__":
