@@ -1,6 +1,7 @@
 """The options of a training, beside its data: all that decides a trained network."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,10 @@ class TrainingOptions:
             raise ValueError(
                 f"newbob takes epochs back: expected algorithm {_with('can_take_back_epochs')}, no overlap and no ema"
             )
+        if self.resolved_schedule == "newbob" and workers.qsr_alpha is not None:
+            raise ValueError(
+                f"qsr_alpha {workers.qsr_alpha:g}: the rates of newbob are not known before; expected another schedule"
+            )
         if chosen.ensemble and final.combine:
             raise ValueError(f"combine {final.combine}: the workers of an ensemble are never averaged; expected 0")
         soft = self.soft_labels
@@ -236,6 +241,15 @@ class TrainingOptions:
 
         chosen = optimizer_class(self.optimization.optimizer)
         return self.schedule.learning_rate or chosen.default_rate(self.architecture.nonlinearity)
+
+    def worker_lr_scale(self, workers: int) -> float:
+        """Return the learning rate of one of so many workers over the effective one."""
+        algorithm = entry(self.workers.algorithm).cls(self.algorithm)
+        return self.workers.worker_lr_scale or algorithm.worker_lr_scale(workers)
+
+    def rates(self, workers: int, frames_per_epoch: int) -> Callable[[int], float]:
+        """Return the rate per frame of one of so many workers after so many frames of all, where it is planned."""
+        return self.make_schedule(frames_per_epoch, self.worker_lr_scale(workers), math.inf).learning_rate
 
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """Return the schedule of the learning rate.

@@ -97,7 +97,7 @@ class Trainer(Loop):
         untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
         frames_per_epoch = batches.frames_per_epoch
-        lr_scale = options.workers.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
+        lr_scale = options.worker_lr_scale(group.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, lr_scale, untrained.loss)
         if self.algorithm.round_epochs is not None:
             self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
@@ -131,6 +131,7 @@ class Trainer(Loop):
             algorithm, group, self.network, workers, self.optimizer,
             workers.optimizer_state_at_sync(optimization.optimizer),
             minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
+            minibatch=optimization.minibatch,
         )  # fmt: skip
 
         def all_frames() -> Minibatches:  # of one worker more, who has them all
