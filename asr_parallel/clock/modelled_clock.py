@@ -70,8 +70,8 @@ class ModelledClock:
     frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
     how: of the all-reduces, see clock/interconnect.py.
     epochs: of the training; with qsr_alpha they matter, as periods follow from the learning rate.
-    rates: the learning rate per frame of one of so many workers, with so many frames of all in an epoch, after so many
-        frames of all.
+    rates: the learning rate, for a minibatch's mean gradient, of one of so many workers, with so many frames of all in
+        an epoch, after so many frames of all.
     longest: the largest worker's share over the mean of all; the others wait at its end.
     """
 
@@ -126,7 +126,7 @@ class ModelledClock:
         frames = workers * self.work.minibatch  # of all, in a minibatch of each
         rate = self.rates(workers, round(self.frames))
         end = max(1, round(self.epochs * self.minibatches))
-        return QuadraticRule(alpha, self.work.minibatch).rounds(
+        return QuadraticRule(alpha).rounds(
             self.constants.period, lambda done: rate(done * frames), round(self.options.sync_first * end), end
         )
 

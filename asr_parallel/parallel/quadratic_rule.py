@@ -17,7 +17,7 @@ class QuadraticRule:
     alpha       alpha       their growth
     rate        eta_t       the learning rate at the first minibatch of a round
     round       H^(s)       max(H_base, floor((alpha / eta_t)^2)), the minibatches of round s
-    minibatch               frames of a worker's minibatch
+    frames                  of a worker's minibatch; 1 where rates are per minibatch
 
     Synchronizing less often at a low rate is to lead to flatter minima, and costs less. The paper's AdamW has alpha
     0.0175 with a peak rate of 0.008 and H_base 4: alpha is about the peak rate times the root of H_base.
@@ -28,23 +28,23 @@ class QuadraticRule:
     """
 
     alpha: float
-    minibatch: int = 1
+    frames: int = 1
 
-    def round(self, period: int, rate_per_frame: float) -> int:
+    def round(self, period: int, rate: float) -> int:
         """Return the minibatches of a round that begins at a worker's learning rate."""
-        assert rate_per_frame > 0, rate_per_frame
-        return max(period, math.floor((self.alpha / (rate_per_frame * self.minibatch)) ** 2))
+        assert rate > 0, rate
+        return max(period, math.floor((self.alpha / (rate * self.frames)) ** 2))
 
-    def rounds(self, period: int, rate_per_frame: Callable[[int], float], first: int, end: int) -> Counter[int]:
+    def rounds(self, period: int, rate: Callable[[int], float], first: int, end: int) -> Counter[int]:
         """Return how many rounds of each length lie in a part of a training; its end cuts the last one.
 
         Args:
-            rate_per_frame: of a worker after so many of its minibatches.
+            rate: of a worker after so many of its minibatches.
             first, end: minibatches of a worker where the part begins and ends.
         """
         found: Counter[int] = Counter()
         while first < end:
-            length = min(self.round(period, rate_per_frame(first)), end - first)
+            length = min(self.round(period, rate(first)), end - first)
             found[length] += 1
             first += length
         return found

@@ -52,7 +52,7 @@ class SyncScheduler:
         *,
         minibatches_per_epoch: int = 1,
         epochs: int = 1,
-        minibatch: int = 1,
+        rate_frames: int = 1,
         exact: bool = False,
     ) -> None:
         """Start the algorithm from the models before the first minibatch.
@@ -61,7 +61,7 @@ class SyncScheduler:
             options: of them weights, best_first, drop_worse, comm_dtype, overlap, sync_first, qsr_alpha and ema count.
             optimizer, optimizer_state: whether its state is kept, averaged or reset at a synchronization.
             minibatches_per_epoch, epochs: see Context.
-            minibatch: frames by which a rate per frame becomes that of a minibatch's mean, for qsr_alpha.
+            rate_frames: frames by which rates become those of a minibatch's mean gradient, for qsr_alpha.
             exact: form means in fixed point, see WeightedMean.
 
         Raises:
@@ -76,7 +76,7 @@ class SyncScheduler:
         self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and several
         self._first = round(options.sync_first * minibatches_per_epoch * epochs)  # minibatches of a worker
         self._done = 0  # likewise
-        self._rule = None if options.qsr_alpha is None else QuadraticRule(options.qsr_alpha, minibatch)
+        self._rule = None if options.qsr_alpha is None else QuadraticRule(options.qsr_alpha, rate_frames)
         self._round = algorithm.period  # minibatches of the present round, or of the last one
         self._optimizer, self._optimizer_state = optimizer, optimizer_state
         self._minibatches = self._index = 0  # since the last synchronization; synchronizations so far

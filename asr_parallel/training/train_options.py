@@ -1,6 +1,5 @@
 """The options of a training, beside its data: all that decides a trained network."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -248,8 +247,20 @@ class TrainingOptions:
         return self.workers.worker_lr_scale or algorithm.worker_lr_scale(workers)
 
     def rates(self, workers: int, frames_per_epoch: int) -> Callable[[int], float]:
-        """Return the rate per frame of one of so many workers after so many frames of all, where it is planned."""
-        return self.make_schedule(frames_per_epoch, self.worker_lr_scale(workers), math.inf).learning_rate
+        """Return the rate of one of so many workers, for a minibatch's mean gradient, after so many frames of all.
+
+        It must be known before training: not with newbob.
+        """
+        rate, frames = self.make_schedule(frames_per_epoch, self.worker_lr_scale(workers), 0.0), self.rate_frames
+        return lambda done: frames * rate.learning_rate(done)
+
+    @property
+    def rate_frames(self) -> int:
+        """Frames by which a rate becomes that of a minibatch's mean gradient."""
+        from asr_parallel.nnet.optimizers import optimizer_class
+
+        how = self.optimization
+        return how.minibatch if optimizer_class(how.optimizer).rate_per_frame else 1
 
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """Return the schedule of the learning rate.

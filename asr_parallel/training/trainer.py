@@ -131,7 +131,7 @@ class Trainer(Loop):
             algorithm, group, self.network, workers, self.optimizer,
             workers.optimizer_state_at_sync(optimization.optimizer),
             minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
-            minibatch=optimization.minibatch,
+            rate_frames=options.rate_frames,
         )  # fmt: skip
 
         def all_frames() -> Minibatches:  # of one worker more, who has them all

@@ -154,7 +154,10 @@ class Synced(Hook):
         self.synced.append(step.number)
 
 
-@pytest.mark.parametrize("more", [{}, {"schedule": "cyclical"}, {"algorithm": "block-momentum"}], ids=str)
+ADAM = {"optimizer": "adam", "learning_rate": 0.016}  # per minibatch
+
+
+@pytest.mark.parametrize("more", [{}, {"schedule": "cyclical"}, {"algorithm": "block-momentum"}, ADAM], ids=str)
 def test_a_training_synchronizes_as_often_as_the_clock_says(
     frames_folder: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:
@@ -167,11 +170,12 @@ def test_a_training_synchronizes_as_often_as_the_clock_says(
     trainer.run()
     expected, done = [], 0
     while done < len(hook.rates):
-        done += max(2, math.floor((0.02 / (8 * hook.rates[done])) ** 2))
+        eta = hook.rates[done] * (1 if "optimizer" in more else 8)
+        done += max(2, math.floor((0.02 / eta) ** 2))
         expected.append(done)
     assert hook.synced == [number for number in expected if number <= len(hook.rates)]
     scale = 4 if options.workers.algorithm == "average" else 1
-    assert hook.rates[0] == pytest.approx(scale * 0.002)
+    assert hook.rates[0] == pytest.approx(scale * options.resolved_learning_rate)
 
     clock = ModelledClock(
         options.workers, StepCost(0.01, 8, 1000), PRESETS["1gbe"], trainer.batches.frames_per_epoch,
@@ -192,7 +196,7 @@ def test_the_clock_counts_every_round() -> None:
         changed = 4 * 800 * 8 * 128 // 2  # frames
         return ModelledClock(
             workers, work, PRESETS["1gbe"], 800 * 8 * 128, constants=own, epochs=4,
-            rates=lambda workers, frames: lambda done: (0.1 if done < changed else 0.02) / 128,
+            rates=lambda workers, frames: lambda done: 0.1 if done < changed else 0.02,
         )  # fmt: skip
 
     rule = clock(qsr_alpha=0.2)
