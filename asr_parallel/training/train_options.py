@@ -21,6 +21,7 @@ SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PSEUDO_WEIGHT = 1.0
 
 COMBINE = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
+COMBINE_EPOCHS = 0.5  # Kaldi steps/libs/nnet3/train/common.py
 FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
 
 
@@ -120,6 +121,10 @@ class FinalModelOptions(Checked):
         None, "average up to so many of the last models, as many as do best on held-out data", least=0,
         unset=f"{COMBINE}; ensemble: 0", source="Kaldi steps/nnet3/train_dnn.py",
     )  # fmt: skip
+    combine_epochs: float | None = option(
+        None, "epochs before the end in which these models lie, at most half of the training", above=0,
+        unset=f"{COMBINE_EPOCHS:g}", source="Kaldi steps/libs/nnet3/train/common.py",
+    )  # fmt: skip
     keep_workers: bool | None = option(
         None, "OUT/ensemble: every worker's model, and all as one", unset="with algorithm ensemble"
     )
@@ -172,6 +177,10 @@ class TrainingOptions:
             )
         if chosen.ensemble and final.combine:
             raise ValueError(f"combine {final.combine}: the workers of an ensemble are never averaged; expected 0")
+        if final.combine_epochs is not None and (not self.combined or self.resolved_schedule == "newbob"):
+            raise ValueError(
+                f"combine_epochs {final.combine_epochs:g}: no models are combined, with newbob or combine 0"
+            )
         soft = self.soft_labels
         taught = chosen.ensemble + (soft.teacher is not None)
         if not taught and (soft.temperature, soft.pseudo_weight) != (1, PSEUDO_WEIGHT):

@@ -34,7 +34,7 @@ from asr_parallel.training.minibatches import Minibatches, merge_workers
 from asr_parallel.training.optimizer_state import OptimizerState
 from asr_parallel.training.recovery import Recovery
 from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.train_options import TrainingOptions
+from asr_parallel.training.train_options import COMBINE_EPOCHS, TrainingOptions
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -179,7 +179,8 @@ class Trainer(Loop):
         )  # fmt: skip
         moments: list[int] = []
         if total and options.combined:
-            moments = snapshot_frames(total, self.batches.frames_per_epoch, options.combined)
+            epochs = options.final_model.combine_epochs or COMBINE_EPOCHS
+            moments = snapshot_frames(total, self.batches.frames_per_epoch, options.combined, epochs)
         self.last_models = LastModels(
             self.work / "models", moments, lambda: self.scheduler.model(network), self.group.is_main
         )
