@@ -1,6 +1,7 @@
 """asr-parallel predict: modelled speedup of every algorithm, before anybody has the machines."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 from asr_parallel.clock.interconnect import COLLECTIVES, PRESETS, Interconnect
 from asr_parallel.nnet.architectures import ARCHITECTURES
 from asr_parallel.nnet.choices import OPTIMIZERS
-from asr_parallel.record.options import Checked, build, build_chosen, check, merged, option
+from asr_parallel.record.options import Checked, build, build_chosen, check, merged, option, picked
 
 if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
     from asr_parallel.parallel.worker_options import WorkerOptions
-    from asr_parallel.training.train_options import MachineOptions
+    from asr_parallel.training.train_options import MachineOptions, TrainingOptions
 
 # Options of asynchronous training that predict has others for
 SIMULATED = {
     "sim_step_seconds": "--step-seconds", "sim_jitter": "--jitter", "sim_latency": "--alpha", "sim_bandwidth": "--beta",
 }  # fmt: skip
+RATES = ("schedule", "learning_rate", "final_learning_rate", "epochs")  # options that matter with qsr_alpha alone
 FRAMES = 108_000_000  # 300 hours, the training data of Switchboard-1
 
 
@@ -75,11 +77,13 @@ class InterconnectOptions(Checked):
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.parallel.worker_options import algorithm_flags
-    from asr_parallel.training.train_options import MachineOptions, alternatives
+    from asr_parallel.parallel.worker_options import WorkerOptions, algorithm_flags
+    from asr_parallel.training.train_options import MachineOptions, ScheduleOptions, alternatives
 
+    wanted = {WorkerOptions: ("qsr_alpha",), ScheduleOptions: RATES}
+    rates = picked("Periods that follow the learning rate", wanted)
     sizes = merged("Options of architectures", alternatives()["architecture"])
-    return InterconnectOptions, PredictOptions, sizes, MachineOptions, algorithm_flags()
+    return InterconnectOptions, PredictOptions, sizes, MachineOptions, algorithm_flags(), rates
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +114,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.nnet.architectures import make_network
     from asr_parallel.report.prediction import prediction_markdown
 
+    trainings = [_training(own, given, options, sizes) for own, _ in options_of_each]
     spec = make_network(kind, sizes, frame_dim, options.context, options.pdfs)
     works, jitter, measured = _works(options, machine, spec, [own for own, _ in options_of_each])
     network, stragglers = (
@@ -117,8 +122,18 @@ def run(args: argparse.Namespace) -> None:
         Stragglers(jitter if options.jitter is None else options.jitter),
     )
     clocks = [
-        ModelledClock(own, work, network, options.frames, stragglers, interconnect.collective, constants=constants)
-        for (own, constants), work in zip(options_of_each, works, strict=True)
+        ModelledClock(
+            own,
+            work,
+            network,
+            options.frames,
+            stragglers,
+            interconnect.collective,
+            constants=constants,
+            epochs=training.schedule.epochs,
+            rates=training.rates,
+        )
+        for (own, constants), work, training in zip(options_of_each, works, trainings, strict=True)
     ]
     print(prediction_markdown(clocks, workers, measured), end="")
 
@@ -135,6 +150,25 @@ def _worker_options(args: argparse.Namespace, name: str) -> "tuple[WorkerOptions
     known = option_names() if args.algorithm else chosen.own_options | chosen.cls.supports
     given = {option: value for option, value in vars(args).items() if option in known}
     return split(**given | {"workers": 1, "algorithm": name})
+
+
+def _training(
+    own: "WorkerOptions", given: Mapping[str, Any], options: PredictOptions, sizes: Mapping[str, Any]
+) -> "TrainingOptions":
+    """Return the options of a training, for its learning rates; ValueError where they decide nothing.
+
+    Args:
+        given: values of the command line.
+        sizes: of the architecture.
+    """
+    from asr_parallel.training.train_options import training_options
+
+    rates = {name: given[name] for name in RATES if name in given}
+    if rates and "qsr_alpha" not in given:
+        name, value = next(iter(rates.items()))
+        raise ValueError(f"{name} {value}: changes no time without qsr_alpha")
+    common = {name: getattr(options, name) for name in ("architecture", "optimizer", "minibatch")}
+    return training_options(algorithm=own.algorithm, qsr_alpha=own.qsr_alpha, **common, **sizes, **rates)
 
 
 def _works(

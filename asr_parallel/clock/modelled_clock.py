@@ -16,6 +16,7 @@ Time is that of the long run: parts of a minibatch and of a synchronization coun
 model leaves out.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,6 +25,7 @@ from asr_parallel.clock.async_epoch import async_epoch
 from asr_parallel.clock.interconnect import Interconnect, all_reduce, broadcast
 from asr_parallel.clock.stragglers import Stragglers
 from asr_parallel.parallel.cost import Setting, StepCost, SyncCost
+from asr_parallel.parallel.quadratic_rule import QuadraticRule
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.weighted_mean import BLOCK
 from asr_parallel.parallel.worker_options import WorkerOptions
@@ -62,11 +64,14 @@ class TimeBreakdown:
 class ModelledClock:
     """A machine, a network between K of it, and a training; the methods answer for different K and periods.
 
-    options: of the workers; of them workers, algorithm, comm_dtype, overlap and sync_first matter here. An epoch is a
-        mean one, of which the part sync_first is synchronized after every minibatch.
+    options: of the workers; of them workers, algorithm, comm_dtype, overlap, sync_first and qsr_alpha matter here. An
+        epoch is a mean one, of which the part sync_first is synchronized after every minibatch.
     constants: the algorithm's own options; None: its defaults.
     frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
     how: of the all-reduces, see clock/interconnect.py.
+    epochs: of the training; with qsr_alpha they matter, as periods follow from the learning rate.
+    rates: the learning rate, for a minibatch's mean gradient, of one of so many workers, with so many frames of all in
+        an epoch, after so many frames of all.
     longest: the largest worker's share over the mean of all; the others wait at its end.
     """
 
@@ -78,6 +83,8 @@ class ModelledClock:
     how: str = "best"
     longest: float = 1.0
     constants: Any = None
+    epochs: int = 1
+    rates: Callable[[int, int], Callable[[int], float]] | None = None
 
     def __post_init__(self) -> None:
         if self.constants is None:
@@ -93,10 +100,35 @@ class ModelledClock:
                 )
             )  # fmt: skip
         first = self.options.sync_first if self.options.workers > 1 else 0.0
-        parts = self._epoch(self.cost).times(1 - first)
+        parts = self._later_epoch().times(1 - first)
         if not first:
             return parts
         return parts + self.with_(overlap=False)._epoch(SyncCost(1, means=1)).times(first)  # means are waited for
+
+    def _later_epoch(self) -> TimeBreakdown:
+        """Return the modelled seconds of a mean epoch as the algorithm goes when no part is synchronous any more."""
+        cost, rounds = self.cost, self.rounds()
+        if not rounds:
+            return self._epoch(cost)
+        minibatches = sum(length * count for length, count in rounds.items())
+        parts = (self._epoch(replace(cost, period=of)).times(of * n / minibatches) for of, n in rounds.items())
+        return sum(parts, TimeBreakdown())
+
+    def rounds(self) -> Counter[int]:
+        """Return how many rounds of each length, in minibatches, a training has by the quadratic rule.
+
+        They are those after the part sync_first. The last one is as long as is left.
+        """
+        alpha, workers = self.options.qsr_alpha, self.options.workers
+        if alpha is None or workers == 1:
+            return Counter()
+        assert self.rates is not None, "the quadratic rule follows the learning rate"
+        frames = workers * self.work.minibatch  # of all, in a minibatch of each
+        rate = self.rates(workers, round(self.frames))
+        end = max(1, round(self.epochs * self.minibatches))
+        return QuadraticRule(alpha).rounds(
+            self.constants.period, lambda done: rate(done * frames), round(self.options.sync_first * end), end
+        )
 
     def _epoch(self, cost: SyncCost) -> TimeBreakdown:
         """Return the modelled seconds of an epoch of synchronous workers."""
@@ -115,6 +147,8 @@ class ModelledClock:
     def peak(self) -> float:
         """Return the speedup of the best interval between two synchronizations, in which no worker is slow or idle."""
         best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).with_(sync_first=0.0)
+        if rounds := self.rounds():
+            best = best.with_(qsr_alpha=None, period=max(rounds))
         if self._asynchronous:
             best = best.with_(sim_jitter=0.0, sim_straggler=1.0, sim_pause=0.0)
         return best.speedup()

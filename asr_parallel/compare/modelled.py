@@ -60,7 +60,7 @@ class Machine:
         longest = self.longest[training.name]
         return ModelledClock(
             options.workers, work, network or self.network, self.frames, stragglers, longest=longest,
-            constants=options.algorithm,
+            constants=options.algorithm, epochs=options.schedule.epochs, rates=options.rates,
         )  # fmt: skip
 
     def here(self, training: Training) -> float:

@@ -102,6 +102,8 @@ class Adam(Optimizer):
     Table: _mean = m, _square = v, _steps = t of the paper's Algorithm 1.
     """
 
+    rate_per_frame = False
+
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         super().__init__(network, max_change, add)
         self._mean = torch.zeros_like(network.parameters)

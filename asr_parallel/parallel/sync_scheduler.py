@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.parallel.algorithm import Algorithm, Context, Optimizing, Replicas
+from asr_parallel.parallel.quadratic_rule import QuadraticRule
 from asr_parallel.parallel.state import State, copy_tensors
 from asr_parallel.parallel.sync_info import DivergedError, SyncInfo, valid_workers
 from asr_parallel.parallel.synchronizer import synchronizer
@@ -27,6 +28,9 @@ class SyncScheduler:
     With the option sync_first, they begin as post-local SGD does (Lin, Stich, Patel & Jaggi, "Don't use large
     mini-batches, use local SGD", arXiv 1808.07217): in that part of the training all go on from the mean of their
     models after every minibatch, as with summed gradients, and the algorithm starts from the model that they have then.
+
+    With the option qsr_alpha, the period of a round follows from the learning rate at its first minibatch
+    (parallel/quadratic_rule.py).
 
     First the workers' losses and whether their models are finite are exchanged: a worker that is not valid is left out.
 
@@ -48,14 +52,16 @@ class SyncScheduler:
         *,
         minibatches_per_epoch: int = 1,
         epochs: int = 1,
+        rate_frames: int = 1,
         exact: bool = False,
     ) -> None:
         """Start the algorithm from the models before the first minibatch.
 
         Args:
-            options: of them weights, best_first, drop_worse, comm_dtype, overlap and ema count here.
+            options: of them weights, best_first, drop_worse, comm_dtype, overlap, sync_first, qsr_alpha and ema count.
             optimizer, optimizer_state: whether its state is kept, averaged or reset at a synchronization.
             minibatches_per_epoch, epochs: see Context.
+            rate_frames: frames by which rates become those of a minibatch's mean gradient, for qsr_alpha.
             exact: form means in fixed point, see WeightedMean.
 
         Raises:
@@ -70,6 +76,8 @@ class SyncScheduler:
         self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and several
         self._first = round(options.sync_first * minibatches_per_epoch * epochs)  # minibatches of a worker
         self._done = 0  # likewise
+        self._rule = None if options.qsr_alpha is None else QuadraticRule(options.qsr_alpha, rate_frames)
+        self._round = algorithm.period  # minibatches of the present round, or of the last one
         self._optimizer, self._optimizer_state = optimizer, optimizer_state
         self._minibatches = self._index = 0  # since the last synchronization; synchronizations so far
         self._frames = np.zeros(group.num_workers, dtype=np.int64)
@@ -84,7 +92,7 @@ class SyncScheduler:
 
     @property
     def sync_due(self) -> bool:
-        """True when workers synchronize after the next minibatch."""
+        """True when workers synchronize after the next minibatch; by the quadratic rule a guess before a round."""
         return self.synchronizes and self._minibatches + 1 == self._period
 
     @property
@@ -94,7 +102,9 @@ class SyncScheduler:
 
     @property
     def _period(self) -> int | None:
-        return 1 if self._is_first_part else self.algorithm.period
+        if self._is_first_part:
+            return 1
+        return self.algorithm.period if self._rule is None else self._round
 
     @property
     def num_syncs(self) -> int:
@@ -119,6 +129,9 @@ class SyncScheduler:
                 self._update_ema(replicas.parameters[0])
             self._index += 1
             return False
+        if self._rule is not None and not self._minibatches and not self._is_first_part:
+            assert self.algorithm.period is not None
+            self._round = self._rule.round(self.algorithm.period, lr)
         self._minibatches += 1
         self._frames += frames
         if loss_sums is not None:
@@ -301,6 +314,7 @@ class SyncScheduler:
         values = {
             "minibatches": self._minibatches,
             "done": self._done,
+            "round": self._round,
             "syncs": self._index,
             "frames": self._frames.tolist(),
             "left_out": self.left_out.tolist(),
@@ -313,5 +327,6 @@ class SyncScheduler:
         copy_tensors(own.shared, state.shared, "algorithm")
         copy_tensors(own.per_worker, state.per_worker, "algorithm, of workers")
         self._minibatches, self._index, self._done = values["minibatches"], values["syncs"], values["done"]
+        self._round = values["round"]
         self._frames[:] = values["frames"]
         self.left_out[:] = values["left_out"]

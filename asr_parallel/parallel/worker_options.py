@@ -49,6 +49,10 @@ class WorkerOptions:
         0.0, "part of the training, at first, in which models are averaged after every minibatch", least=0, most=1,
         source="post-local SGD, Lin et al., arXiv 1808.07217",
     )  # fmt: skip
+    qsr_alpha: float | None = option(
+        None, "growth of periods as the learning rate falls: max(period, (alpha / rate of a minibatch's mean)^2)",
+        above=0, unset="period alone", source="QSR, Gu et al., arXiv 2310.14423",
+    )  # fmt: skip
     ema: float = option(
         0.0, "part that a moving average, the final model, keeps of itself at a synchronization; 0: none",
         least=0, below=1,

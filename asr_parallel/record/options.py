@@ -10,7 +10,7 @@ are unique over all of them, so that files and records stay flat.
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from types import NoneType
@@ -229,6 +229,19 @@ def refuse(kind: str, name: str, key: str, value: Any, users: list[str]) -> None
     """Raise ValueError for an option that the chosen alternative does not have and others, the users, do."""
     if users:
         raise ValueError(f"{key} {value!r} is of no use to {kind} {name}, only to {', '.join(users)}")
+
+
+def picked(title: str, wanted: Mapping[type, Collection[str]]) -> type:
+    """Return a group with some options of others, as they are there: their names by group."""
+    options = [
+        (one.name, hint, field(default=one.default, metadata=one.metadata))
+        for cls, of_cls in wanted.items()
+        for _, one, hint in walk(cls)
+        if one.name in of_cls
+    ]
+    group = make_dataclass("Picked", options, frozen=True)
+    group.__doc__ = title
+    return group
 
 
 def merged(title: str, known: Mapping[str, type]) -> type:

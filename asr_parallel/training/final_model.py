@@ -23,7 +23,7 @@ from asr_parallel.record.files import atomic_file, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import WorkersScore, evaluate, mean_posterior
 from asr_parallel.training.hooks import Hook, TrainingStep
-from asr_parallel.training.train_options import TrainingOptions
+from asr_parallel.training.train_options import COMBINE_EPOCHS, TrainingOptions
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
 PRIOR_FRAMES = 20_000  # Kaldi steps/nnet3/train_dnn.py, prior-subset-size
@@ -32,13 +32,20 @@ HELD_OUT = "held_out.json"
 NAME = "parameters"
 
 
-def snapshot_frames(total_frames: int, frames_per_epoch: int, num_models: int) -> list[int]:
+def snapshot_frames(
+    total_frames: int, frames_per_epoch: int, num_models: int, epochs: float = COMBINE_EPOCHS
+) -> list[int]:
     """Return when to keep a model for the combination, in frames trained on: the last one at the very end.
 
     Equal steps over the last half epoch, or the last half of a training shorter than an epoch (Kaldi
-    steps/libs/nnet3/train/common.py combines half an epoch's iterations, at most half of all).
+    steps/libs/nnet3/train/common.py combines half an epoch's iterations, at most half of all). With one model an epoch
+    it is latest-weight averaging (LAWA: Kaddour, "Stop wasting my time! Saving days of ImageNet and BERT training with
+    latest weight averaging", arXiv 2209.14981), but that fewer models than asked for are taken where these do better.
+
+    Args:
+        epochs: over which the models are spread.
     """
-    window = min(frames_per_epoch, total_frames) // 2
+    window = min(int(epochs * frames_per_epoch), total_frames // 2)
     moments = {total_frames - window * k // num_models for k in range(num_models)}
     return sorted(moments)
 

@@ -251,7 +251,8 @@ class StopPoints:
         self._request, self._transport, self._device = request, transport, device
         self._scheduler = scheduler
         period = scheduler.algorithm.period
-        self._period = period if scheduler.synchronizes and period is not None and period <= AGREE_MINIBATCHES else None
+        often = period is not None and period <= AGREE_MINIBATCHES and scheduler.options.qsr_alpha is None
+        self._period = period if scheduler.synchronizes and often else None
         self._saved = time.monotonic()
         self._number = 0
 

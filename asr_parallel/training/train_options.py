@@ -1,6 +1,6 @@
 """The options of a training, beside its data: all that decides a trained network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ SCHEDULES = ("exponential", "newbob", "constant", "cyclical")
 PSEUDO_WEIGHT = 1.0
 
 COMBINE = 20  # Kaldi steps/nnet3/train_dnn.py, max-models-combine
+COMBINE_EPOCHS = 0.5  # Kaldi steps/libs/nnet3/train/common.py
 FINAL_SHARE = 0.1  # Kaldi steps/nnet3/train_dnn.py: 3e-4 to 3e-5
 
 
@@ -123,6 +124,10 @@ class FinalModelOptions(Checked):
         None, "average up to so many of the last models, as many as do best on held-out data", least=0,
         unset=f"{COMBINE}; ensemble: 0", source="Kaldi steps/nnet3/train_dnn.py",
     )  # fmt: skip
+    combine_epochs: float | None = option(
+        None, "epochs before the end in which these models lie, at most half of the training", above=0,
+        unset=f"{COMBINE_EPOCHS:g}", source="Kaldi steps/libs/nnet3/train/common.py",
+    )  # fmt: skip
     keep_workers: bool | None = option(
         None, "OUT/ensemble: every worker's model, and all as one", unset="with algorithm ensemble"
     )
@@ -169,8 +174,16 @@ class TrainingOptions:
             raise ValueError(
                 f"newbob takes epochs back: expected algorithm {_with('can_take_back_epochs')}, no overlap and no ema"
             )
+        if self.resolved_schedule == "newbob" and workers.qsr_alpha is not None:
+            raise ValueError(
+                f"qsr_alpha {workers.qsr_alpha:g}: the rates of newbob are not known before; expected another schedule"
+            )
         if chosen.ensemble and final.combine:
             raise ValueError(f"combine {final.combine}: the workers of an ensemble are never averaged; expected 0")
+        if final.combine_epochs is not None and (not self.combined or self.resolved_schedule == "newbob"):
+            raise ValueError(
+                f"combine_epochs {final.combine_epochs:g}: no models are combined, with newbob or combine 0"
+            )
         soft = self.soft_labels
         taught = chosen.ensemble + (soft.teacher is not None)
         if not taught and (soft.temperature, soft.pseudo_weight) != (1, PSEUDO_WEIGHT):
@@ -239,6 +252,27 @@ class TrainingOptions:
 
         chosen = optimizer_class(self.optimization.optimizer)
         return self.schedule.learning_rate or chosen.default_rate(self.architecture.nonlinearity)
+
+    def worker_lr_scale(self, workers: int) -> float:
+        """Return the learning rate of one of so many workers over the effective one."""
+        algorithm = entry(self.workers.algorithm).cls(self.algorithm)
+        return self.workers.worker_lr_scale or algorithm.worker_lr_scale(workers)
+
+    def rates(self, workers: int, frames_per_epoch: int) -> Callable[[int], float]:
+        """Return the rate of one of so many workers, for a minibatch's mean gradient, after so many frames of all.
+
+        It must be known before training: not with newbob.
+        """
+        rate, frames = self.make_schedule(frames_per_epoch, self.worker_lr_scale(workers), 0.0), self.rate_frames
+        return lambda done: frames * rate.learning_rate(done)
+
+    @property
+    def rate_frames(self) -> int:
+        """Frames by which a rate becomes that of a minibatch's mean gradient."""
+        from asr_parallel.nnet.optimizers import optimizer_class
+
+        how = self.optimization
+        return how.minibatch if optimizer_class(how.optimizer).rate_per_frame else 1
 
     def make_schedule(self, frames_per_epoch: int, num_jobs: float, untrained_loss: float) -> Schedule:
         """Return the schedule of the learning rate.

@@ -34,7 +34,7 @@ from asr_parallel.training.minibatches import Minibatches, merge_workers
 from asr_parallel.training.optimizer_state import OptimizerState
 from asr_parallel.training.recovery import Recovery
 from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.train_options import TrainingOptions
+from asr_parallel.training.train_options import COMBINE_EPOCHS, TrainingOptions
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000
@@ -97,7 +97,7 @@ class Trainer(Loop):
         untrained, _ = self.evaluator.score()
         self.untrained_loss = untrained.loss
         frames_per_epoch = batches.frames_per_epoch
-        lr_scale = options.workers.worker_lr_scale or self.algorithm.worker_lr_scale(group.num_workers)
+        lr_scale = options.worker_lr_scale(group.num_workers)
         self.schedule = options.make_schedule(frames_per_epoch, lr_scale, untrained.loss)
         if self.algorithm.round_epochs is not None:
             self.schedule.new_round(0, self.algorithm.round_epochs * frames_per_epoch)
@@ -131,6 +131,7 @@ class Trainer(Loop):
             algorithm, group, self.network, workers, self.optimizer,
             workers.optimizer_state_at_sync(optimization.optimizer),
             minibatches_per_epoch=batches.minibatches_per_epoch, epochs=options.schedule.epochs,
+            rate_frames=options.rate_frames,
         )  # fmt: skip
 
         def all_frames() -> Minibatches:  # of one worker more, who has them all
@@ -178,7 +179,8 @@ class Trainer(Loop):
         )  # fmt: skip
         moments: list[int] = []
         if total and options.combined:
-            moments = snapshot_frames(total, self.batches.frames_per_epoch, options.combined)
+            epochs = options.final_model.combine_epochs or COMBINE_EPOCHS
+            moments = snapshot_frames(total, self.batches.frames_per_epoch, options.combined, epochs)
         self.last_models = LastModels(
             self.work / "models", moments, lambda: self.scheduler.model(network), self.group.is_main
         )

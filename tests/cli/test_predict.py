@@ -65,6 +65,19 @@ def test_a_network_of_ones_own_and_options_of_algorithms(capsys: pytest.CaptureF
     assert speedup(f"{ensemble} 0.1") < speedup(f"{ensemble} 0.1 --exchange posteriors")
 
 
+def test_periods_that_follow_the_learning_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    def speedup(more: str) -> float:
+        text = predicted(f"--workers 16 --algorithm average --network wan {GIVEN} {more}", capsys)
+        return float(rows(text, "| algorithm | workers")[0]["modelled speedup"])
+
+    rate = "--qsr-alpha 1 --learning-rate 1e-4 --period 1"  # 16 x 512 frames: 0.82, and 0.082 at the end
+    assert speedup("--period 1") < speedup(rate) < speedup("--period 149")
+    assert speedup(rate) < speedup(f"{rate} --final-learning-rate 1e-6")
+    assert speedup(f"{rate} --schedule constant") == speedup("--period 1")
+    everything = predicted(f"--workers 2 {GIVEN} --qsr-alpha 1", capsys)  # those without periods go without it
+    assert "| gradient | 2 |" in everything
+
+
 def test_where_data_end(capsys: pytest.CaptureFixture[str]) -> None:
     text = predicted(f"--workers 2,64 --frames 10000 --algorithm average {GIVEN}", capsys)
     few, many = rows(text, "| algorithm | workers")
@@ -108,6 +121,9 @@ def test_another_architecture_with_its_options(capsys: pytest.CaptureFixture[str
         ("--workers 4 --architecture tdnn", "context 0: the network sees 13 frames before and 9 after"),
         ("--workers 4 --architecture tdnn --context 13", "input_dim 440: expected a multiple of 27"),
         ("--workers 4 --splice-indexes 0", "splice_indexes '0' is of no use to architecture dnn, only to tdnn"),
+        ("--workers 4 --learning-rate 0.1", "learning_rate 0.1: changes no time without qsr_alpha"),
+        ("--workers 4 --algorithm gradient --qsr-alpha 1", "qsr_alpha 1.0 is of no use to algorithm gradient"),
+        ("--workers 4 --algorithm average --qsr-alpha 1 --schedule newbob", "qsr_alpha 1: the rates of newbob"),
         ("--workers 4 --pdfs 0", "pdfs 0: expected a whole number of at least 1"),
         ("--workers 4 --relabel-fraction 2", "relabel_fraction 2.0: expected a number above 0 and at most 1"),
     ],

@@ -36,7 +36,9 @@ def trained(frames_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 def test_one_two_and_four_processes(trained: dict[int, Path], name: str) -> None:
     """More than 200 minibatches, of shares that are not equally long."""
     one, two, four = (load_file(trained[processes] / f"{name}.safetensors") for processes in (1, 2, 4))
-    if "period" in RUNS[name]:
+    if "qsr_alpha" in RUNS[name]:
+        assert 100 < one["syncs"] < 200
+    elif "period" in RUNS[name]:
         assert one["syncs"] * RUNS[name]["period"] > 200
     models = one.keys() - {"syncs"}
     assert len(models) == (5 if "ensemble" in name else 1)  # the one delivered, and those of workers

@@ -34,6 +34,7 @@ RUNS = {
     "average, best first, Adam's state averaged": EVERY | {
         "best_first": 3, "weights": "equal", "optimizer": "adam", "learning_rate": 1e-3, "optimizer_state": "average",
     },
+    "average, quadratic rule": {"period": 1, "qsr_alpha": 0.03},
     "block momentum": EVERY | {"algorithm": "block-momentum"},
     "block momentum, SlowMo, reset": EVERY | {
         "algorithm": "block-momentum", "outer": "slowmo", "optimizer": "momentum", "learning_rate": 0.001,

@@ -90,6 +90,8 @@ def same(one: Path, other: Path) -> None:
         "--epochs 2 --optimizer momentum --schedule cyclical --cycle-frames 700 --held-out-by speaker",
         "--epochs 1 --optimizer sgd --schedule constant --combine 0",
         f"--epochs 2 --algorithm async-elastic --workers 3 --period 3 --optimizer nesterov --sim-jitter 0.3 {VARIED}",
+        "--epochs 4 --workers 2 --period 2 --combine 3 --combine-epochs 2 --ema 0.9",
+        "--epochs 2 --workers 2 --period 1 --qsr-alpha 0.1 --overlap",
         "--epochs 2 --algorithm adownpour --workers 2 --period 2 --sim-straggler 3",
         "--epochs 1 --algorithm mdownpour --workers 3 --sim-bandwidth 1e6",
     ],

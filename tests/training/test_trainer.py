@@ -1,11 +1,14 @@
 """Training: small runs on data that can be learnt, every non-linearity, optimiser and schedule, and what goes wrong."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.nnet.choices import NONLINEARITIES, OPTIMIZERS
@@ -15,6 +18,7 @@ from asr_parallel.nnet.optimizers import optimizer_class
 from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames
+from asr_parallel.training.hooks import EpochEnd, Hook
 from asr_parallel.training.train_options import (
     SCHEDULES,
     TrainingOptions,
@@ -257,6 +261,38 @@ def test_snapshots_span_the_last_half_epoch() -> None:
     assert snapshot_frames(8000, 1000, 5) == [7600, 7700, 7800, 7900, 8000]
     assert snapshot_frames(100, 1000, 4) == [63, 75, 88, 100]  # a training shorter than an epoch: its last half
     assert snapshot_frames(10, 10, 20)[-1] == 10
+
+
+def test_latest_weight_averaging_is_the_mean_of_models_an_epoch_apart(store: FrameStore, tmp_path: Path) -> None:
+    """Of models that are still on their way the mean of all three is best only by chance; which one is, is tried."""
+    assert snapshot_frames(8000, 1000, 4, 4.0) == [5000, 6000, 7000, 8000]
+    assert snapshot_frames(8000, 1000, 2, 8.0) == [6000, 8000]  # no more than half of the training
+    given = {"optimizer": "sgd", "learning_rate": 0.01, "epochs": 6, "combine": 3, "combine_epochs": 3.0, "workers": 2}
+    trainer = Trainer(store, options(**given), tmp_path)
+    trainer.add_hook(ends := EpochModels(lambda: trainer.scheduler.model(trainer.network)))
+    found = trainer.run()
+    kept = [load_file(path)["parameters"] for path in trainer.last_models.newest_first]
+    assert len(kept) == 3 and all(map(torch.equal, kept, reversed(ends.models[-3:])))
+    means = [torch.stack(kept[:count]).double().mean(0).float() for count in (1, 2, 3)]
+    assert found is not None
+    best = min(float(torch.dist(found.net.parameters[0], mean)) for mean in means)
+    assert best < 1e-6 < float(torch.dist(means[0], means[2]))
+
+
+class EpochModels(Hook):
+    """The global model after every epoch."""
+
+    def __init__(self, model: Callable[[], torch.Tensor]) -> None:
+        self._model, self.models = model, list[torch.Tensor]()
+
+    def on_epoch_end(self, end: EpochEnd) -> None:
+        self.models.append(self._model().clone())
+
+
+@pytest.mark.parametrize("more", [{"combine": 0}, {"schedule": "newbob"}, {"workers": 2, "algorithm": "ensemble"}])
+def test_nothing_to_spread(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"combine_epochs 2: no models are combined"):
+        options(combine_epochs=2.0, **more)
 
 
 def test_a_saved_network_is_the_trained_one(store: FrameStore, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr_parallel.parallel.algorithm import Algorithm, Context
+from asr_parallel.parallel.algorithm import ALL_OPTIONS, Algorithm, Context
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
 from asr_parallel.record.options import option
@@ -79,6 +79,7 @@ class BlockMomentum(Algorithm):
 
     has_separate_global_model = True
     resets_momentum = True
+    supports = ALL_OPTIONS | {"qsr_alpha"}
 
     def start(self, model: Tensor, context: Context) -> None:
         import torch

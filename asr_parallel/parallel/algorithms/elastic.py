@@ -70,7 +70,7 @@ class Elastic(Algorithm):
 
     has_separate_global_model = True
     lr_scales_with_workers = True
-    supports = ALL_OPTIONS - {"weights", "best_first"} | {"sync_first"}
+    supports = ALL_OPTIONS - {"weights", "best_first"} | {"sync_first", "qsr_alpha"}
 
     def start(self, model: Tensor, context: Context) -> None:
         """Raise ValueError for an unstable beta.
