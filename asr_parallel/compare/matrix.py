@@ -135,11 +135,12 @@ class Matrix:
             if one.workers > 1 and one.workers % processes:
                 raise ValueError(f"{one.workers} workers do not divide into {processes} processes")
             for seed in one.seeds:
-                _add(found, _alone(one.optimizer, seed, "", common | optimizers.get(one.optimizer, {})))
-                if one.workers > 1:
-                    _add(found, one.training(seed))
                 if (one.optimizer, one.label) in with_one:
                     _add(found, replace(one.training(seed), **_single_worker(one.options)))
+                else:
+                    _add(found, _alone(one.optimizer, seed, "", common | optimizers.get(one.optimizer, {})))
+                if one.workers > 1:
+                    _add(found, one.training(seed))
         for training in found.values():
             check(training)
         budgets = _budgets(given.get("budgets", [1]))

@@ -57,8 +57,7 @@ def test_a_label_may_have_a_single_worker_of_its_own(tmp_path: Path) -> None:
     matrix = read(tmp_path, f"{{options: {{period: 3}}, cells: [{cell}]}}")
     found = {(one.algorithm, one.workers, one.label): dict(one.options) for one in matrix.trainings}
     assert found == {
-        ("none", 1, ""): {},
-        ("none", 1, "deep"): {"hidden_layers": 5},
+        ("none", 1, "deep"): {"hidden_layers": 5},  # and no other one, with which nothing would be compared
         ("average", 2, "deep"): {"period": 3, "hidden_layers": 5},
     }
 
@@ -75,7 +74,7 @@ def test_every_seed_of_a_label_has_a_single_worker_of_it_if_one_has(tmp_path: Pa
     cell = "{algorithm: average, workers: [W], seeds: [S], label: deep, options: {hidden_layers: 5, period: 3}}"
     cells = [cell.replace("W", w).replace("S", s) for w, s in (("1", "1"), ("8", "1, 2"))]
     names = [one.name for one in read(tmp_path, f"cells: [{', '.join(cells)}]").trainings]
-    alone = [f"none_1_ng-sgd_{label}s{seed}" for seed in (1, 2) for label in ("", "deep_")]
+    alone = [f"none_1_ng-sgd_deep_s{seed}" for seed in (1, 2)]
     assert sorted(names) == sorted([*alone, "average_8_ng-sgd_deep_s1", "average_8_ng-sgd_deep_s2"])
 
 
@@ -208,7 +207,7 @@ def test_no_other_model_than_the_single_worker(tmp_path: Path, option: str, othe
         with pytest.raises(ValueError, match=f"compare.yaml: {says} workers .1, 2."):
             read(tmp_path, text)
     names = [one.name for one in read(tmp_path, f"cells: [{cell.replace('WORKERS', '1, 2')}]").trainings]
-    assert sorted(names) == ["average_2_ng-sgd_other_s1", "none_1_ng-sgd_other_s1", "none_1_ng-sgd_s1"]
+    assert sorted(names) == ["average_2_ng-sgd_other_s1", "none_1_ng-sgd_other_s1"]
 
 
 def test_a_single_worker_of_a_label_is_one_of_its_optimizer(tmp_path: Path) -> None:
