@@ -59,7 +59,7 @@ def test_few_synchronizations_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_block_momentum_asks_for_data_by_the_square_of_workers(tmp_path: Path) -> None:
-    """CNTK's rule: period x minibatch x K^2 frames; of 0.88 M, minibatches of 64, it holds for 16 workers, not for 32."""
+    """CNTK's rule: period x minibatch x K^2 frames; 0.88 M by minibatches of 64 suffice for 16 workers, not for 32."""
     for workers, least in ((16, 262_144), (32, 1_048_576)):
         assert not cell(tmp_path, "block-momentum", workers, 50, least, period=16).warnings
         (text,) = cell(tmp_path, "block-momentum", workers, 50, least - 1, period=16).warnings
