@@ -50,6 +50,7 @@ class SoundWriter:
         self.recordings: dict[str, Recording] = {}
         self.infos: dict[str, AudioInfo] = {}
         self._bad: dict[str, str] = {}
+        self._descriptions: dict[str, str] = {}
 
     def add(self, sound: Sound) -> "Recording":
         """Return the recording of a sound.
@@ -57,6 +58,8 @@ class SoundWriter:
         Raises:
             ValueError: it cannot be read, or is not as its manifest says.
         """
+        if self._descriptions.setdefault(sound.id, sound.description) != sound.description:
+            raise ValueError(f"recording {sound.id} is there with other audio, too; expected an id of its own for each")
         if sound.id in self._bad:
             raise ValueError(self._bad[sound.id])
         if sound.id not in self.recordings:

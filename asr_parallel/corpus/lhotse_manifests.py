@@ -10,7 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,13 @@ class Sound:
         if first is not self.source or first.transforms or [one.type for one in first.sources] != ["file"]:
             return None
         return Path(str(first.sources[0].source))
+
+    @property
+    def description(self) -> str:
+        """A text with all that the audio is made of, by which two sounds of one id are told apart."""
+        files = [[source.source for source in one.sources if source.type == "file"] for one in self.recordings]
+        made = [(one.id, one.sampling_rate, one.num_samples, one.transforms) for one in self.recordings]
+        return repr((made, files))
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,8 @@ def _items_of(cut: "Cut", place: Path) -> Iterator[Item]:
         sound, offset = Sound(cut.id, cut, [_located(one, place) for one in parts], (0,)), 0.0
     elif isinstance(cut, DataCut) and cut.has_recording:
         sound, offset = _sound(cut.recording, place), cut.start
+        if any(source.type == "memory" for source in cut.recording.sources):
+            sound = replace(sound, id=cut.id)  # Shar has a part of the recording for each cut, all with its id
     else:
         yield Item(cut.id, None, None, problem="a cut without recording; expected audio, not features alone")
         return

@@ -142,11 +142,13 @@ def test_shar(source: Path, program: Program) -> None:
     cuts = cuts_of(source).trim_to_supervisions(keep_overlapping=False)
     with audio_backend("LibsndfileBackend"):
         cuts.to_shar(shar, fields={"recording": "flac"}, shard_size=2)
+    one, _ = soundfile.read(source / "one.wav", dtype="int16")
     (source / "one.wav").unlink()
     both, _ = soundfile.read(source / "two 2.flac", dtype="int16")
     assert imported(program, source) == (0, "")
     assert [u.text for u in utterances(source)] == ["hello there", "yes", "né"]
-    np.testing.assert_allclose(samples(utterances(source)[2]), both[2000:, 1], atol=1.01)
+    for found, expected in zip(utterances(source), (one[:4000], one[4000:], both[2000:, 1]), strict=True):
+        np.testing.assert_allclose(samples(found), expected, atol=1.01)
 
 
 def test_relative_paths_begin_at_the_manifest(source: Path, program: Program) -> None:
@@ -239,6 +241,10 @@ def test_mixed_rates_twice_the_same_and_features_alone(source: Path, program: Pr
     write_cuts(source, CutSet.from_cuts([*cuts_of(source), *(cut.with_id(f"{cut.id}-b") for cut in cuts_of(source))]))
     status, said = imported(program, source)
     assert status == 1 and "utterance u1 is there twice" in said
+    first, *others = cuts_of(source).trim_to_supervisions(keep_overlapping=False)
+    write_cuts(source, CutSet.from_cuts([*others, first.resample(16000)]))
+    status, said = imported(program, source)
+    assert status == 1 and "recording r1 is there with other audio, too" in said
     cut = {"id": "c", "start": 0, "duration": 1, "channel": 0, "supervisions": [], "type": "MonoCut"}
     (source / "corpus_cuts_train.jsonl.gz").write_bytes(gzip.compress(json.dumps(cut).encode() + b"\n"))
     status, said = imported(program, source)
