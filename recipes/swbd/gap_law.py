@@ -194,6 +194,7 @@ def draw(gaps: Sequence[Gap], laws: Sequence[Law], path: Path) -> None:
     of_system = dict(by_system(gaps))
     sizes = sorted({one.size for one in gaps})
     algorithms = sorted({one.algorithm for one in gaps})
+    ticks = sorted({one.frames for one in gaps})
     with house_style():
         figure, axes = new_figure(
             1.7 * len(algorithms) + 0.5, len(algorithms), len(sizes), sharex=True, sharey=True
@@ -213,9 +214,11 @@ def draw(gaps: Sequence[Gap], laws: Sequence[Law], path: Path) -> None:
                     span = np.geomspace(own[0].frames, own[-1].frames)
                     axis.plot(span, [100 * law.gap(workers, frames) for frames in span], color=colour, linewidth=0.8)
             axis.set_xscale("log")
+            axis.set_xticks(ticks, [f"{frames / 1e6:.2g}" for frames in ticks], fontsize=7)
+            axis.minorticks_off()
         axes[0].legend(fontsize=6)
-        figure.supxlabel("frames of the training")
-        figure.supylabel("gap in held-out loss, % (two standard errors)")
+        figure.supxlabel("frames of the training, millions", fontsize=8)
+        figure.supylabel("gap in held-out loss, % (two standard errors)", fontsize=8)
         for kind in ("svg", "png"):
             with atomic_file(path.with_suffix(f".{kind}")) as temp:
                 figure.savefig(temp, format=kind)

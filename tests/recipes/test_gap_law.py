@@ -69,6 +69,7 @@ def test_the_fit_finds_the_law_that_the_losses_were_made_by(tmp_path: Path) -> N
             assert 0 < half_width < 0.2 and abs(value - true) < half_width
     assert {path.name for path in (tmp_path / "law").iterdir()} == {"law.json", "law.md", "law.svg", "law.png"}
     assert (tmp_path / "law" / "law.md").read_text() == done.stdout
+    assert "mathdefault" not in (tmp_path / "law" / "law.svg").read_text()  # numbers of the axes are numbers
 
 
 def test_too_few_trainings_for_a_law_are_refused(tmp_path: Path) -> None:
