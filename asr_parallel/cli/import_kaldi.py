@@ -26,7 +26,7 @@ class ImportOptions(Checked):
 
     @property
     def keep_empty(self) -> bool | None:
-        """Whether utterances without words are kept; None: it depends on the set."""
+        """The choice to keep utterances without words; None: it depends on the set."""
         return None if self.empty_transcripts is None else self.empty_transcripts == "keep"
 
 

@@ -64,7 +64,7 @@ def train(rounds: SyncScheduler, models: Models, minibatches: range) -> list[boo
 
 
 def by_hand(period: int, first: int = 0) -> list[bool]:
-    """Of each minibatch: whether workers synchronize after it, as the paper's Algorithm 2 has it."""
+    """Return for each minibatch whether workers synchronize after it, by the paper's Algorithm 2."""
     synced, since, length = [], 0, 0
     for minibatch in range(MINIBATCHES):
         if minibatch < first:

@@ -264,7 +264,7 @@ def test_snapshots_span_the_last_half_epoch() -> None:
 
 
 def test_latest_weight_averaging_is_the_mean_of_models_an_epoch_apart(store: FrameStore, tmp_path: Path) -> None:
-    """Of models that are still on their way the mean of all three is best only by chance; which one is, is tried."""
+    """The mean of all three is best only by chance, as models are still on their way; which one is, is tried."""
     assert snapshot_frames(8000, 1000, 4, 4.0) == [5000, 6000, 7000, 8000]
     assert snapshot_frames(8000, 1000, 2, 8.0) == [6000, 8000]  # no more than half of the training
     given = {"optimizer": "sgd", "learning_rate": 0.01, "epochs": 6, "combine": 3, "combine_epochs": 3.0, "workers": 2}
