@@ -93,15 +93,15 @@ def of_seeds(cells: Sequence[Cell], label: str, workers: int, optimizer: str) ->
 
 
 def difference(own: dict[int, Cell], base: dict[int, Cell]) -> str:
-    """Return the paired difference in held-out loss with half its 95 % interval; "-" without two common seeds."""
-    pairs = [
-        (own[seed].held_out_loss, base[seed].held_out_loss) for seed in sorted(own.keys() & base.keys())
-    ]  # fmt: skip
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    found = mean_difference(*zip(*known, strict=True)) if known else None
-    if found is None:
-        return "-"
-    return f"{found.difference:+.3f} ± {found.interval()[1] - found.difference:.3f}"
+    """Return the paired difference in held-out loss of trainings by seed, see `paired`."""
+    losses = [(own[seed].held_out_loss, base[seed].held_out_loss) for seed in sorted(own.keys() & base.keys())]
+    return paired([(mine, its) for mine, its in losses if mine is not None and its is not None])
+
+
+def paired(losses: Sequence[tuple[float, float]]) -> str:
+    """Return the mean difference of pairs with half its 95 % interval; "-" of fewer than two."""
+    found = mean_difference(*zip(*losses, strict=True)) if losses else None
+    return "-" if found is None else f"{found.difference:+.3f} ± {found.interval()[1] - found.difference:.3f}"
 
 
 def errors(cells: dict[int, Cell]) -> str:

@@ -10,10 +10,9 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from asynchronous import OPTIONS, TUNE
+from asynchronous import OPTIONS, TUNE, paired
 
 from asr_parallel.compare.search_space import SearchSpace
-from asr_parallel.decode.paired_difference import mean_difference
 from asr_parallel.record.json_lines import read_json_lines
 
 SEEDS = (1, 2, 3)
@@ -64,15 +63,8 @@ def main() -> None:
         best = min(trials, key=trials.__getitem__)
         losses[name] = [held_out_loss(args.frames, args.out, name, best, seed, OPTIONS["epochs"]) for seed in SEEDS]
         mean = sum(losses[name]) / len(SEEDS)
-        beside = [difference(losses[name], losses[base]) if base in losses else "-" for base in ("SGD", "Nesterov")]
+        beside = [paired(list(zip(losses[name], losses.get(base, ()), strict=False))) for base in ("SGD", "Nesterov")]
         print(f"| {name} | {best:g} | {mean:.4f} | {' | '.join(beside)} |", flush=True)
-
-
-def difference(own: list[float], base: list[float]) -> str:
-    """Return the paired difference with half its 95 % interval."""
-    found = mean_difference(own, base)
-    assert found is not None
-    return f"{found.difference:+.3f} ± {found.interval()[1] - found.difference:.3f}"
 
 
 if __name__ == "__main__":
