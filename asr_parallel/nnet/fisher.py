@@ -7,13 +7,15 @@ constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asr_parallel.nnet import fisher_kernels
 from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.blas import FAST_TYPES
 from asr_parallel.nnet.kernels import ones_left
-from asr_parallel.nnet.products import add_product, product
+from asr_parallel.nnet.products import add_product, product, sums_of_squares
 
 ETA_LIMIT = 0.9  # Kaldi, Eta(): never forget nearly all
 FIRST_ELEMENT = 1.1  # of each row of the starting R, relative to its others; Kaldi, InitOrthonormalSpecial()
@@ -31,6 +33,18 @@ class Update:
     unit: Tensor  # (R,) float64
     Y: Tensor  # (R, K, D) float64
     Z: Tensor  # (R, K, K) float64, the identity where Y is not finite
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """A minibatch that was made its y: what was appended to it, (R, N, 1) float32 or None, and sums of squares (R,).
+
+    before, after: of x and of y, with what was appended to them.
+    """
+
+    one: Tensor | None
+    before: Tensor
+    after: Tensor
 
 
 class FisherEstimate:
@@ -107,25 +121,54 @@ class FisherEstimate:
         self.W = start.repeat(replicas, 1, 1).to(device)
         self.rho = torch.full((replicas,), epsilon, device=device)
         self.d = torch.full((replicas, self.rank), epsilon, device=device)
-        self._thin: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}  # what x and H are multiplied with
-        self._projected: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._thin: dict[torch.dtype, tuple[Tensor, Tensor]] = {}  # what x and H are multiplied with
+        self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
+        self._scratch_of: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
+        self._no_J = np.empty((0, self.rank, dim), dtype=np.float32)
+        self._projected: dict[torch.dtype, Tensor] = {}
         random = torch.Generator().manual_seed(0)
         self._spare = (torch.randn(self.rank, dim, generator=random) / math.sqrt(dim)).to(device)
+
+    def process(self, x: Tensor, part: slice, J: Tensor | None) -> Processed:
+        """Make x (R, N, columns), the minibatch of these estimates, its y; write J (R, K, D) if it is wanted."""
+        if x.device.type != "cpu" or x.dtype not in FAST_TYPES:
+            return self.plain_process(x, part, J)
+        replicas, rows, columns = x.shape
+        W, of_one = self._low_bits(x.dtype)
+        H, product = self._scratch(x.dtype, rows, columns)
+        ones = np.empty((replicas, rows if self.with_one else 0, 1), dtype=np.float32)
+        before, after = np.empty(replicas, dtype=np.float32), np.empty(replicas, dtype=np.float32)
+        of_J = self._no_J if J is None else J.numpy()
+        fisher_kernels.precondition(bits(x), W[part], of_one[part], product, H, of_J, ones, before, after)
+        one = torch.from_numpy(ones) if self.with_one else None
+        return Processed(one, torch.from_numpy(before), torch.from_numpy(after))
+
+    def plain_process(self, x: Tensor, part: slice, J: Tensor | None) -> Processed:
+        """Do what `process` does, by operations of torch."""
+        before, H = self.squares(x), self.project(x, part)
+        if J is not None:
+            self.correlate(x, H, out=J)
+        one = self.subtract(x, H, part)
+        return Processed(one, before, sums_of_squares([(x,) if one is None else (x, one)]))
+
+    def squares(self, x: Tensor) -> Tensor:
+        """Return (R,) float32, the sums of squares of minibatches with the appended ones."""
+        return sums_of_squares([(x,)]) + (x.shape[1] if self.with_one else 0)
 
     def project(self, x: Tensor, part: slice) -> Tensor:
         """Return H (R, N, K), of the type of x, which is the minibatch of these estimates."""
         W, of_one = self._low(x.dtype)
-        H = self._projected_memory(x, part)
-        if of_one is None:
+        H = self._projected_memory(x)
+        if not self.with_one:
             return product(x, W[part].mT, out=H)
         return add_product(of_one[part], x, W[part].mT, alpha=1, out=H)
 
-    def _projected_memory(self, x: Tensor, part: slice) -> Tensor:
+    def _projected_memory(self, x: Tensor) -> Tensor:
         """Return memory that the last minibatch had too: new pages each time are slow."""
-        key, shape = (part.start, x.dtype), (*x.shape[:2], self.rank)
-        if key not in self._projected or self._projected[key].shape != shape:
-            self._projected[key] = x.new_empty(shape)
-        return self._projected[key]
+        kept, shape = self._projected.get(x.dtype), (*x.shape[:2], self.rank)
+        if kept is None or kept.shape != shape:
+            kept = self._projected[x.dtype] = x.new_empty(shape)
+        return kept
 
     def correlate(self, x: Tensor, H: Tensor, out: Tensor) -> None:
         """Write J (R, K, D) into float32 `out`. It cannot overflow where the square of x does not."""
@@ -139,7 +182,7 @@ class FisherEstimate:
         """Make x its y; return the preconditioned appended ones (R, N, 1)."""
         W, of_one = self._low(x.dtype)
         add_product(x, H, W[part], alpha=-1, out=x)
-        if of_one is None:
+        if not self.with_one:
             return None
         if x.device.type != "cpu":
             return 1 - torch.bmm(H, of_one[part].mT)
@@ -147,13 +190,34 @@ class FisherEstimate:
         ones_left(bits(H), bits(of_one[part]), one.numpy())
         return one
 
-    def _low(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """Return W without the column for the appended 1, and that (R, 1, K), of the type to multiply with."""
+    def _low(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return W without the column for the appended 1, and that (R, 1, K) or (R, 0, K), of this type."""
         if dtype not in self._thin:
             W = self.W.to(dtype)
-            of_one = W[:, :, -1:].mT.contiguous() if self.with_one else None
-            self._thin[dtype] = (W[:, :, :-1].contiguous() if self.with_one else W, of_one)
+            columns = self.dim - self.with_one
+            self._thin[dtype] = (W[:, :, :columns].contiguous(), W[:, :, columns:].mT.contiguous())
         return self._thin[dtype]
+
+    def _forget_low(self) -> None:
+        """Make these anew when they are asked for next: W has changed."""
+        self._thin.clear()
+        self._thin_bits.clear()
+
+    def _low_bits(self, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `_low` does as arrays of `bits`."""
+        if dtype not in self._thin_bits:
+            W, of_one = self._low(dtype)
+            self._thin_bits[dtype] = bits(W), bits(of_one)
+        return self._thin_bits[dtype]
+
+    def _scratch(self, dtype: torch.dtype, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return memory for H and for products of a replica, as `fisher_kernels.precondition` takes it."""
+        kept = self._scratch_of.get(dtype)
+        if kept is None or kept[0].shape[1] != rows:
+            # torch's memory begins at multiples of 64 bytes, on which the order of a product's sums may depend
+            H = bits(torch.empty(1, rows, self.rank, dtype=dtype))
+            kept = self._scratch_of[dtype] = H, torch.empty(rows * max(self.rank, columns)).numpy()
+        return kept
 
     def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
         """Return the update for a minibatch of this J (R, K, D), overwritten, and tr(x x^T) (R,) with the ones."""
@@ -188,7 +252,7 @@ class FisherEstimate:
 
     def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
         """Take the next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
-        self._thin.clear()
+        self._forget_low()
         if c.device.type == "cpu" and self._adopted(update, c, U):
             return
         self.plain_adopt(update, c, U)
@@ -226,7 +290,7 @@ class FisherEstimate:
         rho, d = rho.float(), d.float()
 
         good = orthonormal & (W.sum((1, 2)) + d.sum(1) + rho).isfinite()
-        self.W = torch.where(good[:, None, None], W, self.W)
+        self.W = torch.where(good[:, None, None], W, self.W).contiguous()  # a triangular solution lies by columns
         self.rho = torch.where(good, rho, self.rho)
         self.d = torch.where(good[:, None], d, self.d)
 

@@ -5,15 +5,15 @@ constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc. Th
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet.fisher import FisherEstimate
-from asr_parallel.nnet.products import sums_of_squares
+from asr_parallel.nnet.fisher import FisherEstimate, Processed
+from asr_parallel.nnet.products import Add
 
 NUM_INITIAL_UPDATES = 10  # calls after the first that always update, whatever the period; Kaldi, Updating()
 INITIAL_PASSES = 3  # over the first minibatch, from the arbitrary start; Kaldi, Init()
@@ -101,7 +101,7 @@ class OnlineNaturalGradient(FisherEstimate):
                 )
         self.W, self.rho, self.d = (state[name].to(mine[name], copy=True) for name in ("W", "rho", "d"))
         self.t = int(state["t"])
-        self._thin.clear()
+        self._forget_low()
 
     def _check(self, xs: Sequence[Tensor], least: int) -> None:
         replicas, columns = self.W.size(0), self.dim - self.with_one
@@ -137,28 +137,22 @@ class OnlineNaturalGradient(FisherEstimate):
 
     def _examine(self, xs: Sequence[Tensor]) -> Tensor:
         """Return J of a minibatch; the xs are left alone."""
-        J = torch.empty_like(self.W)
+        J = self.W.new_empty(self.W.shape)
         for x, part in self._parts(xs):
             self.correlate(x, self.project(x, part), out=J[part])
         return J
 
-    def _process(self, xs: Sequence[Tensor]) -> tuple[list[Tensor | None], Tensor | None]:
-        """Make every x its y; return the preconditioned ones, and J if it is time for an update."""
-        J = torch.empty_like(self.W) if self._updating() else None
+    def _process(self, xs: Sequence[Tensor]) -> tuple[list[Processed], Tensor | None]:
+        """Make every x its y; return what it was and is, and J if it is time for an update."""
+        J = self.W.new_empty(self.W.shape) if self._updating() else None
         self.t += 1
-        ones = []
-        for x, part in self._parts(xs):
-            H = self.project(x, part)
-            if J is not None:
-                self.correlate(x, H, out=J[part])
-            ones.append(self.subtract(x, H, part))
-        return ones, J
+        return [self.process(x, part, None if J is None else J[part]) for x, part in self._parts(xs)], J
 
 
 def precondition_together(
     preconditioners: Sequence[OnlineNaturalGradient],
     inputs: Sequence[Sequence[Tensor]],
-    add: Callable[[Tensor], None] | None = None,
+    add: Add | None = None,
     rows: Sequence[int] | None = None,
 ) -> list[list[Preconditioned]]:
     """Precondition inputs in their memory, with one batched eigen-decomposition for each rank.
@@ -174,45 +168,59 @@ def precondition_together(
     """
     for own, xs in zip(preconditioners, inputs, strict=True):
         own._check(xs, 0 if add else 1)
-    everything = [x for xs in inputs for x in xs]
-    sizes = [own.rho.size(0) for own in preconditioners]
-    own_rows = [xs[0].shape[1] for xs in inputs]
     if add is None:
-        rows = own_rows
+        rows = [xs[0].shape[1] for xs in inputs]
     assert rows is not None
-    before = sums_of_squares([(x,) for x in everything])
-    for own, of_xs, count in zip(preconditioners, before.split(sizes), own_rows, strict=True):
-        if own.with_one:
-            of_xs += count
-    if add is not None:
-        add(before)
-    squares = before.split(sizes)
+    tasks = list(zip(preconditioners, inputs, rows, strict=True))
+    _pass_initially(tasks, add)
 
-    tasks = list(zip(preconditioners, inputs, squares, rows, strict=True))
-    for turn in range(INITIAL_PASSES):
-        due = [task for task in tasks if turn < task[0]._initial_passes(task[3])]
-        _update([(own, own._examine(xs), of_xs, count) for own, xs, of_xs, count in due], add)
-    ones, moving = [], []
-    for own, xs, of_xs, count in tasks:
-        of_one, J = own._process(xs)
-        ones += of_one
-        if J is not None:
-            moving.append((own, J, of_xs, count))
-    _update(moving, add)
-
-    after = sums_of_squares([(x,) if one is None else (x, one) for x, one in zip(everything, ones, strict=True)])
-    if add is not None:
-        add(after)
-    scales = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt()).split(
-        [x.size(0) for x in everything]
+    done = [own._process(xs) for own, xs, _ in tasks]
+    processed = [one for of_own, _ in done for one in of_own]
+    before, after = (_summed([getattr(one, name) for one in processed], add) for name in ("before", "after"))
+    squares = before.split([own.rho.size(0) for own in preconditioners])
+    _update(
+        [
+            (own, J, of_own, count)
+            for (own, _, count), (_, J), of_own in zip(tasks, done, squares, strict=True)
+            if J is not None
+        ],
+        add,
     )
-    done = iter([Preconditioned(*of_x) for of_x in zip(everything, ones, scales, strict=True)])
-    return [list(islice(done, len(xs))) for xs in inputs]
+    ratio = torch.where((before == 0) | (after == 0), 1.0, (before / after).sqrt())
+    everything = [x for xs in inputs for x in xs]
+    scales = ratio.split([x.size(0) for x in everything])
+    result = iter(
+        [Preconditioned(x, own.one, scale) for x, own, scale in zip(everything, processed, scales, strict=True)]
+    )
+    return [list(islice(result, len(xs))) for xs in inputs]
 
 
-def _update(
-    moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor, int]], add: Callable[[Tensor], None] | None
-) -> None:
+def _pass_initially(tasks: Sequence[tuple[OnlineNaturalGradient, Sequence[Tensor], int]], add: Add | None) -> None:
+    """Move estimates that know nothing over their first minibatch, which is left alone."""
+    passes = [own._initial_passes(count) for own, _, count in tasks]
+    if not any(passes):
+        return
+    squares = [_summed([own.squares(x) for x in xs], add) for own, xs, _ in tasks]
+    for turn in range(INITIAL_PASSES):
+        _update(
+            [
+                (own, own._examine(xs), of_own, count)
+                for (own, xs, count), of_own, own_passes in zip(tasks, squares, passes, strict=True)
+                if turn < own_passes
+            ],
+            add,
+        )
+
+
+def _summed(squares: Sequence[Tensor], add: Add | None) -> Tensor:
+    """Return sums of squares as one tensor, over the rows of all processes."""
+    together = torch.cat(list(squares))
+    if add is not None:
+        add(together)
+    return together
+
+
+def _update(moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor, int]], add: Add | None) -> None:
     """Move estimates by their J, sums of squares and numbers of rows of a minibatch."""
     if add is not None and moving:
         together = torch.cat([J.flatten() for _, J, _, _ in moving])

@@ -10,8 +10,8 @@ from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.kernels import column_sums
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient, precondition_together
-from asr_parallel.nnet.optimizer import Add, Optimizer, Tensors
-from asr_parallel.nnet.products import product
+from asr_parallel.nnet.optimizer import Optimizer, Tensors
+from asr_parallel.nnet.products import Add, product
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import StackedNetwork
 

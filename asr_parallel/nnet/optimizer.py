@@ -7,7 +7,6 @@ waits for a GPU.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 
 from asr_parallel.nnet.bfloat16 import bits
+from asr_parallel.nnet.blas import FAST_TYPES, multiply
 from asr_parallel.nnet.kernels import column_sums
 from asr_parallel.nnet.max_change import MaxChange
-from asr_parallel.nnet.products import product, sums_of_squares
+from asr_parallel.nnet.products import Add, product, sums_of_squares
 from asr_parallel.nnet.spec import layout
 from asr_parallel.nnet.stacked import Backward, Layers, StackedNetwork
 
@@ -26,8 +26,6 @@ Tensors = dict[str, Tensor]
 # Initial effective learning rates per frame
 NNET1_RATE = 0.008  # Kaldi steps/nnet/train.sh, sigmoids with plain SGD
 NNET3_RATE = 3e-4  # Kaldi steps/nnet3/train_dnn.py
-
-Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
 
 
 class Optimizer(ABC):
@@ -141,6 +139,10 @@ class Optimizer(ABC):
     def _weight_gradient(self, k: int, x: Tensor, d: Tensor) -> None:
         """Write d^T x of affine layer k into the buffer."""
         weight = self._change.weights[k]
+        if d.device.type == "cpu" and d.dtype in FAST_TYPES:
+            for of_d, of_x, out in zip(bits(d), bits(x), weight.numpy(), strict=True):
+                multiply(of_d.T, of_x, out)
+            return
         if d.dtype != weight.dtype and k not in self._rounded:
             self._rounded[k] = torch.empty_like(weight, dtype=d.dtype)
         product(d.mT, x, out=weight, rounded=self._rounded.get(k))

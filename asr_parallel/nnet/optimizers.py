@@ -8,7 +8,8 @@ from torch import Tensor
 from asr_parallel.nnet.choices import OPTIMIZERS
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.ng_sgd import NgSgd
-from asr_parallel.nnet.optimizer import Add, Optimizer, Tensors
+from asr_parallel.nnet.optimizer import Optimizer, Tensors
+from asr_parallel.nnet.products import Add
 from asr_parallel.nnet.stacked import StackedNetwork
 
 ADAM_BETAS = (0.9, 0.999)  # Kingma & Ba, 2015

@@ -5,7 +5,7 @@ the cache, which a batched call does not see to. Elsewhere all are multiplied in
 numbers are the same whatever is beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.kernels import sum_of_squares
+
+Add = Callable[[Tensor], None]  # replaces a sum over frames by the sum over all processes' frames
 
 
 def product(a: Tensor, b: Tensor, out: Tensor, rounded: Tensor | None = None) -> Tensor:
