@@ -38,6 +38,10 @@ class KaldiFeatureOptions(Checked):
         unset="mean where there is a cmvn.scp, else none",
     )  # fmt: skip
 
+    def of(self, data: Path) -> str:
+        """Return the choice, for a data directory where none was made."""
+        return self.cmvn or ("mean" if (data / "cmvn.scp").is_file() else "none")
+
 
 @dataclass(frozen=True)
 class KaldiMatrices:
@@ -112,7 +116,7 @@ def import_features(
     """
     _library()
     matrices, speakers = KaldiMatrices.open(data / "feats.scp"), read_table(data / "utt2spk", EXPECTED)
-    cmvn = options.cmvn or ("mean" if (data / "cmvn.scp").is_file() else "none")
+    cmvn = options.of(data)
     normaliser = None if cmvn == "none" else _SpeakerCmvn(KaldiMatrices.open(data / "cmvn.scp"), cmvn == "mean-var")
     dropped, kept, columns = Dropped("utterances"), 0, 0
 
@@ -163,11 +167,11 @@ class _SpeakerCmvn:
     def _read(self, speaker: str) -> tuple[np.ndarray, np.ndarray]:
         """Return shift and scale from the sums, with the count at the end, and the sums of squares."""
         stats = self._matrices.read(speaker, double=True)
-        rows = 2 if self._norm_vars else 1
+        rows, wanted = (2, "2 rows") if self._norm_vars else (1, "1 or 2 rows")
         if not (rows <= len(stats) <= 2 and np.isfinite(stats).all() and stats[0, -1] >= 1):
             raise ValueError(
-                f"cmvn.scp: speaker {speaker}: expected {rows} or 2 rows of finite sums, and a count of 1 or more at the"
-                f" end of the first; found {len(stats)} rows"
+                f"cmvn.scp: speaker {speaker}: expected {wanted} of finite sums, and a count of 1 or more at"
+                f" the end of the first; found {len(stats)} rows"
             )
         squares = stats[1:2, :-1] if len(stats) == 2 else np.zeros((1, stats.shape[1] - 1))
         one = CmvnStats([speaker], stats[0, -1:], stats[:1, :-1], squares)

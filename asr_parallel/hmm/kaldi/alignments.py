@@ -1,7 +1,7 @@
 r"""Alignments that Kaldi has made: gzipped archives of vectors of transition ids (Kaldi: src/util/kaldi-holder-inl.h).
 
-An entry is the utterance's id, a space, and either "\0B" with the length and the elements, each a byte 4 and 32 bits, or,
-in text, the elements and a newline.
+An entry is the utterance's id, a space, and either "\0B" with the length and the elements, each a byte 4 and 32 bits,
+or, in text, the elements and a newline.
 """
 
 import gzip
@@ -48,8 +48,11 @@ def read_alignments(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     Raises:
         ValueError: not gzip, truncated, or another kind of archive.
     """
+    zipped = path.read_bytes()
+    if not zipped:
+        raise ValueError(f"{path}: an empty file; expected a gzipped archive")
     try:
-        data = gzip.decompress(path.read_bytes())
+        data = gzip.decompress(zipped)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: truncated or not gzip: {error}") from error
     at = 0

@@ -53,8 +53,6 @@ class KaldiAlignments:
         Raises:
             ValueError: a file is missing or malformed, or the tree is of another model.
         """
-        if not folder.is_dir():
-            raise ValueError(f"{folder}: no such folder; expected Kaldi's ali.*.gz, final.mdl and tree")
         files = alignment_files(folder)
         model, tree = KaldiTransitionModel.read(folder / "final.mdl"), KaldiTree.read(folder / "tree")
         tree.check(model)
@@ -166,6 +164,8 @@ def import_data(
     Raises:
         ValueError: see `import_features` and `import_alignments`.
     """
+    if frames.norm_vars and features.of(data) != "none":
+        raise ValueError(f"--norm-vars is of no use to features that {data / 'cmvn.scp'} normalises; see --cmvn")
     feats = folder / FEATURES
     feats.mkdir()
     unread = import_features(data, feats, features, max_bad_share)
