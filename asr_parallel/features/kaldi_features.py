@@ -85,7 +85,7 @@ class KaldiMatrices:
         io = _library()
         try:
             matrix = (io.DoubleMatrix if double else io.FloatMatrix).read(self.locations[key])
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, UnicodeDecodeError) as error:  # the last where a message quotes bytes
             said = str(error).rpartition("[E] ")[2]
             raise ValueError(f"{self.locations[key]}: not a matrix, or truncated: {' '.join(said.split())}") from error
         return np.array(matrix.numpy())

@@ -259,6 +259,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "alignments": (placed(b"\0B\x04\x01\0\0\0\x04\x01\0\0\0"), "not a matrix, or truncated"),
     "other columns": (placed(head(b"FM ", 2, 3) + bytes(24)), r"shape \(2, 3\); expected rows of 4 columns"),
     "empty": (placed(head(b"FM ", 0, 0)), r"shape \(0, 0\); expected rows of 4 columns"),
+    "bytes that are no text": (placed(b"\0B\x80\xc0 "), "x.ark: not a matrix, or truncated"),
     "negative size": (placed(head(b"FM ", -2, 4) + bytes(32)), "not a matrix, or truncated"),
     "more rows than memory": (placed(head(b"FM ", 2**31 - 1, 4)), "not a matrix, or truncated"),
     "not finite": (placed(head(b"FM ", 1, 4) + struct.pack("<4f", 1, 2, float("inf"), 4)), "a feature is not finite"),

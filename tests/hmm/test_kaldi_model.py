@@ -11,6 +11,7 @@ from toy_hmm import TOPOLOGY, A, B, C, mono_model
 from asr_parallel.hmm.kaldi.object_reader import ObjectReader
 from asr_parallel.hmm.kaldi.transition_model import KaldiState, KaldiTransitionModel
 from asr_parallel.hmm.kaldi.tree import KaldiTree
+from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Leaf, Node, Question, Tree, by_state
 
@@ -60,6 +61,21 @@ TEXT_TREE = """ContextDependency 3 1 ToPdf TE 1 3 ( NULL NULL TE -1 1 ( SE 0 [ 2
 )
 )
 EndContextDependency """
+
+
+# By Kaldi's code, for phones 1 to 3 of five states and 4 to 6 of three; 1 and 2 have the same pdfs, and so have 4 and 5
+SHARED_ROOTS = """ContextDependency 1 0 ToPdf SE 0 [ 1 2 3 ]
+{ SE 0 [ 1 2 ]
+{ TE -1 5 ( CE 0 CE 1 CE 2 CE 3 CE 4 ) 
+TE -1 5 ( CE 5 CE 6 CE 7 CE 8 CE 9 ) 
+} 
+SE 0 [ 4 5 ]
+{ TE -1 3 ( CE 10 CE 11 CE 12 ) 
+TE -1 3 ( CE 13 CE 14 CE 15 ) 
+} 
+} 
+EndContextDependency """
+FIRST_PDFS = {1: 0, 2: 0, 3: 5, 4: 10, 5: 10, 6: 13}
 
 
 def tri_model() -> tuple[Tree, TransitionModel]:
@@ -136,6 +152,16 @@ def test_a_tree_written_by_hand(tmp_path: Path, data: bytes | str) -> None:
     assert [plain.pdf((left, 2, 1), 0) for left in (0, 1, 2, 5)] == [0, 0, 1, 1]
 
 
+def test_a_tree_whose_phones_share_roots(tmp_path: Path) -> None:
+    topology = Topology.of_phones([1, 2, 3], [4, 5, 6])
+    rows = [(p, s, FIRST_PDFS[p] + s) for p, states in topology.phones.items() for s in range(len(states))]
+    own = TransitionModel(topology, np.array(rows))
+    model = KaldiTransitionModel.read(written(tmp_path, "final.mdl", model_bytes(own, binary=False)))
+    tree = KaldiTree.read(written(tmp_path, "tree", SHARED_ROOTS))
+    tree.check(model)
+    np.testing.assert_array_equal(TransitionModel.build(topology, tree.plain(model)).tuples, own.tuples)
+
+
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "text"])
 @pytest.mark.parametrize("made", [mono_model, tri_model], ids=["mono", "tri"])
 def test_models_of_this_package_come_back(tmp_path: Path, made: object, binary: bool) -> None:
@@ -177,12 +203,15 @@ def test_a_truncated_file_is_one_line_wherever_it_ends(tmp_path: Path, binary: b
     ("old", "new", "message"),
     [
         ("<TransitionModel>", "<Nnet3>", "expected <TransitionModel>"),
-        ("<Triples> 1", "<Triples> x", "expected an integer, found ' x"),
-        ("<Triples> 1", "<Triples> 2", "expected an integer, found"),
+        ("<Triples> 1", "<Triples> x", "expected a 32-bit integer, found ' x"),
+        ("<Triples> 1", "<Triples> 2", "expected a 32-bit integer, found"),
         ("2 0 0\n", "3 0 0\n", "state 0 of phone 3 is not in the topology"),
         ("2 0 0\n", "2 5 0\n", "state 5 of phone 2 is not in the topology"),
         ("2 0 0\n", "2 0 -1\n", "state 0 of phone 2 has pdf -1"),
         ("<Transition> 1 0.25", "<Transition> 4 0.25", "a transition leads outside its 2 states"),
+        ("<Transition> 1 0.25", "<Transition> 1 0", "a probability is not between 0 and 1"),
+        ("<Transition> 1 0.25", "<Transition> 1 nan", "a probability is not between 0 and 1"),
+        ("2 0 0\n", "2 0 99999999999\n", "expected a 32-bit integer, found ' 99999999999"),
         ("<State> 1 <", "<State> 2 <", "expected states in order"),
         ("<State> 1 </State>", "", "expected states, the last without pdf"),
         (" -1.386294", "", "1 log probabilities, 2 transition ids"),
@@ -203,7 +232,7 @@ def test_a_malformed_model_is_one_line(tmp_path: Path, old: str, new: str, messa
     [
         ("ContextDependency 3 1", "ContextDependency 3 3", "expected a position below the width 3"),
         ("SE 0", "XE 0", "expected CE or SE or TE or NULL, found"),
-        ("[ 2 5 ]", "[ 2 five ]", "expected integers and ], found ' five"),
+        ("[ 2 5 ]", "[ 2 five ]", "expected 32-bit integers and ], found ' five"),
         ("CE 1 CE 0 ", "CE 1 ", "expected CE or SE or TE or NULL, found"),
     ],
 )

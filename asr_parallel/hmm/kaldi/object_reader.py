@@ -8,6 +8,7 @@ and vectors stand in brackets.
 
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -63,7 +64,7 @@ class ObjectReader:
     def integer(self, signed: bool = True) -> int:
         """Read a 32-bit integer."""
         if not self.binary:
-            return int(self._word("an integer", int))
+            return int(self._word("a 32-bit integer", _int32))
         self._size(INT32 if signed else UINT32, "a 32-bit integer")
         return int(self._unpack("<i" if signed else "<I", "a 32-bit integer"))
 
@@ -80,7 +81,7 @@ class ObjectReader:
     def integers(self) -> list[int]:
         """Read a vector of 32-bit integers."""
         if not self.binary:
-            return [int(word) for word in self._bracketed("integers", int)]
+            return [int(word) for word in self._bracketed("32-bit integers", _int32)]
         self._size(INT32, "a vector of 32-bit integers")
         count = int(self._unpack("<i", "the length of a vector"))
         return self._array(count, "<i4").tolist()
@@ -102,7 +103,7 @@ class ObjectReader:
     def _match(self) -> re.Match[bytes] | None:
         return (BINARY_TOKEN if self.binary else TEXT_TOKEN).match(self._data, self._at)
 
-    def _word(self, what: str, kind: type) -> "int | float":
+    def _word(self, what: str, kind: Callable[[str], float]) -> float:
         try:
             value = kind(self.peek())
         except ValueError:
@@ -110,7 +111,7 @@ class ObjectReader:
         self.token()
         return value
 
-    def _bracketed(self, what: str, kind: type) -> "list[int] | list[float]":
+    def _bracketed(self, what: str, kind: Callable[[str], float]) -> list[float]:
         self.expect("[")
         values = []
         while self.peek() != "]":
@@ -123,7 +124,7 @@ class ObjectReader:
             self.fail(what)
         self._at += 1
 
-    def _unpack(self, form: str, what: str) -> "int | float":
+    def _unpack(self, form: str, what: str) -> float:
         if self._at + struct.calcsize(form) > len(self._data):
             self.fail(what)
         (value,) = struct.unpack_from(form, self._data, self._at)
@@ -137,6 +138,14 @@ class ObjectReader:
         array = np.frombuffer(self._data, dtype, count, self._at)
         self._at += size
         return array
+
+
+def _int32(word: str) -> int:
+    """Return the integer; ValueError for another word and for one of more bits."""
+    value = int(word)
+    if value.bit_length() > 31:
+        raise ValueError(word)
+    return value
 
 
 def _shown(data: bytes) -> str:

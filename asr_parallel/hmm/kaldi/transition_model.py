@@ -21,6 +21,7 @@ from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 
 NO_PDF = -1  # the class of a state that emits nothing
+MAX_PROBABILITY = 1.01  # of a transition: as much as Kaldi lets sums of them differ from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ class KaldiTransitionModel:
         for phone, states in self.phones.items():
             if len(states) < 2 or states[-1].transitions or states[-1].forward_class != NO_PDF:
                 raise ValueError(f"{self.path}: phone {phone}: expected states, the last without pdf and transitions")
-            if any(not 0 <= to < len(states) for state in states for to, _ in state.transitions):
+            transitions = [one for state in states for one in state.transitions]
+            if any(not 0 < probability <= MAX_PROBABILITY for _, probability in transitions):
+                raise ValueError(f"{self.path}: phone {phone}: a probability is not between 0 and 1")
+            if any(not 0 <= to < len(states) for to, _ in transitions):
                 raise ValueError(f"{self.path}: phone {phone}: a transition leads outside its {len(states)} states")
         if not len(self.tuples):
             raise ValueError(f"{self.path}: no transition states")

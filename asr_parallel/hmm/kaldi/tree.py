@@ -14,7 +14,7 @@ from asr_parallel.hmm.kaldi.object_reader import ObjectReader
 from asr_parallel.hmm.kaldi.transition_model import NO_PDF, KaldiTransitionModel
 from asr_parallel.hmm.tree import HMM_STATE, Leaf, Node, Question, Tree, by_state
 
-MAX_DEPTH = 400  # of nodes; the trees of Kaldi's tools have some tens
+MAX_DEPTH = 200  # of nodes; the trees of Kaldi's tools have some tens
 CONTEXT_WIDTHS = {(1, 0), (3, 1)}  # (width, position) of monophones and triphones
 
 
