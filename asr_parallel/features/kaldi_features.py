@@ -18,6 +18,7 @@ from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
 from asr_parallel.record.files import write_json
+from asr_parallel.record.log import logger
 from asr_parallel.record.optional import require
 from asr_parallel.record.options import Checked, option
 from asr_parallel.record.progress_bar import progress
@@ -116,6 +117,8 @@ def import_features(
     """
     _library()
     matrices, speakers = KaldiMatrices.open(data / "feats.scp"), read_table(data / "utt2spk", EXPECTED)
+    if (data / "utt2uniq").is_file():
+        logger.warning("%s: perturbed copies, by utt2uniq; they count as speakers and utterances of their own", data)
     cmvn = options.of(data)
     normaliser = None if cmvn == "none" else _SpeakerCmvn(KaldiMatrices.open(data / "cmvn.scp"), cmvn == "mean-var")
     dropped, kept, columns = Dropped("utterances"), 0, 0

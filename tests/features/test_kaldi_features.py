@@ -287,6 +287,13 @@ def test_a_bad_utterance_is_left_out_and_counted_up_to_a_limit(
     )
 
 
+def test_perturbed_copies_are_warned_of(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (data / "utt2uniq").write_text("a-2 a-1\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "asr_parallel"):
+        same(imported(data), matrices())
+    assert "utt2uniq" in caplog.text
+
+
 def test_variances_need_sums_of_squares(data: Path) -> None:
     write_cmvn(data, rows=1)
     with pytest.raises(ValueError, match=r"speaker a: expected 2 rows of finite sums"):

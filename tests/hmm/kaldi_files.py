@@ -11,6 +11,14 @@ from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import HMM_STATE, Leaf, Node, Tree
 
+# Of a chain model: the first frame of a phone has a pdf of its own (class 0), further frames another (class 1)
+CHAIN_MODEL = """<TransitionModel> <Topology> <TopologyEntry> <ForPhones> 1 2 </ForPhones>
+<State> 0 <ForwardPdfClass> 0 <SelfLoopPdfClass> 1 <Transition> 0 0.5 <Transition> 1 0.5 </State> <State> 1 </State>
+</TopologyEntry> </Topology> <Tuples> 2 1 0 0 1 2 0 2 1 </Tuples>
+<LogProbs> [ 0 -0.6931472 -0.6931472 -0.6931472 -0.6931472 ] </LogProbs> </TransitionModel>"""
+# Its tree for a phone, 2, whose classes have the pdfs 0 and 1
+CHAIN_TREE = "ContextDependency 1 0 ToPdf TE -1 2 ( CE 0 CE 1 ) EndContextDependency "
+
 
 class KaldiWriter:
     """The bytes of one object, in one of the two formats."""

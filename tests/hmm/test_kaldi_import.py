@@ -1,132 +1,35 @@
-"""The way from Kaldi's features and alignments to a frame store, a network and words; every kind of bad input."""
+"""The way from Kaldi's features and alignments to a frame store, a network and words."""
 
 import gzip
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from kaldi_files import alignment_bytes, model_bytes, tree_bytes, write_alignments
-from test_graph import ARPA, LEXICON, triphone_tree
-from test_kaldi_model import CHAIN_MODEL
+from kaldi_files import CHAIN_MODEL, CHAIN_TREE, alignment_bytes
+from kaldi_world import ALI, DIM, World, make_world, run, write_data, write_system, write_user
 
 from asr_parallel.cli.main import main
 from asr_parallel.decode.acoustic import open_acoustic_model
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.frames import FrameStore
-from asr_parallel.hmm.alignment import AlignmentSet
-from asr_parallel.hmm.lang import Lang, build_lang, check_phones, write_symbols
-from asr_parallel.hmm.lexicon_fst import lexicon_fst
-from asr_parallel.hmm.topology import Topology
+from asr_parallel.hmm.lang import check_phones
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
 from asr_parallel.record.files import write_json
 
-io = pytest.importorskip("kaldi_native_io")
-DIM, SPEAKERS = 3, 5
-CHAIN_TREE = "ContextDependency 1 0 ToPdf TE -1 2 ( CE 0 CE 1 ) EndContextDependency "
 SMALL = [*("--hidden-layers", "1", "--hidden-dim", "8", "--minibatch", "32", "--epochs", "1", "--threads", "1")]
-
-
-class World(SimpleNamespace):
-    """A lang folder, a triphone system and an archive of features of this package, and alignments of these."""
-
-    folder: Path
-    lang: Lang
-    tree: Tree
-    transitions: TransitionModel
-    matrices: dict[str, np.ndarray]
-    tids: dict[str, np.ndarray]
-
-
-def write_lang(folder: Path) -> Lang:
-    """Write a lang folder as Kaldi's prepare_lang.sh does: phones by position in the word, upper-case silences."""
-    marks = {1: ("S",), 2: ("B", "E"), 3: ("B", "I", "E")}
-    silence = [f"{phone}{mark}" for phone in ("SIL", "SPN") for mark in ("", "_B", "_E", "_I", "_S")]
-    speech = [f"{phone}_{mark}" for phone in ("x", "y", "z") for mark in "BEIS"]
-    phones = {phone: i for i, phone in enumerate(["<eps>", *silence, *speech, *(f"#{n}" for n in range(5))])}
-    words = {word: i for i, word in enumerate(["<eps>", *sorted(LEXICON), "#0", "<s>", "</s>"])}
-    entries = []
-    for word, variants in sorted(LEXICON.items()):
-        for probability, names in variants:
-            named = [p.upper() if p == "spn" else p for p in names]
-            entries.append((word, probability, [f"{p}_{m}" for p, m in zip(named, marks[len(named)], strict=True)]))
-    build_lang(folder, LEXICON)  # of its own phones; all files that name phones are replaced
-    write_symbols(folder / "phones.txt", phones)
-    lines = {"silence": silence, "nonsilence": speech, "optional_silence": ["SIL"], "disambig": list(phones)[-5:]}
-    for name, members in lines.items():
-        (folder / "phones" / f"{name}.txt").write_text("".join(f"{p}\n" for p in members), encoding="utf-8")
-    (folder / "lexiconp.txt").write_text("".join(f"{w} {p}\t{' '.join(n)}\n" for w, p, n in entries), encoding="utf-8")
-    numbered = [(words[word], p, tuple(phones[name] for name in names)) for word, p, names in entries]
-    disambig = [phones[symbol] for symbol in lines["disambig"]]
-    lexicon = lexicon_fst(numbered, phones["SIL"], disambig, words["#0"])
-    assert lexicon.write(str(folder / "L_disambig.fst"))
-    return Lang.open(folder)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "lm.arpa").write_text(ARPA, encoding="utf-8")
-    lang = write_lang(folder / "lang")
-    topology = Topology.of_phones(lang.silence_phones, lang.nonsilence_phones)
-    tree = triphone_tree(lang, topology)
-    transitions = TransitionModel.build(topology, tree)
-    random = np.random.default_rng(0)
-    lengths = {f"s{n % SPEAKERS}-u{n:02}": int(random.integers(20, 60)) for n in range(20)}
-    matrices = {u: random.normal(5, 2, (frames, DIM)).astype(np.float32) for u, frames in lengths.items()}
-    tids = {u: random.integers(1, transitions.num_transition_ids + 1, frames) for u, frames in lengths.items()}
-    tree.save(folder / "tri")
-    transitions.save(folder / "tri")
-    AlignmentSet.of(list(tids), list(tids.values())).write(folder / "tri" / "ali")
-    (folder / "feats").mkdir()
-    write_archive(folder / "feats", [(u, u[:2], matrix) for u, matrix in matrices.items()])
-    write_json(folder / "feats" / "kind.json", {"kind": "fbank"})
-    return World(folder=folder, lang=lang, tree=tree, transitions=transitions, matrices=matrices, tids=tids)
-
-
-def write_data(folder: Path, matrices: dict[str, np.ndarray], cmvn: bool = False) -> Path:
-    """Write a Kaldi data directory; the speaker of an utterance is the first two letters of its id."""
-    folder.mkdir(parents=True)
-    (folder / "utt2spk").write_text("".join(f"{u} {u[:2]}\n" for u in matrices), encoding="utf-8")
-    with io.FloatMatrixWriter(f"ark,scp:{folder}/raw.ark,{folder}/feats.scp") as writer:
-        for utterance, matrix in matrices.items():
-            writer.write(utterance, matrix)
-    if cmvn:
-        with io.DoubleMatrixWriter(f"ark,scp:{folder}/cmvn.ark,{folder}/cmvn.scp") as writer:
-            for speaker in sorted({u[:2] for u in matrices}):
-                frames = np.concatenate([m.astype(np.float64) for u, m in matrices.items() if u[:2] == speaker])
-                sums = np.append(frames.sum(axis=0), len(frames))
-                writer.write(speaker, np.stack([sums, np.append(np.square(frames).sum(axis=0), 0)]))
-    return folder
-
-
-def write_system(folder: Path, world: World, binary: bool = True, jobs: int = 3) -> Path:
-    """Write the alignments, transition model, tree and phones of the world as Kaldi's exp/tri4_ali."""
-    entries = [(u, ids.tolist()) for u, ids in world.tids.items()]
-    archives = [alignment_bytes(entries[job::jobs], binary) for job in range(jobs)]
-    num_states = {p: len(states) for p, states in world.transitions.topology.phones.items()}
-    tree = tree_bytes(world.tree, num_states, binary)
-    write_alignments(folder, model_bytes(world.transitions, binary), tree, archives)
-    shutil.copyfile(world.folder / "lang" / "phones.txt", folder / "phones.txt")
-    return folder
+    return make_world(tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture
 def kaldi(world: World, tmp_path: Path) -> Path:
-    """Return a folder as a Kaldi user has it: data/train and exp/tri4_ali."""
-    write_data(tmp_path / "data" / "train", world.matrices)
-    write_system(tmp_path / "exp" / "tri4_ali", world)
-    return tmp_path
-
-
-def run(kaldi: Path, out: Path, *more: str) -> int:
-    data, ali = kaldi / "data" / "train", kaldi / "exp" / "tri4_ali"
-    return main(["import-kaldi-ali", "--data", str(data), "--ali", str(ali), "--out", str(out), *more])
+    return write_user(tmp_path, world)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +60,7 @@ def test_the_store_is_that_of_this_packages_own_stages(
     world: World, own_store: Path, tmp_path: Path, binary: bool
 ) -> None:
     write_data(tmp_path / "data" / "train", world.matrices)
-    write_system(tmp_path / "exp" / "tri4_ali", world, binary)
+    write_system(tmp_path / ALI, world, binary)
     assert run(tmp_path, tmp_path / "frames") == 0
     same_store(tmp_path / "frames", own_store)
     made = {path.name for path in (tmp_path / "frames").iterdir()} - {".digests.json"}
@@ -175,7 +78,7 @@ def test_kaldis_normalisation_gives_the_same_frames_within_rounding(world: World
 
 
 def test_other_features_of_the_same_utterances_may_be_labelled(world: World, own_store: Path, kaldi: Path) -> None:
-    line = ["import-kaldi-ali", "--ali", str(kaldi / "exp" / "tri4_ali"), "--feats", str(world.folder / "feats")]
+    line = ["import-kaldi-ali", "--ali", str(kaldi / ALI), "--feats", str(world.folder / "feats")]
     assert main([*line, "--out", str(kaldi / "frames")]) == 0
     same_store(kaldi / "frames", own_store)
     assert FrameStore.open(kaldi / "frames").feature_config["kind"] == "fbank"
@@ -191,7 +94,7 @@ def test_perturbed_copies_get_the_labels_of_their_originals(world: World, kaldi:
     write_archive(feats, both)
     write_json(feats / "kind.json", {"kind": "fbank"})
     write_json(feats / "copies.json", {f"wf1.1-{u}": [u, 1.0, 1.1] for u in copies})
-    line = ["import-kaldi-ali", "--ali", str(kaldi / "exp" / "tri4_ali"), "--feats", str(feats)]
+    line = ["import-kaldi-ali", "--ali", str(kaldi / ALI), "--feats", str(feats)]
     assert main([*line, "--out", str(kaldi / "frames")]) == 0
     store = FrameStore.open(kaldi / "frames")
     assert len(store.ids) == 2 * len(copies)
@@ -245,7 +148,7 @@ def test_lengths_within_the_tolerance_are_cut_others_dropped_and_counted(
     tids, (first, second, third, *_) = dict(world.tids), world.tids
     tids[first], tids[second], tids[third] = tids[first][:-4], np.append(tids[second], [1] * 4), tids[third][:-5]
     shutil.rmtree(kaldi / "exp")
-    write_system(kaldi / "exp" / "tri4_ali", World(**{**vars(world), "tids": tids}))
+    write_system(kaldi / ALI, World(**{**vars(world), "tids": tids}))
     assert run(kaldi, kaldi / "frames") == 0
     logged = capsys.readouterr().err
     store = FrameStore.open(kaldi / "frames")
@@ -266,7 +169,7 @@ def test_lengths_within_the_tolerance_are_cut_others_dropped_and_counted(
 def test_a_chain_models_alignments_can_be_trained_on_without_a_system(
     world: World, kaldi: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ali = kaldi / "exp" / "tri4_ali"
+    ali = kaldi / ALI
     model = CHAIN_MODEL.replace("<Tuples> 2 1 0 0 1 2 0 2 1", "<Tuples> 2 1 0 0 1 2 0 0 1")
     (ali / "final.mdl").write_text(model, encoding="utf-8")
     (ali / "tree").write_text(CHAIN_TREE, encoding="utf-8")
@@ -299,105 +202,5 @@ def touch_features(kaldi: Path) -> None:
 
 
 def touch_alignment(kaldi: Path) -> None:
-    path = kaldi / "exp" / "tri4_ali" / "ali.2.gz"
+    path = kaldi / ALI / "ali.2.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=1))
-
-
-def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Return a function that changes a file of the Kaldi user's folder."""
-
-    def apply(kaldi: Path) -> None:
-        (kaldi / name).write_bytes(change((kaldi / name).read_bytes()))
-
-    return apply
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda kaldi: (kaldi / name).unlink()
-
-
-def align(entries: list[tuple[str, list[int]]]) -> Callable[[Path], None]:
-    return edit("exp/tri4_ali/ali.1.gz", lambda _: gzip.compress(alignment_bytes(entries, True)))
-
-
-ALI = "exp/tri4_ali"
-FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no features": (remove("data/train/feats.scp"), "no feats.scp; expected a Kaldi data directory: feats"),
-    "no speakers": (remove("data/train/utt2spk"), "no utt2spk; expected a Kaldi data directory"),
-    "no alignments": (lambda kaldi: [path.unlink() for path in (kaldi / ALI).glob("ali.*")], "no ali.*.gz; expected"),
-    "a job's alignments missing": (remove(f"{ALI}/ali.2.gz"), "2 files ali.*.gz, but no ali.2.gz; num_jobs says 3"),
-    "no model": (remove(f"{ALI}/final.mdl"), "no final.mdl; expected a folder with Kaldi's ali.*.gz"),
-    "no tree": (remove(f"{ALI}/tree"), "no tree; expected a folder with Kaldi's ali.*.gz, final.mdl and tree"),
-    "truncated model": (edit(f"{ALI}/final.mdl", lambda data: data[:200]), "final.mdl: byte "),
-    "truncated tree": (edit(f"{ALI}/tree", lambda data: data[:200]), "tree: byte "),
-    "tree and model swapped": (
-        lambda kaldi: shutil.copyfile(kaldi / ALI / "tree", kaldi / ALI / "final.mdl"), "expected <TransitionModel>",
-    ),
-    "a tree of another model": (edit(f"{ALI}/tree", lambda _: CHAIN_TREE.encode()), "a tree of another model"),
-    "truncated gzip": (edit(f"{ALI}/ali.1.gz", lambda data: data[:-40]), "ali.1.gz: truncated or not gzip"),
-    "not gzip": (edit(f"{ALI}/ali.1.gz", gzip.decompress), "ali.1.gz: truncated or not gzip"),
-    "truncated alignment": (
-        edit(f"{ALI}/ali.1.gz", lambda data: gzip.compress(gzip.decompress(data)[:-9])), "is truncated:",
-    ),
-    "features for alignments": (
-        edit(f"{ALI}/ali.1.gz", lambda _: gzip.compress(b"u \0BFM \x04\0\0\0\0")), "is not a vector of 32-bit integers",
-    ),
-    "an utterance aligned twice": (
-        lambda kaldi: shutil.copyfile(kaldi / ALI / "ali.1.gz", kaldi / ALI / "ali.2.gz"), "s0-u00 is aligned twice",
-    ),
-    "transition ids beyond the model": (
-        align([("s0-u00", [99999] * 46), ("s3-u03", [0] * 10)]),
-        "of 20 utterances are bad, more than --max-bad-share 0.05 allows; the first: s0-u00: ",
-    ),
-    "alignments of other utterances": (
-        lambda kaldi: [
-            (kaldi / ALI / f"ali.{job}.gz").write_bytes(gzip.compress(f"v{job} 1 2 3\n".encode())) for job in (1, 2, 3)
-        ],
-        "data set tri4_ali: none of 23 utterances is usable; the first: v1: is aligned, but has no features",
-    ),
-    "most utterances not aligned": (
-        align([]), "7 of 20 utterances are bad, more than --max-bad-share 0.05 allows; the first: s0-u00: no alignment",
-    ),
-    "truncated features": (
-        edit("data/train/raw.ark", lambda data: data[: len(data) // 2]), "not a matrix, or truncated: Failed to read",
-    ),
-    "commands": (
-        edit("data/train/feats.scp", lambda data: data.replace(b"raw.ark:7", b"raw.ark |")), "commands from data files",
-    ),
-    "relative paths of another folder": (
-        edit("data/train/feats.scp", lambda _: b"s0-u00 mfcc/raw.ark:7\n"),
-        "relative paths count from the working directory, as in Kaldi, or else from the scp file's folder",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_bad_input_is_one_line_and_nothing_half_written(
-    kaldi: Path, capsys: pytest.CaptureFixture[str], fault: str
-) -> None:
-    break_it, message = FAULTS[fault]
-    break_it(kaldi)
-    assert run(kaldi, kaldi / "out" / "frames") == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
-    assert len(errors) == 1 and errors[0].startswith("asr-parallel import-kaldi-ali: error: ") and message in errors[0]
-    assert not (kaldi / "out").exists() or list((kaldi / "out").iterdir()) == []
-
-
-def test_options_that_are_of_no_use_are_refused(world: World, kaldi: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = [
-        "import-kaldi-ali",
-        "--ali",
-        str(kaldi / ALI),
-        "--feats",
-        str(world.folder / "feats"),
-        "--out",
-        str(kaldi / "x"),
-    ]
-    assert main([*line, "--cmvn", "mean"]) == 1
-    assert "--cmvn is of no use to the features of --feats" in capsys.readouterr().err
-    assert run(kaldi, kaldi / "x", "--norm-vars", "--cmvn", "mean") == 1
-    assert "--norm-vars is of no use to features that" in capsys.readouterr().err
-    assert run(kaldi, kaldi / "x", "--length-tolerance", "-1") == 1
-    assert "length_tolerance -1: expected a whole number of at least 0" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(line[:3] + line[5:])  # neither --data nor --feats

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kaldi_files import model_bytes, tree_bytes
+from kaldi_files import CHAIN_MODEL, model_bytes, tree_bytes
 from toy_hmm import TOPOLOGY, A, B, C, mono_model
 
 from asr_parallel.hmm.kaldi.object_reader import ObjectReader
@@ -46,11 +46,6 @@ TEXT_MODEL = """<TransitionModel>
 </LogProbs>
 </TransitionModel>
 """
-# Of a chain model: the first frame of a phone has a pdf of its own (class 0), further frames another (class 1)
-CHAIN_MODEL = """<TransitionModel> <Topology> <TopologyEntry> <ForPhones> 1 2 </ForPhones>
-<State> 0 <ForwardPdfClass> 0 <SelfLoopPdfClass> 1 <Transition> 0 0.5 <Transition> 1 0.5 </State> <State> 1 </State>
-</TopologyEntry> </Topology> <Tuples> 2 1 0 0 1 2 0 2 1 </Tuples>
-<LogProbs> [ 0 -0.6931472 -0.6931472 -0.6931472 -0.6931472 ] </LogProbs> </TransitionModel>"""
 BINARY_TREE = (
     b"\0BContextDependency \x04\x03\0\0\0\x04\x01\0\0\0ToPdf TE \x04\x01\0\0\0\xfc\x03\0\0\0( NULL NULL "
     b"TE \x04\xff\xff\xff\xff\xfc\x01\0\0\0( SE \x04\0\0\0\0\x04\x02\0\0\0\x02\0\0\0\x05\0\0\0"
