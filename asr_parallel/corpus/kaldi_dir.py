@@ -32,14 +32,14 @@ SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
 TRAINING_SET = "train"  # its name in the recipes
 
 
-def read_table(path: Path) -> dict[str, str]:
+def read_table(path: Path, expected: str = "wav.scp, text, utt2spk") -> dict[str, str]:
     """Read a file of "key value ..." lines, such as text or utt2spk; a value may be empty.
 
     Raises:
         ValueError: a missing file, text that is not UTF-8, or a duplicate key.
     """
     if not path.is_file():
-        raise ValueError(f"{path.parent}: no {path.name}; expected a Kaldi data directory: wav.scp, text, utt2spk")
+        raise ValueError(f"{path.parent}: no {path.name}; expected a Kaldi data directory: {expected}")
     table: dict[str, str] = {}
     for n, line in enumerate(read_text_lines(path), 1):
         key, *value = line.strip().split(maxsplit=1) or [""]
@@ -62,22 +62,27 @@ def without_sentence_marks(texts: dict[str, str], source: Path) -> dict[str, str
     return cleaned
 
 
-def _sound_file(folder: Path, key: str, value: str) -> Path:
-    """Return the file that a line of wav.scp names, relative to the working directory, as in Kaldi, or to `folder`."""
+def plain_file(scp: Path, key: str, value: str) -> Path:
+    """Return the file that a line of `scp` names, relative to the working directory, as in Kaldi, or to scp's folder.
+
+    Raises:
+        ValueError: a command, or a device or pipe.
+    """
     command = value.endswith("|") or value.startswith("|") or value in ("", "-")
     path = Path("" if command else value)
-    path = path if path.is_absolute() or path.exists() else folder / path
+    path = path if path.is_absolute() or path.exists() else scp.parent / path
     if command or (path.exists() and not (path.is_file() or path.is_dir())):  # a named pipe, /dev/stdin
         raise ValueError(
-            f"{folder / 'wav.scp'}: {key}: {value!r} is not a plain file; commands from data files are never run, so"
-            " write the sound to a file first and name that"
+            f"{scp}: {key}: {value!r} is not a plain file; commands from data files are never run, so write what it"
+            " gives to a file first and name that"
         )
     return path
 
 
 def wav_scp_files(source: Path) -> dict[str, Path]:
     """Read `source`/wav.scp: recording -> audio file; ValueError where one is not a plain file."""
-    return {key: _sound_file(source, key, value) for key, value in read_table(source / "wav.scp").items()}
+    scp = source / "wav.scp"
+    return {key: plain_file(scp, key, value) for key, value in read_table(scp).items()}
 
 
 def _segment(fields: list[str], seconds: float, channels: int) -> tuple[int, float, float]:

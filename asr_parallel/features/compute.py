@@ -20,7 +20,7 @@ from asr_parallel.features.cmvn import CmvnStats
 from asr_parallel.features.config import KIND_FILE
 from asr_parallel.features.extractors import BACKENDS, DITHER, FRAME_LENGTH_SECONDS, KINDS, open_extractor
 from asr_parallel.record.child_processes import exit_with_parent
-from asr_parallel.record.files import write_json, write_lines
+from asr_parallel.record.files import read_json, write_json, write_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.options import check, option
 from asr_parallel.record.progress_bar import progress
@@ -131,6 +131,12 @@ def compute_features(
         logger.warning("%d utterances are too short for one frame; skipped.txt lists them", len(skipped))
     if silent:
         logger.warning("%d utterances are digital silence throughout: %s, ...", len(silent), silent[0])
+
+
+def read_copies(folder: Path) -> dict[str, tuple[str, float, float]]:
+    """Return the origin of each perturbed copy of an archive: id -> (id of the original, speed, warp)."""
+    found = read_json(folder / COPIES) if (folder / COPIES).is_file() else {}
+    return {utterance: (source, speed, warp) for utterance, (source, speed, warp) in found.items()}
 
 
 def _compute_all(utterances: list[Utterance], options: FeatureOptions, jobs: int) -> Iterator[_Batch]:

@@ -1,7 +1,8 @@
 """Description of features: written by stage 2, stored in the frame store and the network, checked in decoding.
 
 kind.json of a feature archive has the kind of features and, from stage 2, its settings and the sampling rates of the
-audio. The feature_config of a network has these and
+audio. Kaldi's features are of the kind "kaldi", and their settings say how cmvn.scp was applied. The feature_config of
+a network has these and
 
     dim           dimension of one frame
     options       the options of the stage that made the training features; {} without a stage
@@ -36,6 +37,11 @@ def feature_config(folder: Path, archive: FeatureArchive) -> dict[str, Any]:
     """Return the feature_config of the open archive in `folder`; ValueError if it has no kind."""
     made = read_json(folder / RECORD)["options"] if (folder / RECORD).is_file() else {}
     return {**read_kind(folder), "dim": archive.dim, "options": made, "fingerprint": fingerprint(folder)}
+
+
+def is_normalised(folder: Path) -> bool:
+    """Tell whether the features of the archive `folder` were normalised before it was made (imported ones may be)."""
+    return read_kind(folder).get("settings", {}).get("cmvn", "none") != "none"
 
 
 def copy_kind(feats: Path, folder: Path) -> None:

@@ -85,8 +85,16 @@ class Lang:
 
 
 def check_phones(lang: Lang, topology: Topology, made: Path) -> None:
-    """Raise ValueError unless `made`, whose HMMs have this topology, has the lang folder's phone ids."""
-    if {*lang.silence_phones, *lang.nonsilence_phones} != set(topology.phones):
+    """Raise ValueError unless `made`, whose HMMs have this topology, has the lang folder's phone ids.
+
+    Where `made` has a phones.txt, the phones' names are compared, too.
+    """
+    real = {*lang.silence_phones, *lang.nonsilence_phones}
+    same = real == set(topology.phones)
+    if same and (made / "phones.txt").is_file():
+        own = read_symbols(made / "phones.txt")
+        same = all(own.get(phone) == i for phone, i in lang.phones.items() if i in real)
+    if not same:
         raise ValueError(f"{made}: its phones are not those of {lang.folder}; make it with this lang folder")
 
 
