@@ -1,12 +1,13 @@
-"""Verb `export-kaldi`: a model, its alignments, features or log-likelihoods in Kaldi's formats."""
+"""Verb `export-kaldi`: models, alignments, features or log-likelihoods in Kaldi's formats (stage 7)."""
 
 import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asr_parallel.record.options import Checked, build, option
+from asr_parallel.record.options import Checked, build, flag, option
 
-STAGE = 7  # of decoding: what Kaldi's decoders want
+NETWORK_FORMATS = ("nnet3", "nnet1")
+OF_MODELS = ("system", "lang", "text", "num_jobs", "network_format")  # what features have no use for
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class ExportOptions(Checked):
 
     text: bool = option(False, "write models and alignments as text, which is larger and can be read")
     num_jobs: int = option(1, "files of alignments, ali.1.gz and so on", least=1)
+    network_format: str = option("nnet3", "of a network: nnet1 has no time-delay networks", choices=NETWORK_FORMATS)
 
 
 def option_groups() -> tuple[type, ...]:
@@ -25,45 +27,63 @@ def option_groups() -> tuple[type, ...]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the files of the verb."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", type=Path, metavar="E/tri", help="GMM system or alignments, to be final.mdl and tree")
-    what.add_argument("--feats", type=Path, metavar="E/feats/KIND/NAME", help="features, to be feats.scp and cmvn.scp")
-    parser.add_argument("--lang", type=Path, metavar="E/lang", help="its phones.txt is copied beside the model")
+    what.add_argument("--model", type=Path, metavar="DIR", help="GMM system, alignments or network to export")
+    what.add_argument("--feats", type=Path, metavar="DIR", help="features to export, or whose log-likelihoods")
+    parser.add_argument("--system", type=Path, metavar="DIR", help="a network's tree and transition model, as of E/tri")
+    parser.add_argument("--lang", type=Path, metavar="DIR", help="its phones.txt is copied beside the model")
+    parser.add_argument(
+        "--loglikes-of", type=Path, metavar="DIR", help="a model, whose log-likelihoods for --feats are exported"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export the model or the features."""
+    """Export what is asked for."""
     from asr_parallel.record.stage import run_stage
 
     options = build(ExportOptions, vars(args))
-    inputs = {name: path for name in ("model", "feats", "lang") if (path := getattr(args, name)) is not None}
     if args.model is None:
-        _refuse(args, ("lang", "text", "num_jobs"), "the features of --feats", "--model")
+        _refuse(args, OF_MODELS, "features", "--model")
+    else:
+        _refuse(args, ("loglikes_of",), "a model", "--feats")
+    names = ("model", "feats", "system", "lang", "loglikes_of")
+    run_stage(
+        args.out,
+        lambda folder: _export(args, options, folder),
+        number=7,
+        inputs={name: path for name in names if (path := getattr(args, name)) is not None},
+        # feats.scp names its place
+        options=asdict(options) | ({} if args.model is not None else {"place": str(args.out.absolute())}),
+    )
 
-    def make(folder: Path) -> None:
-        if args.model is not None:
-            _export_model(args, options, folder)
-        else:
-            _export_features(args, folder)
 
-    place = {} if args.model is not None else {"place": str(args.out.absolute())}  # feats.scp has it
-    run_stage(args.out, make, number=STAGE, inputs=inputs, options=asdict(options) | place)
-
-
-def _export_model(args: argparse.Namespace, options: ExportOptions, folder: Path) -> None:
+def _export(args: argparse.Namespace, options: ExportOptions, folder: Path) -> None:
     from asr_parallel.hmm.kaldi.export_system import System, export_system
 
-    export_system(System.open(args.model), folder, args.lang, options.num_jobs, not options.text)
+    if args.loglikes_of is not None:
+        from asr_parallel.decode.kaldi_loglikes import export_loglikes
+
+        export_loglikes(args.loglikes_of, args.feats, folder, args.out.absolute())
+    elif args.feats is not None:
+        from asr_parallel.features.kaldi_writer import export_features
+
+        export_features(args.feats, folder, args.out.absolute())
+    else:
+        from asr_parallel.nnet.kaldi.export_network import export_network, holds_network
+
+        if holds_network(args.model):
+            _refuse(args, ("num_jobs",), "a network", "a GMM system or alignments")
+            if args.system is None:
+                _refuse(args, ("lang",), "a network alone", "--system")
+            system = None if args.system is None else System.open(args.system)
+            export_network(args.model, folder, system, args.lang, options.network_format, not options.text)
+        else:
+            _refuse(args, ("system", "network_format"), "a GMM system or alignments", "a network")
+            export_system(System.open(args.model), folder, args.lang, options.num_jobs, not options.text)
 
 
-def _export_features(args: argparse.Namespace, folder: Path) -> None:
-    from asr_parallel.features.kaldi_writer import export_features
-
-    export_features(args.feats, folder, args.out.absolute())
-
-
-def _refuse(args: argparse.Namespace, names: tuple[str, ...], to: str, other: str) -> None:
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], what: str, with_what: str) -> None:
     """Raise ValueError for the first of some options that was given and is of no use."""
     for name in names:
         if getattr(args, name, None) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} is of no use to {to}; expected it with {other}")
+            raise ValueError(f"{flag(name)} is of no use to {what}; expected it with {with_what}")
