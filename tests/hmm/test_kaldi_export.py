@@ -257,5 +257,5 @@ def test_a_bad_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_options_of_no_use_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_feats(tmp_path / "feats")
     line = refusal(capsys, "--feats", tmp_path / "feats", "--out", tmp_path / "data", "--num-jobs", "2")
-    assert "--num-jobs is of no use to the features of --feats" in line
+    assert "--num-jobs is of no use to features" in line
     assert "no utterances.json" in refusal(capsys, "--feats", tmp_path, "--out", tmp_path / "data")
