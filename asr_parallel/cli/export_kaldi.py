@@ -1,4 +1,4 @@
-"""Verb `export-kaldi`: models, alignments, features or log-likelihoods in Kaldi's formats (stage 7)."""
+"""Verb `export-kaldi`: models, alignments, lang folders, features or log-likelihoods in Kaldi's formats (stage 7)."""
 
 import argparse
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from asr_parallel.record.options import Checked, build, flag, option
 
 NETWORK_FORMATS = ("nnet3", "nnet1")
-OF_MODELS = ("system", "lang", "text", "num_jobs", "network_format")  # what features have no use for
+OF_MODELS = ("system", "text", "num_jobs", "network_format")
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ def option_groups() -> tuple[type, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the files of the verb."""
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--model", type=Path, metavar="DIR", help="GMM system, alignments or network to export")
     what.add_argument("--feats", type=Path, metavar="DIR", help="features to export, or whose log-likelihoods")
     parser.add_argument("--system", type=Path, metavar="DIR", help="a network's tree and transition model, as of E/tri")
-    parser.add_argument("--lang", type=Path, metavar="DIR", help="its phones.txt is copied beside the model")
+    parser.add_argument("--lang", type=Path, metavar="DIR", help="lang folder to export, or of a model's phones.txt")
     parser.add_argument(
         "--loglikes-of", type=Path, metavar="DIR", help="a model, whose log-likelihoods for --feats are exported"
     )
@@ -42,10 +42,14 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.record.stage import run_stage
 
     options = build(ExportOptions, vars(args))
-    if args.model is None:
-        _refuse(args, OF_MODELS, "features", "--model")
-    else:
+    if args.model is not None:
         _refuse(args, ("loglikes_of",), "a model", "--feats")
+    elif args.feats is not None:
+        _refuse(args, ("lang", *OF_MODELS), "features", "--model")
+    elif args.lang is not None:
+        _refuse(args, ("loglikes_of", *OF_MODELS), "a lang folder alone", "--feats or --model")
+    else:
+        raise ValueError("nothing to export; expected --model, --feats or --lang")
     names = ("model", "feats", "system", "lang", "loglikes_of")
     run_stage(
         args.out,
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         number=7,
         inputs={name: path for name in names if (path := getattr(args, name)) is not None},
         # feats.scp names its place
-        options=asdict(options) | ({} if args.model is not None else {"place": str(args.out.absolute())}),
+        options=asdict(options) | ({} if args.feats is None else {"place": str(args.out.absolute())}),
     )
 
 
@@ -68,6 +72,10 @@ def _export(args: argparse.Namespace, options: ExportOptions, folder: Path) -> N
         from asr_parallel.features.kaldi_writer import export_features
 
         export_features(args.feats, folder, args.out.absolute())
+    elif args.model is None:
+        from asr_parallel.hmm.kaldi.export_lang import export_lang
+
+        export_lang(args.lang, folder)
     else:
         from asr_parallel.nnet.kaldi.export_network import export_network, holds_network
 

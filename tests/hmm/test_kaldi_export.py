@@ -179,6 +179,18 @@ def test_files_of_alignments_are_the_same_whenever_they_are_written(tmp_path: Pa
     assert data == (tmp_path / "two" / "ali.1.gz").read_bytes() and gzip.decompress(data).startswith(b"u0 \0B\x04\x14")
 
 
+def test_alignments_are_read_by_kaldis_own_code(tmp_path: Path) -> None:
+    io = pytest.importorskip("kaldi_native_io")
+    tids = write_system(tmp_path / "tri")[-1]
+    for options in ([], ["--text"]):
+        out = tmp_path / f"kaldi{len(options)}"
+        assert export("--model", tmp_path / "tri", "--out", out, *options) == 0
+        (tmp_path / "ali").write_bytes(gzip.decompress((out / "ali.1.gz").read_bytes()))
+        with io.SequentialInt32VectorReader(f"ark:{tmp_path / 'ali'}") as reader:
+            found = {utterance: list(ids) for utterance, ids in reader}
+        assert found == {utterance: ids.tolist() for utterance, ids in tids.items()}
+
+
 def test_a_folder_of_alignments_has_no_gaussians(tmp_path: Path) -> None:
     write_system(tmp_path / "tri_ali")
     (tmp_path / "tri_ali" / "gmm.safetensors").unlink()

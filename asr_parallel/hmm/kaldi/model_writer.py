@@ -17,7 +17,7 @@ def write_transition_model(out: ObjectWriter, model: TransitionModel) -> None:
     """Write a transition model."""
     out.token("<TransitionModel>")
     out.line()
-    _write_topology(out, model.topology)
+    write_topology(out, model.topology)
     out.token("<Triples>")
     out.integer(len(model.tuples))
     out.line()
@@ -59,7 +59,7 @@ def write_gmm(out: ObjectWriter, gmm: DiagGmmSet) -> None:
         out.line()
 
 
-def _write_topology(out: ObjectWriter, topology: Topology) -> None:
+def write_topology(out: ObjectWriter, topology: Topology) -> None:
     """Write a topology: one entry for all phones with the same states, the state that ends a phone added to each."""
     entries = list(dict.fromkeys(topology.phones.values()))
     out.token("<Topology>")
