@@ -308,7 +308,12 @@ def test_log_likelihoods_are_those_of_decoding(tmp_path: Path) -> None:
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     """Return the one line of an export that fails."""
-    assert export(*words) == 1
+    return refusal_of(capsys, "export-kaldi", *words)
+
+
+def refusal_of(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """Return the one line of a command that fails."""
+    assert main([*map(str, words)]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     return line
 
