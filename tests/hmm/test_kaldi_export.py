@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from kaldi_files import model_bytes, tree_bytes
+from test_kaldi_export_lang import LEXICON
 from test_kaldi_model import BINARY_MODEL, BINARY_TREE, TEXT_MODEL, TEXT_TREE, tri_model
 from toy_hmm import TOPOLOGY
 
@@ -23,9 +24,10 @@ from asr_parallel.hmm.kaldi.object_reader import ObjectReader
 from asr_parallel.hmm.kaldi.object_writer import ObjectWriter
 from asr_parallel.hmm.kaldi.transition_model import KaldiTransitionModel
 from asr_parallel.hmm.kaldi.tree import KaldiTree
+from asr_parallel.hmm.lang import build_lang
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
-from asr_parallel.hmm.tree import Leaf, Question, Tree
+from asr_parallel.hmm.tree import Leaf, Question, Tree, monophone_tree
 from asr_parallel.record.files import write_json
 
 DIM = 3
@@ -74,7 +76,6 @@ def write_system(folder: Path) -> tuple[Tree, TransitionModel, DiagGmmSet, dict[
     tree.save(folder)
     transitions.save(folder)
     gmm.save(folder)
-    np.save(folder / "occs.npy", np.arange(tree.num_pdfs, dtype=np.float64))
     AlignmentSet.of(list(tids), list(tids.values())).write(folder / "ali")
     return tree, transitions, gmm, tids
 
@@ -131,7 +132,8 @@ def test_a_system_comes_back(tmp_path: Path, text: bool) -> None:
     assert [utterance for utterance, _ in found] == ["u0", "u1", "u2", "u3"]
     assert all(np.array_equal(ids, tids[utterance]) for utterance, ids in found)
     occupancies = ObjectReader(out / "final.occs").reals()
-    assert occupancies.tolist() == list(range(tree.num_pdfs))
+    pdfs = np.concatenate([transitions.pdf_of[ids] for ids in tids.values()])
+    assert occupancies.tolist() == [int((pdfs == pdf).sum()) for pdf in range(tree.num_pdfs)]
     _check_gaussians(out / "final.mdl", gmm)
     assert (out / "cmvn_opts").read_text(encoding="utf-8") == "--norm-means=true --norm-vars=false\n"
 
@@ -252,15 +254,29 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     return line
 
 
-def test_a_bad_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phones_come_from_the_lang_folder(tmp_path: Path) -> None:
     write_system(tmp_path / "tri")
+    build_lang(tmp_path / "lang", LEXICON)  # of five phones, as the system has
+    assert export("--model", tmp_path / "tri", "--lang", tmp_path / "lang", "--out", tmp_path / "kaldi") == 0
+    assert (tmp_path / "kaldi" / "phones.txt").read_bytes() == (tmp_path / "lang" / "phones.txt").read_bytes()
+
+
+def test_a_bad_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree, transitions, *_ = write_system(tmp_path / "tri")
     model, out = tmp_path / "tri", tmp_path / "kaldi"
     line = refusal(capsys, "--model", model, "--out", out, "--num-jobs", "5")
     assert "num_jobs 5: expected at most one for each of 4" in line
-    (tmp_path / "lang").mkdir()
-    assert "lang" in refusal(capsys, "--model", model, "--out", out, "--lang", tmp_path / "lang")
+    build_lang(tmp_path / "lang", LEXICON | {"b": [(1.0, ("b",))]})
+    line = refusal(capsys, "--model", model, "--out", out, "--lang", tmp_path / "lang")
+    assert f"{model}: its phones are not those of {tmp_path / 'lang'}" in line
+    last = transitions.num_transition_ids
+    AlignmentSet.of(["u"], [np.array([1, last + 1])]).write(model / "ali")
+    line = refusal(capsys, "--model", model, "--out", out)
+    assert f"transition ids 1 to {last + 1}; expected 1 to {last}" in line
     toy_gmm(3, 2).save(model)
     assert "Gaussians of 3 pdfs" in refusal(capsys, "--model", model, "--out", out)
+    monophone_tree(TOPOLOGY).save(model)
+    assert f"a tree with 19 pdfs, a model with {tree.num_pdfs}" in refusal(capsys, "--model", model, "--out", out)
     (model / "tree.json").unlink()
     assert "no tree.json" in refusal(capsys, "--model", model, "--out", out)
     assert not out.exists()

@@ -90,9 +90,17 @@ def export_system(system: System, folder: Path, lang: Path | None, num_jobs: int
     out.save(folder / MODEL)
     system.write_tree(folder, binary)
     system.write_phones(folder, lang)
-    if (source / "occs.npy").is_file():
-        occupancies = ObjectWriter(binary)
-        occupancies.reals(np.load(source / "occs.npy", allow_pickle=False))
-        occupancies.save(folder / "final.occs")
     if (source / "ali").is_dir():
-        write_alignments(folder, AlignmentSet.open(source / "ali"), num_jobs, binary)
+        _write_alignments(system, folder, num_jobs, binary)
+
+
+def _write_alignments(system: System, folder: Path, num_jobs: int, binary: bool) -> None:
+    """Write the system's alignments, and how many frames each pdf has in them."""
+    alignments, last = AlignmentSet.open(system.folder / "ali"), system.transitions.num_transition_ids
+    ids = alignments.transition_ids
+    if len(ids) and not (ids.min() >= 1 and ids.max() <= last):
+        raise ValueError(f"{system.folder / 'ali'}: transition ids {ids.min()} to {ids.max()}; expected 1 to {last}")
+    write_alignments(folder, alignments, num_jobs, binary)
+    occupancies = ObjectWriter(binary)
+    occupancies.reals(np.bincount(alignments.pdf_ids(system.transitions), minlength=system.tree.num_pdfs))
+    occupancies.save(folder / "final.occs")
