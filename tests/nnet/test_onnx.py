@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_kaldi_networks import Negative, refusal_of, write_folders
+from test_export_network import refusal_of, write_folders
+from test_kaldi_networks import Negative
 
 from asr_parallel.cli.main import main
 from asr_parallel.features.archive import write_archive
