@@ -39,7 +39,8 @@ systems=all
 dnn=dnn
 model=
 compare=
-options=(stage stop_stage exp jobs seed arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
+sets="dev eval"
+options=(stage stop_stage exp jobs seed sets arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
   final_learning_rate pretrain rbm systems dnn model compare)
 
 # Words of verbs, by destination: the recipe's own, then the user's
@@ -56,6 +57,8 @@ usage_of_all() {
   --exp DIR                      where everything goes                              ($exp)
   --jobs N                       processes                                          ($jobs)
   --seed N                       of the corpus and the DNN                          ($seed)
+  --sets NAMES                   to decode; the first chooses the scoring weights of all, or SET:TUNING_SET
+                                                                                    ($sets)
   --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz
   --architecture dnn|tdnn        tdnn: with --context 13 at least; no --hidden-layers ($architecture)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
@@ -191,7 +194,7 @@ pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opt
     local -n own=${name}_opts
     words+=(--own "$name=${own[*]}")
   done
-  lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" "${words[@]}" -- "${passed_on[@]}") || exit 1
+  lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" --sets "$sets" "${words[@]}" -- "${passed_on[@]}") || exit 1
   while IFS=$'\t' read -r name word; do
     [[ -n $name ]] || continue
     local -n own=${name}_opts
@@ -222,10 +225,33 @@ rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, wh
   [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
 }
 
+set_names() { local word; for word in $sets; do echo "${word%%:*}"; done; }  # of --sets
+
+only_sets() {  # only_sets WHAT NAME ... : die where --sets has a set that WHAT has not
+  local what=$1 set
+  shift
+  for set in $(set_names); do
+    [[ " $* " == *" $set "* ]] || die "--sets: $what has the sets $(printf '%s, ' "${@:1:$#-1}" | sed 's/, $//') and ${!#}, not '$set'"
+  done
+}
+
+tuning_set() {  # tuning_set NAME : the set that chooses the scoring weights of a set of --sets, as corpus/set_names.py has it
+  local word first=
+  for word in $sets; do
+    : "${first:=${word%%:*}}"
+    case $word in
+      "$1":*) echo "${word#*:}"; return ;;
+      *":$1") echo "$1"; return ;;
+    esac
+  done
+  echo "$first"
+}
+
 language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where given, else of the training text
-  local from=(--data "$exp/data/train")
+  local from=(--data "$exp/data/train") eval=() set
   [[ -z $arpa ]] && from+=("$@") || from=(--arpa "$arpa")
-  run lm "${from[@]}" --lang "$exp/lang" --eval "$exp/data/dev" --eval "$exp/data/eval" --out "$exp/lm" "${lm_opts[@]}"
+  for set in $(set_names); do eval+=(--eval "$exp/data/$set"); done
+  run lm "${from[@]}" --lang "$exp/lang" "${eval[@]}" --out "$exp/lm" "${lm_opts[@]}"
 }
 
 # Stages 2 to 8 are the same for every recipe
@@ -233,7 +259,7 @@ language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more same
   same=(--jobs "$jobs" "${feats_opts[@]}")
-  for set in train dev eval; do
+  for set in train $(set_names); do
     run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" "${same[@]}"
     more=("${fbank_opts[@]}")
     [[ $set != train ]] || more+=("${train_fbank_opts[@]}")
@@ -263,14 +289,21 @@ stage_6() {  # DNN
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${from[@]}" "${dnn_opts[@]}"
 }
 
-recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score dev and eval with a model, into $exp/SYSTEM
-  local set
-  for set in dev eval; do
+recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score all sets with a model, into $exp/SYSTEM
+  local set tuning words
+  for set in $(set_names); do
     run decode --graph "$3" --model "$2" --feats "$exp/feats/$4/$set" --out "$exp/$1/decode_$set" --jobs "$jobs" \
       "${decode_opts[@]}"
   done
-  run score --lang "$exp/lang" --data-dev "$exp/data/dev" --decode-dev "$exp/$1/decode_dev" \
-    --data-eval "$exp/data/eval" --decode-eval "$exp/$1/decode_eval" "${score_opts[@]}"
+  for tuning in $(set_names); do
+    [[ $(tuning_set "$tuning") == "$tuning" ]] || continue
+    words=(--data-dev "$exp/data/$tuning" --decode-dev "$exp/$1/decode_$tuning")
+    for set in $(set_names); do
+      [[ $set != "$tuning" && $(tuning_set "$set") == "$tuning" ]] || continue
+      words+=(--data-eval "$exp/data/$set" --decode-eval "$exp/$1/decode_$set")
+    done
+    run score --lang "$exp/lang" "${words[@]}" "${score_opts[@]}"
+  done
 }
 
 stage_7() {  # graphs, decoding, scoring
@@ -288,6 +321,6 @@ stage_7() {  # graphs, decoding, scoring
 
 stage_8() {  # algorithms and numbers of workers side by side
   run compare --exp "$exp" --matrix "${compare:-$recipe_dir/conf/compare.yaml}" --out "$exp/compare" \
-    --jobs "$jobs" --train-options="${augment_opts[*]}" --decode-options="${decode_opts[*]}" \
+    --sets "$sets" --jobs "$jobs" --train-options="${augment_opts[*]}" --decode-options="${decode_opts[*]}" \
     --score-options="${score_opts[*]}" "${compare_opts[@]}"
 }

@@ -24,6 +24,7 @@ END
   usage_of_all
 }
 parse_options "$@"
+only_sets "this corpus" dev eval
 
 # What generalises to unseen speakers when four train, found by leaving each of those four out in turn (RESULTS.md): copies
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.

@@ -43,6 +43,7 @@ parse_options "$@"
 discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
 case $corpus_format in
   ldc)
+    only_sets "--corpus-format ldc" dev eval
     [[ -z $corpus ]] || die "--corpus goes with --corpus-format kaldi; the discs are named by --audio, --transcripts, ..."
     if [[ -n $(printf %s "${discs[@]}") ]]; then
       for disc in "${discs[@]}"; do
@@ -82,7 +83,7 @@ rates sgd sigmoid 0.016 0.0016 rbm
 stage_0() {
   local set more
   if [[ $corpus_format != ldc ]]; then
-    for set in train dev eval; do
+    for set in train $(set_names); do
       more=()
       [[ $set == train ]] || more=(--like "$exp/data/train")
       case $corpus_format in

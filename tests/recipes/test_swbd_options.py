@@ -38,6 +38,8 @@ def test_a_stage_without_its_input_says_which_is_missing(run: Run, tmp_path: Pat
         (["--no-such", "1"], "unknown option --no-such"),
         (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
         (["--algorithm", "gradient", "--period", "3"], "period 3 is of no use to algorithm gradient"),
+        (["--sets", "dev eval:other"], "eval:other: the tuning set 'other' is not among the sets"),
+        (["--sets", "dev_clean"], "--corpus-format ldc has the sets dev and eval, not 'dev_clean'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
         (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
@@ -123,6 +125,26 @@ def test_options_of_score_reach_it(dry_run: Verbs, recipe: str) -> None:
     given = ["--lmwt-range=5:25", "--score-units=char"]
     assert [words[-2:] for words in called if words[0] == "score"] == [given] * 3
     assert f"--score-options={' '.join(given)}" in called[-1]
+
+
+def test_sets_have_any_names(dry_run: Verbs, tmp_path: Path) -> None:
+    sets = "dev_a dev_b test_a:dev_a test_b:dev_b"
+    called = dry_run(*KALDI, "--sets", sets, "--stop-stage", "8")
+    of = {verb: [words for words in called if words[0] == verb] for verb in ("import-kaldi", "make-features", "score")}
+    names = ["train", "dev_a", "dev_b", "test_a", "test_b"]
+    assert [words[words.index("--from") + 1] for words in of["import-kaldi"]] == [f"my data/{name}" for name in names]
+    assert len(of["make-features"]) == 10 and len(of["score"]) == 3 * 2
+    folder = f"{tmp_path}/exp"
+    assert of["score"][-1] == [
+        "score", "--lang", f"{folder}/lang", "--data-dev", f"{folder}/data/dev_b", "--decode-dev",
+        f"{folder}/dnn/decode_dev_b", "--data-eval", f"{folder}/data/test_b", "--decode-eval",
+        f"{folder}/dnn/decode_test_b",
+    ]  # fmt: skip
+    (model,) = [words for words in called if words[0] == "lm"]
+    assert [word for word in model if word.startswith(f"{folder}/data/")][1:] == [
+        f"{folder}/data/{name}" for name in names[1:]
+    ]
+    assert called[-1][0] == "compare" and called[-1][called[-1].index("--sets") + 1] == sets
 
 
 def test_options_reach_the_verbs_that_have_them(dry_run: Verbs, tmp_path: Path) -> None:
