@@ -1,5 +1,7 @@
 # What every recipe shares; sourced by recipes/*/run.sh.
 #
+# What is one corpus's own is in local/: a recipe sources its local/NAME/corpus.sh, whose functions the stages call.
+#
 # A recipe names its own options in `options` (beside those below), sets its defaults for verbs in arrays NAME_opts, writes
 # `usage`, defines stage_0 and stage_1 (its corpus, its lexicon and language model), may redefine a later one, adds the
 # verbs of its stage 0 to `destinations`, and ends with
@@ -57,8 +59,8 @@ usage_of_all() {
   --exp DIR                      where everything goes                              ($exp)
   --jobs N                       processes                                          ($jobs)
   --seed N                       of the corpus and the DNN                          ($seed)
-  --sets NAMES                   to decode; the first chooses the scoring weights of all, or SET:TUNING_SET
-                                                                                    ($sets)
+  --sets "NAME NAME:TUNING ..."  to decode; the scoring weights of a set are chosen on TUNING, else on the first
+                                 (${sets:-below})
   --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz
   --architecture dnn|tdnn        tdnn: with --context 13 at least; no --hidden-layers ($architecture)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
@@ -155,11 +157,15 @@ parse_options() {
   ((stage >= 0 && stop_stage >= stage)) || die "--stage $stage --stop-stage $stop_stage: expected 0 <= stage <= stop stage"
 }
 
-run() {  # one verb of the package, logged as it is called; whoever ends the script ends the verb, and waits for it
+run() { run_program asr-parallel "$@"; }  # one verb of the package
+
+run_local() { run_program python3 "$root/local/$1" "${@:2}"; }  # run_local PROGRAM WORD ... : of a corpus's own in local/
+
+run_program() {  # a program, logged as it is called; whoever ends the script ends it too, and waits for it
   local parent=$BASHPID verb= told= before status
-  log "asr-parallel $*"
+  log "$*"
   trap 'told+=x; kill -TERM ${verb:+"$verb"} 2> /dev/null || true' INT TERM HUP
-  (trap - INT; ASR_PARALLEL_PARENT=$parent exec asr-parallel "$@") &  # where it could ignore Ctrl-C otherwise
+  (trap - INT; ASR_PARALLEL_PARENT=$parent exec "$@") &  # where it could ignore Ctrl-C otherwise
   verb=$!
   [[ -z $told ]] || kill -TERM "$verb"
   while :; do
@@ -245,6 +251,22 @@ tuning_set() {  # tuning_set NAME : the set that chooses the scoring weights of 
     esac
   done
   echo "$first"
+}
+
+import_sets() {  # import_sets kaldi|lhotse DIR : data folders of train and all sets, of Kaldi's or lhotse's
+  local set more
+  for set in train $(set_names); do
+    more=()
+    [[ $set == train ]] || more=(--like "$exp/data/train")
+    case $1 in
+      kaldi) run import-kaldi --from "$2/$set" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
+      lhotse) run import-lhotse --from "$2" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}" ;;
+    esac
+  done
+}
+
+compare_when_asked() {  # many more trainings, nothing to begin on anybody's data without being asked
+  if ((stage < 8)) && ! was_given stop_stage && ! was_given compare; then stop_stage=7; fi
 }
 
 language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where given, else of the training text
