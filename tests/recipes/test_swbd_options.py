@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from swbd import RECIPE, Run, Verbs, discs, run_really
+from tones import TONES, spoken
 
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.features.frames import FrameStore
@@ -14,7 +15,6 @@ from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_update import MIN_VARIANCE
 
 KALDI = ["--corpus-format", "kaldi", "--corpus", "my data", "--lexicon", "lexicon.txt"]
-TONES = {"yes": (700, 2100, 5200), "no": (400, 1200)}  # Hz of a word's phones; one too high for telephones
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 7])  # 5 has nothing to do
@@ -52,15 +52,11 @@ def test_options_that_do_not_fit_together(run: Run, words: list[str], message: s
 def write_tones(folder: Path, utterances: int, rate: int, seed: int) -> None:
     """A Kaldi data directory in which every phone is a tone, with digital silence around the words."""
     rng = np.random.default_rng(seed)
-    t = np.arange(rate // 10) / rate
-    say = {word: np.concatenate([3000 * np.sin(2 * np.pi * f * t) for f in of]) for word, of in TONES.items()}
     folder.mkdir(parents=True)
     lines: dict[str, list[str]] = {"wav.scp": [], "text": [], "utt2spk": []}
     for n in range(utterances):
         words = rng.choice(list(TONES), 4).tolist()
-        spoken = np.concatenate([say[word] for word in words])
-        sound = np.pad(spoken + rng.normal(0, 100, len(spoken)), rate // 5).astype(np.int16)
-        soundfile.write(folder / f"{n}.wav", sound, rate)
+        soundfile.write(folder / f"{n}.wav", spoken(words, rate, rng), rate)
         lines["wav.scp"].append(f"s{n % 2}-{n} {folder / f'{n}.wav'}")
         lines["text"].append(f"s{n % 2}-{n} {' '.join(words)}")
         lines["utt2spk"].append(f"s{n % 2}-{n} s{n % 2}")
