@@ -12,6 +12,6 @@ prepare_data() {
   run prepare-digits --out "$exp" --seed "$seed" "${more[@]}" "${prepare_digits_opts[@]}"
 }
 
-prepare_lang() {  # the lexicon comes with the package
-  run lang --data "$exp/data/train" --lexicon digits --out "$exp/lang"
+prepare_lang() {
+  run lang --data "$exp/data/train" --lexicon "$root/local/digits/lexicon.txt" --out "$exp/lang"
 }
