@@ -37,7 +37,8 @@ def stamps(path: Path) -> list[tuple[str, int, int]]:
 
     And of those that these import, where they have compiled functions themselves.
     """
-    found, left = set(), [path]
+    found: set[Path] = set()
+    left = [path]
     while left:
         for imported in _imported(left.pop()) - found:
             found.add(imported)
