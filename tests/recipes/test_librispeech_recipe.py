@@ -1,5 +1,6 @@
 """recipes/librispeech/run.sh on a tiny tree in LibriSpeech's layout, tones for speech."""
 
+import gzip
 import subprocess
 import sys
 from itertools import pairwise
@@ -22,6 +23,24 @@ PARTS = {  # readers, and utterances of a chapter
     "dev-clean": ((1272, 84), 2), "dev-other": ((116,), 3), "test-clean": ((1089,), 3), "test-other": ((1688,), 3),
 }  # fmt: skip
 SETS = ("dev_clean", "dev_other", "test_clean", "test_other")
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=2
+
+\\1-grams:
+-0.6 <s> -0.3
+-0.6 </s>
+-0.6 YES -0.3
+-0.6 NO -0.3
+-2.0 ELSEWHERE -0.3
+-2.0 <UNK>
+
+\\2-grams:
+-0.3 YES NO
+-0.4 NO ELSEWHERE
+
+\\end\\
+"""
 LEXICON = "NO\tN OW1\nYES  Y EH1 S\nYES Y EH0 S\nAH0  AH0\n"  # a word that looks like a phone stays as it is
 
 
@@ -53,7 +72,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(400)
 def test_from_its_own_layout_to_error_rates_of_four_sets(run: Run, corpus: Path, tmp_path: Path) -> None:
     exp = tmp_path / "exp"
-    words = ["--corpus", str(corpus), "--exp", str(exp), "--size", "100", "--epochs", "1"]
+    arpa = tmp_path / "3-gram.pruned.3e-7.arpa.gz"
+    arpa.write_bytes(gzip.compress(ARPA.encode()))
+    words = ["--corpus", str(corpus), "--exp", str(exp), "--size", "100", "--epochs", "1", "--arpa", str(arpa)]
     done = run(*words, recipe=LIBRISPEECH)
     assert done.returncode == 0, done.stderr
     train = read_utterances(exp / "data" / "train")
@@ -62,6 +83,8 @@ def test_from_its_own_layout_to_error_rates_of_four_sets(run: Run, corpus: Path,
     lexicon = (exp / "lang" / "lexiconp.txt").read_text().splitlines()
     assert {"NO 1 N OW", "YES 1 Y EH S", "AH0 1 AH"} <= set(lexicon)
     assert sum(line.startswith("YES ") for line in lexicon) == 1
+    model = read_json(exp / "lm" / "ppl.json")
+    assert model["perplexity"].keys() == set(SETS) and model["left_out"]
     for system in ("mono", "tri", "dnn"):
         scored = {name: exp / system / f"decode_{name}" / "scoring" for name in SETS}
         weights = {name: read_json(path / "wer.json")["lmwt"] for name, path in scored.items()}
