@@ -192,14 +192,16 @@ tuning_set() {  # tuning_set NAME : the set that chooses the scoring weights of 
   echo "$first"
 }
 
-import_sets() {  # import_sets kaldi|lhotse DIR : data folders of train and all sets, of Kaldi's or lhotse's
-  local set more
+import_sets() {  # import_sets kaldi|lhotse DIR [TRAIN_SET] : data folders of train and all sets, of Kaldi's or lhotse's
+  local set from more
   for set in train $(set_names); do
-    more=()
-    [[ $set == train ]] || more=(--like "$exp/data/train")
+    more=(--like "$exp/data/train") from=$set
+    [[ $set != train ]] || { more=() from=${3:-train}; }
     case $1 in
-      kaldi) run import-kaldi --from "$2/$set" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
-      lhotse) run import-lhotse --from "$2" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}" ;;
+      kaldi) run import-kaldi --from "$2/$from" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
+      lhotse)
+        run import-lhotse --from "$2" --set "$from" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}"
+        ;;
     esac
   done
 }

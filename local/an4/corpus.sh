@@ -1,6 +1,7 @@
 # CMU's AN4 ("census"): spelled words, names, digits and commands, read at 16 kHz; sourced by recipes/an4/run.sh.
 
 check_corpus() {
+  ! was_given train_set || die "--train-set goes with --corpus-format kaldi and lhotse"
   only_sets "--corpus-format cmu" dev test
   [[ -n $corpus ]] || die "--corpus is needed: the folder an4 of CMU's archive, with etc and wav in it"
   : "${lexicon:=$corpus/etc/an4.dic}"

@@ -3,6 +3,7 @@
 
 check_corpus() {  # the discs: all four or none
   local disc
+  ! was_given train_set || die "--train-set goes with --corpus-format kaldi and lhotse"
   only_sets "--corpus-format ldc" dev eval
   [[ -z $corpus ]] || die "--corpus goes with --corpus-format kaldi; the discs are named by --audio, --transcripts, ..."
   if [[ -n $(printf %s "${discs[@]}") ]]; then

@@ -6,10 +6,11 @@
 
 corpus=
 corpus_format=cmu
+train_set=train
 lexicon=
 dev_speakers=7
 byte_order=
-options+=(corpus corpus_format lexicon dev_speakers byte_order)
+options+=(corpus corpus_format train_set lexicon dev_speakers byte_order)
 
 usage() {
   cat << END
@@ -23,6 +24,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --corpus DIR                   AN4 as CMU has it: etc/an4_train.fileids, wav/an4_clstk, ...
   --corpus-format FORMAT         cmu; kaldi: --corpus DIR/{train,dev,eval}; lhotse: manifests of those sets
                                                                                     ($corpus_format)
+  --train-set NAME               its name there                                     ($train_set)
   --lexicon FILE                 (cmu: CORPUS/etc/an4.dic; kaldi and lhotse: CORPUS/lexicon.txt)
   --dev-speakers N               of the training part, held out as dev (cmu)        ($dev_speakers)
   --byte-order big|little        of audio without a header, .raw (cmu)
@@ -50,7 +52,7 @@ rates ng-sgd relu-renorm 0.008 0.0003
 rates sgd relu 0.001 0.0001
 
 stage_0() {
-  if [[ $corpus_format == cmu ]]; then prepare_data; else import_sets "$corpus_format" "$corpus"; fi
+  if [[ $corpus_format == cmu ]]; then prepare_data; else import_sets "$corpus_format" "$corpus" "$train_set"; fi
 }
 
 stage_1() {

@@ -12,8 +12,9 @@ dictionary=
 # or anybody's data: a folder of Kaldi data directories train, dev and eval, and a lexicon
 corpus=
 corpus_format=ldc
+train_set=train
 lexicon=
-options+=(audio transcripts eval_audio eval_transcripts dictionary corpus corpus_format lexicon)
+options+=(audio transcripts eval_audio eval_transcripts dictionary corpus corpus_format train_set lexicon)
 
 usage() {
   cat << END
@@ -35,6 +36,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --corpus-format FORMAT         ldc; kaldi: --corpus DIR/{train,dev,eval}; lhotse: manifests of those sets in --corpus DIR:
                                  asr-parallel import-lhotse --help                  ($corpus_format)
   --corpus DIR, --lexicon FILE   with --corpus-format kaldi and lhotse
+  --train-set NAME               likewise; its name there                           ($train_set)
   --sampling-rate HZ             likewise; of the recordings to keep: asr-parallel import-kaldi --help
 END
   usage_of_all
@@ -63,7 +65,7 @@ rates sgd sigmoid 0.008 0.0008 none
 rates sgd sigmoid 0.016 0.0016 rbm
 
 stage_0() {
-  if [[ $corpus_format == ldc ]]; then prepare_data; else import_sets "$corpus_format" "$corpus"; fi
+  if [[ $corpus_format == ldc ]]; then prepare_data; else import_sets "$corpus_format" "$corpus" "$train_set"; fi
 }
 
 stage_1() {

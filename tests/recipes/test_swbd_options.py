@@ -38,6 +38,7 @@ def test_a_stage_without_its_input_says_which_is_missing(run: Run, tmp_path: Pat
         (["--no-such", "1"], "unknown option --no-such"),
         (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
         (["--algorithm", "gradient", "--period", "3"], "period 3 is of no use to algorithm gradient"),
+        (["--train-set", "train_nodup"], "--train-set goes with --corpus-format kaldi and lhotse"),
         (["--sets", "dev eval:other"], "eval:other: the tuning set 'other' is not among the sets"),
         (["--sets", "dev_clean"], "--corpus-format ldc has the sets dev and eval, not 'dev_clean'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
@@ -125,10 +126,13 @@ def test_options_of_score_reach_it(dry_run: Verbs, recipe: str) -> None:
 
 def test_sets_have_any_names(dry_run: Verbs, tmp_path: Path) -> None:
     sets = "dev_a dev_b test_a:dev_a test_b:dev_b"
-    called = dry_run(*KALDI, "--sets", sets, "--stop-stage", "8")
+    called = dry_run(*KALDI, "--train-set", "train_nodup", "--sets", sets, "--stop-stage", "8")
     of = {verb: [words for words in called if words[0] == verb] for verb in ("import-kaldi", "make-features", "score")}
     names = ["train", "dev_a", "dev_b", "test_a", "test_b"]
-    assert [words[words.index("--from") + 1] for words in of["import-kaldi"]] == [f"my data/{name}" for name in names]
+    assert [words[words.index("--from") + 1] for words in of["import-kaldi"]] == [
+        f"my data/{name}" for name in ("train_nodup", *names[1:])
+    ]
+    assert of["import-kaldi"][0][of["import-kaldi"][0].index("--out") + 1] == f"{tmp_path}/exp/data/train"
     assert len(of["make-features"]) == 10 and len(of["score"]) == 3 * 2
     folder = f"{tmp_path}/exp"
     assert of["score"][-1] == [
@@ -159,3 +163,9 @@ def test_options_reach_the_verbs_that_have_them(dry_run: Verbs, tmp_path: Path) 
     )
     warped = [words for words in called.values() if "--warp-factors=0.9,1.0" in words]
     assert len(warped) == 1 and f"{tmp_path}/exp/data/train" in warped[0] and "fbank" in warped[0]
+
+
+def test_lhotses_sets_have_any_names(dry_run: Verbs) -> None:
+    words = ["--corpus-format", "lhotse", "--corpus", "manifests", "--lexicon", "lexicon.txt", "--stop-stage", "0"]
+    called = dry_run(*words, "--train-set", "train-clean-5", "--sets", "dev-clean-2")
+    assert [words[words.index("--set") + 1] for words in called] == ["train-clean-5", "dev-clean-2"]
