@@ -31,7 +31,7 @@ if [[ ${1:-} == test ]]; then
   shift
   set_up synth,dev
   cd "$root"
-  # A file at a time on each core
+  # A file at a time in each process, of which tests/conftest.py says how many there are
   exec "$root/.venv/bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 fi
 

@@ -1,4 +1,4 @@
-"""A small frame store that can be learnt; no more threads than cores on several of them, and long files first."""
+"""A small frame store that can be learnt; one thread a process on several cores, and long files first."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ from no_pixels import draw_pixels, leave_out_pixels
 
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frame_writer import make_frames
+from asr_parallel.record.environment import cpu_count
 from asr_parallel.record.files import write_json
 from asr_parallel.record.log import logger
 
@@ -31,6 +32,12 @@ LONG = (
     "test_libraries", "test_compression_resume", "test_two_runs", "test_comparison_figures", "test_browser",
     "test_swbd_options", "test_gmm_systems", "test_librispeech_recipe", "test_an4_recipe",
 )  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores: tests of real processes wait for each other much of the time."""
+    return cpu_count() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

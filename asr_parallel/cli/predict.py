@@ -80,8 +80,8 @@ def option_groups() -> tuple[type, ...]:
     from asr_parallel.parallel.worker_options import WorkerOptions, algorithm_flags
     from asr_parallel.training.train_options import MachineOptions, ScheduleOptions, alternatives
 
-    wanted = {WorkerOptions: ("qsr_alpha",), ScheduleOptions: RATES}
-    rates = picked("Periods that follow the learning rate", wanted)
+    wanted = {WorkerOptions: ("sync_first", "qsr_alpha"), ScheduleOptions: RATES}
+    rates = picked("Periods that change during the training", wanted)
     sizes = merged("Options of architectures", alternatives()["architecture"])
     return InterconnectOptions, PredictOptions, sizes, MachineOptions, algorithm_flags(), rates
 

@@ -25,7 +25,7 @@ from asr_parallel.record.from_json import from_json
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import Comparison
 from asr_parallel.report.target import contestants_by_name, goals, time_to
-from asr_parallel.training.metrics_logger import LINES
+from asr_parallel.training.train_lines import LINES
 from asr_parallel.training.train_options import config_identity
 
 CONFIDENCE = 0.95

@@ -36,7 +36,7 @@ from asr_parallel.report.comparison import (
     Plain,
     WordErrors,
 )
-from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.train_lines import HELD_OUT, LINES, TRAIN
 from asr_parallel.training.work_folder import IDENTITY, WENT_ON
 
 

@@ -9,7 +9,7 @@ from asr_parallel.compare.matrix_training import Training
 from asr_parallel.parallel.registry import entry
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Cell
-from asr_parallel.training.metrics_logger import TRAIN
+from asr_parallel.training.train_lines import TRAIN
 
 LEAST_SYNCS = 10  # of a worker; ours: with fewer, what a rule does between synchronizations is hardly repeated
 

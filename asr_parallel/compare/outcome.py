@@ -16,7 +16,7 @@ from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import Status
 from asr_parallel.training.divergence import has_diverged, highest_loss
 from asr_parallel.training.evaluation import DIVERGED
-from asr_parallel.training.metrics_logger import HELD_OUT, LINES, TRAIN
+from asr_parallel.training.train_lines import HELD_OUT, LINES, TRAIN
 from asr_parallel.training.train_options import config_identity, read_options
 from asr_parallel.training.work_folder import IDENTITY, UNTRAINED
 

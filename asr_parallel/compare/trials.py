@@ -16,7 +16,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.record.log import logger
 from asr_parallel.report.tuning import Contestant, Trial, Tuning
-from asr_parallel.training.metrics_logger import LINES
+from asr_parallel.training.train_lines import LINES
 
 FOLDER = "trials"
 ONCE_AN_EPOCH = 1 << 40  # frames between evaluations: more than an epoch has

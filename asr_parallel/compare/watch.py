@@ -12,8 +12,8 @@ from asr_parallel.compare.run_jobs import Job
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.record.log import logger
 from asr_parallel.record.stage import RECORD
-from asr_parallel.training.metrics_logger import LINES, TRAIN
 from asr_parallel.training.run_training import working_path
+from asr_parallel.training.train_lines import LINES, TRAIN
 
 SECONDS_BETWEEN_LINES = 60.0  # trainings take minutes to hours
 

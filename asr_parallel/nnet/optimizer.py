@@ -139,7 +139,7 @@ class Optimizer(ABC):
     def _weight_gradient(self, k: int, x: Tensor, d: Tensor) -> None:
         """Write d^T x of affine layer k into the buffer."""
         weight = self._change.weights[k]
-        if d.device.type == "cpu" and d.dtype in FAST_TYPES:
+        if d.device.type == "cpu" and d.dtype != weight.dtype and d.dtype in FAST_TYPES:
             for of_d, of_x, out in zip(bits(d), bits(x), weight.numpy(), strict=True):
                 multiply(of_d.T, of_x, out)
             return

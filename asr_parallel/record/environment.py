@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def _quota(group: Path) -> list[float]:
     return [int(quota) / int(period)] if quota.isdecimal() and int(period) > 0 else []
 
 
-def _git_revision() -> str | None:
+@cache
+def git_revision() -> str | None:
+    """Return the revision of the code, as git describes it when this process first asks; None without git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
@@ -126,20 +129,22 @@ def _gpus() -> str | None:
     return ", ".join(f"{times} x {name}" for name, times in names.items())
 
 
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def environment() -> dict[str, Any]:
     """Return versions and hardware, as kept in every stage's record; GPUs are in that of a process that uses torch."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     gpu = _gpus()
     return {
         "asr_parallel": __version__,
-        "revision": _git_revision(),
+        "revision": git_revision(),
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": {package: _version(package) for package in PACKAGES},
         "cpu": _cpu_model(),
         "cores": cpu_count(),
         **({} if gpu is None else {"gpu": gpu}),

@@ -31,6 +31,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "import-lhotse": ("asr_parallel.cli.import_lhotse", "data folder from lhotse's manifests (stage 0)"),
     "import-kaldi-feats": ("asr_parallel.cli.import_kaldi_feats", "feature archive from Kaldi's features (stage 2)"),
     "import-kaldi-ali": ("asr_parallel.cli.import_kaldi_ali", "frame store from Kaldi's alignments (stage 4)"),
+    "export-kaldi": ("asr_parallel.cli.export_kaldi", "models, alignments, features and lang for Kaldi (stage 7)"),
+    "export-onnx": ("asr_parallel.cli.export_onnx", "a network for onnxruntime (stage 7)"),
     "prepare-swbd": ("asr_parallel.cli.prepare_swbd", "data folders from Switchboard's discs (stage 0)"),
     "make-features": ("asr_parallel.cli.make_features", "compute MFCC or fbank features of a data folder (stage 2)"),
     "make-frames": ("asr_parallel.cli.make_frames", "make the frame store of a network (stage 4)"),

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from asr_parallel.record.files import atomic_file
 from asr_parallel.record.json_lines import read_json_lines
-from asr_parallel.training.metrics_logger import HELD_OUT, ROUND, TRAIN
+from asr_parallel.training.train_lines import HELD_OUT, ROUND, TRAIN
 
 # Two of Okabe and Ito's colours, distinguishable with any kind of colour vision ("Color Universal Design")
 BLUE, VERMILION = "#0072B2", "#D55E00"

@@ -20,11 +20,9 @@ from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import SECONDS_BETWEEN_LINES
 from asr_parallel.record.timer import NoTimer, Timer
 from asr_parallel.training.hooks import EpochEnd, Hook, TrainingStep
+from asr_parallel.training.train_lines import EVENTS, HELD_OUT, LINES, ROUND, TRAIN
 
-LINES = "train.jsonl"
-EVENTS = "tensorboard"
 LIMITED = 0.995  # the share of a step left by its limits is logged when below this
-TRAIN, HELD_OUT, ROUND = "train", "held-out", "round"
 SUMS = ("loss_sum", "correct", "scale_sum", "applied")  # since the last report; scale: max_change_scale
 
 

@@ -20,8 +20,8 @@ from asr_parallel.record.options import flat
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint
 from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.final_model import ENSEMBLE
-from asr_parallel.training.metrics_logger import EVENTS, LINES
 from asr_parallel.training.served_trainer import ServedTrainer
+from asr_parallel.training.train_lines import EVENTS, LINES
 from asr_parallel.training.train_options import TrainingOptions, config_identity
 from asr_parallel.training.trainer import Trainer
 from asr_parallel.training.work_folder import (

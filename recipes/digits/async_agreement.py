@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from asr_parallel.record.json_lines import read_json_lines
-from asr_parallel.training.metrics_logger import HELD_OUT, LINES
+from asr_parallel.training.train_lines import HELD_OUT, LINES
 
 KINDS = {"simulated": 1, "real": 2}  # processes
 OPTIONS = (

@@ -12,8 +12,8 @@ from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.network import Network
 from asr_parallel.nnet.stacked import StackedNetwork
 from asr_parallel.record.json_lines import read_json_lines
-from asr_parallel.training.metrics_logger import LINES
 from asr_parallel.training.run_training import train_into, working_path
+from asr_parallel.training.train_lines import LINES
 from asr_parallel.training.train_options import training_options
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "rivals"

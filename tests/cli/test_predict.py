@@ -78,6 +78,18 @@ def test_periods_that_follow_the_learning_rate(capsys: pytest.CaptureFixture[str
     assert "| gradient | 2 |" in everything
 
 
+def test_a_synchronous_part_at_the_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    def seconds_a_frame(more: str) -> float:
+        text = predicted(f"--workers 16 --algorithm average --network wan {GIVEN} {more}", capsys)
+        return 1 / float(rows(text, "| algorithm | workers")[0]["modelled speedup"])
+
+    quarter = seconds_a_frame("--sync-first 0.25")
+    mixed = 0.25 * seconds_a_frame("--period 1") + 0.75 * seconds_a_frame("")
+    assert quarter == pytest.approx(mixed, rel=0.02)  # speedups are printed rounded
+    everything = predicted(f"--workers 2 {GIVEN} --sync-first 0.25", capsys)
+    assert "| gradient | 2 |" in everything
+
+
 def test_where_data_end(capsys: pytest.CaptureFixture[str]) -> None:
     text = predicted(f"--workers 2,64 --frames 10000 --algorithm average {GIVEN}", capsys)
     few, many = rows(text, "| algorithm | workers")

@@ -44,3 +44,8 @@ for words, expected, why in (
 def test_no_verb_imports_torch_for_help_or_to_refuse_options() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_reports_need_no_torch() -> None:
+    code = "import sys, asr_parallel.report.write_report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

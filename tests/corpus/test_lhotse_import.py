@@ -224,6 +224,7 @@ def test_bad_utterances_are_counted_and_listed(source: Path, program: Program, n
         (gzip.compress(b'{"id": "u1", \n'), "not a manifest that lhotse can read"),
         (gzip.compress(b"[1, 2]\n"), "not a manifest that lhotse can read"),
     ],
+    ids=["no gzip", "one key", "cut off", "a list"],  # the time is in the bytes of gzip, and so would be in a name
 )
 def test_damaged_manifests(source: Path, program: Program, content: bytes, says: str) -> None:
     (source / "corpus_supervisions_train.jsonl.gz").write_bytes(content)

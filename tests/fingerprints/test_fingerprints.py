@@ -113,6 +113,8 @@ def check(case: str, found: str) -> None:
         recorded.setdefault(machine(), {})[case] = found
         DIGESTS.write_text(json.dumps(recorded, indent=1) + "\n")
         return
+    if case not in recorded.get(machine(), {}):
+        pytest.skip(f"no digest of this kind of machine: {machine()}")
     assert found == recorded[machine()][case]
 
 

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from kaldi_files import alignment_bytes, model_bytes, tree_bytes, write_alignments
+from kaldi_files import model_bytes, tree_bytes, write_alignments
 from test_graph import ARPA, LEXICON, triphone_tree
 
 from asr_parallel.cli.main import main
 from asr_parallel.features.archive import write_archive
 from asr_parallel.hmm.alignment import AlignmentSet
+from asr_parallel.hmm.kaldi.alignment_writer import archive_bytes
 from asr_parallel.hmm.lang import Lang, build_lang, write_symbols
 from asr_parallel.hmm.lexicon_fst import lexicon_fst
 from asr_parallel.hmm.topology import Topology
@@ -99,9 +100,8 @@ def write_data(folder: Path, matrices: dict[str, np.ndarray], cmvn: bool = False
 def write_system(folder: Path, world: World, binary: bool = True, jobs: int = 3) -> Path:
     """Write the alignments, transition model, tree and phones of the world as Kaldi's exp/tri4_ali."""
     entries = [(u, ids.tolist()) for u, ids in world.tids.items()]
-    archives = [alignment_bytes(entries[job::jobs], binary) for job in range(jobs)]
-    num_states = {p: len(states) for p, states in world.transitions.topology.phones.items()}
-    tree = tree_bytes(world.tree, num_states, binary)
+    archives = [archive_bytes(entries[job::jobs], binary) for job in range(jobs)]
+    tree = tree_bytes(world.tree, world.transitions.topology, binary)
     write_alignments(folder, model_bytes(world.transitions, binary), tree, archives)
     shutil.copyfile(world.folder / "lang" / "phones.txt", folder / "phones.txt")
     return folder

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kaldi_files import alignment_bytes
 
+from asr_parallel.hmm.kaldi.alignment_writer import archive_bytes
 from asr_parallel.hmm.kaldi.alignments import alignment_files, read_alignments
 
 BINARY = (
@@ -44,19 +44,19 @@ def test_an_archive_of_the_library(tmp_path: Path, kind: str) -> None:
             writer.write(utterance, ids)
     data = (tmp_path / "ali").read_bytes()
     assert read(zipped(tmp_path, data)) == entries
-    assert data == alignment_bytes(entries, binary=kind == "ark")
+    assert data == archive_bytes(entries, binary=kind == "ark")
 
 
 def test_binary_and_text_entries_may_be_mixed_as_in_kaldi(tmp_path: Path) -> None:
-    mixed = alignment_bytes(ENTRIES[:1], binary=True) + alignment_bytes(ENTRIES[1:], binary=False)
+    mixed = archive_bytes(ENTRIES[:1], binary=True) + archive_bytes(ENTRIES[1:], binary=False)
     assert read(zipped(tmp_path, mixed)) == ENTRIES
-    mixed = alignment_bytes(ENTRIES[:2], binary=False) + alignment_bytes(ENTRIES[2:], binary=True)
+    mixed = archive_bytes(ENTRIES[:2], binary=False) + archive_bytes(ENTRIES[2:], binary=True)
     assert read(zipped(tmp_path, mixed)) == ENTRIES
 
 
 @pytest.mark.parametrize("data", [BINARY, TEXT], ids=["binary", "text"])
 def test_a_truncated_archive_is_one_line_unless_it_ends_between_entries(tmp_path: Path, data: bytes) -> None:
-    ends = {len(alignment_bytes(ENTRIES[:n], binary=data is BINARY)) for n in range(4)}
+    ends = {len(archive_bytes(ENTRIES[:n], binary=data is BINARY)) for n in range(4)}
     for end in range(len(data)):
         path = zipped(tmp_path, data[:end])
         if end in ends:

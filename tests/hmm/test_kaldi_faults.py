@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kaldi_files import CHAIN_TREE, alignment_bytes
+from kaldi_files import CHAIN_TREE
 from kaldi_world import ALI, World, make_world, run, write_user
 
 from asr_parallel.cli.main import main
+from asr_parallel.hmm.kaldi.alignment_writer import archive_bytes
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def remove(name: str) -> Callable[[Path], None]:
 
 
 def align(entries: list[tuple[str, list[int]]]) -> Callable[[Path], None]:
-    return edit(f"{ALI}/ali.1.gz", lambda _: gzip.compress(alignment_bytes(entries, True)))
+    return edit(f"{ALI}/ali.1.gz", lambda _: gzip.compress(archive_bytes(entries, True)))
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {

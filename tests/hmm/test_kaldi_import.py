@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kaldi_files import CHAIN_MODEL, CHAIN_TREE, alignment_bytes
+from kaldi_files import CHAIN_MODEL, CHAIN_TREE
 from kaldi_world import ALI, DIM, World, make_world, run, write_data, write_system, write_user
 
 from asr_parallel.cli.main import main
 from asr_parallel.decode.acoustic import open_acoustic_model
 from asr_parallel.features.archive import FeatureArchive, write_archive
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.hmm.kaldi.alignment_writer import archive_bytes
 from asr_parallel.hmm.lang import check_phones
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import Tree
@@ -175,7 +176,7 @@ def test_a_chain_models_alignments_can_be_trained_on_without_a_system(
     (ali / "tree").write_text(CHAIN_TREE, encoding="utf-8")
     entries = [(u, [2, 1] * (len(m) // 2) + [4] * (len(m) % 2)) for u, m in world.matrices.items()]
     for job in (1, 2, 3):
-        (ali / f"ali.{job}.gz").write_bytes(gzip.compress(alignment_bytes(entries[job - 1 :: 3], True)))
+        (ali / f"ali.{job}.gz").write_bytes(gzip.compress(archive_bytes(entries[job - 1 :: 3], True)))
     assert run(kaldi, kaldi / "frames") == 0
     logged = capsys.readouterr().err
     store = FrameStore.open(kaldi / "frames")

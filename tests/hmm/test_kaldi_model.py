@@ -166,7 +166,7 @@ def test_models_of_this_package_come_back(tmp_path: Path, made: object, binary: 
     plain = model.plain()
     assert plain.topology == TOPOLOGY and np.array_equal(plain.tuples, transitions.tuples)
     np.testing.assert_array_equal(plain.log_prob, transitions.log_prob)
-    read = KaldiTree.read(written(tmp_path, "tree", tree_bytes(tree, num_states(), binary)))
+    read = KaldiTree.read(written(tmp_path, "tree", tree_bytes(tree, TOPOLOGY, binary)))
     read.check(model)
     same = read.plain(model)
     assert same.num_pdfs == tree.num_pdfs == transitions.num_pdfs
@@ -246,11 +246,11 @@ def test_a_tree_without_end_is_refused(tmp_path: Path) -> None:
 def test_a_tree_of_another_model_is_refused(tmp_path: Path) -> None:
     tree, transitions = tri_model()
     model = KaldiTransitionModel.read(written(tmp_path, "final.mdl", model_bytes(transitions, True)))
-    mono = KaldiTree.read(written(tmp_path, "mono", tree_bytes(mono_model()[0], num_states(), True)))
+    mono = KaldiTree.read(written(tmp_path, "mono", tree_bytes(mono_model()[0], TOPOLOGY, True)))
     with pytest.raises(ValueError, match=r"a tree with 19 pdfs; those of .* are 24: a tree of another model"):
         mono.check(model)
     swapped = Tree(3, 1, tree.num_pdfs, tree.roots | {A: tree.roots[C], C: tree.roots[A]})  # as many pdfs, others
-    other = KaldiTree.read(written(tmp_path, "other", tree_bytes(swapped, num_states(), True)))
+    other = KaldiTree.read(written(tmp_path, "other", tree_bytes(swapped, TOPOLOGY, True)))
     with pytest.raises(ValueError, match=r"state 0 of phone 3 has the pdfs .*, in .*: a tree of another model"):
         other.check(model)
 

@@ -25,8 +25,8 @@ from asr_parallel.parallel.transport import Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.training import trainer as module
-from asr_parallel.training.metrics_logger import LINES
 from asr_parallel.training.minibatches import merge_workers
+from asr_parallel.training.train_lines import LINES
 from asr_parallel.training.train_options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 

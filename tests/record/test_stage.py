@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from asr_parallel.record import environment as environment_module
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.stage import check_inputs_unchanged, fingerprint, original_path, run_stage
@@ -212,4 +213,5 @@ def test_folders_of_the_version_before_are_made_again(tmp_path: Path) -> None:
 
 def test_a_machine_without_git_has_a_record_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(environment_module, "git_revision", environment_module.git_revision.__wrapped__)
     assert environment()["revision"] is None

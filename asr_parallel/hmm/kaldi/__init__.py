@@ -1,1 +1,1 @@
-"""Models and alignments that Kaldi has made: its files' formats, and what of them a frame store needs."""
+"""Models, alignments and lang folders in Kaldi's formats: those that Kaldi has made, and this package's for Kaldi."""
