@@ -20,6 +20,7 @@ OUTSIDE = {  # page of the site -> document in the repository
     "index.md": "README.md",
     "results/swbd.md": "recipes/swbd/RESULTS.md",
     "results/digits.md": "recipes/digits/RESULTS.md",
+    "results/an4.md": "recipes/an4/RESULTS.md",
     "results/speed.md": "benchmarks/RESULTS.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",

@@ -1,5 +1,7 @@
 # What every recipe shares; sourced by recipes/*/run.sh.
 #
+# What is one corpus's own is in local/: a recipe sources its local/NAME/corpus.sh, whose functions the stages call.
+#
 # A recipe names its own options in `options` (beside those below), sets its defaults for verbs in arrays NAME_opts, writes
 # `usage`, defines stage_0 and stage_1 (its corpus, its lexicon and language model), may redefine a later one, adds the
 # verbs of its stage 0 to `destinations`, and ends with
@@ -8,9 +10,7 @@
 #     run_stages
 #
 # An option that the recipe does not know goes to the verb that has it, and all are checked before the first stage
-# (asr-parallel sort-options). Option manners are those of Kaldi's parse_options.sh: `--some-name value` sets some_name; an
-# option whose default is true or false takes nothing else; `--config FILE` is read first and has the lower priority;
-# `--a=b` is refused. Unlike Kaldi's, a configuration file is only read, never run: lines `name: value`, `#` starts a comment.
+# (asr-parallel sort-options). parse_options.sh has the manners of options.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,6 +19,7 @@ recipe_dir=$(cd "$(dirname "$0")" && pwd)
 
 log() { printf '%s (%s:%s) %s\n' "$(date +%H:%M:%S)" "$(basename "${BASH_SOURCE[1]}")" "${BASH_LINENO[0]}" "$*" >&2; }
 die() { printf '%s: error: %s\n' "${0##*/recipes/}" "$*" >&2; exit 1; }
+. "$root/recipes/parse_options.sh"
 
 # Options of every recipe; their meanings are in `usage_of_all`
 stage=0
@@ -39,7 +40,8 @@ systems=all
 dnn=dnn
 model=
 compare=
-options=(stage stop_stage exp jobs seed arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
+sets="dev eval"
+options=(stage stop_stage exp jobs seed sets arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
   final_learning_rate pretrain rbm systems dnn model compare)
 
 # Words of verbs, by destination: the recipe's own, then the user's
@@ -56,6 +58,8 @@ usage_of_all() {
   --exp DIR                      where everything goes                              ($exp)
   --jobs N                       processes                                          ($jobs)
   --seed N                       of the corpus and the DNN                          ($seed)
+  --sets "NAME NAME:TUNING ..."  to decode; the scoring weights of a set are chosen on TUNING, else on the first
+                                 (${sets:-below})
   --arpa FILE                    language model made elsewhere, ARPA or ARPA.gz
   --architecture dnn|tdnn        tdnn: with --context 13 at least; no --hidden-layers ($architecture)
   --hidden-layers, --hidden-dim N                                                   ($hidden_layers, $hidden_dim)
@@ -79,10 +83,6 @@ Every other option is that of a verb, with a value always, and is checked before
 END
 }
 
-options_given=
-passed_on=()  # flags and values that the recipe does not know, those of files first
-was_given() { [[ " $options_given " == *" $1 "* ]]; }  # was_given SOME_NAME : set on the command line or in a file
-
 default_jobs() {  # nproc, and of a container no more than its quota of cores
   local python=$root/.venv/bin/python cores
   cores=$(nproc 2> /dev/null || getconf _NPROCESSORS_ONLN 2> /dev/null || echo 1)  # macOS has no nproc
@@ -96,67 +96,15 @@ default_jobs() {  # nproc, and of a container no more than its quota of cores
 
 jobs=$(default_jobs)
 
-set_option() {  # set_option --some-name value : checked assignment to a declared option
-  local name=${1#--} known
-  name=${name//-/_}
-  for known in "${options[@]}"; do
-    [[ $known == "$name" ]] || continue
-    if [[ ${!name} =~ ^(true|false)$ && ! $2 =~ ^(true|false)$ ]]; then
-      die "option $1 must be true or false, not '$2'"
-    fi
-    if [[ ${!name} =~ ^-?[0-9]+$ && ! $2 =~ ^-?[0-9]+$ ]]; then
-      die "option $1 must be a whole number, not '$2'"
-    fi
-    printf -v "$name" %s "$2"
-    options_given+=" $name"
-    return
-  done
-  passed_on+=("--${name//_/-}" "$2")
-}
+run() { run_program asr-parallel "$@"; }  # one verb of the package
 
-read_config() {  # read_config FILE : flat YAML, one `name: value` a line
-  local line number=0
-  [[ -f $1 ]] || die "no configuration file '$1'"
-  while IFS= read -r line || [[ -n $line ]]; do
-    number=$((number + 1))
-    ((number > 1)) || line=${line#$'\xef\xbb\xbf'}  # a byte order mark
-    line=${line%%#*}
-    [[ -n ${line//[[:space:]]/} ]] || continue
-    [[ $line =~ ^([A-Za-z_][A-Za-z0-9_-]*):[[:space:]]*(.*[^[:space:]]|)[[:space:]]*$ ]] ||
-      die "$1, line $number: expected 'name: value', found '$line'"
-    set_option "--${BASH_REMATCH[1]//_/-}" "${BASH_REMATCH[2]}"
-  done < "$1"
-}
+run_local() { run_program python3 "$root/local/$1" "${@:2}"; }  # run_local PROGRAM WORD ... : of a corpus's own in local/
 
-parse_options() {
-  local words=("$@") i
-  for ((i = 0; i < ${#words[@]}; i++)); do
-    if [[ ${words[i]} == --help ]]; then usage; exit 0; fi
-  done
-  for ((i = 0; i < ${#words[@]}; i++)); do
-    if [[ ${words[i]} == --config ]]; then read_config "${words[i + 1]:-}"; fi
-  done
-  while [[ $# -gt 0 ]]; do
-    case $1 in
-      --*=*) die "write '${1%%=*} ${1#*=}', not '$1'" ;;
-      --config) shift 2 ;;
-      --*)
-        [[ $# -ge 2 ]] || die "option $1 needs a value"
-        set_option "$1" "$2"
-        shift 2
-        ;;
-      *) die "unexpected argument '$1' (--help lists the options)" ;;
-    esac
-  done
-  [[ ! ${exp-exp} =~ ^(/[/.]*)?$ ]] || die "--exp '$exp': expected the name of a folder to make"
-  ((stage >= 0 && stop_stage >= stage)) || die "--stage $stage --stop-stage $stop_stage: expected 0 <= stage <= stop stage"
-}
-
-run() {  # one verb of the package, logged as it is called; whoever ends the script ends the verb, and waits for it
+run_program() {  # a program, logged as it is called; whoever ends the script ends it too, and waits for it
   local parent=$BASHPID verb= told= before status
-  log "asr-parallel $*"
+  log "$*"
   trap 'told+=x; kill -TERM ${verb:+"$verb"} 2> /dev/null || true' INT TERM HUP
-  (trap - INT; ASR_PARALLEL_PARENT=$parent exec asr-parallel "$@") &  # where it could ignore Ctrl-C otherwise
+  (trap - INT; ASR_PARALLEL_PARENT=$parent exec "$@") &  # where it could ignore Ctrl-C otherwise
   verb=$!
   [[ -z $told ]] || kill -TERM "$verb"
   while :; do
@@ -191,7 +139,7 @@ pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opt
     local -n own=${name}_opts
     words+=(--own "$name=${own[*]}")
   done
-  lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" "${words[@]}" -- "${passed_on[@]}") || exit 1
+  lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" --sets "$sets" "${words[@]}" -- "${passed_on[@]}") || exit 1
   while IFS=$'\t' read -r name word; do
     [[ -n $name ]] || continue
     local -n own=${name}_opts
@@ -222,10 +170,51 @@ rates() {  # rates OPTIMIZER NONLINEARITY FIRST LAST [PRETRAIN] : with these, wh
   [[ -n $learning_rate ]] || { learning_rate=$3; : "${final_learning_rate:=$4}"; }
 }
 
+set_names() { local word; for word in $sets; do echo "${word%%:*}"; done; }  # of --sets
+
+only_sets() {  # only_sets WHAT NAME ... : die where --sets has a set that WHAT has not
+  local what=$1 set
+  shift
+  for set in $(set_names); do
+    [[ " $* " == *" $set "* ]] || die "--sets: $what has the sets $(printf '%s, ' "${@:1:$#-1}" | sed 's/, $//') and ${!#}, not '$set'"
+  done
+}
+
+tuning_set() {  # tuning_set NAME : the set that chooses the scoring weights of a set of --sets, as corpus/set_names.py has it
+  local word first=
+  for word in $sets; do
+    : "${first:=${word%%:*}}"
+    case $word in
+      "$1":*) echo "${word#*:}"; return ;;
+      *":$1") echo "$1"; return ;;
+    esac
+  done
+  echo "$first"
+}
+
+import_sets() {  # import_sets kaldi|lhotse DIR [TRAIN_SET] : data folders of train and all sets, of Kaldi's or lhotse's
+  local set from more
+  for set in train $(set_names); do
+    more=(--like "$exp/data/train") from=$set
+    [[ $set != train ]] || { more=() from=${3:-train}; }
+    case $1 in
+      kaldi) run import-kaldi --from "$2/$from" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
+      lhotse)
+        run import-lhotse --from "$2" --set "$from" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}"
+        ;;
+    esac
+  done
+}
+
+compare_when_asked() {  # many more trainings, nothing to begin on anybody's data without being asked
+  if ((stage < 8)) && ! was_given stop_stage && ! was_given compare; then stop_stage=7; fi
+}
+
 language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where given, else of the training text
-  local from=(--data "$exp/data/train")
+  local from=(--data "$exp/data/train") eval=() set
   [[ -z $arpa ]] && from+=("$@") || from=(--arpa "$arpa")
-  run lm "${from[@]}" --lang "$exp/lang" --eval "$exp/data/dev" --eval "$exp/data/eval" --out "$exp/lm" "${lm_opts[@]}"
+  for set in $(set_names); do eval+=(--eval "$exp/data/$set"); done
+  run lm "${from[@]}" --lang "$exp/lang" "${eval[@]}" --out "$exp/lm" "${lm_opts[@]}"
 }
 
 # Stages 2 to 8 are the same for every recipe
@@ -233,7 +222,7 @@ language_model() {  # language_model OPTION ... : make $exp/lm, of --arpa where 
 stage_2() {  # features: MFCC for the GMMs, fbank for the DNN
   local set more same
   same=(--jobs "$jobs" "${feats_opts[@]}")
-  for set in train dev eval; do
+  for set in train $(set_names); do
     run make-features --data "$exp/data/$set" --kind mfcc --out "$exp/feats/mfcc/$set" "${same[@]}"
     more=("${fbank_opts[@]}")
     [[ $set != train ]] || more+=("${train_fbank_opts[@]}")
@@ -263,14 +252,21 @@ stage_6() {  # DNN
   run train-dnn --frames "$exp/frames" --out "$exp/$dnn" --seed "$seed" "${from[@]}" "${dnn_opts[@]}"
 }
 
-recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score dev and eval with a model, into $exp/SYSTEM
-  local set
-  for set in dev eval; do
+recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score all sets with a model, into $exp/SYSTEM
+  local set tuning words
+  for set in $(set_names); do
     run decode --graph "$3" --model "$2" --feats "$exp/feats/$4/$set" --out "$exp/$1/decode_$set" --jobs "$jobs" \
       "${decode_opts[@]}"
   done
-  run score --lang "$exp/lang" --data-dev "$exp/data/dev" --decode-dev "$exp/$1/decode_dev" \
-    --data-eval "$exp/data/eval" --decode-eval "$exp/$1/decode_eval" "${score_opts[@]}"
+  for tuning in $(set_names); do
+    [[ $(tuning_set "$tuning") == "$tuning" ]] || continue
+    words=(--data-dev "$exp/data/$tuning" --decode-dev "$exp/$1/decode_$tuning")
+    for set in $(set_names); do
+      [[ $set != "$tuning" && $(tuning_set "$set") == "$tuning" ]] || continue
+      words+=(--data-eval "$exp/data/$set" --decode-eval "$exp/$1/decode_$set")
+    done
+    run score --lang "$exp/lang" "${words[@]}" "${score_opts[@]}"
+  done
 }
 
 stage_7() {  # graphs, decoding, scoring
@@ -288,6 +284,6 @@ stage_7() {  # graphs, decoding, scoring
 
 stage_8() {  # algorithms and numbers of workers side by side
   run compare --exp "$exp" --matrix "${compare:-$recipe_dir/conf/compare.yaml}" --out "$exp/compare" \
-    --jobs "$jobs" --train-options="${augment_opts[*]}" --decode-options="${decode_opts[*]}" \
+    --sets "$sets" --jobs "$jobs" --train-options="${augment_opts[*]}" --decode-options="${decode_opts[*]}" \
     --score-options="${score_opts[*]}" "${compare_opts[@]}"
 }

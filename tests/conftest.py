@@ -30,7 +30,7 @@ LONG = (
     "test_layouts", "test_swbd_recipe", "test_processes", "test_fingerprints", "test_async_processes", "test_stop",
     "test_resume", "test_run_jobs", "test_recovery", "test_mpirun", "test_own_model", "test_async_faults",
     "test_libraries", "test_compression_resume", "test_two_runs", "test_comparison_figures", "test_browser",
-    "test_swbd_options", "test_gmm_systems",
+    "test_swbd_options", "test_gmm_systems", "test_librispeech_recipe", "test_an4_recipe",
 )  # fmt: skip
 
 

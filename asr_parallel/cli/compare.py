@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from asr_parallel.cli.shared_options import JobOptions
 from asr_parallel.clock.interconnect import PRESETS
+from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
 from asr_parallel.record.options import Checked, build, option
 from asr_parallel.report.comparison import MARGIN
 
@@ -26,6 +27,9 @@ EVALUATIONS = 4  # an epoch, unless said
 class CompareOptions(Checked):
     """Comparison."""
 
+    sets: str = option(
+        DEV_EVAL, "sets to decode, SET:TUNING_SET where not the first one chooses the scoring weights", metavar="NAMES"
+    )
     network: str = option("10gbe", "of the modelled clock (docs/clock.md)", choices=tuple(PRESETS))
     network_file: str | None = option(
         None, "network that measure-network has measured, in place of a known one", metavar="FILE", path=True
@@ -59,6 +63,7 @@ class CompareOptions(Checked):
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range or two that do not go together."""
         super().__post_init__()
+        parse_sets(self.sets)
         only = [name for name in ("dry_run", "check", "report_only") if getattr(self, name)]
         if len(only) > 1:
             raise ValueError(f"{' and '.join(only)} do not go together; expected one of them")
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
     options, matrix = build(CompareOptions, vars(args)), Matrix.read(args.matrix)
     words = {verb: shlex.split(getattr(options, f"{verb}_options")) for verb in ("train", "decode", "score")}
-    experiment = Experiment(args.exp, **words)
+    experiment = Experiment(args.exp, **words, sets=parse_sets(options.sets))
     experiment.check(matrix)
     if options.record_band is not None and matrix.target is None:
         raise ValueError(f"record_band: {args.matrix} has no target; expected budgets and a target in it")

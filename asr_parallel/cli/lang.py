@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--dictionary", type=Path, help="the MS-State dictionary (sw-ms98-dict.text)")
-    source.add_argument("--lexicon", help="'digits', or a file of lines 'word [probability] phone phone ...'")
+    source.add_argument("--lexicon", type=Path, help="a file of lines 'word [probability] phone phone ...'")
     parser.add_argument(
         "--pron-probs",
         nargs=2,
@@ -33,7 +33,6 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.corpus.lexicon import (
         add_noise_words,
         count_words,
-        digits_lexicon,
         estimate_probabilities,
         read_lexicon,
         write_oov_words,
@@ -43,18 +42,14 @@ def run(args: argparse.Namespace) -> None:
     inputs: dict[str, Path] = {"data": args.data}
     if args.pron_probs:
         inputs["alignment"], inputs["aligned lang"] = args.pron_probs
-    if args.lexicon != "digits":
-        inputs["lexicon"] = args.dictionary or Path(args.lexicon)
-        if not inputs["lexicon"].is_file():
-            raise ValueError(f"{inputs['lexicon']}: no such lexicon; expected a file of lines 'word phone phone ...'")
+    inputs["lexicon"] = args.dictionary or args.lexicon
+    if not inputs["lexicon"].is_file():
+        raise ValueError(f"{inputs['lexicon']}: no such lexicon; expected a file of lines 'word phone phone ...'")
 
     def build(folder: Path) -> None:
         utterances = read_utterances(args.data)
         counts = count_words(u.text for u in utterances)
-        if args.dictionary:
-            lexicon = read_lexicon(args.dictionary, ms_state=True)
-        else:
-            lexicon = digits_lexicon() if args.lexicon == "digits" else read_lexicon(Path(args.lexicon))
+        lexicon = read_lexicon(inputs["lexicon"], ms_state=bool(args.dictionary))
         lexicon = add_noise_words(lexicon, counts)
         if args.pron_probs:
             from asr_parallel.hmm.pronunciations import count_pronunciations

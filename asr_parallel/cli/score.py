@@ -1,7 +1,8 @@
-"""Verb `score`: error rates; weights chosen on the development set, applied to the evaluation set (stage 7)."""
+"""Verb `score`: error rates; weights chosen on the development set, applied to the evaluation sets (stage 7)."""
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from asr_parallel.decode.word_network import UNITS
@@ -44,23 +45,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the files of the verb."""
     parser.add_argument("--data-dev", type=Path, required=True, help="data folder of the development set")
     parser.add_argument("--decode-dev", type=Path, required=True, help="its decode folder; scoring/ is made inside")
-    parser.add_argument("--data-eval", type=Path, required=True, help="data folder of the evaluation set")
-    parser.add_argument("--decode-eval", type=Path, required=True, help="its decode folder; scoring/ is made inside")
+    for flag, what in (
+        ("--data-eval", "data folder of an evaluation set; may be repeated"),
+        ("--decode-eval", "its decode folder, likewise, in the same order"),
+    ):
+        parser.add_argument(flag, type=Path, action="append", default=[], help=what)
     parser.add_argument("--lang", type=Path, required=True, help="lang folder")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score both sets."""
+    """Score all sets."""
     from asr_parallel.decode.hypotheses import hypotheses_of
     from asr_parallel.decode.reference import Reference
     from asr_parallel.decode.scoring import by_weighting, choose, write_scoring
     from asr_parallel.record.files import read_json, read_lines, write_lines
 
     options = build(ScoreOptions, vars(args))
+    if len(args.data_eval) != len(args.decode_eval):
+        raise ValueError(
+            f"{len(args.data_eval)} --data-eval and {len(args.decode_eval)} --decode-eval: expected as many of both"
+        )
     units, lmwts, wips = options.score_units, options.lmwts(), list(options.word_ins_penalties)
     # invalidates scoring folders of older versions, without alignments or by other rules
     made = {"keeps": "alignments", "words": "filtered alike", "units": units}
-    scoring_dev, scoring_eval = args.decode_dev / "scoring", args.decode_eval / "scoring"
+    scoring_dev = args.decode_dev / "scoring"
 
     def build_dev(folder: Path) -> None:
         reference = Reference.open(args.data_dev)
@@ -69,12 +77,12 @@ def run(args: argparse.Namespace) -> None:
         best = choice.best
         write_scoring(folder, str(args.decode_dev), reference, hypotheses[best], best, choice.tried, units)
 
-    def build_eval(folder: Path) -> None:
+    def build_eval(folder: Path, data: Path, decode: Path) -> None:
         chosen = read_json(scoring_dev / "wer.json")
         best = (chosen["lmwt"], chosen["wip"])
-        hypotheses = by_weighting(hypotheses_of(args.decode_eval, args.lang, best[:1], best[1:]))
-        reference = Reference.open(args.data_eval)
-        write_scoring(folder, str(args.decode_eval), reference, hypotheses[best], best, units=units)
+        hypotheses = by_weighting(hypotheses_of(decode, args.lang, best[:1], best[1:]))
+        reference = Reference.open(data)
+        write_scoring(folder, str(decode), reference, hypotheses[best], best, units=units)
 
     run_stage(
         scoring_dev,
@@ -83,14 +91,15 @@ def run(args: argparse.Namespace) -> None:
         inputs={"data": args.data_dev, "decode": args.decode_dev, "lang": args.lang},
         options={"lmwts": lmwts, "wips": wips, **made},
     )
-    run_stage(
-        scoring_eval,
-        build_eval,
-        number=7,
-        inputs={"data": args.data_eval, "decode": args.decode_eval, "lang": args.lang, "dev": scoring_dev},
-        options=made,
-    )
-    for decode in (args.decode_dev, args.decode_eval):
+    for data, decode in zip(args.data_eval, args.decode_eval, strict=True):
+        run_stage(
+            decode / "scoring",
+            partial(build_eval, data=data, decode=decode),
+            number=7,
+            inputs={"data": data, "decode": decode, "lang": args.lang, "dev": scoring_dev},
+            options=made,
+        )
+    for decode in (args.decode_dev, *args.decode_eval):
         scoring = decode / "scoring"
         (decode / "best_cer").unlink(missing_ok=True)  # from an earlier scoring
         for name in ("best_wer", "best_cer"):

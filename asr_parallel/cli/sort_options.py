@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NoReturn
 
+from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
 from asr_parallel.record.options import add_arguments as add_options
 from asr_parallel.record.options import flag, value_kind, walk
 from asr_parallel.record.program import VERBS, check_options
@@ -56,7 +57,7 @@ DESTINATIONS = {
     "dnn": Destination(6, "train-dnn", fixed=frozenset({"seed"})),
     "decode": Destination(7, "decode", fixed=frozenset({"jobs"})),
     "score": Destination(7, "score"),
-    "compare": Destination(8, "compare", fixed=frozenset({"jobs", "evaluate_frames"})),
+    "compare": Destination(8, "compare", fixed=frozenset({"sets", "jobs", "evaluate_frames"})),
 }
 
 
@@ -76,12 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--own", action="append", default=[], metavar="NAME=WORDS", help=own)
     stages = "the stages to run, whose verbs' words are checked, as are all that the user gave"
     parser.add_argument("--stages", default="0:8", metavar="FIRST:LAST", help=stages)
+    parser.add_argument("--sets", default=DEV_EVAL, help="the recipe's sets, which are checked")
     others = "flags that the recipe does not know, each with a value"
     parser.add_argument("passed", metavar="--FLAG VALUE", nargs="*", help=others)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the words of each destination."""
+    parse_sets(args.sets)
     own = dict(one.split("=", 1) for one in args.own)
     found: dict[str, list[str]] = {name: [] for name in own}
     for word, value in zip(args.passed[::2], args.passed[1::2], strict=True):

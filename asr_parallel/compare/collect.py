@@ -17,6 +17,7 @@ from asr_parallel.compare.modelled import Machine
 from asr_parallel.compare.outcome import HeldOut, Line, held_out_of, of_model, outcome
 from asr_parallel.compare.run_jobs import Job
 from asr_parallel.compare.staleness import with_staleness
+from asr_parallel.corpus.set_names import report_order
 from asr_parallel.decode.significance import mapsswe, wer_interval
 from asr_parallel.parallel.registry import entry
 from asr_parallel.parallel.sync_scheduler import SYNC_STATS
@@ -64,7 +65,7 @@ def collect(
     for training in matrix.trainings:
         base = single_worker_of(training, matrix.trainings)
         for suffix in ("", ENSEMBLE) if training.training_options.keeps_workers else ("",):
-            cells.append(_cell(training, suffix, base, jobs, out, machine, options, tuned_periods))
+            cells.append(_cell(training, suffix, base, jobs, out, machine, options, tuned_periods, experiment.sets))
     facts = environment()
     hardware = {name: value for name, value in facts.items() if name in ("cpu", "cores", "gpu", "system")}
     versions = {"asr_parallel": facts["asr_parallel"], "revision": facts["revision"], "python": facts["python"]}
@@ -86,6 +87,7 @@ def collect(
         target=matrix.target,
         other_network="" if machine.other_network is None else machine.other_network.name,
         margin=margin,
+        sets=tuple(report_order(experiment.sets)),
     )
 
 
@@ -98,12 +100,14 @@ def _cell(
     machine: Machine,
     options: Mapping[str, dict[str, Plain]],
     tuned_periods: Container[str],
+    sets: Iterable[str],
 ) -> Cell:
     """Return a cell.
 
     Args:
         suffix: "", or ENSEMBLE for the ensemble of its workers.
         tuned_periods: contestants whose period was tuned.
+        sets: that were decoded.
     """
     folder, decoded = out / training.name, out / (training.name + suffix)
     held_out, job = held_out_of(training, suffix), jobs[training.name]
@@ -130,7 +134,7 @@ def _cell(
     lines = read_json_lines(folder / LINES)
     frames = int(lines[-1]["frames"])
     learning_curve = _learning_curve(lines, held_out, clock)
-    scored = {name: decoded / f"decode_{name}" for name in ("dev", "eval")}
+    scored = {name: decoded / f"decode_{name}" for name in sets}
     single = training.workers == 1
     compared = outcome(base, held_out_of(base), jobs[base.name], out / base.name, machine.shape[-1])[0] == "done"
     wer = {

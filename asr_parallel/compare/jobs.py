@@ -1,7 +1,7 @@
 """A training of a comparison as a job: trained, decoded and scored by the verbs of stages 6 and 7."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr_parallel.compare.checks import (
@@ -16,12 +16,12 @@ from asr_parallel.compare.checks import (
 from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.matrix_training import GRID, Training
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.corpus.set_names import DEV_EVAL, evaluation_sets, parse_sets
 from asr_parallel.parallel.worker_options import option_names
 from asr_parallel.record.files import read_json
 from asr_parallel.report.comparison import Plain
 from asr_parallel.training.train_options import config_identity, read_options
 
-SETS = ("dev", "eval")
 MATRIX_OPTIONS = {  # of train-dnn, beside those of workers and algorithms
    
     *GRID, "minibatch", "epochs", "hidden_layers", "hidden_dim", "nonlinearity", "pnorm_group", "precision",
@@ -32,12 +32,16 @@ ENSEMBLE = "_ensemble"  # suffix of the folder in which the mean output of a tra
 
 @dataclass(frozen=True)
 class Experiment:
-    """The experiment folder of a recipe, and further options of train-dnn, decode and score."""
+    """The experiment folder of a recipe, and further options of train-dnn, decode and score.
+
+    sets: those that are decoded -> the set that chooses the weights (corpus/set_names.py).
+    """
 
     folder: Path
     train: Sequence[str] = ()
     decode: Sequence[str] = ()
     score: Sequence[str] = ()
+    sets: Mapping[str, str] = field(default_factory=lambda: parse_sets(DEV_EVAL))
 
     @property
     def frames(self) -> Path:
@@ -49,9 +53,9 @@ class Experiment:
         return (self.folder / "corpus" / "synthetic.json").is_file()
 
     def decoding(self) -> tuple[float, str] | None:
-        """Return core seconds of decoding both sets by the best system of stage 7, and its name; None: none."""
+        """Return core seconds of decoding all sets by the best system of stage 7, and its name; None: none."""
         for system in ("dnn", "tri", "mono"):
-            made = [self.folder / system / f"decode_{name}" / "decode.json" for name in SETS]
+            made = [self.folder / system / f"decode_{name}" / "decode.json" for name in self.sets]
             if all(path.is_file() for path in made):
                 return sum(float(read_json(path)["cpu_seconds"]) for path in made), system
         return None
@@ -79,7 +83,7 @@ class Experiment:
                     raise ValueError(f"{training.name}: {words[0]}: {error}") from error
         trials = [one for of in matrix.trials().values() for _, one in of]
         needed = [self.frames, self.folder / "tri" / "graph", self.folder / "lang"]
-        needed += [self.folder / kind / name for kind in ("feats/fbank", "data") for name in SETS]
+        needed += [self.folder / kind / name for kind in ("feats/fbank", "data") for name in self.sets]
         needed += [path for one in [*matrix.trainings, *trials] if (path := self.rbm(one, matrix)) is not None]
         for path in needed:
             if not path.is_dir():
@@ -94,9 +98,9 @@ class Experiment:
         return self.folder / matrix.rbm.replace("{seed}", str(training.seed))
 
     def decode_verbs(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
-        """Return the verbs that decode and score both sets with a model."""
+        """Return the verbs that decode and score all sets with a model."""
         exp, verbs = self.folder, list[tuple[str, ...]]()
-        for name in SETS:
+        for name in self.sets:
             verbs.append(
                 (
                     "decode", "--graph", str(exp / "tri" / "graph"), "--model", str(model), "--feats",
@@ -104,10 +108,12 @@ class Experiment:
                     str(matrix.processes), *matrix.decode, *self.decode,
                 )
             )  # fmt: skip
-        scored: list[str] = []
-        for name in SETS:
-            scored += [f"--data-{name}", str(exp / "data" / name), f"--decode-{name}", str(into / f"decode_{name}")]
-        return [*verbs, ("score", "--lang", str(exp / "lang"), *scored, *self.score)]
+        for tuning, tested in evaluation_sets(self.sets).items():
+            scored: list[str] = []
+            for kind, name in (("dev", tuning), *(("eval", name) for name in tested)):
+                scored += [f"--data-{kind}", str(exp / "data" / name), f"--decode-{kind}", str(into / f"decode_{name}")]
+            verbs.append(("score", "--lang", str(exp / "lang"), *scored, *self.score))
+        return verbs
 
 
 def training_job(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:

@@ -1,4 +1,4 @@
-"""Pronunciation lexicons: the MS-State dictionary, Kaldi's lexicon.txt and lexiconp.txt, the built-in digits.
+"""Pronunciation lexicons: the MS-State dictionary, Kaldi's lexicon.txt and lexiconp.txt.
 
 A lexicon is `word -> [(probability, phones), ...]`. Probabilities are as in Kaldi's lexiconp.txt: the most
 likely pronunciation of a word has 1.0, so that a word is not penalised for having many variants.
@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,12 +47,6 @@ def read_lexicon(path: Path, ms_state: bool = False) -> Lexicon:
     if not path.is_file():
         raise ValueError(f"{path}: no such lexicon; expected a file of lines 'word phone phone ...'")
     return _parse(str(path), read_text_lines(path), ms_state)
-
-
-def digits_lexicon() -> Lexicon:
-    """Return the built-in lexicon of zero to nine."""
-    source = resources.files("asr_parallel.corpus") / "digits_lexicon.txt"
-    return _parse("digits", source.read_text(encoding="utf-8").splitlines(), ms_state=False)
 
 
 def _parse(name: str, lines: list[str], ms_state: bool) -> Lexicon:

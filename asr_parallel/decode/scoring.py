@@ -1,4 +1,4 @@
-"""Word error rates: LM weight and insertion penalty are chosen on the development set and used on the evaluation set.
+"""Word error rates: LM weight and insertion penalty are chosen on a development set and used on evaluation sets.
 
 A scoring folder holds
     ref.trn hyp.trn ref.stm hyp.ctm glm   what was compared, in NIST's formats

@@ -131,7 +131,7 @@ class Cell:
         command: commands that make this cell again, joined by &&; folder: where its files are.
         budget: its epochs over those of its contestant in the file, for trainings of several lengths.
         frames: trained on, over all workers.
-        wer: by set, "dev" and "eval".
+        wer: by set.
         other_seconds: modelled, on the comparison's other network.
         speedup_frames: time of one worker over this one's, for the same frames.
         speedup_loss: the same until the one-worker model's held-out loss is reached; 0 where it never was; None where
@@ -254,6 +254,8 @@ class Comparison:
         target: to which speedups are reported (target.py); None: to none.
         tuning: the way their other options were chosen; None: they were given.
         margin: the largest difference in WER that does not matter, in per cent of the single worker's WER.
+        sets: that were decoded, in the order of the report, whose first is that of figures and differences; empty in
+            files of older versions: eval, dev.
     """
 
     title: str
@@ -272,6 +274,7 @@ class Comparison:
     target: Target | None = None
     other_network: str = ""
     margin: float = MARGIN
+    sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cells:

@@ -214,9 +214,10 @@ def frontier(groups: Sequence[Group], which: Speedup, name: str) -> list[Group]:
 
 
 def sets(comparison: Comparison) -> list[str]:
-    """Return the sets that any cell was scored on: eval, dev, then others by name."""
+    """Return the sets that any cell was scored on: those of the comparison in its order, then others by name."""
     names = {name for cell in comparison.cells for name in cell.wer}
-    return [name for name in ("eval", "dev") if name in names] + sorted(names - {"eval", "dev"})
+    in_order = comparison.sets or ("eval", "dev")
+    return [name for name in in_order if name in names] + sorted(names.difference(in_order))
 
 
 def scorers(comparison: Comparison, names: Sequence[str] | None = None) -> str:

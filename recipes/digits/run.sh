@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Connected digits, real speech: the Free Spoken Digit Dataset, four speakers to train, two unseen ones to test.
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+. "$root/local/digits/corpus.sh"
 
 augment=true
 corpus=
@@ -24,6 +25,7 @@ END
   usage_of_all
 }
 parse_options "$@"
+check_corpus
 
 # What generalises to unseen speakers when four train, found by leaving each of those four out in turn (RESULTS.md): copies
 # with other vocal tracts and more noise, CMVN of the variance too, and lines and bands varied from example to example.
@@ -35,16 +37,10 @@ dnn_opts=(--epochs 2)
 rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004
 
-destinations+=(prepare_digits)
-stage_0() {
-  local more=()
-  [[ -z $corpus ]] || more+=(--corpus "$corpus")
-  [[ -z $lists ]] || more+=(--lists "$lists")
-  run prepare-digits --out "$exp" --seed "$seed" "${more[@]}" "${prepare_digits_opts[@]}"
-}
+stage_0() { prepare_data; }
 
 stage_1() {
-  run lang --data "$exp/data/train" --lexicon digits --out "$exp/lang"
+  prepare_lang
   language_model --order 0
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Switchboard-1 for training, eval2000 for testing: from the LDC's discs, or from a synthetic corpus in the same layout.
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+. "$root/local/swbd/corpus.sh"
 
 # the discs; all four or none (then the corpus is synthetic)
 audio=
@@ -11,8 +12,9 @@ dictionary=
 # or anybody's data: a folder of Kaldi data directories train, dev and eval, and a lexicon
 corpus=
 corpus_format=ldc
+train_set=train
 lexicon=
-options+=(audio transcripts eval_audio eval_transcripts dictionary corpus corpus_format lexicon)
+options+=(audio transcripts eval_audio eval_transcripts dictionary corpus corpus_format train_set lexicon)
 
 usage() {
   cat << END
@@ -34,6 +36,7 @@ Stages: 0 corpus, 1 lexicon and language model, 2 features, 3 HMM/GMM and alignm
   --corpus-format FORMAT         ldc; kaldi: --corpus DIR/{train,dev,eval}; lhotse: manifests of those sets in --corpus DIR:
                                  asr-parallel import-lhotse --help                  ($corpus_format)
   --corpus DIR, --lexicon FILE   with --corpus-format kaldi and lhotse
+  --train-set NAME               likewise; its name there                           ($train_set)
   --sampling-rate HZ             likewise; of the recordings to keep: asr-parallel import-kaldi --help
 END
   usage_of_all
@@ -41,35 +44,17 @@ END
 parse_options "$@"
 
 discs=("$audio" "$transcripts" "$eval_audio" "$eval_transcripts")
+synthetic=
 case $corpus_format in
-  ldc)
-    [[ -z $corpus ]] || die "--corpus goes with --corpus-format kaldi; the discs are named by --audio, --transcripts, ..."
-    if [[ -n $(printf %s "${discs[@]}") ]]; then
-      for disc in "${discs[@]}"; do
-        [[ -n $disc ]] || die "--audio, --transcripts, --eval-audio and --eval-transcripts go together"
-      done
-    else
-      synthetic=$exp/corpus
-      audio=$synthetic/LDC97S62
-      transcripts=$synthetic/swb_ms98_transcriptions
-      eval_audio=$synthetic/LDC2002S09
-      eval_transcripts=$synthetic/LDC2002T43
-    fi
-    ;;
+  ldc) check_corpus ;;
   kaldi | lhotse)
     [[ -n $corpus && -n $lexicon ]] || die "--corpus-format $corpus_format needs --corpus DIR and --lexicon FILE"
     [[ -z $(printf %s "${discs[@]}") ]] || die "--audio and the other discs go with --corpus-format ldc"
+    destinations+=("import_$corpus_format")
     ;;
   *) die "--corpus-format must be ldc, kaldi or lhotse, not '$corpus_format'" ;;
 esac
-case $corpus_format in
-  ldc) destinations+=(prepare_swbd) ;;
-  *) destinations+=("import_$corpus_format") ;;
-esac
-[[ -z ${synthetic:-} ]] || destinations+=(synthesize)
-if [[ -z ${synthetic:-} ]] && ((stage < 8)) && ! was_given stop_stage && ! was_given compare; then
-  stop_stage=7  # many more trainings, nothing to begin on anybody's data without being asked
-fi
+[[ -n $synthetic ]] || compare_when_asked
 
 dnn_opts=(--epochs 4)
 rbm_opts=(--epochs 3)
@@ -80,28 +65,15 @@ rates sgd sigmoid 0.008 0.0008 none
 rates sgd sigmoid 0.016 0.0016 rbm
 
 stage_0() {
-  local set more
-  if [[ $corpus_format != ldc ]]; then
-    for set in train dev eval; do
-      more=()
-      [[ $set == train ]] || more=(--like "$exp/data/train")
-      case $corpus_format in
-        kaldi) run import-kaldi --from "$corpus/$set" --out "$exp/data/$set" "${more[@]}" "${import_kaldi_opts[@]}" ;;
-        lhotse) run import-lhotse --from "$corpus" --out "$exp/data/$set" "${more[@]}" "${import_lhotse_opts[@]}" ;;
-      esac
-    done
-    return
-  fi
-  [[ -z ${synthetic:-} ]] ||
-    run synthesize --out "$synthetic" --seed "$seed" --jobs "$jobs" "${synthesize_opts[@]}"
-  run prepare-swbd --audio "$audio" --transcripts "$transcripts" --eval-audio "$eval_audio" \
-    --eval-transcripts "$eval_transcripts" --out "$exp/data" "${prepare_swbd_opts[@]}"
+  if [[ $corpus_format == ldc ]]; then prepare_data; else import_sets "$corpus_format" "$corpus" "$train_set"; fi
 }
 
 stage_1() {
-  local words=(--dictionary "${dictionary:-$transcripts/sw-ms98-dict.text}")
-  [[ $corpus_format == ldc ]] || words=(--lexicon "$lexicon")
-  run lang --data "$exp/data/train" "${words[@]}" --out "$exp/lang"
+  if [[ $corpus_format == ldc ]]; then
+    prepare_lang
+  else
+    run lang --data "$exp/data/train" --lexicon "$lexicon" --out "$exp/lang"
+  fi
   language_model --order 3
 }
 

@@ -173,7 +173,7 @@ def test_an_error_without_a_number_is_told_as_it_is(
 
 
 OUT_OF_PLACE = {
-    "the lexicon's": ["lang", "--data", "d", "--lexicon", "digits", "--out"],
+    "the lexicon's": ["lang", "--data", "d", "--lexicon", "l", "--out"],
     "the digits'": ["prepare-digits", "--corpus", "c", "--out"],
     "the comparison's": ["compare", "--exp", "e", "--matrix", "m", "--out"],
     "the network's": ["train-dnn", "--frames", "f", "--out"],

@@ -15,6 +15,7 @@ from asr_parallel.compare.jobs import Experiment, job_of, options_of
 from asr_parallel.compare.matrix import Matrix
 from asr_parallel.compare.modelled import Machine, step_name
 from asr_parallel.compare.run_jobs import Job
+from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.groups import curves, summarise
 from asr_parallel.report.tables import time_columns
@@ -56,9 +57,10 @@ def cells(
     jitter: float = 0.1,
     seconds: dict[int, float] | None = None,
     last: str = "no space left",
+    sets: str = DEV_EVAL,
 ) -> dict[str, Cell]:
     """seconds: of a step, by its minibatch; 0.01 unless said."""
-    experiment = Experiment(out / "exp")
+    experiment = Experiment(out / "exp", sets=parse_sets(sets))
     jobs: dict[str, Job] = {one.name: job_of(one, of, experiment, out, 1000) for one in of.trainings}
     for name in failed:
         jobs[name].failed.parent.mkdir(exist_ok=True)
@@ -95,6 +97,21 @@ def test_both_clocks(two: Matrix, tmp_path: Path) -> None:
     assert average.bytes_per_worker == 1000
     assert (average.syncs, average.frames_per_worker, average.warnings) == (12, FRAMES / 2, ())
     assert average.cut_share == pytest.approx(0.15) and one.syncs is None
+
+
+def test_word_errors_of_all_sets_whatever_their_names(tmp_path: Path) -> None:
+    of = matrix(tmp_path, "{workers: [2], algorithms: [average]}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    scored = {"wer": 10.0, "words": 20, "sub": 2, "del": 0, "ins": 0, "scorer": "s", "rules": "plain"}
+    for name in ("dev_clean", "test_clean", "eval"):  # eval was decoded before, and is no set of this comparison
+        folder = tmp_path / "none_1_ng-sgd_s1" / f"decode_{name}" / "scoring"
+        folder.mkdir(parents=True)
+        (folder / "wer.json").write_text(json.dumps(scored | {"per_speaker": {"a": {"errors": 2, "words": 20}}}))
+    found = cells(of, tmp_path, sets="dev_clean dev_other test_clean:dev_clean test_other:dev_other")
+    assert list(found["none_1_ng-sgd_s1"].wer) == ["dev_clean", "test_clean"]
+    command = found["average_2_ng-sgd_s1"].command
+    assert command.count("asr-parallel decode ") == 4 and command.count("asr-parallel score ") == 2
 
 
 def test_asynchronous_workers_have_staleness_and_queues(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from asr_parallel.compare.jobs import Experiment, job_of
 from asr_parallel.compare.matrix import Matrix
+from asr_parallel.corpus.set_names import parse_sets
 
 NEEDED = ("frames", "tri/graph", "lang", "feats/fbank/dev", "feats/fbank/eval", "data/dev", "data/eval")
 
@@ -85,3 +86,25 @@ def test_every_seed_may_start_from_its_own_rbms(exp: Path, tmp_path: Path) -> No
     Experiment(exp).check(matrix)
     jobs = [job_of(one, matrix, Experiment(exp), exp / "out", 1) for one in matrix.trainings]
     assert [word for job in jobs for word in job.verbs[0] if "rbm_" in word] == [str(exp / "rbm_1"), str(exp / "rbm_2")]
+
+
+def test_every_set_is_decoded_and_scored_with_the_weights_of_its_tuning_set(exp: Path, matrix: Matrix) -> None:
+    experiment = Experiment(exp, sets=parse_sets("dev_a dev_b test_a:dev_a test_b:dev_b"))
+    with pytest.raises(ValueError, match="feats/fbank/dev_a: is not there; expected"):
+        experiment.check(matrix)
+    for name in experiment.sets:
+        for kind in ("feats/fbank", "data"):
+            (exp / kind / name).mkdir()
+    experiment.check(matrix)
+    verbs = experiment.decode_verbs(exp / "dnn", exp / "out", matrix)
+    assert [Path(words[words.index("--out") + 1]).name for words in verbs[:4]] == [
+        "decode_dev_a", "decode_dev_b", "decode_test_a", "decode_test_b"
+    ]  # fmt: skip
+    lang, out = str(exp / "lang"), exp / "out"
+    assert [list(words) for words in verbs[4:]] == [
+        [
+            "score", "--lang", lang, "--data-dev", f"{exp}/data/dev_{x}", "--decode-dev", f"{out}/decode_dev_{x}",
+            "--data-eval", f"{exp}/data/test_{x}", "--decode-eval", f"{out}/decode_test_{x}",
+        ]
+        for x in "ab"
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 from lhotse import AudioSource, Recording, SupervisionSegment
@@ -10,6 +11,8 @@ from asr_parallel.cli.main import main
 from asr_parallel.corpus.arpa import read_arpa
 from asr_parallel.corpus.datadir import write_data
 from asr_parallel.hmm.lang import Lang
+
+DIGITS = str(Path(__file__).parents[2] / "local" / "digits" / "lexicon.txt")
 
 
 def make_data(folder, texts):
@@ -41,7 +44,7 @@ def lm(exp, *options):
 
 
 def test_digits_with_words_outside_the_lexicon(exp):
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     assert (exp / "lang" / "oov_words.txt").read_text() == "oh 1\n"
     opened = Lang.open(exp / "lang")
     assert opened.word_ids("oh one") == [opened.oov_id, opened.words["one"]]
@@ -50,7 +53,7 @@ def test_digits_with_words_outside_the_lexicon(exp):
 
 
 def test_trigram_has_unk_where_the_text_has_unknown_words(exp):
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     assert lm(exp) == 0
     model = read_arpa(exp / "lm" / "lm.arpa")
     assert model.order == 3
@@ -61,7 +64,7 @@ def test_trigram_has_unk_where_the_text_has_unknown_words(exp):
 
 
 def test_empty_transcripts_are_no_sentences(exp):
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     assert lm(exp) == 0
     arpa, report = ((exp / "lm" / name).read_text() for name in ("lm.arpa", "ppl.json"))
     make_data(exp / "data" / "train", ["one two [laughter]", "", "two two oh one", ""])
@@ -72,7 +75,7 @@ def test_empty_transcripts_are_no_sentences(exp):
 
 
 def test_order_0_is_a_loop_over_all_speech_words(exp):
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     assert lm(exp, "--order", "0") == 0
     assert len(read_arpa(exp / "lm" / "lm.arpa").words) == 12
     report = json.loads((exp / "lm" / "ppl.json").read_text())["perplexity"]["dev"]
@@ -130,7 +133,7 @@ def lm_of_own(exp, arpa, *options):
 
 def test_a_model_made_elsewhere(exp, tmp_path):
     (tmp_path / "own.arpa.gz").write_bytes(gzip.compress(ARPA.encode()))
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     assert lm_of_own(exp, tmp_path / "own.arpa.gz") == 0
     report = json.loads((exp / "lm" / "ppl.json").read_text())
     assert (report["order"], report["ngrams"]) == (2, [5, 1])
@@ -146,7 +149,7 @@ def test_a_model_made_elsewhere(exp, tmp_path):
 
 
 def test_a_model_made_elsewhere_that_cannot_be_used(exp, tmp_path, capsys):
-    assert lang(exp, "--lexicon", "digits") == 0
+    assert lang(exp, "--lexicon", DIGITS) == 0
     (tmp_path / "upper.arpa").write_text(ARPA.replace("one", "ONE").replace("two", "TWO"))
     (tmp_path / "good.arpa").write_text(ARPA)
     for arpa, options, message in (

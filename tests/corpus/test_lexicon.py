@@ -1,12 +1,12 @@
 """Lexicon files in, lexicon files out, and what is refused."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from asr_parallel.corpus.lexicon import (
     add_noise_words,
-    digits_lexicon,
     estimate_probabilities,
     out_of_vocabulary,
     read_lexicon,
@@ -15,6 +15,8 @@ from asr_parallel.corpus.lexicon import (
     write_oov_words,
 )
 from asr_parallel.record.log import logger
+
+DIGITS = Path(__file__).parents[2] / "local" / "digits" / "lexicon.txt"
 
 
 def written(tmp_path, text, name="lexicon.txt"):
@@ -158,8 +160,8 @@ def test_missing_and_non_utf8_lexicon(tmp_path):
         read_lexicon(tmp_path / "latin1")
 
 
-def test_digits_lexicon_has_ten_words():
-    assert " ".join(digits_lexicon()) == "zero one two three four five six seven eight nine"
+def test_the_lexicon_of_digits_has_ten_words():
+    assert " ".join(read_lexicon(DIGITS)) == "zero one two three four five six seven eight nine"
 
 
 def test_only_noises_of_the_text_are_added():

@@ -243,6 +243,36 @@ def test_the_chosen_units_choose_the_weights(tmp_path, monkeypatch, capsys):
     assert not (folder / "best_cer").exists() and not (folder / "scoring" / "cer.json").exists()
 
 
+def test_one_dev_set_chooses_the_weights_of_several_sets_or_of_none(tmp_path, monkeypatch):
+    command = ["score", "--lang", str(tmp_path / "lang"), "--lmwt-range", "5:7", "--word-ins-penalties", "0"]
+    write_lines(tmp_path / "lang" / "words.txt", ["one 1"])
+    words = {}
+    for name, kind in (("dev", "dev"), ("clean", "eval"), ("other", "eval")):
+        data = make_data(tmp_path / "data" / name, {"a-1": "one two"})
+        write_lines(tmp_path / f"decode_{name}" / "words.txt", ["one 1"])
+        words[name] = [f"--data-{kind}", str(data), f"--decode-{kind}", str(tmp_path / f"decode_{name}")]
+
+    def fake(decode, lang, lmwts, wips):
+        right = 5 if decode.name == "decode_dev" else 7
+        yield "a-1", {(l, w): spoken("one two" if l == right else "two") for l in lmwts for w in wips}  # noqa: E741
+
+    monkeypatch.setattr(decoded_by, "hypotheses_of", fake)
+    assert main([*command, *words["dev"]]) == 0
+    assert not (tmp_path / "decode_clean" / "scoring").exists()
+    assert main([*command, *(word for of in words.values() for word in of)]) == 0
+    found = {name: json.loads((tmp_path / f"decode_{name}" / "scoring" / "wer.json").read_text()) for name in words}
+    assert {name: (of["lmwt"], of["wer"]) for name, of in found.items()} == {
+        "dev": (5, 0.0), "clean": (5, 50.0), "other": (5, 50.0)
+    }  # fmt: skip
+    assert all((tmp_path / f"decode_{name}" / "best_wer").is_file() for name in words)
+
+
+def test_an_evaluation_set_without_its_decode_is_refused(tmp_path, capsys):
+    command = ["score", "--lang", "l", "--data-dev", "a", "--decode-dev", "b", "--data-eval", "c"]
+    assert main(command) == 1
+    assert "1 --data-eval and 0 --decode-eval: expected as many of both" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

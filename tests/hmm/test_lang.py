@@ -2,14 +2,16 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import kaldifst
 import pytest
 
-from asr_parallel.corpus.lexicon import add_noise_words, digits_lexicon, read_lexicon
+from asr_parallel.corpus.lexicon import add_noise_words, read_lexicon
 from asr_parallel.hmm.lang import Lang, build_lang
 from asr_parallel.hmm.lexicon_fst import disambiguation_numbers
 
+DIGITS = Path(__file__).parents[2] / "local" / "digits" / "lexicon.txt"
 # see/sea are homophones, "a" starts "at" and "i" is a variant
 LEXICON = {
     "a": [(1.0, ("ey",)), (0.5, ("ah",))],
@@ -101,7 +103,7 @@ def test_backoff_symbol_passes_through_lexicon_fst(lang):
 
 
 def test_digits_need_no_symbol_but_those_of_backoff_and_silence(tmp_path):
-    build_lang(tmp_path, add_noise_words(digits_lexicon(), []))
+    build_lang(tmp_path, add_noise_words(read_lexicon(DIGITS), []))
     lang = Lang.open(tmp_path)
     assert [name for name in lang.phones if name.startswith("#")] == ["#0", "#1"]
     assert [lang.phones["sil"], lang.phones["spn"]] == lang.silence_phones

@@ -9,7 +9,7 @@ import pytest
 from asr_parallel.corpus.audio import read_audio
 from asr_parallel.corpus.digit_lists import read_lists
 from asr_parallel.corpus.digits import SAMPLING_RATE, join_recordings
-from asr_parallel.corpus.lexicon import add_noise_words, digits_lexicon
+from asr_parallel.corpus.lexicon import add_noise_words, read_lexicon
 from asr_parallel.features.archive import write_archive
 from asr_parallel.features.deltas import gmm_features
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS, open_extractor
@@ -23,6 +23,7 @@ CORPUS = os.environ.get("ASR_PARALLEL_FSDD")
 pytestmark = pytest.mark.skipif(
     CORPUS is None, reason="ASR_PARALLEL_FSDD does not name the folder of the digits corpus"
 )
+DIGITS = Path(__file__).parents[2] / "local" / "digits" / "lexicon.txt"
 EVERY = 12  # of the 1,095 training utterances: about four and a half minutes of speech
 PLAN = GmmSchedule(num_iters=14, max_iter_inc=10, realign_iters=(1, 2, 3, 4, 5, 6, 8, 10), total_gauss=250)
 
@@ -43,7 +44,7 @@ def digits(tmp_path_factory):
     speakers = [utterance.speaker for utterance in utterances]
     (folder / "feats").mkdir()
     write_archive(folder / "feats", zip(starts, speakers, extract(waves), strict=True))
-    build_lang(folder / "lang", add_noise_words(digits_lexicon(), []))
+    build_lang(folder / "lang", add_noise_words(read_lexicon(DIGITS), []))
     lang = Lang.open(folder / "lang")
     data = TrainingSet.of(gmm_features(folder / "feats"), {u.id: u.text for u in utterances}, lang)
     return data, lang, starts

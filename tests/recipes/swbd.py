@@ -1,4 +1,4 @@
-"""Running recipes/swbd/run.sh with small models."""
+"""Running recipes with small models, recipes/swbd/run.sh unless another is named."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Verbs = Callable[..., list[list[str]]]
 
 
-def run_really(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_really(*words: str, recipe: Path = RECIPE, **environment: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PATH": PATH} | environment
-    return subprocess.run([str(RECIPE), *SMALL, *words], capture_output=True, text=True, timeout=280, env=env)
+    return subprocess.run([str(recipe), *SMALL, *words], capture_output=True, text=True, timeout=280, env=env)
 
 
 def discs(tree: Path) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from swbd import RECIPE, Run, Verbs, discs, run_really
+from tones import TONES, spoken
 
 from asr_parallel.corpus.datadir import read_utterances
 from asr_parallel.features.frames import FrameStore
@@ -14,7 +15,6 @@ from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.gmm_update import MIN_VARIANCE
 
 KALDI = ["--corpus-format", "kaldi", "--corpus", "my data", "--lexicon", "lexicon.txt"]
-TONES = {"yes": (700, 2100, 5200), "no": (400, 1200)}  # Hz of a word's phones; one too high for telephones
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 6, 7])  # 5 has nothing to do
@@ -38,6 +38,9 @@ def test_a_stage_without_its_input_says_which_is_missing(run: Run, tmp_path: Pat
         (["--no-such", "1"], "unknown option --no-such"),
         (["--sampling-rate", "16000"], "--sampling-rate is an option of import-kaldi, which has no part in this run"),
         (["--algorithm", "gradient", "--period", "3"], "period 3 is of no use to algorithm gradient"),
+        (["--train-set", "train_nodup"], "--train-set goes with --corpus-format kaldi and lhotse"),
+        (["--sets", "dev eval:other"], "eval:other: the tuning set 'other' is not among the sets"),
+        (["--sets", "dev_clean"], "--corpus-format ldc has the sets dev and eval, not 'dev_clean'"),
         (["--pretrain", "dbn"], "--pretrain must be none or rbm, not 'dbn'"),
         (["--pretrain", "rbm", "--nonlinearity", "relu"], "--pretrain rbm begins sigmoids, not --nonlinearity relu"),
     ],
@@ -50,15 +53,11 @@ def test_options_that_do_not_fit_together(run: Run, words: list[str], message: s
 def write_tones(folder: Path, utterances: int, rate: int, seed: int) -> None:
     """A Kaldi data directory in which every phone is a tone, with digital silence around the words."""
     rng = np.random.default_rng(seed)
-    t = np.arange(rate // 10) / rate
-    say = {word: np.concatenate([3000 * np.sin(2 * np.pi * f * t) for f in of]) for word, of in TONES.items()}
     folder.mkdir(parents=True)
     lines: dict[str, list[str]] = {"wav.scp": [], "text": [], "utt2spk": []}
     for n in range(utterances):
         words = rng.choice(list(TONES), 4).tolist()
-        spoken = np.concatenate([say[word] for word in words])
-        sound = np.pad(spoken + rng.normal(0, 100, len(spoken)), rate // 5).astype(np.int16)
-        soundfile.write(folder / f"{n}.wav", sound, rate)
+        soundfile.write(folder / f"{n}.wav", spoken(words, rate, rng), rate)
         lines["wav.scp"].append(f"s{n % 2}-{n} {folder / f'{n}.wav'}")
         lines["text"].append(f"s{n % 2}-{n} {' '.join(words)}")
         lines["utt2spk"].append(f"s{n % 2}-{n} s{n % 2}")
@@ -125,6 +124,29 @@ def test_options_of_score_reach_it(dry_run: Verbs, recipe: str) -> None:
     assert f"--score-options={' '.join(given)}" in called[-1]
 
 
+def test_sets_have_any_names(dry_run: Verbs, tmp_path: Path) -> None:
+    sets = "dev_a dev_b test_a:dev_a test_b:dev_b"
+    called = dry_run(*KALDI, "--train-set", "train_nodup", "--sets", sets, "--stop-stage", "8")
+    of = {verb: [words for words in called if words[0] == verb] for verb in ("import-kaldi", "make-features", "score")}
+    names = ["train", "dev_a", "dev_b", "test_a", "test_b"]
+    assert [words[words.index("--from") + 1] for words in of["import-kaldi"]] == [
+        f"my data/{name}" for name in ("train_nodup", *names[1:])
+    ]
+    assert of["import-kaldi"][0][of["import-kaldi"][0].index("--out") + 1] == f"{tmp_path}/exp/data/train"
+    assert len(of["make-features"]) == 10 and len(of["score"]) == 3 * 2
+    folder = f"{tmp_path}/exp"
+    assert of["score"][-1] == [
+        "score", "--lang", f"{folder}/lang", "--data-dev", f"{folder}/data/dev_b", "--decode-dev",
+        f"{folder}/dnn/decode_dev_b", "--data-eval", f"{folder}/data/test_b", "--decode-eval",
+        f"{folder}/dnn/decode_test_b",
+    ]  # fmt: skip
+    (model,) = [words for words in called if words[0] == "lm"]
+    assert [word for word in model if word.startswith(f"{folder}/data/")][1:] == [
+        f"{folder}/data/{name}" for name in names[1:]
+    ]
+    assert called[-1][0] == "compare" and called[-1][called[-1].index("--sets") + 1] == sets
+
+
 def test_options_reach_the_verbs_that_have_them(dry_run: Verbs, tmp_path: Path) -> None:
     words = "--hidden-dim 64 --workers 4 --ema 0.9 --rbm-epochs 5 --tri-leaves 30 --norm-vars true --beam 9 --epochs 7"
     config = tmp_path / "c.yaml"
@@ -141,3 +163,9 @@ def test_options_reach_the_verbs_that_have_them(dry_run: Verbs, tmp_path: Path) 
     )
     warped = [words for words in called.values() if "--warp-factors=0.9,1.0" in words]
     assert len(warped) == 1 and f"{tmp_path}/exp/data/train" in warped[0] and "fbank" in warped[0]
+
+
+def test_lhotses_sets_have_any_names(dry_run: Verbs) -> None:
+    words = ["--corpus-format", "lhotse", "--corpus", "manifests", "--lexicon", "lexicon.txt", "--stop-stage", "0"]
+    called = dry_run(*words, "--train-set", "train-clean-5", "--sets", "dev-clean-2")
+    assert [words[words.index("--set") + 1] for words in called] == ["train-clean-5", "dev-clean-2"]

@@ -103,6 +103,7 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     ensembles = {"ensemble_2_sgd_s1", "ensemble_2_sgd_s1_ensemble"}
     assert set(cells) == {"none_1_sgd_s1", "average_2_sgd_s1", "none_2_sgd_bad_s1", *ensembles}
     one, average, together = (cells[name] for name in ("none_1_sgd_s1", "average_2_sgd_s1", max(ensembles)))
+    assert found.sets == ("eval", "dev")
     assert found.margin == 3 and "3 % of the single worker's WER" in (out / "RESULTS.md").read_text()
     assert one.speedup_frames == one.speedup_loss == 1 and one.learning_curve[-1].frames == one.frames
     scored = read_json(out / "average_2_sgd_s1" / "decode_eval" / "scoring" / "wer.json")

@@ -159,3 +159,11 @@ def test_sets_and_scorers() -> None:
     two = compare(replace(point("a", 2, 10.0, 1.5), wer=wer))
     assert scorers(two) == "another and one" and scorers(two, ["dev"]) == "another"
     assert sets(made_up.bare()) == [] and scorers(made_up.bare()) == "unknown scorer"
+
+
+def test_the_sets_of_a_comparison_come_in_its_order() -> None:
+    errors = WordErrors(1000, 10.0, 100, 0, 0)
+    cell = replace(point("average", 2, 10.0, 1.5), wer={name: errors for name in ("a", "dev", "eval", "z")})
+    of_old_versions = compare(cell)
+    assert sets(of_old_versions) == ["eval", "dev", "a", "z"]
+    assert sets(replace(of_old_versions, sets=("z", "a", "not scored"))) == ["z", "a", "dev", "eval"]

@@ -3,7 +3,7 @@
 import pytest
 
 from asr_parallel.cli.main import main
-from asr_parallel.record.files import write_json
+from asr_parallel.record.files import read_json, write_json
 from asr_parallel.report.results import results_markdown, stage_seconds, system_results
 
 
@@ -75,3 +75,21 @@ def test_verb_prints_and_keeps_the_table(exp, capsys):
 def test_nothing_scored_yet(tmp_path, capsys):
     assert main(["results", "--exp", str(tmp_path)]) == 1
     assert "no system was scored yet" in capsys.readouterr().err
+
+
+def test_sets_have_any_names_and_their_own_weights(tmp_path):
+    for name, wer, lmwt in (("dev_clean", 5.0, 9), ("dev_other", 9.0, 11), ("test_clean", 6.0, 9)):
+        scored(tmp_path, "dnn", name, wer, subsets={"men": {"wer": 1.0, "errors": 1, "words": 100}})
+        path = tmp_path / "dnn" / f"decode_{name}" / "scoring" / "wer.json"
+        write_json(path, read_json(path) | {"lmwt": lmwt})
+    scored(tmp_path, "tri", "test_clean", 8.0)
+    lines = results_markdown(tmp_path).splitlines()
+    assert lines[2].startswith("| system | dev_clean WER % | dev_other WER % | test_clean WER % | LM weight")
+    assert "| tri |  |  | 8.00 | 9, 0.5 | asr-parallel plain |" in lines
+    assert any(
+        line.startswith("| dnn | 5.00 | 9.00 | 6.00 | 9, 0.5 (dev_clean test_clean); 11, 0.5 (dev_other) |")
+        for line in lines
+    )
+    assert [line for line in lines if line.startswith("| part of")] == [
+        f"| part of {name} | WER % | errors | words |" for name in ("dev_clean", "dev_other", "test_clean")
+    ]
