@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import-lhotse": ("asr_parallel.cli.import_lhotse", "data folder from lhotse's manifests (stage 0)"),
     "import-kaldi-feats": ("asr_parallel.cli.import_kaldi_feats", "feature archive from Kaldi's features (stage 2)"),
     "import-kaldi-ali": ("asr_parallel.cli.import_kaldi_ali", "frame store from Kaldi's alignments (stage 4)"),
+    "import-kaldi-gmm": ("asr_parallel.cli.import_kaldi_gmm", "GMM system from Kaldi's final.mdl and tree (stage 3)"),
     "import-kaldi-graph": ("asr_parallel.cli.import_kaldi_graph", "decoding graph from Kaldi's HCLG.fst (stage 7)"),
     "import-kaldi-network": ("asr_parallel.cli.import_kaldi_network", "network from Kaldi's nnet3 or nnet1 (stage 6)"),
     "export-kaldi": ("asr_parallel.cli.export_kaldi", "models, alignments, features and lang for Kaldi (stage 7)"),

@@ -14,6 +14,7 @@ import torch
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.features.config import feature_config
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.features.kaldi_features import read_cmvn_opts
 from asr_parallel.features.normalisation import Normalisation
 from asr_parallel.hmm.kaldi.export_system import CMVN_OPTS
 from asr_parallel.hmm.kaldi.object_reader import ObjectReader
@@ -115,15 +116,7 @@ class KaldiNetwork:
     def cmvn(self) -> tuple[bool, bool] | None:
         """Return whether apply-cmvn normalises means and variances, as cmvn_opts beside it says; None without one."""
         path = _beside(self.path, CMVN_OPTS)
-        if path is None:
-            return None
-        given = {"--norm-means": True, "--norm-vars": False}  # Kaldi: src/featbin/apply-cmvn.cc
-        for word in path.read_text(encoding="utf-8", errors="replace").split():
-            name, _, value = word.partition("=")
-            if name not in given or value not in ("true", "false"):
-                raise ValueError(f"{path}: {word!r}; expected --norm-means=true or --norm-vars=false, and the like")
-            given[name] = value == "true"
-        return given["--norm-means"], given["--norm-vars"]
+        return None if path is None else read_cmvn_opts(path)
 
 
 def import_for_store(source: KaldiNetwork, frames: Path, folder: Path) -> None:
