@@ -21,7 +21,8 @@ def read_graph(path: Path) -> Fst:
     """Read a graph in the const or vector format.
 
     Raises:
-        ValueError: no such file, another format, cut short, or a state or an arc that is not there.
+        ValueError: no such file, another format, cut short, a state or an arc that is not there, or a weight that is no
+            number.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such FST")
@@ -37,6 +38,8 @@ def read_graph(path: Path) -> Fst:
         raise ValueError(f"{path}: the FST is empty: it accepts nothing")
     if len(fst.arcs) and not 0 <= fst.arcs["next"].min() <= fst.arcs["next"].max() < fst.num_states:
         raise ValueError(f"{path}: an arc leads to none of its {fst.num_states} states")
+    if np.isnan(fst.arcs["weight"]).any() or np.isnan(fst.finals).any():
+        raise ValueError(f"{path}: a weight is not a number")
     return fst
 
 

@@ -156,6 +156,11 @@ def epsilon_cycle(fst: Fst) -> Fst:
     return fst_from_arcs(fst.start, fst.finals, np.append(fst.sources, fst.start), np.append(fst.arcs, arc))
 
 
+def without_loops(fst: Fst) -> Fst:
+    moves = fst.arcs["next"] != fst.sources
+    return fst_from_arcs(fst.start, fst.finals, fst.sources[moves], fst.arcs[moves])
+
+
 GRAPH, MODEL, WORDS = "graph/HCLG.fst", "final.mdl", "graph/words.txt"
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no graph": (lambda kaldi: (kaldi / GRAPH).unlink(), "HCLG.fst: no such FST"),
@@ -170,6 +175,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged": (edit(GRAPH, lambda data: data[:73] + b"\1" + data[74:]), "damaged: its states have other arcs than it"),
     "an empty graph": (edit_graph(lambda fst: Fst(-1, fst.finals, fst.offsets, fst.arcs)), "the FST is empty"),
     "an arc to nowhere": (edit_graph(with_arcs("next", lambda to: to + 10**6)), "an arc leads to none of its"),
+    "a weight that is no number": (
+        edit_graph(with_arcs("weight", lambda cost: cost * np.nan)),
+        "a weight is not a num",
+    ),
     "transition ids beyond the model": (
         edit_graph(with_arcs("ilabel", lambda label: np.where(label == label.max(), 9999, label))),
         "an arc has transition id 9999; those of ",
@@ -180,6 +189,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         edit_graph(with_arcs("ilabel", lambda label: np.where(label > 1, label - 1, label))),
         "leads to another state, but is a self-loop in ",
     ),
+    "no self-loops": (edit_graph(without_loops), "expected HCLG.fst with self-loops, not HCLGa.fst"),
     "words of another graph": (
         edit(WORDS, lambda data: b"\n".join(data.splitlines()[:3]) + b"\n"),
         "which is not in ",

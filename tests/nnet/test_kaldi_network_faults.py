@@ -25,6 +25,8 @@ def swap(old: str, new: str) -> Edit:
 NNET3_FAULTS: dict[str, tuple[Edit, str]] = {
     "empty": (lambda _: "", "expected <Nnet> of nnet1, or <Nnet3> or <TransitionModel> of nnet3, found the end"),
     "something else": (lambda _: "ContextDependency 1 0", "expected <Nnet> of nnet1, or <Nnet3>"),
+    "no line's end": (swap("<Nnet3>\n", "<Nnet3> "), "expected the end of a line, found ' input"),
+    "negative priors": (swap("[ 0.5 0.25 0.25 ]", "[ 0.5 -1 0.25 ]"), "expected priors of 0 or more"),
     "truncated lines": (lambda text: text[:300], "expected lines, and an empty one after them"),
     "truncated matrix": (lambda text: text[: text.index("3 5 ]")], "expected rows of numbers, of equal lengths, and ]"),
     "truncated network": (lambda text: text[: text.index("</Nnet3>")], "expected </Nnet3>, found "),

@@ -61,10 +61,13 @@ def _check_ilabels(graph: Fst, transitions: TransitionModel, model: Path) -> Non
         raise ValueError(f"an arc has transition id {wrong[0]}; those of {model} are 1 to {last}")
     if not (labels > 0).any():
         raise ValueError("no arc has a transition id; expected a decoding graph")
+    if not transitions.is_self_loop[labels].any():
+        raise ValueError(f"no arc has a self-loop of {model}; expected HCLG.fst with self-loops, not HCLGa.fst")
     moves = labels[transitions.is_self_loop[labels] & (graph.arcs["next"] != graph.sources)]
     if len(moves):
-        raise ValueError(f"transition id {moves[0]} leads to another state, but is a self-loop in {model}: a graph of"
-                         " another model, or one without self-loops")  # fmt: skip
+        raise ValueError(
+            f"transition id {moves[0]} leads to another state, but is a self-loop in {model}: a graph of another model"
+        )
 
 
 def _check_olabels(graph: Fst, known: set[int], words: Path) -> None:

@@ -62,7 +62,9 @@ class KaldiNetwork:
             if reader.peek() == "<TransitionModel>":
                 KaldiTransitionModel.begin(reader, path)
             net = read_nnet3(reader)
-            return cls(path, net.frame_dim, net.parts, _nnet3_priors(net.priors) if counts is None else _priors(counts))
+            return cls(
+                path, net.frame_dim, net.parts, _nnet3_priors(net.priors, path) if counts is None else _priors(counts)
+            )
         transform = transform or _beside(path, TRANSFORM)
         counts = counts or _beside(path, COUNTS)
         frame_dim, parts = read_nnet1(reader)
@@ -183,10 +185,12 @@ def _context(components: tuple[Any, ...]) -> int:
     return max(0, -sum(offsets[0] for offsets in spliced), sum(offsets[-1] for offsets in spliced))
 
 
-def _nnet3_priors(priors: np.ndarray) -> np.ndarray | None:
+def _nnet3_priors(priors: np.ndarray, path: Path) -> np.ndarray | None:
     """Return log priors of the vector of a final.mdl, as Kaldi takes it; None for an empty one."""
     if not len(priors):
         return None
+    if not (priors >= 0).all():
+        raise ValueError(f"{path}: expected priors of 0 or more")
     never = (priors <= 0) | (priors >= np.finfo(np.float32).max)  # what export-kaldi writes of pdfs never seen
     return np.where(never, NEVER_CHOSEN, np.log(np.where(never, 1, priors)))
 
