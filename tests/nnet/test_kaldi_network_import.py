@@ -201,6 +201,37 @@ def test_binary_fields_of_old_and_new_versions(tmp_path: Path) -> None:
     assert numbers == list(range(1, 11))
 
 
+def test_binary_components_of_nnet1(tmp_path: Path) -> None:
+    """Read all kinds, with few tokens, most of them without the end that newer files have."""
+
+    def begin(kind: str, outputs: int, inputs: int) -> bytes:
+        return f"<{kind}> ".encode() + ints(outputs, inputs)
+
+    (tmp_path / "final.nnet").write_bytes(
+        b"\0B<Nnet> " + begin("Splice", 2, 1) + b"\x04\x02\0\0\0\0\0\0\0\x01\0\0\0"
+        + begin("Rescale", 2, 2) + vector(2, 3)
+        + begin("AffineTransform", 2, 2) + b"<MaxNorm> " + floats(0) + b"<LearnRateCoef> " + floats(1)
+        + matrix(2, 1, -1, 0, 1) + vector(1, -2) + begin("Tanh", 2, 2) + b"<!EndOfComponent> "
+        + begin("LinearTransform", 2, 2) + b"<LearnRateCoef> " + floats(1) + matrix(2, 0, 1, 1, 0)
+        + begin("AddShift", 2, 2) + b"<LearnRateCoef> " + floats(0) + vector(1, 1)
+        + begin("AffineTransform", 2, 2) + matrix(2, 1, 2, 3, 4) + vector(0, 0)
+        + begin("ParametricRelu", 2, 2) + vector(1, 1) + vector(0, 0) + begin("LengthNormComponent", 2, 2)
+        + begin("AffineTransform", 3, 2) + matrix(3, 1, 0, 0, 1, 1, 1) + vector(0, 0, 1)
+        + begin("Softmax", 3, 3) + b"</Nnet> "
+    )  # fmt: skip
+    read = KaldiNetwork.read(tmp_path / "final.nnet", None, None)
+    normalisation = dataclasses.replace(random_network(SPEC).normalisation, scale=(1.0,))
+    found = read.network(normalisation, None, {"dim": 1}, np.zeros(3))
+    assert str(found.spec) == "1 x 3 inputs: splice 0,1, affine 2, tanh, affine 2, relu, renorm, affine 3"
+    x = np.array([0.5, 0.25])
+    hidden = np.tanh(np.array([[1, -1], [0, 1]]) @ (x * [2, 3]) + [1, -2])
+    positive = np.maximum(np.array([[1, 2], [3, 4]]) @ (hidden[::-1] + 1), 0)
+    unit = positive / np.linalg.norm(positive)
+    expected = [unit[0], unit[1], unit.sum() + 1]
+    logits = found.logits(torch.tensor([[9.0, *x]], dtype=torch.float32))
+    np.testing.assert_allclose(logits.numpy()[0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
