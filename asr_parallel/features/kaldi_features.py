@@ -104,6 +104,21 @@ def feature_inputs(data: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     return {path.name: path for path in tables}, archives
 
 
+def read_cmvn_opts(path: Path) -> tuple[bool, bool]:
+    """Return whether apply-cmvn normalises means and variances, as the cmvn_opts of a model says.
+
+    Raises:
+        ValueError: other options.
+    """
+    given = {"--norm-means": True, "--norm-vars": False}  # Kaldi: src/featbin/apply-cmvn.cc
+    for word in path.read_text(encoding="utf-8", errors="replace").split():
+        name, _, value = word.partition("=")
+        if name not in given or value not in ("true", "false"):
+            raise ValueError(f"{path}: {word!r}; expected --norm-means=true or --norm-vars=false, and the like")
+        given[name] = value == "true"
+    return given["--norm-means"], given["--norm-vars"]
+
+
 def import_features(
     data: Path, folder: Path, options: KaldiFeatureOptions, max_bad_share: float = MAX_BAD_SHARE
 ) -> Dropped:

@@ -98,9 +98,9 @@ def _state_positions(octets, at, num_states, weight_octets, arc_octets):  # type
         count = 0
         for i in range(8):
             count |= int(octets[count_at + i]) << (8 * i)
-        at = count_at + 8 + count * arc_octets
-        if count < 0 or at > len(octets):
+        if count < 0 or count > (len(octets) - count_at - 8) // arc_octets:
             return positions
+        at = count_at + 8 + count * arc_octets
     positions[num_states] = at
     return positions
 
@@ -128,8 +128,10 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     arc_type = ARC_TYPES[names[1]]
     arc_words, weight_words = arc_type.itemsize // 4, arc_type.itemsize // 4 - 3
     octets = np.frombuffer(data, dtype=np.uint8)
-    positions = _state_positions(octets, at, num_states, 4 * weight_words, 4 * arc_words)
-    end = int(positions[-1])
+    end = -1
+    if 0 <= num_states <= len(octets):
+        positions = _state_positions(octets, at, num_states, 4 * weight_words, 4 * arc_words)
+        end = int(positions[-1])
     if end < 0:
         raise ValueError(f"{where}: cut short: fewer bytes than its {num_states} states need")
     words = np.frombuffer(octets[at:end].tobytes(), dtype="<i4")

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import kaldifst
 import numpy as np
 import pytest
 import torch
@@ -206,3 +207,40 @@ def test_the_verb_decodes_with_an_ensemble(tiny, tmp_path):
         assert summary["options"]["acwt"] == 0.1 and summary["failed"].keys() == {"s1-2empty", "s3-nan"}
         scores.append((out / "lat.ark").read_bytes())
     assert len(set(scores)) == 3
+
+
+def verb(name, **given):
+    assert main([name, *(str(word) for option, value in given.items() for word in (f"--{option}", value))]) == 0
+
+
+@pytest.mark.parametrize("kind", ["gmm", "network"])
+def test_a_model_and_a_graph_of_kaldi_decode_as_here(tiny, tmp_path, kind):
+    feats, own, kaldi = tmp_path / "feats", tiny / "model", tmp_path / "kaldi"
+    shutil.copytree(tiny / "feats", feats)
+    write_json(feats / "kind.json", {"kind": "fbank"})
+    if kind == "gmm":
+        verb("export-kaldi", model=own, out=kaldi)
+        verb("import-kaldi-gmm", system=kaldi, out=tmp_path / "imported")
+    else:
+        dim, num_pdfs = FeatureArchive.open(feats).dim, TransitionModel.open(own).num_pdfs
+        net = StackedNetwork(dnn(dim, 1, 1, 8, num_pdfs, "tanh")).initialise(0)
+        net.layers.weights[-1].normal_(0, 3, generator=torch.Generator().manual_seed(0))
+        own = tmp_path / "own"
+        own.mkdir()
+        Network(net, log_priors(np.arange(1, num_pdfs + 1)), Normalisation("fbank", False, (0.1,) * dim)).save(own)
+        verb("export-kaldi", model=own, system=tiny / "model", out=kaldi)
+        verb("import-kaldi-network", network=kaldi / "final.mdl", feats=feats, out=tmp_path / "imported")
+    graph = kaldifst.StdVectorFst.read(str(tiny / "graph" / "HCLG.fst"))
+    assert kaldifst.StdConstFst(graph).write(str(tmp_path / "HCLG.fst"))  # as mkgraph.sh writes it
+    shutil.copyfile(tiny / "graph" / "words.txt", tmp_path / "words.txt")
+    verb("import-kaldi-graph", hclg=tmp_path / "HCLG.fst", model=kaldi / "final.mdl", out=tmp_path / "graph")
+    given = {"feats": feats, "jobs": 1, "nbest": 3}
+    verb("decode", graph=tiny / "graph", model=own, out=tmp_path / "here", **given)
+    verb("decode", graph=tmp_path / "graph", model=tmp_path / "imported", out=tmp_path / "there", **given)
+    here, there = ((tmp_path / name / "1best.txt").read_text() for name in ("here", "there"))
+    assert here == there and len(here.split()) > len(WORDS) + 2
+    costs = [
+        [float(line.split()[1]) for line in (tmp_path / name / "nbest.txt").read_text().splitlines()]
+        for name in ("here", "there")
+    ]
+    assert costs[0] == pytest.approx(costs[1], abs=0.05)

@@ -1,3 +1,5 @@
+import struct
+
 import kaldifst
 import numpy as np
 import pytest
@@ -57,6 +59,16 @@ def test_damaged_data_are_refused_in_one_line(length):
     data = fst_bytes(random_fst(LATTICE_ARC))
     with pytest.raises(ValueError, match=r"^lat\.ark: utterance u: [^\n]*$"):
         fst_from_bytes(data[:length], where="lat.ark: utterance u")
+
+
+@pytest.mark.parametrize("number", [-1, 2**40, 2**62, -(2**62)])
+@pytest.mark.parametrize("at", ["states", "arcs"])
+def test_damaged_numbers_of_states_and_arcs_are_refused(at, number):
+    data = bytearray(fst_bytes(random_fst(STD_ARC)))
+    header = 4 + 4 + len("vector") + 4 + len("standard") + struct.calcsize("<iiQ")
+    struct.pack_into("<q", data, header + (8 if at == "states" else 24 + 4), number)  # of the first state
+    with pytest.raises(ValueError, match="cut short: fewer bytes than its"):
+        fst_from_bytes(bytes(data))
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path):

@@ -93,12 +93,57 @@ class ObjectReader:
         kind = self.expect("FV", "DV")
         return self._array(self.integer(), "<f4" if kind == "FV" else "<f8").astype(np.float64)
 
+    def matrix(self) -> np.ndarray:
+        """Read a matrix of floating-point numbers, (rows, columns) float64."""
+        if self.binary:
+            kind = self.expect("FM", "DM")
+            rows, columns = self.integer(), self.integer()
+            if min(rows, columns) < 0:
+                self.refuse(f"a matrix of {rows} rows and {columns} columns")
+            array = self._array(rows * columns, "<f4" if kind == "FM" else "<f8")
+            return array.astype(np.float64).reshape(rows, columns)
+        self.expect("[")
+        end = self._data.find(b"]", self._at)
+        lines = [line for line in self._data[self._at : max(end, 0)].split(b"\n") if line.strip()]
+        values = self._numbers(lines)
+        if end < 0 or values is None:
+            self.fail("rows of numbers, of equal lengths, and ]")
+        self._at = end + 1
+        return values
+
+    def boolean(self) -> bool:
+        """Read a truth value."""
+        if not self.binary:
+            return self.expect("T", "F") == "T"
+        value = self._data[self._at : self._at + 1]
+        if value not in (b"T", b"F"):
+            self.fail("T or F")
+        self._at += 1
+        return value == b"T"
+
+    def lines(self) -> list[str]:
+        """Read the rest of a line, which must be blank, and the lines up to a blank one."""
+        found: list[str] = []
+        while (end := self._data.find(b"\n", self._at)) >= 0:
+            line = _shown(self._data[self._at : end]).strip()
+            if line and not found:
+                self.fail("the end of a line")
+            self._at = end + 1
+            if found and not line:
+                return found[1:]
+            found.append(line)
+        self.fail("lines, and an empty one after them")
+
     def fail(self, expected: str) -> NoReturn:
         """Raise ValueError with the place, what was expected and what is there."""
         rest = self._data[self._at : self._at + 20]
         found = repr(_shown(rest)) if rest else "the end of the file"
+        self.refuse(f"expected {expected}, found {found}")
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Raise ValueError with the place and a problem of what stands before it."""
         kind = "binary" if self.binary else "text"
-        raise ValueError(f"{self._path}: byte {self._at} ({kind}): expected {expected}, found {found}")
+        raise ValueError(f"{self._path}: byte {self._at} ({kind}): {problem}")
 
     def _match(self) -> re.Match[bytes] | None:
         return (BINARY_TOKEN if self.binary else TEXT_TOKEN).match(self._data, self._at)
@@ -118,6 +163,14 @@ class ObjectReader:
             values.append(self._word(f"{what} and ]", kind))
         self.token()
         return values
+
+    @staticmethod
+    def _numbers(lines: list[bytes]) -> np.ndarray | None:
+        """Return lines of numbers as rows; None where there are others or rows of other lengths."""
+        try:
+            return np.array([line.split() for line in lines], dtype=np.float64).reshape(len(lines), -1)
+        except ValueError:
+            return None
 
     def _size(self, byte: int, what: str) -> None:
         if self._data[self._at : self._at + 1] != bytes([byte]):

@@ -57,7 +57,11 @@ class KaldiTransitionModel:
         Raises:
             ValueError: no such file, another format, truncated, or inconsistent.
         """
-        reader = ObjectReader(path)
+        return cls.begin(ObjectReader(path), path)
+
+    @classmethod
+    def begin(cls, reader: ObjectReader, path: Path) -> "KaldiTransitionModel":
+        """Read the beginning of an opened model, whose rest can then be read; ValueError as in `read`."""
         reader.expect("<TransitionModel>")
         reader.expect("<Topology>")
         phones = _binary_topology(reader) if reader.binary else _text_topology(reader)
