@@ -102,9 +102,10 @@ def measure_step(
     train(WARM_UP)
     for of_labels in (label, topk, aggregate):
         of_labels(1)
-    times = _times(train, place, blocks, least_seconds)
+    clock = _clock(place)
+    times = _times(train, place, blocks, least_seconds, time.perf_counter if data else clock)  # another thread reads
     labels, topks, aggregates = (
-        statistics.median(_times(of, place, blocks, least_seconds / 4)) for of in (label, topk, aggregate)
+        statistics.median(_times(of, place, blocks, least_seconds / 4, clock)) for of in (label, topk, aggregate)
     )
     seconds = statistics.median(times)
     deviation = NORMAL_DEVIATION * statistics.median(abs(one - seconds) for one in times)
@@ -142,7 +143,7 @@ def measure_sync(
 
     def after_training() -> float:
         train(1)
-        return timed(synchronize, place)
+        return timed(synchronize, place, _clock(place))
 
     after_training()
     return statistics.median(after_training() for _ in range(blocks))
@@ -172,23 +173,31 @@ def _training(network: StackedNetwork, optimizer: str, data: Iterator[tuple[Tens
     return train
 
 
-def _times(work: Callable[[int], None], device: torch.device, blocks: int, least_seconds: float) -> list[float]:
+def _times(
+    work: Callable[[int], None], device: torch.device, blocks: int, least_seconds: float, clock: Callable[[], float]
+) -> list[float]:
     """Return the seconds of a minibatch in each of several blocks of UPDATE_PERIOD. work: on so many minibatches."""
     found: list[float] = []
     while len(found) < blocks or sum(found) < least_seconds:
-        found.append(timed(lambda: work(UPDATE_PERIOD), device))
+        found.append(timed(lambda: work(UPDATE_PERIOD), device, clock))
     return [seconds / UPDATE_PERIOD for seconds in found]
 
 
-def timed(work: Callable[[], object], device: torch.device) -> float:
+def timed(work: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
     """Return the seconds of some work, on a GPU until it is done there."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    began = time.perf_counter()
+    began = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return clock() - began
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Return a clock for the work of this thread: of its own time, so that other programs count little."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
 
 
 def gradient_sums(spec: NetworkSpec, optimizer: str) -> tuple[AllReduce, ...]:

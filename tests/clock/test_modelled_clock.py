@@ -1,10 +1,13 @@
 """The modelled clock: formulas against hand-computed cases, and what must hold in the limit. Nothing here is timed."""
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from asr_parallel.clock import step_time
 from asr_parallel.clock.interconnect import BEST, COLLECTIVES, PRESETS, Interconnect, all_reduce, broadcast
@@ -286,12 +289,28 @@ def test_a_model_is_given_what_a_network_really_sends() -> None:
 
 def test_one_disturbed_block_is_no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = iter([4.0, 4.1, 3.9, 4.0, 12.0, *[1.0] * 15, *[0.5] * 5, *[1.0] * 15])
-    monkeypatch.setattr(step_time, "timed", lambda work, device: next(blocks))
+    monkeypatch.setattr(step_time, "timed", lambda work, device, clock: next(blocks))
     step = measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=5)
     assert step.seconds == 1 and step.jitter == pytest.approx(1.4826 * 0.1 / 4 * 2)  # of four minibatches each
     # Short blocks are measured until there are enough of them
     longer = measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2, least_seconds=2.5)
     assert longer.seconds == 0.125 and longer.label_seconds == 0.25
+
+
+def test_time_that_a_thread_waits_for_a_core_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    clocks = []
+
+    def second(work: object, device: torch.device, clock: Callable[[], float]) -> float:
+        clocks.append(clock)
+        return 1.0
+
+    monkeypatch.setattr(step_time, "timed", second)
+    measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2)
+    assert set(clocks) == {time.thread_time}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    measure_step(dnn(5, 1, 1, 8, 3, "relu"), 4, "sgd", "float32", "cpu", blocks=2)
+    assert set(clocks) == {time.thread_time, time.perf_counter}
 
 
 @pytest.mark.parametrize("optimizer", ["ng-sgd", "momentum"])
