@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Import the network."""
+    from asr_parallel.hmm.kaldi.export_system import CMVN_OPTS
     from asr_parallel.nnet.kaldi.import_network import (
         COUNTS,
         TRANSFORM,
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         "network": args.network,
         "feature_transform": args.feature_transform or args.network.parent / TRANSFORM,
         "class_counts": args.class_counts or args.network.parent / COUNTS,
-        "cmvn_opts": args.network.parent / "cmvn_opts",
+        CMVN_OPTS: args.network.parent / CMVN_OPTS,
     }
     inputs = {name: path for name, path in given.items() if path.is_file()}
     features = {"frames": args.frames} if args.frames is not None else {"features": args.feats}

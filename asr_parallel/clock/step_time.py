@@ -68,6 +68,8 @@ def measure_step(
 ) -> StepTime:
     """Time minibatches on this machine, with as many threads as torch has been given.
 
+    With one thread on a CPU its own time counts, in which it waits for no other program.
+
     Args:
         blocks: of four minibatches each, after a warm-up; more where they have not taken least_seconds.
         data: spliced frames and labels (training/minibatches.py), whose reading then counts; None: noise that lies

@@ -19,6 +19,7 @@ from asr_parallel.corpus.glm import check_glm
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
 from asr_parallel.corpus.ngram import SENTENCE_END, SENTENCE_START
 from asr_parallel.corpus.nist_files import channel_name, read_stm_lines, stm_channel
+from asr_parallel.corpus.set_names import TRAINING_SET
 from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped, fit_times, write_dropped
 from asr_parallel.record.files import read_lines, read_text_lines, write_lines
 from asr_parallel.record.log import logger
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 CHANNELS = {"0": 0, "1": 1, "A": 0, "B": 1}
 SENTENCE_MARKS = {SENTENCE_START, SENTENCE_END}
-TRAINING_SET = "train"  # its name in the recipes
 
 
 def read_table(path: Path, expected: str = "wav.scp, text, utt2spk") -> dict[str, str]:

@@ -14,7 +14,7 @@ import soundfile
 
 from asr_parallel.corpus.audio import AudioInfo, inspect_audio
 from asr_parallel.corpus.datadir import write_data
-from asr_parallel.corpus.kaldi_dir import TRAINING_SET, check_rates, without_sentence_marks
+from asr_parallel.corpus.kaldi_dir import check_rates, without_sentence_marks
 from asr_parallel.corpus.lhotse_manifests import (
     Item,
     Manifests,
@@ -25,6 +25,7 @@ from asr_parallel.corpus.lhotse_manifests import (
     sound_paths,
 )
 from asr_parallel.corpus.manifests import log_counts, recording, supervision
+from asr_parallel.corpus.set_names import TRAINING_SET
 from asr_parallel.corpus.validate import MAX_BAD_SHARE, Dropped, fit_times, write_dropped
 from asr_parallel.record.log import logger
 from asr_parallel.record.progress_bar import progress

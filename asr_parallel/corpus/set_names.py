@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 DEV_EVAL = "dev eval"  # the sets of an experiment that names none
-TRAIN = "train"
+TRAINING_SET = "train"  # its name in the recipes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -23,7 +23,7 @@ def parse_sets(text: str) -> dict[str, str]:
     if not named:
         raise ValueError("--sets: expected the name of at least one set, such as 'dev eval'")
     for name in named:
-        if not NAME.fullmatch(name) or name == TRAIN:
+        if not NAME.fullmatch(name) or name == TRAINING_SET:
             raise ValueError(f"--sets '{text}': set {name!r}: expected letters, digits, '_', '.' and '-', not 'train'")
         if named.count(name) > 1:
             raise ValueError(f"--sets '{text}': set {name!r}: named twice")

@@ -23,5 +23,5 @@ def export_loglikes(model: Path, feats: Path, folder: Path, place: Path) -> None
     """
     acoustic = open_acoustic_model(model)
     archive = acoustic.open_features(feats)
-    order = progress(sorted_utterances(archive), f"log-likelihoods of {feats.name}", unit="utterances")
+    order = progress(sorted_utterances(archive.ids), f"log-likelihoods of {feats.name}", unit="utterances")
     write_matrices(folder, LOGLIKES, place, ((archive.ids[u], acoustic.log_likelihoods(archive[u])) for u in order))

@@ -9,6 +9,7 @@ a network has these and
     fingerprint   of the archive of training features
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,17 @@ def feature_config(folder: Path, archive: FeatureArchive) -> dict[str, Any]:
 
 def is_normalised(folder: Path) -> bool:
     """Tell whether the features of the archive `folder` were normalised before it was made (imported ones may be)."""
-    return read_kind(folder).get("settings", {}).get("cmvn", "none") != "none"
+    return cmvn_of(read_kind(folder)) != "none"
+
+
+def cmvn_of(config: Mapping[str, Any]) -> str:
+    """Return how cmvn.scp normalised Kaldi's features before they were imported: none, mean or mean-var.
+
+    Args:
+        config: contents of kind.json, or the feature_config.
+    """
+    found: str = config.get("settings", {}).get("cmvn", "none")
+    return found
 
 
 def copy_kind(feats: Path, folder: Path) -> None:

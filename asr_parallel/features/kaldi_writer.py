@@ -1,7 +1,7 @@
 """Export of features as a Kaldi data directory has them: feats.scp, cmvn.scp, utt2spk, spk2utt and their archives."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -40,9 +40,9 @@ def _write_matrix(file: IO[bytes], matrix: np.ndarray) -> None:
     file.write(matrix.astype(dtype).tobytes())
 
 
-def sorted_utterances(archive: FeatureArchive) -> list[int]:
-    """Return the numbers of an archive's utterances, sorted bytewise by their ids."""
-    return sorted(range(len(archive)), key=lambda u: archive.ids[u].encode())
+def sorted_utterances(ids: Sequence[str]) -> list[int]:
+    """Return the numbers of utterances, sorted bytewise by their ids."""
+    return sorted(range(len(ids)), key=lambda u: ids[u].encode())
 
 
 def export_features(source: Path, folder: Path, place: Path) -> None:
@@ -59,7 +59,7 @@ def export_features(source: Path, folder: Path, place: Path) -> None:
         ValueError: not a feature archive.
     """
     archive = FeatureArchive.open(source)
-    order = sorted_utterances(archive)
+    order = sorted_utterances(archive.ids)
     write_matrices(folder, "feats", place, ((archive.ids[u], archive[u]) for u in order))
     write_lines(folder / "utt2spk", (f"{archive.ids[u]} {archive.speakers[u]}" for u in order))
     stats = CmvnStats.from_archive(archive)

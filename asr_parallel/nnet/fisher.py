@@ -135,11 +135,11 @@ class FisherEstimate:
             return self.plain_process(x, part, J)
         replicas, rows, columns = x.shape
         W, of_one = self._low_bits(x.dtype)
-        H, product = self._scratch(x.dtype, rows, columns)
+        H, along = self._scratch(x.dtype, rows, columns)
         ones = np.empty((replicas, rows if self.with_one else 0, 1), dtype=np.float32)
         before, after = np.empty(replicas, dtype=np.float32), np.empty(replicas, dtype=np.float32)
         of_J = self._no_J if J is None else J.numpy()
-        fisher_kernels.precondition(bits(x), W[part], of_one[part], product, H, of_J, ones, before, after)
+        fisher_kernels.precondition(bits(x), W[part], of_one[part], along, H, of_J, ones, before, after)
         one = torch.from_numpy(ones) if self.with_one else None
         return Processed(one, torch.from_numpy(before), torch.from_numpy(after))
 

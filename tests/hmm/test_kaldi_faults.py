@@ -8,20 +8,10 @@ from typing import Any
 
 import pytest
 from kaldi_files import CHAIN_TREE
-from kaldi_world import ALI, World, make_world, run, write_user
+from kaldi_world import ALI, World, run
 
 from asr_parallel.cli.main import main
 from asr_parallel.hmm.kaldi.alignment_writer import archive_bytes
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture
-def kaldi(world: World, tmp_path: Path) -> Path:
-    return write_user(tmp_path, world)
 
 
 def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kaldi_files import CHAIN_MODEL, CHAIN_TREE
-from kaldi_world import ALI, DIM, World, make_world, run, write_data, write_system, write_user
+from kaldi_world import ALI, DIM, World, run, write_data, write_system
 
 from asr_parallel.cli.main import main
 from asr_parallel.decode.acoustic import open_acoustic_model
@@ -21,16 +21,6 @@ from asr_parallel.hmm.tree import Tree
 from asr_parallel.record.files import write_json
 
 SMALL = [*("--hidden-layers", "1", "--hidden-dim", "8", "--minibatch", "32", "--epochs", "1", "--threads", "1")]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture
-def kaldi(world: World, tmp_path: Path) -> Path:
-    return write_user(tmp_path, world)
 
 
 @pytest.fixture(scope="module")

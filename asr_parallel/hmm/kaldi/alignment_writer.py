@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asr_parallel.features.kaldi_writer import sorted_utterances
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.kaldi.alignments import ELEMENT
 from asr_parallel.hmm.kaldi.object_reader import BINARY, INT32
@@ -20,7 +21,7 @@ def write_alignments(folder: Path, alignments: AlignmentSet, num_jobs: int, bina
     """
     if num_jobs > len(alignments):
         raise ValueError(f"num_jobs {num_jobs}: expected at most one for each of {len(alignments)} aligned utterances")
-    order = sorted(range(len(alignments)), key=lambda u: alignments.ids[u].encode())
+    order = sorted_utterances(alignments.ids)
     for job, some in enumerate(np.array_split(np.array(order), num_jobs), 1):
         data = archive_bytes(((alignments.ids[u], alignments[u]) for u in some.tolist()), binary)
         with atomic_file(folder / f"ali.{job}.gz") as temp:

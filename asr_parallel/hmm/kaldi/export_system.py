@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_parallel.features.config import KIND_FILE, read_kind
+from asr_parallel.features.config import KIND_FILE, cmvn_of, read_kind
 from asr_parallel.features.kaldi_writer import cmvn_opts
 from asr_parallel.hmm.alignment import AlignmentSet
 from asr_parallel.hmm.gmm import GMM_FILE, DiagGmmSet
@@ -84,7 +84,7 @@ def export_system(system: System, folder: Path, lang: Path | None, num_jobs: int
             raise ValueError(f"{source}: Gaussians of {gmm.num_pdfs} pdfs, a tree with {system.tree.num_pdfs}")
         write_gmm(out, gmm)
         kind = read_kind(source) if (source / KIND_FILE).is_file() else {}
-        norm_vars = kind.get("settings", {}).get("cmvn") == "mean-var"  # of Kaldi's features, before they were imported
+        norm_vars = cmvn_of(kind) == "mean-var"  # of Kaldi's features, before they were imported
         write_text(folder / CMVN_OPTS, f"{cmvn_opts(norm_means=True, norm_vars=norm_vars)}\n")
         write_text(folder / "delta_opts", f"{GMM_DELTA_OPTS}\n")
     out.save(folder / MODEL)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from asr_parallel.features.config import cmvn_of
 from asr_parallel.features.kaldi_writer import cmvn_opts
 from asr_parallel.hmm.kaldi.export_system import CMVN_OPTS, MODEL, System
 from asr_parallel.hmm.kaldi.object_writer import ObjectWriter
@@ -68,7 +69,7 @@ def _write_nnet1(network: Network, folder: Path, system: System | None, binary: 
 
 def _cmvn_opts(network: Network) -> str:
     """Return how apply-cmvn has to normalise the features: as before they were imported, or each speaker's."""
-    imported = network.feature_config.get("settings", {}).get("cmvn", "none")
+    imported = cmvn_of(network.feature_config)
     if imported != "none":
         return cmvn_opts(norm_means=True, norm_vars=imported == "mean-var")
     return cmvn_opts(norm_means=network.normalisation.mean is None, norm_vars=network.normalisation.norm_vars)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from asr_parallel.features.archive import FeatureArchive
-from asr_parallel.features.config import feature_config
+from asr_parallel.features.config import cmvn_of, feature_config
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.kaldi_features import read_cmvn_opts
 from asr_parallel.features.normalisation import Normalisation
@@ -128,7 +128,7 @@ def import_for_store(source: KaldiNetwork, frames: Path, folder: Path) -> None:
         ValueError: the frame store is of other sizes, or normalised in another way.
     """
     store = FrameStore.open(frames)
-    cmvn = store.feature_config.get("settings", {}).get("cmvn", "none")
+    cmvn = cmvn_of(store.feature_config)
     here = _done(cmvn) if cmvn != "none" else (store.normalisation.mean is None, store.normalisation.norm_vars)
     _check_cmvn(source, frames, here)
     counts = np.bincount(store.labels[store.labels >= 0], minlength=store.num_pdfs)
@@ -148,7 +148,7 @@ def import_for_features(source: KaldiNetwork, feats: Path, folder: Path) -> None
     """
     archive = FeatureArchive.open(feats)
     config = feature_config(feats, archive)
-    cmvn = config.get("settings", {}).get("cmvn", "none")
+    cmvn = cmvn_of(config)
     means, variances = source.cmvn() or NO_NORMALISATION
     if cmvn != "none":
         _check_cmvn(source, feats, _done(cmvn))
