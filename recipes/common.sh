@@ -279,7 +279,7 @@ stage_7() {  # graphs, decoding, scoring
   # Workers that were kept recognize together too; beside the network, whose folder is not to change
   [[ ! -d $net/ensemble ]] || recognize "${dnn}_ensemble" "$net/ensemble" "$exp/tri/graph" fbank
   run results --exp "$exp"
-  echo "The rest is in $exp: results.md, SYSTEM/decode_SET/{best_wer,scoring,lat.ark,1best.txt}, every stage's stage.json"
+  echo "The rest is in $exp: results.md, SYSTEM/decode_SET/{best_wer,scoring,lat.1.gz,1best.txt}, every stage's stage.json"
 }
 
 stage_8() {  # algorithms and numbers of workers side by side

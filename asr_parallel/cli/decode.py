@@ -14,6 +14,9 @@ class OutputOptions(Checked):
     """Output."""
 
     nbest: int = option(0, "different word sequences to list for each utterance", least=0)
+    state_level: bool = option(
+        False, "write state-level lattices, which are large, as Kaldi's decoders with --determinize-lattice=false"
+    )
 
 
 def option_groups() -> tuple[type, ...]:
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     options = replace(default_options(args.model), **own)
 
     def make(folder: Path) -> None:
-        decode_set(args.graph, args.model, args.feats, folder, options, jobs, output.nbest)
+        decode_set(args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level)
 
     run_stage(
         args.out,

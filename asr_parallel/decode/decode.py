@@ -1,7 +1,7 @@
 """Decode a data set, utterances spread over processes.
 
 A decode folder holds
-    lat.ark       lattices (decode/lattice_archive.py), in the order of the features
+    lat.1.gz      lattices (decode/lattice_archive.py), in the order of the features
     1best.txt     "utterance-id words", every utterance, also those without a lattice
     nbest.txt     "utterance-id-n cost words", when asked for
     words.txt     the graph's words, for the ids in the lattices
@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
-from asr_parallel.decode.decoder import Decoded, Decoder
+from asr_parallel.decode.compact_lattice import compact_bytes, with_strings
+from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
+from asr_parallel.decode.determinize import Determinizer
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.lattice_archive import LATTICES, ONE_BEST, write_lattices
 from asr_parallel.decode.nbest import n_best
@@ -53,21 +55,22 @@ class DecodeJob:
     model: Path
     features: Path
     options: DecoderOptions
-    num_best: int
+    num_best: int = 0
+    state_level: bool = False
 
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """A decoded utterance. lattice: `fst_bytes`, empty when `failure` gives the reason."""
+    """A decoded utterance. lattice: as an archive has it, empty when `failure` gives the reason."""
 
     frames: int
-    lattice: bytes
-    words: list[int]
-    n_best: list[tuple[float, list[int]]]
-    reached_final: bool
-    active_tokens: float
-    cpu_seconds: float
-    failure: str
+    lattice: bytes = b""
+    words: list[int] = field(default_factory=list)
+    n_best: list[tuple[float, list[int]]] = field(default_factory=list)
+    reached_final: bool = False
+    active_tokens: float = 0.0
+    cpu_seconds: float = 0.0
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class DecodeContext:
     model: AcousticModel
     features: FeatureArchive
     decoder: Decoder
+    determinizer: Determinizer
 
 
 @lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
@@ -88,26 +92,44 @@ def _open(job: DecodeJob) -> DecodeContext:
             f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
             "build the graph from the tree the model was trained with"
         )
-    context = DecodeContext(model, model.open_features(job.features), Decoder(graph, transitions.pdf_of, job.options))
+    context = DecodeContext(
+        model,
+        model.open_features(job.features),
+        Decoder(graph, transitions.pdf_of, job.options),
+        Determinizer(transitions, job.options.acwt, job.options.lattice_beam),
+    )
     if len(context.features.frames):
         with one_thread():  # compile, or load the numba cache, before timing
-            _search(context, context.features.frames[:WARM_UP_FRAMES])
+            _search(context, job, context.features.frames[:WARM_UP_FRAMES])
     return context
 
 
-def _search(context: DecodeContext, features: np.ndarray) -> tuple[Decoded, list[int], str]:
-    """Return the search's result, the best words, and why there is no lattice ("" when there is one)."""
-    nothing = Decoded(None, False, 0.0)
+def _search(context: DecodeContext, job: DecodeJob, features: np.ndarray) -> DecodeResult:
+    """Return the result for the frames of one utterance."""
     if not len(features):
-        return nothing, [], "no frames"
+        return DecodeResult(0, failure="no frames")
     log_likelihoods = context.model.log_likelihoods(features)
     if not np.isfinite(log_likelihoods).all():
-        return nothing, [], "log-likelihoods are not all finite"
+        return DecodeResult(len(features), failure="log-likelihoods are not all finite")
     decoded = context.decoder.decode(log_likelihoods)
     if decoded.lattice is None:
-        return decoded, [], "no path through the graph survived"
-    lmwt = 1.0 / context.decoder.options.acwt
-    return decoded, best_paths(decoded.lattice, [(lmwt, 0.0)])[0].words, ""
+        return DecodeResult(
+            len(features), active_tokens=decoded.active_tokens, failure="no path through the graph survived"
+        )
+    if job.state_level:
+        lattice, stored = with_strings(decoded.lattice), fst_bytes(decoded.lattice)
+    else:
+        lattice = context.determinizer(decoded.lattice)
+        stored = compact_bytes(lattice)
+    lmwt = 1.0 / job.options.acwt
+    return DecodeResult(
+        len(features),
+        lattice=stored,
+        words=best_paths(lattice, [(lmwt, 0.0)])[0].words,
+        n_best=n_best(lattice, job.num_best, lmwt) if job.num_best else [],
+        reached_final=decoded.reached_final,
+        active_tokens=decoded.active_tokens,
+    )
 
 
 def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
@@ -115,20 +137,8 @@ def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
     features = context.features[u]
     with one_thread():
         start = time.process_time()
-        decoded, words, failure = _search(context, features)
-        cpu_seconds = time.process_time() - start
-    return DecodeResult(
-        frames=len(features),
-        lattice=b"" if decoded.lattice is None else fst_bytes(decoded.lattice),
-        words=words,
-        n_best=n_best(decoded.lattice, job.num_best, 1.0 / job.options.acwt)
-        if job.num_best and decoded.lattice
-        else [],
-        reached_final=decoded.reached_final,
-        active_tokens=decoded.active_tokens,
-        cpu_seconds=cpu_seconds,
-        failure=failure,
-    )
+        result = _search(context, job, features)
+        return replace(result, cpu_seconds=time.process_time() - start)
 
 
 def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeResult]:
@@ -160,6 +170,7 @@ def decode_set(
     options: DecoderOptions,
     jobs: int = 1,
     num_best: int = 0,
+    state_level: bool = False,
 ) -> dict[str, Any]:
     """Decode every utterance of the raw feature folder `features` into the folder `out`.
 
@@ -168,6 +179,7 @@ def decode_set(
         model: GMM system or network.
         jobs: processes; the result does not depend on it.
         num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
+        state_level: write lattices as the search makes them, not determinised.
 
     Returns:
         The contents of decode.json.
@@ -178,7 +190,7 @@ def decode_set(
     for name in GRAPH_FILES:
         if not (graph / name).is_file():
             raise ValueError(f"{graph}: no {name}; expected a graph made by make-graph")
-    job = DecodeJob(graph, model, features, options, num_best)
+    job = DecodeJob(graph, model, features, options, num_best, state_level)
     ids = FeatureArchive.open(features).ids
     symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
     results: list[DecodeResult] = []
@@ -238,7 +250,7 @@ def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOption
         "failed": {utterance: r.failure for utterance, r in zip(ids, results, strict=True) if r.failure},
         "without_final_state": sum(not r.reached_final and not r.failure for r in results),
         "audio_seconds": round(audio_seconds, 2),
-        # acoustic scores, search and best path; starting processes, compiling and writing are in "seconds" only
+        # acoustic scores, search, determinization and best path; "seconds" has the start, compiling and writing, too
         "cpu_seconds": round(cpu_seconds, 3),
         "real_time_factor_per_core": round(cpu_seconds / audio_seconds, 5) if frames else None,
         "seconds": round(seconds, 3),

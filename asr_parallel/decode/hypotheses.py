@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from asr_parallel.decode.compact_lattice import CompactLattice
 from asr_parallel.decode.lattice import BestPath, best_paths
 from asr_parallel.decode.lattice_archive import LATTICES, ONE_BEST, read_lattices
 from asr_parallel.features.extractors import FRAME_SHIFT_SECONDS
-from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.hmm.lang import Lang, check_phones
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.word_times import Times, WordTimes
@@ -25,7 +25,7 @@ class WordTime(NamedTuple):
     duration: float
 
 
-def hypotheses(lattice: Fst, weightings: Sequence[Weighting], finder: WordTimes) -> list[Times]:
+def hypotheses(lattice: CompactLattice, weightings: Sequence[Weighting], finder: WordTimes) -> list[Times]:
     """Return the best words of `lattice` under each weighting, with times in frames; equal ones are one object."""
     timed: dict[int, Times] = {}
     paths = best_paths(lattice, weightings)

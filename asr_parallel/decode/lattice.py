@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_parallel.hmm.fst_arrays import Fst
+from asr_parallel.decode.compact_lattice import CompactLattice
 from asr_parallel.record.compiled import njit
 
 
@@ -20,8 +20,8 @@ class BestPath:
 
     transition_ids: (T,) int32, one a frame.
     words: word ids in order.
-    word_frames: for each word the frame of its label on the path. Graph optimisation moves labels, so
-        this is not the time of the word.
+    word_frames: for each word the first frame of its arc on the path. Graph optimisation and determinization move
+        labels, so this is not the time of the word.
     graph_cost, acoustic_cost: unscaled sums over the path.
     """
 
@@ -76,21 +76,13 @@ def _best_paths(offsets, arcs, finals, acoustic_scales, word_penalties):
     return paths, last
 
 
-def check_order(lattice: Fst) -> None:
-    """Raise ValueError unless the states are in topological order from state 0 and a path may end."""
-    if lattice.start != 0 or (lattice.arcs["next"] <= lattice.sources).any():
-        raise ValueError("the lattice is not in topological order")
-    if not np.isfinite(lattice.finals[:, 0]).any():
-        raise ValueError("the lattice has no final state")
-
-
-def best_paths(lattice: Fst, weightings: Sequence[tuple[float, float]]) -> list[BestPath]:
+def best_paths(lattice: CompactLattice, weightings: Sequence[tuple[float, float]]) -> list[BestPath]:
     """Return the best path of `lattice` under each (LMWT, WIP) of `weightings`; equal paths are one object.
 
     Raises:
         ValueError: the states are not in topological order, or no path reaches a final state.
     """
-    check_order(lattice)
+    lattice.check_order()
     scales = np.array([1.0 / lmwt for lmwt, _ in weightings])
     penalties = np.array([float(wip) for _, wip in weightings])
     paths, last = _best_paths(lattice.offsets, lattice.arcs, lattice.finals, scales, penalties)
@@ -104,13 +96,14 @@ def best_paths(lattice: Fst, weightings: Sequence[tuple[float, float]]) -> list[
     return result
 
 
-def _best_path(lattice: Fst, path: np.ndarray, last: int) -> BestPath:
+def _best_path(lattice: CompactLattice, path: np.ndarray, last: int) -> BestPath:
     arcs = lattice.arcs[path]
-    emitting = arcs["ilabel"] != 0
-    frames_before = np.cumsum(emitting) - emitting
+    lengths = arcs["end"] - arcs["begin"]
+    frames_before = np.cumsum(lengths) - lengths
     labelled = arcs["olabel"] != 0
+    spans = [*zip(arcs["begin"].tolist(), arcs["end"].tolist(), strict=True), lattice.final_spans[last]]
     return BestPath(
-        transition_ids=arcs["ilabel"][emitting],
+        transition_ids=np.concatenate([lattice.transition_ids[begin:end] for begin, end in spans]),
         words=arcs["olabel"][labelled].tolist(),
         word_frames=frames_before[labelled].tolist(),
         graph_cost=float(arcs["graph_cost"].sum(dtype=np.float64) + lattice.finals[last, 0]),

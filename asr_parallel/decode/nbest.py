@@ -1,10 +1,9 @@
 """The n best different word sequences of a lattice.
 
-A lattice holds each word sequence with very many alignments, so its n best paths usually have the same words.
-Determinizing it first can take exponential time, because sums of costs are hardly ever equal. Instead the search
-is over word sequences: a prefix represents all lattice states that it can reach, with the best cost of each, and the
-prefix with the cheapest completion is extended next. Completion costs are exact, so the sequences are found in order
-and hardly any others are expanded (A*; Hart, Nilsson and Raphael 1968).
+A state-level lattice holds each word sequence with very many alignments, so that its n best paths usually have the same
+words. Therefore the search is over word sequences: a prefix represents all lattice states that it can reach, with the
+best cost of each, and the prefix with the cheapest completion is extended next. Completion costs are exact, so the
+sequences are found in order and hardly any others are expanded (A*; Hart, Nilsson and Raphael 1968).
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -12,9 +11,8 @@ import heapq
 
 import numpy as np
 
-from asr_parallel.decode.lattice import check_order
+from asr_parallel.decode.compact_lattice import CompactLattice
 from asr_parallel.decode.search_arrays import ensure_capacity
-from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.record.compiled import njit
 
 
@@ -66,7 +64,7 @@ def _extend(offsets, targets, words, costs, finals, states, reached, scratch):
     return found[:num_found], found_costs[:num_found], ending
 
 
-def n_best(lattice: Fst, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[float, list[int]]]:
+def n_best(lattice: CompactLattice, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[float, list[int]]]:
     """Return up to `n` (cost, word ids) pairs, the best first.
 
     The cost is graph_cost + acoustic_cost / lmwt + wip * words (see decode/lattice.py).
@@ -74,7 +72,7 @@ def n_best(lattice: Fst, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[fl
     Raises:
         ValueError: the lattice is not in topological order, or has no final state.
     """
-    check_order(lattice)
+    lattice.check_order()
     arcs = lattice.arcs
     words, targets = np.ascontiguousarray(arcs["olabel"]), np.ascontiguousarray(arcs["next"])
     costs = arcs["graph_cost"].astype(np.float64) + arcs["acoustic_cost"] / lmwt + wip * (words != 0)
@@ -85,9 +83,9 @@ def n_best(lattice: Fst, n: int, lmwt: float, wip: float = 0.0) -> list[tuple[fl
     result: list[tuple[float, list[int]]] = []
     # (cost of the best completion, words, whether the sequence ends here, states, their costs); the words differ
     # between entries of one kind, so that arrays are never compared
-    start = np.array([lattice.start], dtype=np.int32)
+    start = np.array([0], dtype=np.int32)
     queue: list[tuple[float, tuple[int, ...], bool, np.ndarray, np.ndarray]] = []
-    heapq.heappush(queue, (float(completion[lattice.start]), (), False, start, np.zeros(1)))
+    heapq.heappush(queue, (float(completion[0]), (), False, start, np.zeros(1)))
     while queue and len(result) < n:
         total, prefix, complete, states, reached = heapq.heappop(queue)
         if complete:

@@ -7,6 +7,7 @@ accessors are slow (arc by arc) or lose digits (text); Kaldi stores graphs and l
 import os
 import struct
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,45 @@ def fst_from_arcs(start: int, finals: np.ndarray, sources: np.ndarray, arcs: np.
     return Fst(start, finals, np.concatenate([[0], np.cumsum(counts)]), arcs[order])
 
 
+@dataclass(frozen=True)
+class FstHeader:
+    """Head of a binary vector FST. arc_type: OpenFst's name of it."""
+
+    arc_type: str
+    start: int
+    num_states: int
+
+
+def fst_header(arc_type: str, start: int, num_states: int, num_arcs: int) -> bytes:
+    """Return the head of a binary vector FST without symbol tables."""
+    header = struct.pack("<i", MAGIC)
+    for name in (b"vector", arc_type.encode()):
+        header += struct.pack("<i", len(name)) + name
+    return header + struct.pack("<iiQqqq", VERSION, 0, EXPANDED_AND_MUTABLE, start, num_states, num_arcs)
+
+
+def read_fst_header(data: bytes | memoryview, at: int, arc_types: Iterable[str], where: str) -> tuple[FstHeader, int]:
+    """Return the head of the FST stored at data[at:] and the offset of its first state.
+
+    Raises:
+        ValueError: not a binary vector FST of one of `arc_types`, or cut short; the message begins with `where`.
+    """
+    names = []
+    try:
+        foreign = struct.unpack_from("<i", data, at) != (MAGIC,)
+        at += 4
+        for _ in range(0 if foreign else 2):
+            (length,) = struct.unpack_from("<i", data, at)
+            names.append(bytes(data[at + 4 : at + 4 + min(length, 64)]).decode("ascii", "replace"))
+            at += 4 + length
+        _, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", data, at)
+    except struct.error:
+        raise ValueError(f"{where}: too short to hold an FST") from None
+    if foreign or names[0] != "vector" or names[1] not in arc_types or flags != 0:
+        raise ValueError(f"{where}: not a binary vector FST of type {' or '.join(arc_types)} without symbols")
+    return FstHeader(names[1], start, num_states), at + struct.calcsize("<iiQqqq")
+
+
 def fst_bytes(fst: Fst) -> bytes:
     """Return `fst` in OpenFst's binary vector format, without symbol tables."""
     arc_type = next(name for name, dtype in ARC_TYPES.items() if dtype == fst.arcs.dtype)
@@ -75,11 +115,7 @@ def fst_bytes(fst: Fst) -> bytes:
     words[state_at[:, None] + weight_words + np.arange(2)] = counts.astype("<i8")[:, None].view("<i4")
     arc_at = np.arange(len(fst.arcs)) * arc_words + (fst.sources.astype(np.int64) + 1) * (weight_words + 2)
     words[arc_at[:, None] + np.arange(arc_words)] = fst.arcs.view("<i4").reshape(-1, arc_words)
-    header = struct.pack("<i", MAGIC)
-    for name in (b"vector", arc_type.encode()):
-        header += struct.pack("<i", len(name)) + name
-    header += struct.pack("<iiQqqq", VERSION, 0, EXPANDED_AND_MUTABLE, fst.start, fst.num_states, len(fst.arcs))
-    return header + words.tobytes()
+    return fst_header(arc_type, fst.start, fst.num_states, len(fst.arcs)) + words.tobytes()
 
 
 @njit()
@@ -111,21 +147,8 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     Raises:
         ValueError: not a binary vector FST of a known arc type, or cut short; the message begins with `where`.
     """
-    names = []
-    try:
-        foreign = struct.unpack_from("<i", data, at) != (MAGIC,)
-        at += 4
-        for _ in range(0 if foreign else 2):
-            (length,) = struct.unpack_from("<i", data, at)
-            names.append(bytes(data[at + 4 : at + 4 + min(length, 64)]).decode("ascii", "replace"))
-            at += 4 + length
-        _, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", data, at)
-        at += struct.calcsize("<iiQqqq")
-    except struct.error:
-        raise ValueError(f"{where}: too short to hold an FST") from None
-    if foreign or names[0] != "vector" or names[1] not in ARC_TYPES or flags != 0:
-        raise ValueError(f"{where}: not a binary vector FST of type {' or '.join(ARC_TYPES)} without symbols")
-    arc_type = ARC_TYPES[names[1]]
+    header, at = read_fst_header(data, at, ARC_TYPES, where)
+    arc_type, start, num_states = ARC_TYPES[header.arc_type], header.start, header.num_states
     arc_words, weight_words = arc_type.itemsize // 4, arc_type.itemsize // 4 - 3
     octets = np.frombuffer(data, dtype=np.uint8)
     end = -1
@@ -141,7 +164,7 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     finals = words[state_at[:, None] + np.arange(weight_words)].view("<f4")
     arc_at = np.arange(offsets[-1]) * arc_words + (np.repeat(np.arange(num_states), counts) + 1) * (weight_words + 2)
     arcs = words[arc_at[:, None] + np.arange(arc_words)].view(arc_type).reshape(-1)
-    return Fst(int(start), finals[:, 0] if weight_words == 1 else finals, offsets, arcs), end
+    return Fst(start, finals[:, 0] if weight_words == 1 else finals, offsets, arcs), end
 
 
 def write_fst(path: Path, fst: Fst) -> None:

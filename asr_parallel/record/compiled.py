@@ -26,7 +26,8 @@ def njit(**options: Any) -> Callable[[Callable], Any]:
         except RuntimeError:  # numba found no writable cache folder
             return numba.njit(**options)(function)
         index = dispatcher._cache._cache_file
-        index._source_stamp = (index._source_stamp, stamps(Path(function.__code__.co_filename)))
+        # numba compares the version before it unpickles the index, which fails when a class of the arguments is gone
+        index._version = (index._version, index._source_stamp, stamps(Path(function.__code__.co_filename)))
         return dispatcher
 
     return compiled

@@ -108,7 +108,7 @@ def test_words_are_found_and_failures_are_counted(tiny, decoded):
     assert summary["failed"] == {"s1-2empty": "no frames", "s3-nan": "log-likelihoods are not all finite"}
     assert summary["utterances"] == 7 and summary["without_final_state"] == 0
     assert summary["options"]["lattice_beam"] == 8.0 and summary["mean_active_tokens"] > 1
-    assert [utterance for utterance, _ in read_lattices(decoded / "lat.ark")] == list(WORDS)
+    assert [utterance for utterance, _ in read_lattices(decoded / "lat.1.gz")] == list(WORDS)
     first = (decoded / "nbest.txt").read_text().splitlines()[0].split()
     assert first[0] == "s1-1-1" and first[2:] == ["no"]
 
@@ -116,7 +116,7 @@ def test_words_are_found_and_failures_are_counted(tiny, decoded):
 def test_result_does_not_depend_on_the_number_of_processes(tiny, decoded, monkeypatch):
     monkeypatch.setattr(decode, "START_UP_SECONDS", 0.0)  # else so little work is not shared out
     decode_all(tiny, tiny / "decode 2", jobs=2)
-    for name in ("lat.ark", "1best.txt", "nbest.txt", "words.txt"):
+    for name in ("lat.1.gz", "1best.txt", "nbest.txt", "words.txt"):
         assert (tiny / "decode 2" / name).read_bytes() == (decoded / name).read_bytes()
 
 
@@ -175,10 +175,10 @@ def test_verbs_cache_and_report_in_one_line(tiny, tmp_path, capsys):
     words = ["decode", "--graph", str(graph), "--model", f"{tiny}/model", "--feats", f"{tiny}/feats", "--out", str(out)]
     assert main(["make-graph", *made]) == 0
     assert main([*words, "--jobs", "1"]) == 0
-    written = (out / "lat.ark").stat().st_mtime_ns
+    written = (out / "lat.1.gz").stat().st_mtime_ns
     assert main(["make-graph", *made]) == 0
     assert main([*words, "--jobs", "2"]) == 0  # the number of processes is no reason to decode again
-    assert (out / "lat.ark").stat().st_mtime_ns == written
+    assert (out / "lat.1.gz").stat().st_mtime_ns == written
     assert main([*words, "--beam", "-3"]) == 1
     assert main([*words, "--model", f"{tiny}/nowhere"]) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
@@ -205,7 +205,7 @@ def test_the_verb_decodes_with_an_ensemble(tiny, tmp_path):
         assert main(["decode", *map(str, given)]) == 0
         summary = json.loads((out / "decode.json").read_text())
         assert summary["options"]["acwt"] == 0.1 and summary["failed"].keys() == {"s1-2empty", "s3-nan"}
-        scores.append((out / "lat.ark").read_bytes())
+        scores.append((out / "lat.1.gz").read_bytes())
     assert len(set(scores)) == 3
 
 

@@ -4,39 +4,16 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 import pytest
+from toy_search import PDF_OF, by_determinization, decoder, random_graph, scores
 
+from asr_parallel.decode.compact_lattice import with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.nbest import n_best
 from asr_parallel.decode.search import PRUNE_INTERVAL
-from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, fst_from_arcs, to_kaldifst
+from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, to_kaldifst
 from asr_parallel.hmm.search_graph import search_graph
-
-NUM_TIDS, NUM_PDFS = 60, 20
-PDF_OF = np.concatenate([[-1], np.arange(NUM_TIDS) % NUM_PDFS]).astype(np.int32)
-
-
-def random_graph(seed, states=400, out=4, final_share=0.3):
-    """Arcs between random states; a fifth of those that lead upwards have no ilabel, a third of all an olabel."""
-    rng = np.random.default_rng(seed)
-    sources = np.repeat(np.arange(states), out)
-    arcs = np.zeros(len(sources), STD_ARC)
-    arcs["ilabel"] = rng.integers(1, NUM_TIDS + 1, len(arcs))
-    arcs["olabel"] = np.where(rng.random(len(arcs)) < 0.3, rng.integers(1, 30, len(arcs)), 0)
-    arcs["weight"] = rng.exponential(2.0, len(arcs))
-    arcs["next"] = rng.integers(0, states, len(arcs))
-    arcs["ilabel"][(rng.random(len(arcs)) < 0.2) & (arcs["next"] > sources)] = 0
-    finals = np.where(rng.random(states) < final_share, rng.random(states), np.inf).astype(np.float32)
-    return fst_from_arcs(0, finals, sources, arcs)
-
-
-def scores(seed, frames):
-    return (np.random.default_rng(seed).normal(size=(frames, NUM_PDFS)) * 2).astype(np.float32)
-
-
-def decoder(fst, **options):
-    return Decoder(search_graph(fst), PDF_OF, DecoderOptions(**{"acwt": 1.0, "beam": 13.0} | options))
 
 
 def all_paths(fst, log_likelihoods, acwt=1.0):
@@ -134,24 +111,9 @@ def test_best_path_is_that_of_kaldi_decoder(frames, limits):
     fst, log_likelihoods = random_graph(5, states=2000), scores(1, frames)
     decoded = decoder(fst, beam=30.0, **limits).decode(log_likelihoods)
     tids, words, cost = faster_decoder(fst, log_likelihoods, beam=30.0, **limits)
-    (path,) = best_paths(decoded.lattice, [(1.0, 0.0)])
+    (path,) = best_paths(with_strings(decoded.lattice), [(1.0, 0.0)])
     assert path.graph_cost + path.acoustic_cost == pytest.approx(cost, abs=2e-3)
     assert path.words == words and path.transition_ids.tolist() == tids
-
-
-def by_determinization(lattice, n):
-    """The n best word sequences, after determinizing the acceptor of words."""
-    arcs = np.zeros(len(lattice.arcs), STD_ARC)
-    arcs["ilabel"] = arcs["olabel"] = lattice.arcs["olabel"]
-    arcs["weight"] = lattice.arcs["graph_cost"] + lattice.arcs["acoustic_cost"]
-    arcs["next"] = lattice.arcs["next"]
-    acceptor = to_kaldifst(Fst(lattice.start, lattice.finals.sum(axis=1), lattice.offsets, arcs))
-    kaldifst.determinize_star(acceptor)
-    found = []
-    for path in kaldifst.convert_nbest_to_vector(kaldifst.shortest_path(acceptor, n=n)):
-        _, words, _, cost = kaldifst.get_linear_symbol_sequence(path)
-        found.append((cost.value, words))
-    return sorted(found)
 
 
 def test_lattice_holds_the_word_sequences_of_kaldi_decoders_lattice():
@@ -165,7 +127,7 @@ def test_lattice_holds_the_word_sequences_of_kaldi_decoders_lattice():
     oracle.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(log_likelihoods[:, PDF_OF[1:]])))
     ok, raw = oracle.get_raw_lattice()
     assert ok
-    expected, found = by_determinization(from_kaldifst(raw), 30), n_best(decoded.lattice, 30, 1.0)
+    expected, found = by_determinization(from_kaldifst(raw), 30), n_best(with_strings(decoded.lattice), 30, 1.0)
     assert len(found) == 30 and found[-1][0] < found[0][0] + 5.0
     for (cost, words), (expected_cost, expected_words) in zip(found, expected, strict=True):
         assert cost == pytest.approx(expected_cost, abs=5e-3) and words == expected_words
@@ -179,7 +141,7 @@ def test_limits_on_active_tokens_are_kept():
     shut = decoder(fst, beam=0.1, max_active=5000, min_active=0).decode(log_likelihoods)
     assert narrow.active_tokens < wide.active_tokens / 3
     assert held_open.active_tokens > 300 > 10 > shut.active_tokens
-    (best,), (pruned,) = best_paths(wide.lattice, [(1.0, 0.0)]), best_paths(narrow.lattice, [(1.0, 0.0)])
+    best, pruned = (best_paths(with_strings(one.lattice), [(1.0, 0.0)])[0] for one in (wide, narrow))
     assert pruned.graph_cost + pruned.acoustic_cost >= best.graph_cost + best.acoustic_cost
 
 

@@ -1,9 +1,20 @@
 """Lattices worked by hand: best paths under many weightings, n-best, and Kaldi's archive."""
 
+import gzip
+import struct
+
 import kaldifst
 import numpy as np
 import pytest
 
+from asr_parallel.decode import lattice_archive
+from asr_parallel.decode.compact_lattice import (
+    COMPACT_ARC,
+    CompactLattice,
+    compact_bytes,
+    compact_from_bytes,
+    with_strings,
+)
 from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.lattice_archive import read_lattices, write_lattices
 from asr_parallel.decode.nbest import n_best
@@ -34,7 +45,7 @@ def three_readings():
 def test_each_weighting_gets_its_own_best_path():
     # cost of 7: 1 + 31 / lmwt + wip; of 8 9: 4 + 12 / lmwt + 2 wip: equal at 19 / lmwt = 3 + wip
     weightings = [(5, 0.0), (5, 1.0), (6.4, 0.0), (6, 0.5), (4, 1.0), (17, 0.0)]
-    paths = best_paths(three_readings(), weightings)
+    paths = best_paths(with_strings(three_readings()), weightings)
     two_words, one_word = paths[0], paths[1]
     assert two_words.words == [8, 9] and one_word.words == [7]
     assert [path.words for path in paths] == [[8, 9], [7], [7], [7], [8, 9], [7]]
@@ -50,51 +61,87 @@ def test_lattices_without_order_or_end_are_refused():
     arcs = lattice.arcs.copy()
     arcs["next"][0] = 0
     with pytest.raises(ValueError, match="topological order"):
-        best_paths(Fst(0, lattice.finals, lattice.offsets, arcs), [(1, 0)])
+        best_paths(with_strings(Fst(0, lattice.finals, lattice.offsets, arcs)), [(1, 0)])
     with pytest.raises(ValueError, match="no final state"):
-        best_paths(Fst(0, np.full((6, 2), np.inf, np.float32), lattice.offsets, lattice.arcs), [(1, 0)])
+        best_paths(with_strings(Fst(0, np.full((6, 2), np.inf, np.float32), lattice.offsets, lattice.arcs)), [(1, 0)])
 
 
 def test_n_best_lists_each_word_sequence_once():
-    found = n_best(three_readings(), 5, lmwt=10.0, wip=0.5)
+    found = n_best(with_strings(three_readings()), 5, lmwt=10.0, wip=0.5)
     assert [words for _, words in found] == [[7], [8, 9]]
     assert [cost for cost, _ in found] == pytest.approx([1 + 3.1 + 0.5, 4 + 1.2 + 1.0])
-    assert [words for _, words in n_best(three_readings(), 1, lmwt=2.0)] == [[8, 9]]
+    assert [words for _, words in n_best(with_strings(three_readings()), 1, lmwt=2.0)] == [[8, 9]]
 
 
-def test_archive_comes_back_and_kaldifst_reads_the_same_weights(tmp_path):
+def test_archive_of_both_kinds_comes_back(tmp_path):
     lattice = three_readings()
-    write_lattices(tmp_path / "lat.ark", [("ütt-1", fst_bytes(lattice)), ("utt-2", fst_bytes(lattice))])
-    entries = list(read_lattices(tmp_path / "lat.ark"))
+    compact = with_strings(lattice)
+    path = tmp_path / "lat.1.gz"
+    write_lattices(path, [("ütt-1", fst_bytes(lattice)), ("utt-2", compact_bytes(compact))])
+    entries = list(read_lattices(path))
     assert [utterance for utterance, _ in entries] == ["ütt-1", "utt-2"]
     for _, back in entries:
-        np.testing.assert_array_equal(back.arcs, lattice.arcs)
-        np.testing.assert_array_equal(back.finals, lattice.finals)
-    data = (tmp_path / "lat.ark").read_bytes()
-    head = "ütt-1 ".encode()
-    assert data.startswith(head + b"\xd6\xfd\xb2\x7e")  # key, then OpenFst's magic number
-    (tmp_path / "one.lat").write_bytes(data[len(head) : len(head) + len(fst_bytes(lattice))])
+        assert compact_bytes(back) == compact_bytes(compact)
+    data = gzip.decompress(path.read_bytes())
+    assert data.startswith("ütt-1 ".encode() + b"\xd6\xfd\xb2\x7e")  # key, then OpenFst's magic number
+
+
+def test_kaldifst_reads_the_same_weights_of_a_state_level_lattice(tmp_path):
+    (tmp_path / "one.lat").write_bytes(fst_bytes(three_readings()))
     other = kaldifst.Lattice.read(str(tmp_path / "one.lat"))
     assert other.num_states == 6 and other.final(4).value2 == 1.0
     assert other.to_str().splitlines()[0].split() == ["0", "1", "1", "7", "1,10"]
 
 
+def test_compact_lattices_have_kaldis_bytes():
+    """One state with an arc of word 7, costs 1 and 2 and ids 3 4, to a final one of costs 5 and 6 with id 8."""
+    arcs = np.array([(7, 1.0, 2.0, 1, 0, 2)], COMPACT_ARC)
+    finals = np.array([[np.inf, np.inf], [5, 6]], np.float32)
+    spans, offsets = np.array([[0, 0], [2, 3]], np.int32), np.array([0, 1, 1])
+    lattice = CompactLattice(finals, spans, offsets, arcs, np.array([3, 4, 8], np.int32))
+    states = struct.pack("<ffiqii", np.inf, np.inf, 0, 1, 7, 7) + struct.pack("<ffiiii", 1, 2, 2, 3, 4, 1)
+    states += struct.pack("<ffiiq", 5, 6, 1, 8, 0)
+    data = compact_bytes(lattice)
+    assert data.endswith(b"\x10\0\0\0compactlattice44" + struct.pack("<iiQqqq", 2, 0, 3, 0, 2, 1) + states)
+    back, end = compact_from_bytes(b"x" + data + b"more", 1)
+    assert end == 1 + len(data)
+    assert compact_bytes(back) == data
+    np.testing.assert_array_equal(back.finals, finals)
+    np.testing.assert_array_equal(back.arcs, arcs)
+    for length in range(len(data)):
+        with pytest.raises(ValueError, match=r"^here: "):
+            compact_from_bytes(data[:length], where="here")
+
+
+def test_archives_larger_than_what_is_read_at_once_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(lattice_archive, "CHUNK", 100)
+    data = compact_bytes(with_strings(three_readings()))
+    write_lattices(tmp_path / "lat.1.gz", [(f"utt-{i}", data) for i in range(20)])
+    assert [utterance for utterance, _ in read_lattices(tmp_path / "lat.1.gz")] == [f"utt-{i}" for i in range(20)]
+
+
 def test_damaged_archives_are_refused_in_one_line(tmp_path):
-    path = tmp_path / "lat.ark"
+    path = tmp_path / "lat.1.gz"
     with pytest.raises(ValueError, match="no such lattice archive"):
         next(read_lattices(path))
-    data = b"utt-1 " + fst_bytes(three_readings())
-    path.write_bytes(data + data[:-3])
+    data = b"utt-1 " + compact_bytes(with_strings(three_readings()))
+    path.write_bytes(gzip.compress(data + data[:-3]))
     entries = read_lattices(path)
     next(entries)
-    with pytest.raises(ValueError, match=r"^[^\n]*lat\.ark: lattice of utt-1: cut short[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^[^\n]*lat\.1\.gz: lattice of utt-1: cut short[^\n]*$"):
         next(entries)
-    path.write_bytes(b"\0" * 9000)
+    path.write_bytes(gzip.compress(data)[:-20])
+    with pytest.raises(ValueError, match=r"^[^\n]*lat\.1\.gz: [^\n]*$"):
+        list(read_lattices(path))
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"^[^\n]*lat\.1\.gz: damaged[^\n]*$"):
+        next(read_lattices(path))
+    path.write_bytes(gzip.compress(b"\0" * 9000))
     with pytest.raises(ValueError, match="no utterance id"):
         next(read_lattices(path))
     plain = fst_from_arcs(0, np.zeros(1, np.float32), np.zeros(1, int), np.zeros(1, STD_ARC))
-    path.write_bytes(b"utt-1 " + fst_bytes(plain))
-    with pytest.raises(ValueError, match="not a lattice"):
+    path.write_bytes(gzip.compress(b"utt-1 " + fst_bytes(plain)))
+    with pytest.raises(ValueError, match="lattice of utt-1: not a binary vector FST of type"):
         next(read_lattices(path))
-    path.write_bytes(b"")
+    path.write_bytes(gzip.compress(b""))
     assert list(read_lattices(path)) == []

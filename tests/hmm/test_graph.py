@@ -8,6 +8,7 @@ import kaldilm
 import numpy as np
 import pytest
 
+from asr_parallel.decode.compact_lattice import with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
@@ -161,7 +162,7 @@ def test_best_path_is_that_of_the_definition(kind, folder, lang):
         expected, words = min(found)
         decoded = decoder.decode(-scores.astype(np.float32))
         assert decoded.reached_final
-        (path,) = best_paths(decoded.lattice, [(1.0, 0.0)])
+        (path,) = best_paths(with_strings(decoded.lattice), [(1.0, 0.0)])
         assert path.graph_cost + path.acoustic_cost == pytest.approx(expected, abs=QUANTUM)
         assert path.words == lang.word_ids(" ".join(words))
 

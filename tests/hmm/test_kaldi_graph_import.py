@@ -12,6 +12,7 @@ from kaldi_files import CHAIN_MODEL, model_bytes
 from test_graph import ARPA, LEXICON, triphone_tree
 
 from asr_parallel.cli.main import main
+from asr_parallel.decode.compact_lattice import with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.lattice import best_paths
@@ -96,7 +97,8 @@ def test_an_imported_graph_decodes_the_same(own: Path, kaldi: Path) -> None:
         decoder = Decoder(graph, transitions.pdf_of, DecoderOptions())
         random = np.random.default_rng(1)
         decoded = [decoder.decode(5 * random.normal(size=(30, transitions.num_pdfs)).astype(np.float32)) for _ in "123"]
-        found.append([best_paths(one.lattice, [(10.0, 0.0)])[0].words for one in decoded if one.lattice is not None])
+        lattices = [with_strings(one.lattice) for one in decoded if one.lattice is not None]
+        found.append([best_paths(lattice, [(10.0, 0.0)])[0].words for lattice in lattices])
     assert found[0] == found[1] and any(found[0])
 
 

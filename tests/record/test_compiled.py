@@ -28,13 +28,18 @@ def test_a_change_of_an_imported_file_compiles_anew(tmp_path: Path) -> None:
         (package / name).write_text((ours / name).read_text())
     head = "from asr_parallel.record.compiled import njit\n"
     (package / "outer.py").write_text(
-        head + "from asr_parallel.inner import one\n@njit()\ndef outer():\n    return one() + 1\n"
+        head + "from asr_parallel.inner import one\n@njit()\ndef outer(pair):\n    return one() + pair.first\n"
     )
-    program = "from asr_parallel.outer import outer; print(outer(), len(outer.stats.cache_hits))"
 
-    def run(value: int) -> str:
+    def run(value: int, pair: str = "Pair") -> str:
         inner = package / "inner.py"
-        text = head + f"@njit()\ndef one():\n    return {value}\n"
+        text = head + "from typing import NamedTuple\n"
+        text += f"@njit()\ndef one():\n    return {value}\nclass {pair}(NamedTuple):\n    first: int\n"
+        program = f"""
+from asr_parallel.outer import outer
+from asr_parallel.inner import {pair}
+print(outer({pair}(1)), len(outer.stats.cache_hits))
+"""
         if not inner.exists() or inner.read_text() != text:
             inner.write_text(text)
         environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -47,3 +52,4 @@ def test_a_change_of_an_imported_file_compiles_anew(tmp_path: Path) -> None:
     assert run(1) == "2 0"
     assert run(1) == "2 1"  # from the cache
     assert run(41) == "42 0"
+    assert run(41, "Couple") == "42 0"  # the index names a class that is gone

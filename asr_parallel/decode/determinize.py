@@ -1,0 +1,138 @@
+"""Compact, determinised lattices: one path for each sequence of words, as Kaldi's decoders write them.
+
+As in Kaldi's DeterminizeLatticePhonePruned (lat/determinize-lattice-pruned.cc) a first pass determinizes words and
+phones together, where phones begin. It leaves little for the second one, of words alone.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+import numpy as np
+
+from asr_parallel.decode.compact_lattice import COMPACT_ARC, CompactLattice, with_strings
+from asr_parallel.decode.determinize_arrays import Workspace, new_workspace
+from asr_parallel.decode.determinize_search import determinize
+from asr_parallel.decode.determinize_subsets import ARCS, STATES, LabelledLattice
+from asr_parallel.decode.label_strings import written_out
+from asr_parallel.hmm.fst_arrays import Fst
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.record.compiled import njit
+from asr_parallel.record.log import logger
+
+FIRST_SIZE = 1 << 12  # arcs of a result that the arrays have room for at first
+LARGEST_SIZE = 1 << 20  # some 700 MB; Kaldi's decoders stop at max_mem = 50 MB and narrow the beam
+NARROWER = 0.7  # factor of the beam when that is not enough
+
+
+class Determinizer:
+    """Determinizes lattices of one transition model; not thread-safe (it holds scratch memory)."""
+
+    def __init__(self, transitions: TransitionModel, acwt: float, beam: float) -> None:
+        """Set up the determinization.
+
+        Args:
+            acwt: acoustic scale by which the best path of a word sequence is chosen, that of the search.
+            beam: word sequences whose cost is higher than the best one's by more are dropped, in scaled costs.
+        """
+        begins = (transitions.hmm_state_of == 0) & ~transitions.is_self_loop
+        self._phone_begins = np.where(begins, transitions.phone_of, 0).astype(np.int64)  # by transition id
+        self._num_phones = int(transitions.phone_of.max()) + 1
+        self._acwt, self._beam = acwt, beam
+        self._workspace = new_workspace(FIRST_SIZE)
+
+    def __call__(self, lattice: Fst) -> CompactLattice:
+        """Return the compact lattice of a state-level one.
+
+        Raises:
+            ValueError: its states are not in topological order from state 0, or no path may end.
+        """
+        raw = with_strings(lattice)
+        raw.check_order()
+        phones = self._phone_begins[lattice.arcs["ilabel"]]
+        beam = self._beam
+        while True:
+            by_phone, labels = self._determinized(raw, lattice.arcs["olabel"] * self._num_phones + phones, beam)
+            if by_phone is not None:
+                by_word, words = self._determinized(by_phone, labels // self._num_phones, beam)
+                if by_word is not None:
+                    by_word.arcs["olabel"] = words
+                    return by_word
+            beam *= NARROWER
+            logger.warning(
+                "a lattice of %d arcs is too large to be determinized; once more with a beam of %.2f",
+                len(lattice.arcs),
+                beam,
+            )
+
+    def _determinized(
+        self, lattice: CompactLattice, labels: np.ndarray, beam: float
+    ) -> tuple[CompactLattice | None, np.ndarray]:
+        """Return the lattice determinized on (A,) labels and the labels of its arcs; None where there is no room."""
+        labelled = LabelledLattice(
+            lattice.finals, lattice.final_spans, lattice.offsets, lattice.arcs, labels, lattice.transition_ids
+        )
+        while not determinize(labelled, self._workspace, self._acwt, beam):
+            if 2 * len(self._workspace.arcs.source) > LARGEST_SIZE:
+                return None, labels
+            self._workspace = new_workspace(2 * len(self._workspace.arcs.source))
+        return _result(self._workspace)
+
+
+@njit()
+def _topological_order(sources, targets, num_states, finals):
+    """Return (N,) int32 new numbers of the states, -1 for one from which no path may end. State 0 comes first."""
+    num_arcs = len(sources)
+    entering, leaving = np.zeros(num_states + 1, np.int32), np.zeros(num_states + 1, np.int32)
+    for a in range(num_arcs):
+        entering[targets[a]] += 1
+        leaving[sources[a] + 1] += 1
+    leaving = np.cumsum(leaving)
+    at = leaving.copy()
+    by_source = np.empty(num_arcs, np.int32)
+    for a in range(num_arcs):
+        by_source[at[sources[a]]] = a
+        at[sources[a]] += 1
+    order, length = np.zeros(num_states, np.int32), 1
+    done = 0
+    while done < length:
+        state = order[done]
+        done += 1
+        for i in range(leaving[state], leaving[state + 1]):
+            target = targets[by_source[i]]
+            entering[target] -= 1
+            if entering[target] == 0:
+                order[length] = target
+                length += 1
+    ends = np.isfinite(finals)
+    for i in range(length - 1, -1, -1):
+        state = order[i]
+        for j in range(leaving[state], leaving[state + 1]):
+            ends[state] |= ends[targets[by_source[j]]]
+    numbers, kept = np.full(num_states, -1, np.int32), 0
+    for state in order[:length]:
+        if ends[state]:
+            numbers[state] = kept
+            kept += 1
+    return numbers
+
+
+def _result(workspace: Workspace) -> tuple[CompactLattice, np.ndarray]:
+    """Return the lattice in a workspace, its states in topological order, and (A,) the labels of its arcs."""
+    num_states, num_arcs = int(workspace.counts[STATES]), int(workspace.counts[ARCS])
+    arcs, states = workspace.arcs, workspace.states
+    made = np.flatnonzero(arcs.target[:num_arcs] >= 0)
+    finals = np.stack([states.final_graph[:num_states], states.final_acoustic[:num_states]], axis=1)
+    numbers = _topological_order(arcs.source[made], arcs.target[made], num_states, finals[:, 0])
+    made = made[(numbers[arcs.source[made]] >= 0) & (numbers[arcs.target[made]] >= 0)]
+    sources, targets = numbers[arcs.source[made]], numbers[arcs.target[made]]
+    order = np.lexsort((targets, arcs.label[made], sources))
+    made, sources, targets = made[order], sources[order], targets[order]
+    old = np.argsort(numbers)[np.count_nonzero(numbers < 0) :]  # the kept states in their new order
+    strings = np.concatenate([arcs.string[made], states.final_string[old]])
+    ids, offsets = written_out(workspace.strings, strings)
+    result = np.zeros(len(made), COMPACT_ARC)
+    result["graph_cost"], result["acoustic_cost"] = arcs.graph[made], arcs.acoustic[made]
+    result["next"], result["begin"], result["end"] = targets, offsets[: len(made)], offsets[1 : len(made) + 1]
+    spans = np.stack([offsets[len(made) : -1], offsets[len(made) + 1 :]], axis=1).astype(np.int32)
+    first_arcs = np.searchsorted(sources, np.arange(len(old) + 1))
+    lattice = CompactLattice(finals[old].astype(np.float32), spans, first_arcs, result, ids)
+    return lattice, arcs.label[made]
