@@ -127,12 +127,17 @@ def _result(workspace: Workspace) -> tuple[CompactLattice, np.ndarray]:
     order = np.lexsort((targets, arcs.label[made], sources))
     made, sources, targets = made[order], sources[order], targets[order]
     old = np.argsort(numbers)[np.count_nonzero(numbers < 0) :]  # the kept states in their new order
-    strings = np.concatenate([arcs.string[made], states.final_string[old]])
-    ids, offsets = written_out(workspace.strings, strings)
+    # an arc has what its own subset's strings have in common and then what following arcs without labels added
+    same, depth = arcs.same[made], workspace.strings.depth
+    parts = np.stack([arcs.string[made], arcs.more_string[same]], axis=1).ravel()
+    before = np.stack([states.string[arcs.source[made]], arcs.string[same]], axis=1).ravel()
+    strings, before = np.append(parts, states.final_string[old]), np.append(before, states.string[old])
+    ids, offsets = written_out(workspace.strings, strings, depth[before])
     result = np.zeros(len(made), COMPACT_ARC)
-    result["graph_cost"], result["acoustic_cost"] = arcs.graph[made], arcs.acoustic[made]
-    result["next"], result["begin"], result["end"] = targets, offsets[: len(made)], offsets[1 : len(made) + 1]
-    spans = np.stack([offsets[len(made) : -1], offsets[len(made) + 1 :]], axis=1).astype(np.int32)
+    result["graph_cost"] = arcs.graph[made] + arcs.more_graph[same]
+    result["acoustic_cost"] = arcs.acoustic[made] + arcs.more_acoustic[same]
+    result["next"], result["begin"], result["end"] = targets, offsets[: len(parts) : 2], offsets[2 : len(parts) + 1 : 2]
+    spans = np.stack([offsets[len(parts) : -1], offsets[len(parts) + 1 :]], axis=1).astype(np.int32)
     first_arcs = np.searchsorted(sources, np.arange(len(old) + 1))
     lattice = CompactLattice(finals[old].astype(np.float32), spans, first_arcs, result, ids)
     return lattice, arcs.label[made]

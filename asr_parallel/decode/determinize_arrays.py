@@ -14,12 +14,15 @@ from asr_parallel.decode.label_strings import LabelStrings, new_label_strings
 class Subsets(NamedTuple):
     """Elements of all subsets, one after another, each subset in the order of its states.
 
-    state, string: (E,) int32. graph, acoustic: (E,) float64 costs. An element says: the best path with the words so far
-    that ends in this state has costs and transition ids that differ thus from those on the arcs of the result.
+    state: (E,) int32 lattice states.
+    string: (E,) int32 transition ids of the best path with the labels so far that ends in the state.
+    key: (E,) int64, of that string without the beginning that all strings of the subset share.
+    graph, acoustic: (E,) float64, how much the costs of that path exceed those on the arcs of the result.
     """
 
     state: np.ndarray
     string: np.ndarray
+    key: np.ndarray
     graph: np.ndarray
     acoustic: np.ndarray
 
@@ -27,17 +30,21 @@ class Subsets(NamedTuple):
 class NewArcs(NamedTuple):
     """Arcs of the result. One that waits to be followed has target -1.
 
-    source, target, string: (A,) int32. label: (A,) int64. graph, acoustic: (A,) float64. priority: (A,) float64, the
-    cost of the best path through the arc. begin, end: (A,) int32 elements of the subset that it leads to, before arcs
-    without labels are followed. more_string, more_graph, more_acoustic: what following these adds to the arc.
+    source, target: (A,) int32. label: (A,) int64. graph, acoustic: (A,) float64.
+    priority: (A,) float64, the cost of the best path through the arc.
+    begin, end: (A,) int32 elements of the subset that it leads to, before arcs without labels are followed.
+    string: (A,) int32, with which all strings of this subset begin.
+    more_string, more_graph, more_acoustic: the string after following arcs without labels, and what that adds.
+    same: (A,) int32, the arc with the same subset that was followed first: its `more` counts.
     """
 
     source: np.ndarray
     target: np.ndarray
-    string: np.ndarray
     begin: np.ndarray
     end: np.ndarray
+    string: np.ndarray
     more_string: np.ndarray
+    same: np.ndarray
     label: np.ndarray
     graph: np.ndarray
     acoustic: np.ndarray
@@ -49,12 +56,14 @@ class NewArcs(NamedTuple):
 class NewStates(NamedTuple):
     """States of the result.
 
-    begin, end: (N,) int32 elements. forward: (N,) float64 cost of the best path to it. final_graph, final_acoustic:
-    (N,) float64, infinite where not final. final_string: (N,) int32.
+    begin, end: (N,) int32 elements. string: (N,) int32, with which all their strings begin.
+    forward: (N,) float64 cost of the best path to the state.
+    final_string: (N,) int32. final_graph, final_acoustic: (N,) float64, infinite where not final.
     """
 
     begin: np.ndarray
     end: np.ndarray
+    string: np.ndarray
     final_string: np.ndarray
     forward: np.ndarray
     final_graph: np.ndarray
@@ -82,12 +91,12 @@ def new_workspace(size: int) -> Workspace:
     """Return arrays for `size` arcs (a power of two) and what such a result usually needs beside them."""
     assert size & (size - 1) == 0
     elements = 16 * size
-    arc_kinds = [np.int32] * 6 + [np.int64] + [np.float64] * 5
+    arc_kinds = [np.int32] * 7 + [np.int64] + [np.float64] * 5
     return Workspace(
-        new_label_strings(8 * size),
-        Subsets(*[np.zeros(elements, kind) for kind in [np.int32] * 2 + [np.float64] * 2]),
+        new_label_strings(32 * size),
+        Subsets(*[np.zeros(elements, kind) for kind in [np.int32] * 2 + [np.int64] + [np.float64] * 2]),
         NewArcs(*[np.zeros(size, kind) for kind in arc_kinds]),
-        NewStates(*[np.zeros(size, kind) for kind in [np.int32] * 3 + [np.float64] * 3]),
+        NewStates(*[np.zeros(size, kind) for kind in [np.int32] * 4 + [np.float64] * 3]),
         np.full(2 * size, -1, np.int32),
         np.full(2 * size, -1, np.int32),
         np.zeros(size, np.int32),

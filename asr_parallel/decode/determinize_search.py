@@ -12,6 +12,7 @@ from asr_parallel.decode.determinize_subsets import (
     ELEMENTS,
     QUEUED,
     STATES,
+    Problem,
     Reached,
     add_element,
     backward_costs,
@@ -23,121 +24,124 @@ from asr_parallel.decode.determinize_subsets import (
     pop,
     sift_up,
     slot_of,
-    with_ids,
-)
-from asr_parallel.decode.label_strings import EMPTY, forget_strings, joined
+)  # fmt: skip
+from asr_parallel.decode.label_strings import EMPTY, extended, powers_of_base
 from asr_parallel.record.compiled import njit
 
 
 @njit()
-def _make_final(lattice, workspace, state, acwt, limit):
-    """Set the final costs and the final string of a new state, when a path may end there within the limit."""
-    subsets, strings, states = workspace.subsets, workspace.strings, workspace.states
+def _make_final(problem, workspace, state):
+    """Set the final costs and the final string of a new state, when a path may end there within the beam."""
+    lattice, subsets, states = problem.lattice, workspace.subsets, workspace.states
     states.final_graph[state] = states.final_acoustic[state] = np.inf
-    states.final_string[state] = EMPTY
-    best = limit - states.forward[state]
+    states.final_string[state] = states.string[state]
+    best = problem.limit - states.forward[state]
     for i in range(states.begin[state], states.end[state]):
         s = subsets.state[i]
         graph, acoustic = subsets.graph[i] + lattice.finals[s, 0], subsets.acoustic[i] + lattice.finals[s, 1]
-        if graph + acwt * acoustic <= best:
-            best = graph + acwt * acoustic
+        if graph + problem.acwt * acoustic <= best:
+            best = graph + problem.acwt * acoustic
             states.final_graph[state], states.final_acoustic[state] = graph, acoustic
-            states.final_string[state] = with_ids(
-                strings, subsets.string[i], lattice.transition_ids, lattice.final_spans[s, 0], lattice.final_spans[s, 1]
+            begin, end = lattice.final_spans[s]
+            states.final_string[state] = extended(
+                workspace.strings, subsets.string[i], lattice.transition_ids, begin, end
             )
 
 
 @njit()
-def _queue_arcs(lattice, workspace, state, acwt, beam, limit, backward):
-    """Make the arcs of a new state, one for each label, and queue them."""
-    subsets, strings, states, arcs = workspace.subsets, workspace.strings, workspace.states, workspace.arcs
-    num_states, found = len(backward), 0
+def _labelled_arcs(problem, workspace, state):
+    """Return the arcs with labels that leave a subset, by label and target, and the element each leaves."""
+    lattice, subsets, states = problem.lattice, workspace.subsets, workspace.states
     first, end = states.begin[state], states.end[state]
+    found = 0
     for i in range(first, end):
         s = subsets.state[i]
         found += lattice.offsets[s + 1] - lattice.offsets[s]
-    keys, sources, through = np.empty(found, np.int64), np.empty(found, np.int32), np.empty(found, np.int32)
-    found = 0
+    keys, elements, through = np.empty(found, np.int64), np.empty(found, np.int32), np.empty(found, np.int32)
+    found, num_states = 0, len(lattice.finals)
     for i in range(first, end):
         s = subsets.state[i]
         for a in range(lattice.offsets[s], lattice.offsets[s + 1]):
             if lattice.labels[a] != 0:
                 keys[found] = lattice.labels[a] * num_states + lattice.arcs[a].next
-                sources[found], through[found] = i, a
+                elements[found], through[found] = i, a
                 found += 1
     order = np.argsort(keys[:found], kind="mergesort")
-    at = 0
+    return elements[order], through[order]
+
+
+@njit()
+def _queue_arcs(problem, workspace, state):
+    """Make the arcs of a new state, one for each label, and queue them."""
+    lattice, acwt = problem.lattice, problem.acwt
+    subsets, states, arcs, counts = workspace.subsets, workspace.states, workspace.arcs, workspace.counts
+    elements, through = _labelled_arcs(problem, workspace, state)
+    at, found = 0, len(through)
     while at < found:
-        label = lattice.labels[through[order[at]]]
-        begin = workspace.counts[ELEMENTS]
-        while at < found and lattice.labels[through[order[at]]] == label:
-            key, best, best_cost = keys[order[at]], order[at], np.inf
-            while at < found and keys[order[at]] == key:
-                i, a = sources[order[at]], through[order[at]]
-                graph = subsets.graph[i] + lattice.arcs[a].graph_cost
-                cost = graph + acwt * (subsets.acoustic[i] + lattice.arcs[a].acoustic_cost)
+        label, begin = lattice.labels[through[at]], counts[ELEMENTS]
+        while at < found and lattice.labels[through[at]] == label:
+            target, best, best_cost = lattice.arcs[through[at]].next, at, np.inf
+            while at < found and lattice.labels[through[at]] == label and lattice.arcs[through[at]].next == target:
+                i, step = elements[at], lattice.arcs[through[at]]
+                cost = subsets.graph[i] + step.graph_cost + acwt * (subsets.acoustic[i] + step.acoustic_cost)
                 if cost < best_cost:
-                    best, best_cost = order[at], cost
+                    best, best_cost = at, cost
                 at += 1
-            i, step = sources[best], lattice.arcs[through[best]]
-            add_element(
-                workspace,
-                step.next,
-                with_ids(strings, subsets.string[i], lattice.transition_ids, step.begin, step.end),
-                subsets.graph[i] + step.graph_cost,
-                subsets.acoustic[i] + step.acoustic_cost,
-            )
+            i, step = elements[best], lattice.arcs[through[best]]
+            string = extended(workspace.strings, subsets.string[i], lattice.transition_ids, step.begin, step.end)
+            costs = subsets.graph[i] + step.graph_cost, subsets.acoustic[i] + step.acoustic_cost
+            add_element(workspace, target, string, costs[0], costs[1])
         if is_full(workspace):
             return
-        priority = states.forward[state] + best_completion(workspace, begin, workspace.counts[ELEMENTS], acwt, backward)
-        if priority > limit:
-            workspace.counts[ELEMENTS] = begin
+        priority = states.forward[state] + best_completion(problem, workspace, begin, counts[ELEMENTS])
+        if priority > problem.limit:
+            counts[ELEMENTS] = begin
             continue
-        drop_hopeless(workspace, begin, acwt, beam, backward)
-        arc = workspace.counts[ARCS]
-        workspace.counts[ARCS] += 1
+        drop_hopeless(problem, workspace, begin)
+        arc, queued = counts[ARCS], counts[QUEUED]
+        counts[ARCS] += 1
         if arc >= len(arcs.source):
             return
-        arcs.begin[arc], arcs.end[arc] = begin, workspace.counts[ELEMENTS]
-        graph, acoustic, prefix = normalize(workspace, begin, workspace.counts[ELEMENTS], acwt)
-        arcs.source[arc], arcs.target[arc], arcs.label[arc], arcs.string[arc] = state, -1, label, prefix
-        arcs.graph[arc], arcs.acoustic[arc], arcs.priority[arc] = graph, acoustic, priority
-        queued = workspace.counts[QUEUED]
+        arcs.source[arc], arcs.target[arc], arcs.label[arc], arcs.priority[arc] = state, -1, label, priority
+        arcs.begin[arc], arcs.end[arc] = begin, counts[ELEMENTS]
+        arcs.graph[arc], arcs.acoustic[arc], arcs.string[arc] = normalize(
+            problem, workspace, begin, counts[ELEMENTS], states.string[state]
+        )
         workspace.queue[queued] = arc
-        workspace.counts[QUEUED] += 1
+        counts[QUEUED] += 1
         sift_up(workspace.queue, queued, arcs.priority)
 
 
 @njit()
-def _add_state(lattice, workspace, begin, end, acwt, beam, limit, backward, forward):
-    """Add a state for the subset [begin, end) with its final costs, and queue its arcs. Return the state."""
+def _add_state(problem, workspace, begin, end, string, forward):
+    """Add a state for the subset [begin, end) with its final costs, and queue its arcs."""
     states, counts = workspace.states, workspace.counts
     state = counts[STATES]
     counts[STATES] += 1
     if state < len(states.begin):
-        states.begin[state], states.end[state], states.forward[state] = begin, end, forward
-        _make_final(lattice, workspace, state, acwt, limit)
-        _queue_arcs(lattice, workspace, state, acwt, beam, limit, backward)
-    return state
+        states.begin[state], states.end[state] = begin, end
+        states.string[state], states.forward[state] = string, forward
+        _make_final(problem, workspace, state)
+        _queue_arcs(problem, workspace, state)
 
 
 @njit()
-def _follow(lattice, workspace, reached, arc, acwt, beam, limit, backward, keeps):
+def _follow(problem, workspace, reached, arc):
     """Give an arc its target: the state that stands for its subset after arcs without labels."""
-    subsets, states, arcs, counts = workspace.subsets, workspace.states, workspace.arcs, workspace.counts
-    begin, end = close(lattice, workspace, reached, arcs.begin[arc], arcs.end[arc], acwt, beam, backward, keeps)
+    states, arcs, counts, acwt = workspace.states, workspace.arcs, workspace.counts, problem.acwt
+    begin, end = close(problem, workspace, reached, arcs.begin[arc], arcs.end[arc])
     if is_full(workspace):
         return
-    graph, acoustic, prefix = normalize(workspace, begin, end, acwt)
-    arcs.more_graph[arc], arcs.more_acoustic[arc], arcs.more_string[arc] = graph, acoustic, prefix
-    slot = slot_of(workspace.state_table, subsets, states.begin, states.end, begin, end, acwt)
+    graph, acoustic, string = normalize(problem, workspace, begin, end, arcs.string[arc])
+    arcs.more_graph[arc], arcs.more_acoustic[arc], arcs.more_string[arc] = graph, acoustic, string
+    slot = slot_of(workspace.state_table, workspace.subsets, states.begin, states.end, begin, end, acwt)
     arcs.target[arc] = workspace.state_table[slot]
     if arcs.target[arc] >= 0:
         counts[ELEMENTS] = begin
         return
     arcs.target[arc] = workspace.state_table[slot] = counts[STATES]
-    cost = arcs.graph[arc] + graph + acwt * (arcs.acoustic[arc] + acoustic)
-    _add_state(lattice, workspace, begin, end, acwt, beam, limit, backward, states.forward[arcs.source[arc]] + cost)
+    forward = states.forward[arcs.source[arc]] + arcs.graph[arc] + graph + acwt * (arcs.acoustic[arc] + acoustic)
+    _add_state(problem, workspace, begin, end, string, forward)
 
 
 @njit()
@@ -150,12 +154,13 @@ def determinize(lattice, workspace, acwt, beam):
     Returns:
         Whether there was room for all of it.
     """
-    subsets, arcs, counts = workspace.subsets, workspace.arcs, workspace.counts
-    forget_strings(workspace.strings)
+    arcs, counts = workspace.arcs, workspace.counts
+    workspace.strings.used[0] = 1
     counts[:] = 0
     workspace.state_table[:] = -1
     workspace.arc_table[:] = -1
-    backward, keeps = backward_costs(lattice, acwt)
+    backward, keeps, longest = backward_costs(lattice, acwt)
+    problem = Problem(lattice, backward, keeps, powers_of_base(longest), acwt, beam, backward[0] + beam)
     num_states = len(backward)
     reached = Reached(
         np.zeros(num_states, np.bool_),
@@ -166,22 +171,20 @@ def determinize(lattice, workspace, acwt, beam):
         np.zeros(num_states, np.int32),
         np.arange(num_states).astype(np.int32),
     )
-    limit = backward[0] + beam
-    add_element(workspace, 0, EMPTY, 0.0, 0.0)
-    begin, end = close(lattice, workspace, reached, np.int32(0), np.int32(1), acwt, beam, backward, keeps)
-    # the start is not normalized: no arc leads to it that could take the cost
+    add_element(workspace, np.int32(0), np.int64(EMPTY), 0.0, 0.0)
+    begin, end = close(problem, workspace, reached, np.int32(0), np.int32(1))
+    # the start is not normalized: no arc leads to it that could take the costs
     if not is_full(workspace):
-        _add_state(lattice, workspace, begin, end, acwt, beam, limit, backward, 0.0)
+        _add_state(problem, workspace, begin, end, np.int32(EMPTY), 0.0)
     while counts[QUEUED] and not is_full(workspace):
         arc = pop(workspace.queue, counts[QUEUED], arcs.priority)
         counts[QUEUED] -= 1
-        slot = slot_of(workspace.arc_table, subsets, arcs.begin, arcs.end, arcs.begin[arc], arcs.end[arc], acwt)
-        same = workspace.arc_table[slot]
-        if same < 0:
-            workspace.arc_table[slot] = same = arc
-            _follow(lattice, workspace, reached, arc, acwt, beam, limit, backward, keeps)
-        arcs.target[arc] = arcs.target[same]
-        arcs.graph[arc] += arcs.more_graph[same]
-        arcs.acoustic[arc] += arcs.more_acoustic[same]
-        arcs.string[arc] = joined(workspace.strings, arcs.string[arc], arcs.more_string[same], 0)
+        slot = slot_of(
+            workspace.arc_table, workspace.subsets, arcs.begin, arcs.end, arcs.begin[arc], arcs.end[arc], acwt
+        )
+        arcs.same[arc] = workspace.arc_table[slot]
+        if arcs.same[arc] < 0:
+            workspace.arc_table[slot] = arcs.same[arc] = arc
+            _follow(problem, workspace, reached, arc)
+        arcs.target[arc] = arcs.target[arcs.same[arc]]
     return not is_full(workspace)

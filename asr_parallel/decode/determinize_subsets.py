@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr_parallel.decode.label_strings import EMPTY, common_prefix, extended, joined
+from asr_parallel.decode.label_strings import BASE, MIX, common_beginning, extended, key_after
 from asr_parallel.record.compiled import njit
 
 DELTA = 2.0**-10  # costs that differ less are equal: Kaldi's kDelta (base/kaldi-math.h)
@@ -29,6 +29,24 @@ class LabelledLattice(NamedTuple):
     arcs: np.ndarray
     labels: np.ndarray
     transition_ids: np.ndarray
+
+
+class Problem(NamedTuple):
+    """The task of a determinization.
+
+    backward: (S,) float64 costs of the best path from each state to the end.
+    keeps: (S,) bool, states that a subset keeps.
+    powers: powers of the base of the strings' keys.
+    acwt: acoustic scale. limit: cost of the best path plus the beam.
+    """
+
+    lattice: LabelledLattice
+    backward: np.ndarray
+    keeps: np.ndarray
+    powers: np.ndarray
+    acwt: float
+    beam: float
+    limit: float
 
 
 class Reached(NamedTuple):
@@ -49,26 +67,20 @@ class Reached(NamedTuple):
 
 @njit()
 def backward_costs(lattice, acwt):
-    """Return (S,) float64 costs of the best path from each state to the end, and which states a subset keeps.
+    """Return (S,) float64 costs of the best path from each state to the end, the states that a subset keeps, and more.
 
-    Those are the states that are final or have labelled arcs.
+    A subset keeps states that are final or have labelled arcs. The last value is the longest path's number of ids.
     """
     costs = lattice.finals[:, 0] + acwt * lattice.finals[:, 1].astype(np.float64)
     keeps = np.isfinite(costs)
+    lengths = lattice.final_spans[:, 1] - lattice.final_spans[:, 0]
     for state in range(len(costs) - 1, -1, -1):
         for a in range(lattice.offsets[state], lattice.offsets[state + 1]):
-            cost = lattice.arcs[a].graph_cost + acwt * lattice.arcs[a].acoustic_cost + costs[lattice.arcs[a].next]
-            costs[state] = min(costs[state], cost)
+            arc = lattice.arcs[a]
+            costs[state] = min(costs[state], arc.graph_cost + acwt * arc.acoustic_cost + costs[arc.next])
+            lengths[state] = max(lengths[state], arc.end - arc.begin + lengths[arc.next])
             keeps[state] |= lattice.labels[a] != 0
-    return costs, keeps
-
-
-@njit()
-def with_ids(strings, string, ids, begin, end):
-    """Return the string followed by ids[begin:end]."""
-    for i in range(begin, end):
-        string = extended(strings, string, ids[i])
-    return string
+    return costs, keeps, lengths[0]
 
 
 @njit()
@@ -126,32 +138,36 @@ def pop(heap, length, keys):
 
 
 @njit()
-def normalize(workspace, begin, end, acwt):
-    """Take the cost of the best element and the common beginning of the strings out of a subset, and return them."""
+def normalize(problem, workspace, begin, end, before):
+    """Take the costs of the best element out of a subset and return them, and the common beginning of the strings.
+
+    All strings begin with `before`.
+    """
     subsets, strings = workspace.subsets, workspace.strings
+    least = strings.depth[before]
     best, best_cost = begin, np.inf
-    prefix = subsets.string[begin]
+    beginning = subsets.string[begin]
     for i in range(begin, end):
-        cost = subsets.graph[i] + acwt * subsets.acoustic[i]
+        cost = subsets.graph[i] + problem.acwt * subsets.acoustic[i]
         if cost < best_cost:
             best, best_cost = i, cost
-        if prefix != subsets.string[i]:
-            prefix = common_prefix(strings, prefix, subsets.string[i])
+        if strings.depth[beginning] > least:
+            beginning = common_beginning(strings, beginning, subsets.string[i], least)
     graph, acoustic = subsets.graph[best], subsets.acoustic[best]
     for i in range(begin, end):
         subsets.graph[i] -= graph
         subsets.acoustic[i] -= acoustic
-        if prefix != EMPTY:
-            subsets.string[i] = joined(strings, EMPTY, subsets.string[i], strings.depth[prefix])
-    return graph, acoustic, prefix
+        subsets.key[i] = key_after(strings, problem.powers, subsets.string[i], beginning)
+    return graph, acoustic, beginning
 
 
 @njit()
-def best_completion(workspace, begin, end, acwt, backward):
+def best_completion(problem, workspace, begin, end):
     """Return the cost of the best path from a subset to the end."""
     subsets, best = workspace.subsets, np.inf
     for i in range(begin, end):
-        best = min(best, subsets.graph[i] + acwt * subsets.acoustic[i] + backward[subsets.state[i]])
+        cost = subsets.graph[i] + problem.acwt * subsets.acoustic[i]
+        best = min(best, cost + problem.backward[subsets.state[i]])
     return best
 
 
@@ -160,16 +176,16 @@ def slot_of(table, subsets, begins, ends, begin, end, acwt):
     """Return the slot of a hash table where the subset [begin, end) stands, or the free one where it belongs."""
     mixed = 0
     for i in range(begin, end):
-        mixed = ((mixed + subsets.state[i]) * 0x9E3779B1 + subsets.string[i] * 0x85EBCA77) & 0xFFFFFFFFFFFF
+        mixed = (mixed + subsets.state[i]) * BASE + subsets.key[i] * MIX
     mask = len(table) - 1
-    slot = (mixed ^ (mixed >> 15)) & mask
+    slot = (mixed ^ (mixed >> 32)) & mask
     while table[slot] >= 0:
         other = begins[table[slot]]
         same = ends[table[slot]] - other == end - begin
         i = begin
         while same and i < end:
             j = other + i - begin
-            same = subsets.state[i] == subsets.state[j] and subsets.string[i] == subsets.string[j]
+            same = subsets.state[i] == subsets.state[j] and subsets.key[i] == subsets.key[j]
             difference = subsets.graph[i] - subsets.graph[j] + acwt * (subsets.acoustic[i] - subsets.acoustic[j])
             same = same and abs(difference) <= DELTA
             i += 1
@@ -180,12 +196,13 @@ def slot_of(table, subsets, begins, ends, begin, end, acwt):
 
 
 @njit()
-def drop_hopeless(workspace, begin, acwt, beam, backward):
+def drop_hopeless(problem, workspace, begin):
     """Drop the elements from `begin` on that cannot come within the beam of the best path of their subset."""
     subsets, counts = workspace.subsets, workspace.counts
-    limit, kept = best_completion(workspace, begin, counts[ELEMENTS], acwt, backward) + beam, begin
+    limit, kept = best_completion(problem, workspace, begin, counts[ELEMENTS]) + problem.beam, begin
     for i in range(begin, counts[ELEMENTS]):
-        if subsets.graph[i] + acwt * subsets.acoustic[i] + backward[subsets.state[i]] <= limit:
+        cost = subsets.graph[i] + problem.acwt * subsets.acoustic[i]
+        if cost + problem.backward[subsets.state[i]] <= limit:
             subsets.state[kept], subsets.string[kept] = subsets.state[i], subsets.string[i]
             subsets.graph[kept], subsets.acoustic[kept] = subsets.graph[i], subsets.acoustic[i]
             kept += 1
@@ -193,11 +210,12 @@ def drop_hopeless(workspace, begin, acwt, beam, backward):
 
 
 @njit()
-def close(lattice, workspace, reached, begin, end, acwt, beam, backward, keeps):
+def close(problem, workspace, reached, begin, end):
     """Follow arcs without labels from a subset, and add the subset of the states that matter. Return its bounds."""
+    lattice, acwt = problem.lattice, problem.acwt
     subsets, strings = workspace.subsets, workspace.strings
     first, length = workspace.counts[ELEMENTS], 0
-    limit = best_completion(workspace, begin, end, acwt, backward) + beam
+    limit = best_completion(problem, workspace, begin, end) + problem.beam
     for i in range(begin, end):
         state = subsets.state[i]
         reached.present[state] = True
@@ -211,12 +229,12 @@ def close(lattice, workspace, reached, begin, end, acwt, beam, backward, keeps):
         reached.present[state] = False
         graph, acoustic = reached.graph[state], reached.acoustic[state]
         cost = graph + acwt * acoustic
-        if cost + backward[state] > limit:
+        if cost + problem.backward[state] > limit:
             continue
         string, a = reached.string[state], reached.arc[state]
         if a >= 0:
-            string = with_ids(strings, string, lattice.transition_ids, lattice.arcs[a].begin, lattice.arcs[a].end)
-        if keeps[state]:
+            string = extended(strings, string, lattice.transition_ids, lattice.arcs[a].begin, lattice.arcs[a].end)
+        if problem.keeps[state]:
             add_element(workspace, state, string, graph, acoustic)
         for a in range(lattice.offsets[state], lattice.offsets[state + 1]):
             if lattice.labels[a] != 0:
