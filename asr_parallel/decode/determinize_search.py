@@ -11,9 +11,9 @@ from asr_parallel.decode.determinize_subsets import (
     ARCS,
     ELEMENTS,
     QUEUED,
+    REACHED,
     STATES,
     Problem,
-    Reached,
     add_element,
     backward_costs,
     best_completion,
@@ -126,10 +126,10 @@ def _add_state(problem, workspace, begin, end, string, forward):
 
 
 @njit()
-def _follow(problem, workspace, reached, arc):
+def _follow(problem, workspace, reached, heap, arc):
     """Give an arc its target: the state that stands for its subset after arcs without labels."""
     states, arcs, counts, acwt = workspace.states, workspace.arcs, workspace.counts, problem.acwt
-    begin, end = close(problem, workspace, reached, arcs.begin[arc], arcs.end[arc])
+    begin, end = close(problem, workspace, reached, heap, arcs.begin[arc], arcs.end[arc])
     if is_full(workspace):
         return
     graph, acoustic, string = normalize(problem, workspace, begin, end, arcs.string[arc])
@@ -160,19 +160,12 @@ def determinize(lattice, workspace, acwt, beam):
     workspace.state_table[:] = -1
     workspace.arc_table[:] = -1
     backward, keeps, longest = backward_costs(lattice, acwt)
-    problem = Problem(lattice, backward, keeps, powers_of_base(longest), acwt, beam, backward[0] + beam)
     num_states = len(backward)
-    reached = Reached(
-        np.zeros(num_states, np.bool_),
-        np.zeros(num_states, np.int32),
-        np.zeros(num_states, np.int32),
-        np.zeros(num_states, np.float64),
-        np.zeros(num_states, np.float64),
-        np.zeros(num_states, np.int32),
-        np.arange(num_states).astype(np.int32),
-    )
+    order = np.arange(num_states).astype(np.int32)
+    problem = Problem(lattice, backward, keeps, powers_of_base(longest), order, acwt, beam, backward[0] + beam)
+    reached, heap = np.zeros(num_states, REACHED), np.empty(num_states, np.int32)
     add_element(workspace, np.int32(0), np.int64(EMPTY), 0.0, 0.0)
-    begin, end = close(problem, workspace, reached, np.int32(0), np.int32(1))
+    begin, end = close(problem, workspace, reached, heap, np.int32(0), np.int32(1))
     # the start is not normalized: no arc leads to it that could take the costs
     if not is_full(workspace):
         _add_state(problem, workspace, begin, end, np.int32(EMPTY), 0.0)
@@ -185,6 +178,6 @@ def determinize(lattice, workspace, acwt, beam):
         arcs.same[arc] = workspace.arc_table[slot]
         if arcs.same[arc] < 0:
             workspace.arc_table[slot] = arcs.same[arc] = arc
-            _follow(problem, workspace, reached, arc)
+            _follow(problem, workspace, reached, heap, arc)
         arcs.target[arc] = arcs.target[arcs.same[arc]]
     return not is_full(workspace)

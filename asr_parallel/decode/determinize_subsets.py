@@ -37,6 +37,7 @@ class Problem(NamedTuple):
     backward: (S,) float64 costs of the best path from each state to the end.
     keeps: (S,) bool, states that a subset keeps.
     powers: powers of the base of the strings' keys.
+    order: (S,) int32 numbers of the states, by which a heap of states is in order.
     acwt: acoustic scale. limit: cost of the best path plus the beam.
     """
 
@@ -44,25 +45,15 @@ class Problem(NamedTuple):
     backward: np.ndarray
     keeps: np.ndarray
     powers: np.ndarray
+    order: np.ndarray
     acwt: float
     beam: float
     limit: float
 
 
-class Reached(NamedTuple):
-    """Scratch memory of a closure, (S,) each: the best way to a state so far.
-
-    present: bool, False before and after. string: int32, before the arc. arc: int32, the last one, -1 for none. graph,
-    acoustic: float64. heap: int32, states to go on from. order: int32, the numbers of the states.
-    """
-
-    present: np.ndarray
-    string: np.ndarray
-    arc: np.ndarray
-    graph: np.ndarray
-    acoustic: np.ndarray
-    heap: np.ndarray
-    order: np.ndarray
+# The best way to a state that a closure has found so far. present: 0 before and after a closure. string: before the
+# last arc. arc: the last one, -1 for none. graph, acoustic: costs
+REACHED = np.dtype([("graph", "<f8"), ("acoustic", "<f8"), ("string", "<i4"), ("arc", "<i4"), ("present", "<i8")])
 
 
 @njit()
@@ -210,44 +201,54 @@ def drop_hopeless(problem, workspace, begin):
 
 
 @njit()
-def close(problem, workspace, reached, begin, end):
-    """Follow arcs without labels from a subset, and add the subset of the states that matter. Return its bounds."""
-    lattice, acwt = problem.lattice, problem.acwt
-    subsets, strings = workspace.subsets, workspace.strings
-    first, length = workspace.counts[ELEMENTS], 0
+def close(problem, workspace, reached, heap, begin, end):
+    """Follow arcs without labels from a subset, and add the subset of the states that matter. Return its bounds.
+
+    reached: (S,) REACHED. heap: (S,) int32 scratch memory.
+    """
     limit = best_completion(problem, workspace, begin, end) + problem.beam
+    # arrays one by one, as numba would count references to all arrays of a tuple at every step
+    lattice, subsets, strings, counts = problem.lattice, workspace.subsets, workspace.strings, workspace.counts
+    offsets, arcs, labels, ids = lattice.offsets, lattice.arcs, lattice.labels, lattice.transition_ids
+    backward, keeps, order, acwt = problem.backward, problem.keeps, problem.order, problem.acwt
+    states, state_strings, graphs, acoustics = subsets.state, subsets.string, subsets.graph, subsets.acoustic
+    first, length = counts[ELEMENTS], 0
+    added = first
     for i in range(begin, end):
-        state = subsets.state[i]
-        reached.present[state] = True
-        reached.string[state], reached.arc[state] = subsets.string[i], -1
-        reached.graph[state], reached.acoustic[state] = subsets.graph[i], subsets.acoustic[i]
-        reached.heap[length] = state  # in the order of states, which is a heap
+        place = reached[states[i]]
+        place.present, place.arc = 1, -1
+        place.string, place.graph, place.acoustic = state_strings[i], graphs[i], acoustics[i]
+        heap[length] = states[i]  # in the order of states, which is a heap
         length += 1
     while length:
-        state = pop(reached.heap, length, reached.order)
+        state = pop(heap, length, order)
         length -= 1
-        reached.present[state] = False
-        graph, acoustic = reached.graph[state], reached.acoustic[state]
-        cost = graph + acwt * acoustic
-        if cost + problem.backward[state] > limit:
-            continue
-        string, a = reached.string[state], reached.arc[state]
+        here = reached[state]
+        here.present = 0
+        graph, acoustic, string, a = here.graph, here.acoustic, here.string, here.arc
         if a >= 0:
-            string = extended(strings, string, lattice.transition_ids, lattice.arcs[a].begin, lattice.arcs[a].end)
-        if problem.keeps[state]:
-            add_element(workspace, state, string, graph, acoustic)
-        for a in range(lattice.offsets[state], lattice.offsets[state + 1]):
-            if lattice.labels[a] != 0:
+            string = extended(strings, string, ids, arcs[a].begin, arcs[a].end)
+        if keeps[state]:
+            if added < len(states):
+                states[added], state_strings[added] = state, string
+                graphs[added], acoustics[added] = graph, acoustic
+            added += 1
+        for a in range(offsets[state], offsets[state + 1]):
+            if labels[a] != 0:
                 continue
-            target = lattice.arcs[a].next
-            to_graph, to_acoustic = graph + lattice.arcs[a].graph_cost, acoustic + lattice.arcs[a].acoustic_cost
-            if not reached.present[target]:
-                reached.present[target] = True
-                reached.heap[length] = target
-                sift_up(reached.heap, length, reached.order)
+            target = arcs[a].next
+            to_graph, to_acoustic = graph + arcs[a].graph_cost, acoustic + arcs[a].acoustic_cost
+            cost = to_graph + acwt * to_acoustic
+            if cost + backward[target] > limit:
+                continue
+            place = reached[target]
+            if not place.present:
+                heap[length] = target
+                sift_up(heap, length, order)
                 length += 1
-            elif to_graph + acwt * to_acoustic >= reached.graph[target] + acwt * reached.acoustic[target]:
+            elif cost >= place.graph + acwt * place.acoustic:
                 continue
-            reached.string[target], reached.arc[target] = string, a
-            reached.graph[target], reached.acoustic[target] = to_graph, to_acoustic
-    return first, workspace.counts[ELEMENTS]
+            place.present, place.arc = 1, a
+            place.string, place.graph, place.acoustic = string, to_graph, to_acoustic
+    counts[ELEMENTS] = added
+    return first, added

@@ -21,6 +21,8 @@ def njit(**options: Any) -> Callable[[Callable], Any]:
     """
 
     def compiled(function: Callable) -> Any:
+        if numba.config.DISABLE_JIT:  # NUMBA_DISABLE_JIT=1, for a debugger
+            return function
         try:
             dispatcher = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # numba found no writable cache folder
