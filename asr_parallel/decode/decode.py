@@ -13,8 +13,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
+from asr_parallel.decode.batched_scores import BatchScorer, PrecomputedScores, ScoredBatch, StoredScores, in_order
 from asr_parallel.decode.compact_lattice import compact_bytes, with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
@@ -49,7 +52,10 @@ GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """Paths and options with which a process decodes any utterance of a set."""
+    """Paths and options with which a process decodes any utterance of a set.
+
+    scores: stands for the model where another process computes its log-likelihoods.
+    """
 
     graph: Path
     model: Path
@@ -57,6 +63,7 @@ class DecodeJob:
     options: DecoderOptions
     num_best: int = 0
     state_level: bool = False
+    scores: PrecomputedScores | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class DecodeContext:
 @lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
 def _open(job: DecodeJob) -> DecodeContext:
     graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
-    model = open_acoustic_model(job.model)
+    model = job.scores or open_acoustic_model(job.model)
     if model.num_pdfs != transitions.num_pdfs:
         raise ValueError(
             f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
@@ -132,9 +139,9 @@ def _search(context: DecodeContext, job: DecodeJob, features: np.ndarray) -> Dec
     )
 
 
-def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
+def _decode_one(job: DecodeJob, u: int | StoredScores) -> DecodeResult:
     context = _open(job)
-    features = context.features[u]
+    features = u.read() if isinstance(u, StoredScores) else context.features[u]
     with one_thread():
         start = time.process_time()
         result = _search(context, job, features)
@@ -149,15 +156,35 @@ def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeR
     first = _decode_one(job, 0)
     yield first
     rest = range(1, num_utterances)
-    expected_seconds = first.cpu_seconds * len(rest)
-    if jobs == 1 or expected_seconds < START_UP_SECONDS:
-        yield from (_decode_one(job, u) for u in rest)
+    with _pool(jobs, len(rest), first) as pool:
+        if pool is None:
+            yield from (_decode_one(job, u) for u in rest)
+        else:
+            yield from pool.map(_decode_one, [job] * len(rest), rest)
+
+
+def _results_of_scores(job: DecodeJob, scorer: BatchScorer, num_utterances: int, jobs: int) -> Iterator[DecodeResult]:
+    """Yield results in the order of the utterances, as `_results` does, from the log-likelihoods of a scorer."""
+    job, batches = replace(job, scores=scorer.model), iter(scorer)
+    batch = next(batches)
+    first = _decode_one(job, batch.utterances[0])
+    yield first
+    rest = chain([ScoredBatch(batch.path, batch.utterances[1:])], batches)
+    with _pool(jobs, num_utterances - 1, first) as pool:
+        yield from in_order(rest, partial(_decode_one, job), pool, jobs)
+
+
+@contextmanager
+def _pool(jobs: int, num_utterances: int, first: DecodeResult) -> Iterator[ProcessPoolExecutor | None]:
+    """Yield a pool for so many utterances like the first; None where this process has decoded them sooner."""
+    if jobs == 1 or first.cpu_seconds * num_utterances < START_UP_SECONDS:
+        yield None
         return
     context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=exit_with_parent)
+    pool = ProcessPoolExecutor(min(jobs, num_utterances), context, initializer=exit_with_parent)
     try:
-        yield from pool.map(_decode_one, [job] * len(rest), rest)
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -171,6 +198,7 @@ def decode_set(
     jobs: int = 1,
     num_best: int = 0,
     state_level: bool = False,
+    score_on: str | None = None,
 ) -> dict[str, Any]:
     """Decode every utterance of the raw feature folder `features` into the folder `out`.
 
@@ -180,6 +208,8 @@ def decode_set(
         jobs: processes; the result does not depend on it.
         num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
         state_level: write lattices as the search makes them, not determinised.
+        score_on: device on which this process computes a network's log-likelihoods for all (`scoring_device`); None:
+            each process computes its own on the CPU.
 
     Returns:
         The contents of decode.json.
@@ -195,8 +225,7 @@ def decode_set(
     symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
     results: list[DecodeResult] = []
 
-    def lattices() -> Iterator[tuple[str, bytes]]:
-        decoded = _results(job, len(ids), jobs)
+    def lattices(decoded: Iterator[DecodeResult]) -> Iterator[tuple[str, bytes]]:
         for utterance, result in zip(progress(ids, f"decoding {features}", unit="utt"), decoded, strict=True):
             if result.failure:
                 logger.warning("%s: not decoded: %s", utterance, result.failure)
@@ -205,8 +234,14 @@ def decode_set(
             results.append(replace(result, lattice=b""))
 
     start = time.monotonic()
-    write_lattices(out / LATTICES, lattices())
+    if score_on is None:
+        write_lattices(out / LATTICES, lattices(_results(job, len(ids), jobs)))
+    else:
+        with BatchScorer.open(model, features, score_on, WARM_UP_FRAMES) as scorer:
+            write_lattices(out / LATTICES, lattices(_results_of_scores(job, scorer, len(ids), jobs)))
     summary = _summary(ids, results, options, time.monotonic() - start)
+    if score_on is not None:
+        summary |= {"scored_on": score_on, "scoring_seconds": round(scorer.seconds, 3)}
 
     def text(words: list[int]) -> str:
         return " ".join(symbols[word] for word in words)
@@ -250,7 +285,7 @@ def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOption
         "failed": {utterance: r.failure for utterance, r in zip(ids, results, strict=True) if r.failure},
         "without_final_state": sum(not r.reached_final and not r.failure for r in results),
         "audio_seconds": round(audio_seconds, 2),
-        # acoustic scores, search, determinization and best path; "seconds" has the start, compiling and writing, too
+        # acoustic scores but those for all, search, determinization and best path; "seconds" has all that is done
         "cpu_seconds": round(cpu_seconds, 3),
         "real_time_factor_per_core": round(cpu_seconds / audio_seconds, 5) if frames else None,
         "seconds": round(seconds, 3),
