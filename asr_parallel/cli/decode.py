@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.decode.acoustic import default_options, scoring_device
     from asr_parallel.decode.decode import decode_set
     from asr_parallel.decode.decoder_options import DecoderOptions
+    from asr_parallel.decode.scored_search import scored_search
 
     given = vars(args)
     output, jobs = build(OutputOptions, given), build(JobOptions, given).count
@@ -62,9 +63,9 @@ def run(args: argparse.Namespace) -> None:
     options = replace(default_options(args.model), **own)
 
     def make(folder: Path) -> None:
-        score_on = scoring_device(args.model, device)
-        nbest, state_level = output.nbest, output.state_level
-        decode_set(args.graph, args.model, args.feats, folder, options, jobs, nbest, state_level, score_on)
+        gpu = scoring_device(args.model, device)
+        search = scored_search(gpu, jobs) if gpu else None
+        decode_set(args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level, search)
 
     run_stage(
         args.out,

@@ -34,12 +34,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoredScores:
-    """The log-likelihoods of an utterance, (frames, num_pdfs) float32 in a file from the row `start` on."""
+    """The log-likelihoods of an utterance, (frames, num_pdfs) float32 in a file from the row `start` on.
+
+    cpu_seconds: that they have taken.
+    """
 
     path: Path
     start: int
     frames: int
     num_pdfs: int
+    cpu_seconds: float
 
     def read(self) -> np.ndarray:
         """Map them into memory."""
@@ -82,7 +86,6 @@ class BatchScorer:
         """Compute the scores of the first frames, which searches warm up with."""
         self._model, self._features = model, features
         self._folder = tempfile.TemporaryDirectory(prefix="asr-parallel-scores-")
-        self.seconds = 0.0  # of scoring so far
         warm_up = Path(self._folder.name) / WARM_UP_FILE
         np.save(warm_up, model.log_likelihoods(features.frames[:warm_up_frames]))
         self.model = PrecomputedScores(model.num_pdfs, warm_up)
@@ -104,24 +107,21 @@ class BatchScorer:
 
     def __iter__(self) -> Iterator[ScoredBatch]:
         """Compute and yield the batches in the order of the utterances."""
-        offsets = self._features.offsets
+        offsets, num_pdfs = self._features.offsets, self._model.num_pdfs
         for number, (first, end) in enumerate(batches_of(np.diff(offsets).tolist())):
-            start = time.monotonic()
+            start = time.process_time()
             path, rows = Path(self._folder.name) / f"{number}.float32", int(offsets[end] - offsets[first])
             if rows:
-                scores = np.memmap(path, np.float32, mode="w+", shape=(rows, self._model.num_pdfs))
+                scores = np.memmap(path, np.float32, mode="w+", shape=(rows, num_pdfs))
                 self._model.score([self._features[u] for u in range(first, end)], scores)
                 del scores
             else:
                 path.touch()
-            stored = [
-                StoredScores(
-                    path, int(offsets[u] - offsets[first]), int(offsets[u + 1] - offsets[u]), self._model.num_pdfs
-                )
-                for u in range(first, end)
-            ]
-            self.seconds += time.monotonic() - start
-            yield ScoredBatch(path, stored)
+            seconds_a_frame = (time.process_time() - start) / max(rows, 1)
+            places = zip(offsets[first:end] - offsets[first], np.diff(offsets[first : end + 1]), strict=True)
+            yield ScoredBatch(
+                path, [StoredScores(path, int(at), int(n), num_pdfs, int(n) * seconds_a_frame) for at, n in places]
+            )
 
 
 def batches_of(frames: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -11,12 +11,11 @@ A decode folder holds
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache, partial
-from itertools import chain
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
-from asr_parallel.decode.batched_scores import BatchScorer, PrecomputedScores, ScoredBatch, StoredScores, in_order
+from asr_parallel.decode.batched_scores import PrecomputedScores, StoredScores
 from asr_parallel.decode.compact_lattice import compact_bytes, with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
@@ -78,6 +77,10 @@ class DecodeResult:
     active_tokens: float = 0.0
     cpu_seconds: float = 0.0
     failure: str = ""
+
+
+Search = Callable[[DecodeJob, int], Iterator[DecodeResult]]
+"""Decodes the first so many utterances of a job, and yields the results in their order."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ def _search(context: DecodeContext, job: DecodeJob, features: np.ndarray) -> Dec
     )
 
 
-def _decode_one(job: DecodeJob, u: int | StoredScores) -> DecodeResult:
+def decode_one(job: DecodeJob, u: int | StoredScores) -> DecodeResult:
+    """Return the result of the utterance u of a job, or of that with these scores."""
     context = _open(job)
     features = u.read() if isinstance(u, StoredScores) else context.features[u]
     with one_thread():
@@ -153,29 +157,18 @@ def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeR
 
     The first one is decoded in this process: it raises errors of the job early, and fills numba's cache for the others.
     """
-    first = _decode_one(job, 0)
+    first = decode_one(job, 0)
     yield first
     rest = range(1, num_utterances)
-    with _pool(jobs, len(rest), first) as pool:
+    with search_pool(jobs, len(rest), first) as pool:
         if pool is None:
-            yield from (_decode_one(job, u) for u in rest)
+            yield from (decode_one(job, u) for u in rest)
         else:
-            yield from pool.map(_decode_one, [job] * len(rest), rest)
-
-
-def _results_of_scores(job: DecodeJob, scorer: BatchScorer, num_utterances: int, jobs: int) -> Iterator[DecodeResult]:
-    """Yield results in the order of the utterances, as `_results` does, from the log-likelihoods of a scorer."""
-    job, batches = replace(job, scores=scorer.model), iter(scorer)
-    batch = next(batches)
-    first = _decode_one(job, batch.utterances[0])
-    yield first
-    rest = chain([ScoredBatch(batch.path, batch.utterances[1:])], batches)
-    with _pool(jobs, num_utterances - 1, first) as pool:
-        yield from in_order(rest, partial(_decode_one, job), pool, jobs)
+            yield from pool.map(decode_one, [job] * len(rest), rest)
 
 
 @contextmanager
-def _pool(jobs: int, num_utterances: int, first: DecodeResult) -> Iterator[ProcessPoolExecutor | None]:
+def search_pool(jobs: int, num_utterances: int, first: DecodeResult) -> Iterator[ProcessPoolExecutor | None]:
     """Yield a pool for so many utterances like the first; None where this process has decoded them sooner."""
     if jobs == 1 or first.cpu_seconds * num_utterances < START_UP_SECONDS:
         yield None
@@ -198,7 +191,7 @@ def decode_set(
     jobs: int = 1,
     num_best: int = 0,
     state_level: bool = False,
-    score_on: str | None = None,
+    search: Search | None = None,
 ) -> dict[str, Any]:
     """Decode every utterance of the raw feature folder `features` into the folder `out`.
 
@@ -208,8 +201,7 @@ def decode_set(
         jobs: processes; the result does not depend on it.
         num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
         state_level: write lattices as the search makes them, not determinised.
-        score_on: device on which this process computes a network's log-likelihoods for all (`scoring_device`); None:
-            each process computes its own on the CPU.
+        search: another way to do it than that each process scores and searches, which sees to its processes itself.
 
     Returns:
         The contents of decode.json.
@@ -225,7 +217,8 @@ def decode_set(
     symbols = {i: word for word, i in read_symbols(graph / "words.txt").items()}
     results: list[DecodeResult] = []
 
-    def lattices(decoded: Iterator[DecodeResult]) -> Iterator[tuple[str, bytes]]:
+    def lattices() -> Iterator[tuple[str, bytes]]:
+        decoded = search(job, len(ids)) if search else _results(job, len(ids), jobs)
         for utterance, result in zip(progress(ids, f"decoding {features}", unit="utt"), decoded, strict=True):
             if result.failure:
                 logger.warning("%s: not decoded: %s", utterance, result.failure)
@@ -234,14 +227,8 @@ def decode_set(
             results.append(replace(result, lattice=b""))
 
     start = time.monotonic()
-    if score_on is None:
-        write_lattices(out / LATTICES, lattices(_results(job, len(ids), jobs)))
-    else:
-        with BatchScorer.open(model, features, score_on, WARM_UP_FRAMES) as scorer:
-            write_lattices(out / LATTICES, lattices(_results_of_scores(job, scorer, len(ids), jobs)))
+    write_lattices(out / LATTICES, lattices())
     summary = _summary(ids, results, options, time.monotonic() - start)
-    if score_on is not None:
-        summary |= {"scored_on": score_on, "scoring_seconds": round(scorer.seconds, 3)}
 
     def text(words: list[int]) -> str:
         return " ".join(symbols[word] for word in words)
@@ -285,7 +272,7 @@ def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOption
         "failed": {utterance: r.failure for utterance, r in zip(ids, results, strict=True) if r.failure},
         "without_final_state": sum(not r.reached_final and not r.failure for r in results),
         "audio_seconds": round(audio_seconds, 2),
-        # acoustic scores but those for all, search, determinization and best path; "seconds" has all that is done
+        # acoustic scores, search, determinization and best path; "seconds" has the start, compiling and writing, too
         "cpu_seconds": round(cpu_seconds, 3),
         "real_time_factor_per_core": round(cpu_seconds / audio_seconds, 5) if frames else None,
         "seconds": round(seconds, 3),
