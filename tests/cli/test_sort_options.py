@@ -41,6 +41,11 @@ def test_a_prefix_names_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
 
 
+def test_a_device_is_that_of_training_and_decoding(capsys: pytest.CaptureFixture[str]) -> None:
+    found = sorted_words(capsys, {"rbm": "", "dnn": "", "decode": "", "score": ""}, "--device cuda")
+    assert found == [(name, "--device=cuda") for name in ("rbm", "dnn", "decode")]
+
+
 def test_values_may_look_like_flags_and_the_last_counts(capsys: pytest.CaptureFixture[str]) -> None:
     found = sorted_words(capsys, {"score": "", "frames": "--norm-vars"}, "--word-ins-penalties -1,0 --norm-vars false")
     assert found == [("score", "--word-ins-penalties=-1,0"), ("frames", "--no-norm-vars")]
