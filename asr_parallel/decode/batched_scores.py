@@ -1,9 +1,9 @@
 """Log-likelihoods of many utterances at a time, which one process computes for the searches of others.
 
 A GPU scores frames faster than all cores search them, and processes that share it only wait for each other. So one
-process has the network, and hands each batch of scores on in a file that the others map into their memory: a pipe takes
-seven times as much of that process's time (3,000 pdfs). The file is in the folder of temporary files (TMPDIR) and lives
-for the batch's searches.
+process has the network, and hands each batch of scores on in a file that the others map into their memory. A pipe takes
+four to seven times as much of its time: 4.4 ms for 300 frames of 3,000 pdfs, where the file takes 0.6 to 1. The file is
+in the folder of temporary files (TMPDIR) and lives for the batch's searches.
 """
 
 import math
