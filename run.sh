@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 die() { echo "run.sh: error: $*" >&2; exit 1; }
 
-set_up() {  # set_up EXTRAS [VENV CONSTRAINTS] : an environment with pinned versions, installed again only when what it is made from changed
+set_up() {  # set_up EXTRAS [VENV CONSTRAINTS] : pinned versions, installed again only when what they are made from changed
   local extras=$1 venv=${2:-$root/.venv} constraints=${3:-$root/constraints.txt} python=${PYTHON:-python3} made_from
   made_from=$(cat "$root/pyproject.toml" "$constraints" | cksum)
   is_set_up() { [[ -x $venv/bin/asr-parallel && $(cat "$venv/installed-$extras" 2>/dev/null) == "$made_from" ]]; }
@@ -43,7 +43,7 @@ if [[ ${1:-} == test-torchaudio ]]; then
   venv=${2:-$root/.venv-torchaudio}
   shift $(($# > 1 ? 2 : 1))
   mkdir -p "$venv"
-  { grep -v '^torch==' "$root/constraints.txt"; printf '%s\n' "torch==$torchaudio" "torchaudio==$torchaudio"; } > "$venv/constraints.txt"
+  { grep -v '^torch==' "$root/constraints.txt"; printf '%s\n' {torch,torchaudio}"==$torchaudio"; } > "$venv/constraints.txt"
   set_up dev,torchaudio "$venv" "$venv/constraints.txt"
   venv=$(cd "$venv" && pwd)
   cd "$root"

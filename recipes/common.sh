@@ -76,6 +76,7 @@ usage_of_all() {
 Every other option is that of a verb, with a value always, and is checked before the first stage; for example
   --epochs, --workers, --processes, --algorithm, --period, --ema N   asr-parallel train-dnn --help (stages 5 and 6)
   --beam, --max-active N                                   asr-parallel decode --help
+  --device auto|cpu|cuda                                   both
   --lmwt-range N:N, --score-units word|char                asr-parallel score --help
   --feature-backend, --dither, --max-bad-share             asr-parallel make-features --help (and verbs of stage 0)
   --context N, --norm-vars true|false                      asr-parallel make-frames --help

@@ -64,8 +64,10 @@ def run(args: argparse.Namespace) -> None:
 
     def make(folder: Path) -> None:
         gpu = scoring_device(args.model, device)
-        search = scored_search(gpu, jobs) if gpu else None
-        decode_set(args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level, search)
+        decode_set(
+            args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level,
+            scored_search(gpu, jobs) if gpu else None, {"scored_on": gpu or "cpu"},
+        )  # fmt: skip
 
     run_stage(
         args.out,

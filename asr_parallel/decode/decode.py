@@ -11,7 +11,7 @@ A decode folder holds
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -192,6 +192,7 @@ def decode_set(
     num_best: int = 0,
     state_level: bool = False,
     search: Search | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode every utterance of the raw feature folder `features` into the folder `out`.
 
@@ -202,6 +203,7 @@ def decode_set(
         num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
         state_level: write lattices as the search makes them, not determinised.
         search: another way to do it than that each process scores and searches, which sees to its processes itself.
+        facts: further entries of decode.json.
 
     Returns:
         The contents of decode.json.
@@ -228,7 +230,7 @@ def decode_set(
 
     start = time.monotonic()
     write_lattices(out / LATTICES, lattices())
-    summary = _summary(ids, results, options, time.monotonic() - start)
+    summary = _summary(ids, results, options, time.monotonic() - start) | dict(facts or {})
 
     def text(words: list[int]) -> str:
         return " ".join(symbols[word] for word in words)

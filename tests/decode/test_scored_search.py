@@ -121,6 +121,8 @@ def test_the_verb_takes_a_gpu_for_networks_alone(tiny, tmp_path, monkeypatch, ca
     for number, device in enumerate(([], ["--device", "cpu"], ["--device", "cuda:1"])):
         assert main([*words, "--out", f"{tmp_path}/{number}", *device]) == 0
     assert asked == [("cuda", 1), ("cuda:1", 1)]
+    recorded = [json.loads((tmp_path / f"{n}" / "decode.json").read_text())["scored_on"] for n in range(3)]
+    assert recorded == ["cuda", "cpu", "cuda:1"]
     capsys.readouterr()
     for wrong, message in (("cuda:2", "expected a number below 2"), ("tpu", "unknown device 'tpu'")):
         assert main([*words, "--out", f"{tmp_path}/{wrong}", "--device", wrong]) == 1

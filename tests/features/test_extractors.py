@@ -145,6 +145,16 @@ def test_a_torchaudio_of_another_torch_names_both(tmp_path: Path, monkeypatch: p
         open_extractor("mfcc", 8000, "torchaudio")
 
 
+@pytest.mark.skipif(not FSDD, reason="set ASR_PARALLEL_FSDD to compare the backends on real speech")
+@pytest.mark.parametrize("kind", KINDS)
+def test_backends_agree_on_real_speech(kind: str) -> None:
+    recordings = sorted((Path(FSDD or "") / "recordings").glob("*.wav"))[::40]
+    waves = [read_audio(path) for path in recordings]
+    first, *others = (np.concatenate(open_extractor(kind, 8000, backend)(waves)) for backend in INSTALLED)
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=2e-3, rtol=0)
+
+
 @pytest.mark.skipif(not (GOLDEN and FSDD), reason="set ASR_PARALLEL_GOLDEN and ASR_PARALLEL_FSDD to compare with Kaldi")
 @pytest.mark.parametrize("backend", INSTALLED)
 def test_equal_to_kaldi(backend: str) -> None:
