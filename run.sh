@@ -3,14 +3,18 @@
 #   ./run.sh                       set up .venv and run recipes/swbd on the synthetic corpus
 #   ./run.sh --recipe digits ...   another recipe; every other option is the recipe's (see --help)
 #   ./run.sh test [pytest options] set up .venv and run the tests
+#   ./run.sh test-torchaudio [DIR [pytest options]]
+#                                  set up DIR (.venv-torchaudio), with a torchaudio and the torch that it was built with
+#                                  (several GB), and run the tests of features there
 set -euo pipefail
+torchaudio=2.9.1  # the torch of constraints.txt is newer than the last torchaudio that names its torch
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 die() { echo "run.sh: error: $*" >&2; exit 1; }
 
-set_up() {  # an environment of its own with pinned versions, installed again only when what it is made from changed
-  local extras=$1 venv=$root/.venv python=${PYTHON:-python3} made_from
-  made_from=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
+set_up() {  # set_up EXTRAS [VENV CONSTRAINTS] : pinned versions, installed again only when what they are made from changed
+  local extras=$1 venv=${2:-$root/.venv} constraints=${3:-$root/constraints.txt} python=${PYTHON:-python3} made_from
+  made_from=$(cat "$root/pyproject.toml" "$constraints" | cksum)
   is_set_up() { [[ -x $venv/bin/asr-parallel && $(cat "$venv/installed-$extras" 2>/dev/null) == "$made_from" ]]; }
   is_set_up && return
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
@@ -22,7 +26,7 @@ set_up() {  # an environment of its own with pinned versions, installed again on
   [[ -x $venv/bin/pip ]] || "$python" -m venv "$venv" ||
     die "cannot make a virtual environment; on Debian and Ubuntu the package python3-venv brings what is missing"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    --constraint "$root/constraints.txt" --editable "$root[$extras]" || die "installation failed"
+    --constraint "$constraints" --editable "$root[$extras]" || die "installation failed"
   echo "$made_from" > "$venv/installed-$extras"
   exec 9<&-
 }
@@ -33,6 +37,17 @@ if [[ ${1:-} == test ]]; then
   cd "$root"
   # A file at a time in each process, of which tests/conftest.py says how many there are
   exec "$root/.venv/bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
+fi
+
+if [[ ${1:-} == test-torchaudio ]]; then
+  venv=${2:-$root/.venv-torchaudio}
+  shift $(($# > 1 ? 2 : 1))
+  mkdir -p "$venv"
+  { grep -v '^torch==' "$root/constraints.txt"; printf '%s\n' {torch,torchaudio}"==$torchaudio"; } > "$venv/constraints.txt"
+  set_up dev,torchaudio "$venv" "$venv/constraints.txt"
+  venv=$(cd "$venv" && pwd)
+  cd "$root"
+  exec "$venv/bin/python" -m pytest tests/features/test_extractors.py tests/features/test_compute.py "$@"
 fi
 
 recipe=swbd

@@ -28,8 +28,8 @@ from asr_parallel.parallel.transport import SingleProcess
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.parallel.worker_options import split
 from asr_parallel.training.async_scheduler import AsyncScheduler
+from asr_parallel.training.option_groups import OptimizationOptions
 from asr_parallel.training.replicas import Replicas
-from asr_parallel.training.train_options import OptimizationOptions
 
 K = 16
 NETWORKS: dict[str, tuple[NetworkSpec, int]] = {

@@ -36,8 +36,8 @@ from asr_parallel.parallel.asynchronous.service import Plan
 from asr_parallel.parallel.asynchronous.worker import Worker
 from asr_parallel.parallel.registry import asynchronous, entry
 from asr_parallel.training.leased_data import LeasedData
+from asr_parallel.training.option_groups import OptimizationOptions
 from asr_parallel.training.replicas import Replicas
-from asr_parallel.training.train_options import OptimizationOptions
 
 PARAMETERS = 4_000_000
 EXCHANGES = 20  # of a turn

@@ -41,6 +41,7 @@ dnn=dnn
 model=
 compare=
 sets="dev eval"
+declare -A tuning_set=()  # of each of --sets: the set that chooses its scoring weights
 options=(stage stop_stage exp jobs seed sets arpa architecture hidden_layers hidden_dim nonlinearity optimizer learning_rate
   final_learning_rate pretrain rbm systems dnn model compare)
 
@@ -75,6 +76,7 @@ usage_of_all() {
 Every other option is that of a verb, with a value always, and is checked before the first stage; for example
   --epochs, --workers, --processes, --algorithm, --period, --ema N   asr-parallel train-dnn --help (stages 5 and 6)
   --beam, --max-active N                                   asr-parallel decode --help
+  --device auto|cpu|cuda                                   both
   --lmwt-range N:N, --score-units word|char                asr-parallel score --help
   --feature-backend, --dither, --max-bad-share             asr-parallel make-features --help (and verbs of stage 0)
   --context N, --norm-vars true|false                      asr-parallel make-frames --help
@@ -132,7 +134,7 @@ run_stages() {
   done
 }
 
-pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opts of those that take them; check all words
+pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opts of those that take them; check all words and --sets
   local name word words=() lines
   [[ $# -gt 0 || ${#passed_on[@]} -gt 0 ]] || return 0
   for name in "$@"; do
@@ -141,9 +143,11 @@ pass_on() {  # pass_on DESTINATION ... : give the words of passed_on to NAME_opt
   done
   lines=$(asr-parallel sort-options --stages "$stage:$stop_stage" --sets "$sets" "${words[@]}" -- "${passed_on[@]}") || exit 1
   while IFS=$'\t' read -r name word; do
-    [[ -n $name ]] || continue
-    local -n own=${name}_opts
-    own+=("$word")
+    case $name in
+      '') ;;
+      sets) tuning_set[${word%%:*}]=${word#*:} ;;
+      *) local -n own=${name}_opts; own+=("$word") ;;
+    esac
   done <<< "$lines"
 }
 
@@ -178,18 +182,6 @@ only_sets() {  # only_sets WHAT NAME ... : die where --sets has a set that WHAT 
   for set in $(set_names); do
     [[ " $* " == *" $set "* ]] || die "--sets: $what has the sets $(printf '%s, ' "${@:1:$#-1}" | sed 's/, $//') and ${!#}, not '$set'"
   done
-}
-
-tuning_set() {  # tuning_set NAME : the set that chooses the scoring weights of a set of --sets, as corpus/set_names.py has it
-  local word first=
-  for word in $sets; do
-    : "${first:=${word%%:*}}"
-    case $word in
-      "$1":*) echo "${word#*:}"; return ;;
-      *":$1") echo "$1"; return ;;
-    esac
-  done
-  echo "$first"
 }
 
 import_sets() {  # import_sets kaldi|lhotse DIR [TRAIN_SET] : data folders of train and all sets, of Kaldi's or lhotse's
@@ -259,10 +251,10 @@ recognize() {  # recognize SYSTEM MODEL GRAPH KIND : decode and score all sets w
       "${decode_opts[@]}"
   done
   for tuning in $(set_names); do
-    [[ $(tuning_set "$tuning") == "$tuning" ]] || continue
+    [[ ${tuning_set[$tuning]} == "$tuning" ]] || continue
     words=(--data-dev "$exp/data/$tuning" --decode-dev "$exp/$1/decode_$tuning")
     for set in $(set_names); do
-      [[ $set != "$tuning" && $(tuning_set "$set") == "$tuning" ]] || continue
+      [[ $set != "$tuning" && ${tuning_set[$set]} == "$tuning" ]] || continue
       words+=(--data-eval "$exp/data/$set" --decode-eval "$exp/$1/decode_$set")
     done
     run score --lang "$exp/lang" "${words[@]}" "${score_opts[@]}"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr_parallel.cli.shared_options import JobOptions
+from asr_parallel.nnet.choices import check_device
 from asr_parallel.record.options import Checked, build, names, option
 from asr_parallel.record.stage import run_stage
 
@@ -19,11 +20,25 @@ class OutputOptions(Checked):
     )
 
 
+@dataclass(frozen=True)
+class DeviceOptions(Checked):
+    """Device."""
+
+    device: str = option(
+        "auto", "for the scores of a network; auto: a GPU if there is one, else the CPU; cuda:N: a certain one",
+        metavar="DEVICE",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a word that names no device."""
+        check_device(self.device)
+
+
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
     from asr_parallel.decode.decoder_options import DecoderOptions
 
-    return DecoderOptions, OutputOptions, JobOptions
+    return DecoderOptions, OutputOptions, DeviceOptions, JobOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,17 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from asr_parallel.decode.acoustic import default_options
+    from asr_parallel.decode.acoustic import default_options, scoring_device
     from asr_parallel.decode.decode import decode_set
     from asr_parallel.decode.decoder_options import DecoderOptions
+    from asr_parallel.decode.scored_search import scored_search
 
     given = vars(args)
     output, jobs = build(OutputOptions, given), build(JobOptions, given).count
+    device = build(DeviceOptions, given).device
     own = {name: given[name] for name in names(DecoderOptions) & given.keys()}
     options = replace(default_options(args.model), **own)
 
     def make(folder: Path) -> None:
-        decode_set(args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level)
+        gpu = scoring_device(args.model, device)
+        decode_set(
+            args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level,
+            scored_search(gpu, jobs) if gpu else None, {"scored_on": gpu or "cpu"},
+        )  # fmt: skip
 
     run_stage(
         args.out,

@@ -10,7 +10,7 @@ from asr_parallel.record.options import build
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.training.train_options import MachineOptions
+    from asr_parallel.training.option_groups import MachineOptions
 
     return ProcessOptions, MachineOptions
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.nnet.precision import choose_device
     from asr_parallel.parallel.process_info import process_info
     from asr_parallel.parallel.transport import Distributed
-    from asr_parallel.training.train_options import MachineOptions
+    from asr_parallel.training.option_groups import MachineOptions
 
     options, machine = build(ProcessOptions, vars(args)), build(MachineOptions, vars(args))
     if launched(args, options, workers=options.processes):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from asr_parallel.nnet.spec import NetworkSpec
     from asr_parallel.parallel.cost import StepCost
     from asr_parallel.parallel.worker_options import WorkerOptions
-    from asr_parallel.training.train_options import MachineOptions, TrainingOptions
+    from asr_parallel.training.option_groups import MachineOptions
+    from asr_parallel.training.train_options import TrainingOptions
 
 # Options of asynchronous training that predict has others for
 SIMULATED = {
@@ -78,7 +79,8 @@ class InterconnectOptions(Checked):
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
     from asr_parallel.parallel.worker_options import WorkerOptions, algorithm_flags
-    from asr_parallel.training.train_options import MachineOptions, ScheduleOptions, alternatives
+    from asr_parallel.training.option_groups import MachineOptions, ScheduleOptions
+    from asr_parallel.training.train_options import alternatives
 
     wanted = {WorkerOptions: ("sync_first", "qsr_alpha"), ScheduleOptions: RATES}
     rates = picked("Periods that change during the training", wanted)
@@ -99,7 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from asr_parallel.parallel.registry import entries
-    from asr_parallel.training.train_options import MachineOptions, alternatives
+    from asr_parallel.training.option_groups import MachineOptions
+    from asr_parallel.training.train_options import alternatives
 
     workers, given = _numbers(args.workers), vars(args)
     options, machine = build(PredictOptions, given), build(MachineOptions, given)

@@ -1,7 +1,8 @@
 """Verb `sort-options`: the options that a recipe does not know, given to the verbs that do, and checked.
 
 A recipe calls it before its first stage (recipes/common.sh). For every word that a verb is to get, a line
-`DESTINATION<TAB>WORD` is printed. Modules of verbs are imported only where they are needed: torch takes seconds.
+`DESTINATION<TAB>WORD` is printed, and for every set `sets<TAB>SET:TUNING_SET`. Modules of verbs are imported only where
+they are needed: torch takes seconds.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NoReturn
 
-from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
+from asr_parallel.corpus.set_names import parse_sets
 from asr_parallel.record.options import add_arguments as add_options
 from asr_parallel.record.options import flag, value_kind, walk
 from asr_parallel.record.program import VERBS, check_options
@@ -77,14 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--own", action="append", default=[], metavar="NAME=WORDS", help=own)
     stages = "the stages to run, whose verbs' words are checked, as are all that the user gave"
     parser.add_argument("--stages", default="0:8", metavar="FIRST:LAST", help=stages)
-    parser.add_argument("--sets", default=DEV_EVAL, help="the recipe's sets, which are checked")
+    parser.add_argument("--sets", help="the recipe's sets, which are checked")
     others = "flags that the recipe does not know, each with a value"
     parser.add_argument("passed", metavar="--FLAG VALUE", nargs="*", help=others)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the words of each destination."""
-    parse_sets(args.sets)
+    """Print the words of each destination, and the set that chooses the scoring weights of each set."""
+    sets = {} if args.sets is None else parse_sets(args.sets)
     own = dict(one.split("=", 1) for one in args.own)
     found: dict[str, list[str]] = {name: [] for name in own}
     for word, value in zip(args.passed[::2], args.passed[1::2], strict=True):
@@ -99,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
             _check(DESTINATIONS[name], shlex.split(own[name]) + words)
         for word in words:
             print(f"{name}\t{word}")
+    for name, tuning in sets.items():
+        print(f"sets\t{name}:{tuning}")
 
 
 def _takers(word: str, names: Iterable[str]) -> dict[str, tuple[str, type]]:

@@ -20,7 +20,7 @@ from asr_parallel.compare.staleness import with_staleness
 from asr_parallel.corpus.set_names import report_order
 from asr_parallel.decode.significance import mapsswe, wer_interval
 from asr_parallel.parallel.registry import entry
-from asr_parallel.parallel.sync_scheduler import SYNC_STATS
+from asr_parallel.parallel.sync_measures import SYNC_STATS
 from asr_parallel.record.environment import environment
 from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines

@@ -97,15 +97,16 @@ class Experiment:
             return None
         return self.folder / matrix.rbm.replace("{seed}", str(training.seed))
 
-    def decode_verbs(self, model: Path, into: Path, matrix: Matrix) -> list[tuple[str, ...]]:
-        """Return the verbs that decode and score all sets with a model."""
+    def decode_verbs(self, model: Path, into: Path, matrix: Matrix, device: str = "auto") -> list[tuple[str, ...]]:
+        """Return the verbs that decode and score all sets with a model, which was trained on a device."""
         exp, verbs = self.folder, list[tuple[str, ...]]()
+        on = () if device == "auto" else ("--device", device)
         for name in self.sets:
             verbs.append(
                 (
                     "decode", "--graph", str(exp / "tri" / "graph"), "--model", str(model), "--feats",
                     str(exp / "feats" / "fbank" / name), "--out", str(into / f"decode_{name}"), "--jobs",
-                    str(matrix.processes), *matrix.decode, *self.decode,
+                    str(matrix.processes), *on, *matrix.decode, *self.decode,
                 )
             )  # fmt: skip
         for tuning, tested in evaluation_sets(self.sets).items():
@@ -133,10 +134,11 @@ def training_job(training: Training, matrix: Matrix, experiment: Experiment, out
 def job_of(training: Training, matrix: Matrix, experiment: Experiment, out: Path, evaluate_frames: int) -> Job:
     """Return the job that trains, decodes and scores."""
     job = training_job(training, matrix, experiment, out, evaluate_frames)
-    folder = out / training.name
-    verbs = [*job.verbs, *experiment.decode_verbs(folder, folder, matrix)]
-    if training.training_options.keeps_workers:
-        verbs += experiment.decode_verbs(folder / "ensemble", out / (training.name + ENSEMBLE), matrix)
+    folder, options = out / training.name, training.training_options
+    verbs = [*job.verbs, *experiment.decode_verbs(folder, folder, matrix, options.machine.device)]
+    if options.keeps_workers:
+        into = out / (training.name + ENSEMBLE)
+        verbs += experiment.decode_verbs(folder / "ensemble", into, matrix, options.machine.device)
     return replace(job, verbs=tuple(verbs))
 
 

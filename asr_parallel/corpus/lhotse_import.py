@@ -6,6 +6,7 @@ folder.
 """
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,7 @@ class SoundWriter:
 
 def import_manifests(
     manifests: Manifests,
+    items: Iterable[Item],
     name: str,
     folder: Path,
     out: Path,
@@ -123,6 +125,7 @@ def import_manifests(
     utterances; so are utterances with bad times, without a speaker or, unless `keep_empty`, without words.
 
     Args:
+        items: the utterances of the manifests.
         sampling_rate, like: see `kaldi_dir.import_kaldi_directory`.
 
     Raises:
@@ -134,7 +137,7 @@ def import_manifests(
     writer = SoundWriter(folder, out, sampling_rate)
     dropped, supervisions, seen = Dropped("utterances"), dict[str, Any](), set[str]()
     with reading(manifests):
-        for item in progress(read_items(manifests), f"importing {name}", unit="utterances"):
+        for item in progress(items, f"importing {name}", unit="utterances"):
             if item.id in seen:
                 raise ValueError(f"{name}: utterance {item.id} is there twice; expected each id once")
             seen.add(item.id)
@@ -202,10 +205,19 @@ def import_lhotse(
         raise ValueError(f"{source}: is not there; expected lhotse manifests")
     manifests = find_manifests(source, name or out.name)
     keep = out.name != TRAINING_SET if keep_empty is None else keep_empty
-    sounds = sound_paths(manifests)
+    items: Iterable[Item] = read_items(manifests)
+    sounds: dict[str, Path] = {}
+    if manifests.shar is None:  # else the audio is in the archives, and not to be kept in memory
+        with reading(manifests):
+            items = list(items)
+        sounds = sound_paths(items)
+
+    def make(folder: Path) -> None:
+        import_manifests(manifests, items, out.name, folder, out, sampling_rate, max_bad_share, like, keep)
+
     run_stage(
         out,
-        lambda folder: import_manifests(manifests, out.name, folder, out, sampling_rate, max_bad_share, like, keep),
+        make,
         number=0,
         inputs=manifests.inputs | ({"like": like} if like else {}),
         options={"sampling_rate": sampling_rate, "max_bad_share": max_bad_share, "keep_empty": keep},

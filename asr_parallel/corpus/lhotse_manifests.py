@@ -199,14 +199,11 @@ def _located(one: "Recording", place: Path) -> "Recording":
     return one
 
 
-def sound_paths(manifests: Manifests) -> dict[str, Path]:
-    """Return the audio files that a set's manifests name and that are there, by recording and number of the file."""
+def sound_paths(items: Iterable[Item]) -> dict[str, Path]:
+    """Return the audio files that utterances are in and that are there, by recording and number of the file."""
     found: dict[str, Path] = {}
-    if manifests.shar is not None:
-        return found
-    with reading(manifests):
-        for item in read_items(manifests):
-            for one in item.sound.recordings if item.sound else ():
-                named = [Path(str(source.source)) for source in one.sources if source.type == "file"]
-                found |= {f"{one.id} {n}": path for n, path in enumerate(named)}
+    for item in items:
+        for one in item.sound.recordings if item.sound else ():
+            named = [Path(str(source.source)) for source in one.sources if source.type == "file"]
+            found |= {f"{one.id} {n}": path for n, path in enumerate(named)}
     return {name: path for name, path in found.items() if path.is_file()}

@@ -63,6 +63,22 @@ def default_options(model: Path) -> DecoderOptions:
     return DNN_OPTIONS if _holds_network(model) else GMM_OPTIONS
 
 
+def scoring_device(model: Path, name: str) -> str | None:
+    """Return the GPU on which one process scores for all, for a device by name; None where each does, on the CPU.
+
+    Each does on a machine without a GPU, and with a GMM system, whose scores are compiled for the CPU.
+
+    Raises:
+        ValueError: no such device.
+    """
+    if not _holds_network(model):
+        return None
+    from asr_parallel.nnet.precision import choose_device
+
+    device = choose_device(name)
+    return None if device.type == "cpu" else str(device)
+
+
 def open_acoustic_model(model: Path) -> AcousticModel:
     """Open the GMM system, the network or the ensemble of networks in the folder `model`.
 

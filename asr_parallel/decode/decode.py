@@ -11,8 +11,9 @@ A decode folder holds
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
+from asr_parallel.decode.batched_scores import PrecomputedScores, StoredScores
 from asr_parallel.decode.compact_lattice import compact_bytes, with_strings
 from asr_parallel.decode.decoder import Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
@@ -49,7 +51,10 @@ GRAPH_FILES = ("words.txt", "transitions.json", "transitions.npz")
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """Paths and options with which a process decodes any utterance of a set."""
+    """Paths and options with which a process decodes any utterance of a set.
+
+    scores: stands for the model where another process computes its log-likelihoods.
+    """
 
     graph: Path
     model: Path
@@ -57,6 +62,7 @@ class DecodeJob:
     options: DecoderOptions
     num_best: int = 0
     state_level: bool = False
+    scores: PrecomputedScores | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,10 @@ class DecodeResult:
     failure: str = ""
 
 
+Search = Callable[[DecodeJob, int], Iterator[DecodeResult]]
+"""Decodes the first so many utterances of a job, and yields the results in their order."""
+
+
 @dataclass(frozen=True)
 class DecodeContext:
     """The opened files of a decode job."""
@@ -86,7 +96,7 @@ class DecodeContext:
 @lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
 def _open(job: DecodeJob) -> DecodeContext:
     graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
-    model = open_acoustic_model(job.model)
+    model = job.scores or open_acoustic_model(job.model)
     if model.num_pdfs != transitions.num_pdfs:
         raise ValueError(
             f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
@@ -132,9 +142,10 @@ def _search(context: DecodeContext, job: DecodeJob, features: np.ndarray) -> Dec
     )
 
 
-def _decode_one(job: DecodeJob, u: int) -> DecodeResult:
+def decode_one(job: DecodeJob, u: int | StoredScores) -> DecodeResult:
+    """Return the result of the utterance u of a job, or of that with these scores."""
     context = _open(job)
-    features = context.features[u]
+    features = u.read() if isinstance(u, StoredScores) else context.features[u]
     with one_thread():
         start = time.process_time()
         result = _search(context, job, features)
@@ -146,18 +157,27 @@ def _results(job: DecodeJob, num_utterances: int, jobs: int) -> Iterator[DecodeR
 
     The first one is decoded in this process: it raises errors of the job early, and fills numba's cache for the others.
     """
-    first = _decode_one(job, 0)
+    first = decode_one(job, 0)
     yield first
     rest = range(1, num_utterances)
-    expected_seconds = first.cpu_seconds * len(rest)
-    if jobs == 1 or expected_seconds < START_UP_SECONDS:
-        yield from (_decode_one(job, u) for u in rest)
+    with search_pool(jobs, len(rest), first) as pool:
+        if pool is None:
+            yield from (decode_one(job, u) for u in rest)
+        else:
+            yield from pool.map(decode_one, [job] * len(rest), rest)
+
+
+@contextmanager
+def search_pool(jobs: int, num_utterances: int, first: DecodeResult) -> Iterator[ProcessPoolExecutor | None]:
+    """Yield a pool for so many utterances like the first; None where this process has decoded them sooner."""
+    if jobs == 1 or first.cpu_seconds * num_utterances < START_UP_SECONDS:
+        yield None
         return
     context = get_context("forkserver")  # a fork of this process would inherit its threads' locks
     context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(min(jobs, len(rest)), context, initializer=exit_with_parent)
+    pool = ProcessPoolExecutor(min(jobs, num_utterances), context, initializer=exit_with_parent)
     try:
-        yield from pool.map(_decode_one, [job] * len(rest), rest)
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -171,6 +191,8 @@ def decode_set(
     jobs: int = 1,
     num_best: int = 0,
     state_level: bool = False,
+    search: Search | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decode every utterance of the raw feature folder `features` into the folder `out`.
 
@@ -180,6 +202,8 @@ def decode_set(
         jobs: processes; the result does not depend on it.
         num_best: number of distinct word sequences in nbest.txt; 0 for no such file.
         state_level: write lattices as the search makes them, not determinised.
+        search: another way to do it than that each process scores and searches, which sees to its processes itself.
+        facts: further entries of decode.json.
 
     Returns:
         The contents of decode.json.
@@ -196,7 +220,7 @@ def decode_set(
     results: list[DecodeResult] = []
 
     def lattices() -> Iterator[tuple[str, bytes]]:
-        decoded = _results(job, len(ids), jobs)
+        decoded = search(job, len(ids)) if search else _results(job, len(ids), jobs)
         for utterance, result in zip(progress(ids, f"decoding {features}", unit="utt"), decoded, strict=True):
             if result.failure:
                 logger.warning("%s: not decoded: %s", utterance, result.failure)
@@ -206,7 +230,7 @@ def decode_set(
 
     start = time.monotonic()
     write_lattices(out / LATTICES, lattices())
-    summary = _summary(ids, results, options, time.monotonic() - start)
+    summary = _summary(ids, results, options, time.monotonic() - start) | dict(facts or {})
 
     def text(words: list[int]) -> str:
         return " ".join(symbols[word] for word in words)

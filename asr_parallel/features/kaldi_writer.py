@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -29,15 +28,15 @@ def write_matrices(folder: Path, name: str, place: Path, matrices: Iterable[tupl
         for key, matrix in matrices:
             file.write(key.encode() + b" ")
             lines.append(f"{key} {place / name}.ark:{file.tell()}")
-            _write_matrix(file, matrix)
+            file.write(b"\0B" + matrix_bytes(matrix))
     write_lines(folder / f"{name}.scp", lines)
 
 
-def _write_matrix(file: IO[bytes], matrix: np.ndarray) -> None:
-    kind, dtype = (b"\0BDM ", "<f8") if matrix.dtype == np.float64 else (b"\0BFM ", "<f4")
+def matrix_bytes(matrix: np.ndarray) -> bytes:
+    """Return a matrix as Kaldi has it in binary files: float64 as it is, any other type as float32."""
+    kind, dtype = (b"DM ", "<f8") if matrix.dtype == np.float64 else (b"FM ", "<f4")
     rows, columns = matrix.shape
-    file.write(kind + struct.pack(HEADER, 4, rows, 4, columns))
-    file.write(matrix.astype(dtype).tobytes())
+    return kind + struct.pack(HEADER, 4, rows, 4, columns) + matrix.astype(dtype).tobytes()
 
 
 def sorted_utterances(ids: Sequence[str]) -> list[int]:

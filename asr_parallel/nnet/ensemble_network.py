@@ -5,10 +5,11 @@ log_prior.npy    (num_pdfs,) float32, of all together
 0/ 1/ ...        a network each, see network.py: each decodes alone too
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from asr_parallel.nnet.network import PRIOR_FILE, Network, log_priors, read_log_priors
@@ -37,6 +38,10 @@ class EnsembleNetwork:
             total = output if total is None else total.add_(output)
         assert total is not None
         return self.outputs.log_posterior(total / len(self.members))
+
+    def to(self, device: torch.device | str) -> "EnsembleNetwork":
+        """Return the same ensemble on a device."""
+        return replace(self, members=[member.to(device) for member in self.members])
 
     @classmethod
     def open(cls, folder: Path) -> "EnsembleNetwork":

@@ -7,11 +7,12 @@ log_prior.npy     (num_pdfs,) float32
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -75,6 +76,15 @@ class Network:
         Longer windows have more outputs, see StackedNetwork.logits.
         """
         return self.net.logits(spliced.unsqueeze(0)).squeeze(0)
+
+    def to(self, device: torch.device | str) -> "Network":
+        """Return the same network on a device."""
+        if self.net.device == torch.device(device):
+            return self
+        net = StackedNetwork(self.spec, device=device)
+        net.parameters.copy_(self.net.parameters)
+        net.parameters_changed()
+        return replace(self, net=net)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return views of the parameters and buffers by their names in net.safetensors."""

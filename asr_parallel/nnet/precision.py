@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from asr_parallel.nnet.choices import PRECISIONS
+from asr_parallel.nnet.choices import PRECISIONS, check_device
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -31,10 +31,12 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def choose_device(name: str) -> torch.device:
     """Return the device of a name; "auto" is the first GPU if there is one, else the CPU; ValueError for none."""
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}; expected auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda: no GPU that this torch can use")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: no GPU that this torch can use")
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device {name}: expected a number below {torch.cuda.device_count()}, the GPUs")
+    return device

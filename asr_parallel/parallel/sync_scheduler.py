@@ -11,15 +11,13 @@ from torch import Tensor
 from asr_parallel.parallel.algorithm import Algorithm, Context, Optimizing, Replicas
 from asr_parallel.parallel.quadratic_rule import QuadraticRule
 from asr_parallel.parallel.state import State, copy_tensors
-from asr_parallel.parallel.sync_info import DivergedError, SyncInfo, valid_workers
+from asr_parallel.parallel.sync_info import SyncInfo, valid_workers
+from asr_parallel.parallel.sync_measures import SyncMeasures
 from asr_parallel.parallel.synchronizer import synchronizer
 from asr_parallel.parallel.weighted_mean import WeightedMean
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.parallel.worker_options import WorkerOptions
-from asr_parallel.record.log import logger
-from asr_parallel.record.timer import OTHER, NoTimer, Timer
-
-SYNC_STATS = "sync_stats.json"  # file of `SyncScheduler.stats`
+from asr_parallel.record.timer import NoTimer, Timer
 
 
 class SyncScheduler:
@@ -35,10 +33,7 @@ class SyncScheduler:
     First the workers' losses and whether their models are finite are exchanged: a worker that is not valid is left out.
 
     synchronizes: whether workers ever synchronize.
-    left_out: (K,) int64, how often each worker was.
-    began: when this was made, monotonic seconds.
-    waited_seconds: of this process, until the last of the others had come to a synchronization.
-    moved_seconds: of this process, in synchronizations otherwise: in means and what algorithms do with them.
+    measures: of the synchronizations so far.
     """
 
     def __init__(
@@ -86,9 +81,7 @@ class SyncScheduler:
         # Moving average of the synchronized model (Tian et al., "Exponential moving average model in parallel speech
         # recognition training", 2017): the final model; it never goes back to the workers
         self._ema = replicas.parameters[0].clone() if options.ema else None
-        self.left_out = np.zeros(group.num_workers, dtype=np.int64)
-        self.waited_seconds = self.moved_seconds = 0.0
-        self.began = time.monotonic()
+        self.measures = SyncMeasures(group)
 
     @property
     def sync_due(self) -> bool:
@@ -171,41 +164,9 @@ class SyncScheduler:
         return self.model(replicas)
 
     def stats(self, timer: Timer | NoTimer) -> dict[str, Any]:
-        """Return statistics of the synchronizations, also logged. Collective.
-
-        Times and bytes count from the start of this run, not of a training that it goes on with.
-
-        Returns:
-            syncs: number of synchronizations; left_out: of each worker, from how many; bytes_per_worker: of the
-            messages of one worker, as if each were a process of its own; ranks: of each process its workers, the
-            seconds of this run, the seconds waited in synchronizations for the last of the others (a slow process
-            waits least: the others wait for it), the seconds of means and what algorithms do with them (`gradient`: of
-            its sums, with the waiting), and the bytes given to collective calls; with a timer also seconds by phase.
-        """
-        group = self.group
-        own = {
-            "workers": list(group.local_workers),
-            "seconds": time.monotonic() - self.began,
-            "waited_seconds": self.waited_seconds,
-            "moved_seconds": self.moved_seconds + self.algorithm.sum_seconds,
-            "bytes": group.transport.bytes_sent,
-        }
-        if isinstance(timer, Timer):
-            timer.enter(OTHER)
-            own["phases"] = timer.total
-        ranks = group.transport.all_gather_object(own)
-        left_out = self.left_out.tolist()
-        for rank, of_rank in enumerate(ranks if group.is_main and len(ranks) > 1 else ()):
-            waited, moved = (100 * of_rank[name] / of_rank["seconds"] for name in ("waited_seconds", "moved_seconds"))
-            logger.info(
-                "rank %d: %.1f s, %.1f %% waiting for others, %.1f %% synchronizing, %.4g MB",
-                rank, of_rank["seconds"], waited, moved, of_rank["bytes"] / 1e6,
-            )  # fmt: skip
-        if group.is_main and any(left_out):
-            often = ", ".join(f"worker {k} {n} times" for k, n in enumerate(left_out) if n)
-            logger.warning("left out of synchronizations: %s", often)
-        sent = self.synchronizer.bytes_per_worker
-        return {"syncs": self.num_syncs, "left_out": left_out, "bytes_per_worker": sent, "ranks": ranks}
+        """Return `SyncMeasures.stats` with the number of synchronizations, also logged. Collective."""
+        sent, sums = self.synchronizer.bytes_per_worker, self.algorithm.sum_seconds
+        return {"syncs": self.num_syncs} | self.measures.stats(timer, sums, sent)
 
     def finite_mask(self, replicas: Replicas) -> np.ndarray:
         """Return (K,) bool, whose model is finite. Collective."""
@@ -228,9 +189,8 @@ class SyncScheduler:
         began = time.monotonic()
         info = self._info(replicas)
         came = time.monotonic()
-        self.waited_seconds += came - began
-        self._report_left_out(info)
-        self.left_out += ~info.valid
+        self.measures.waited_seconds += came - began
+        self.measures.leave_out(info)
         if self._is_first_part:
             self.synchronizer.average(replicas, info)
             if self._done + 1 == self._first:  # the algorithm begins
@@ -248,7 +208,7 @@ class SyncScheduler:
         self._minibatches = 0
         self._frames[:] = 0
         self._loss.zero_()
-        self.moved_seconds += time.monotonic() - came
+        self.measures.moved_seconds += time.monotonic() - came
 
     def _info(self, replicas: Replicas) -> SyncInfo:
         """Return the measurements of a synchronization now."""
@@ -267,20 +227,6 @@ class SyncScheduler:
         self.group.transport.all_reduce(sums)
         losses, finite = sums.cpu().numpy()
         return losses, finite > 0
-
-    def _report_left_out(self, info: SyncInfo) -> None:
-        loss, valid = info.loss, info.valid
-        if not valid.any():
-            raise DivergedError(
-                f"training diverged: at synchronization {info.index + 1} no worker's model is valid (loss"
-                f" {', '.join(f'{of_one:.4g}' for of_one in loss)}), learning rate {info.lr:.3g} per frame"
-            )
-        best = np.nanmin(loss[valid]) if np.isfinite(loss[valid]).any() else np.nan
-        for worker in np.flatnonzero(~valid):
-            logger.warning(
-                "synchronization %d: worker %d left out: loss %.4g a frame, the best %.4g",
-                info.index + 1, worker, loss[worker], best,
-            )  # fmt: skip
 
     def _update_ema(self, model: Tensor) -> None:
         """Take a synchronized model into the moving average: a plain mean of the first few, without the initial one."""
@@ -317,7 +263,7 @@ class SyncScheduler:
             "round": self._round,
             "syncs": self._index,
             "frames": self._frames.tolist(),
-            "left_out": self.left_out.tolist(),
+            "left_out": self.measures.left_out.tolist(),
         }
         return State(shared, per_worker, values)
 
@@ -329,4 +275,4 @@ class SyncScheduler:
         self._minibatches, self._index, self._done = values["minibatches"], values["syncs"], values["done"]
         self._round = values["round"]
         self._frames[:] = values["frames"]
-        self.left_out[:] = values["left_out"]
+        self.measures.left_out[:] = values["left_out"]

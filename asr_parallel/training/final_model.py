@@ -23,7 +23,8 @@ from asr_parallel.record.files import atomic_file, write_json
 from asr_parallel.record.log import logger
 from asr_parallel.training.evaluation import WorkersScore, evaluate, mean_posterior
 from asr_parallel.training.hooks import Hook, TrainingStep
-from asr_parallel.training.train_options import COMBINE_EPOCHS, TrainingOptions
+from asr_parallel.training.option_groups import COMBINE_EPOCHS
+from asr_parallel.training.train_options import TrainingOptions
 
 COMBINE_FRAMES = 60_000  # Kaldi steps/nnet3/get_egs.sh, num_train_frames_combine; here of held-out data
 PRIOR_FRAMES = 20_000  # Kaldi steps/nnet3/train_dnn.py, prior-subset-size

@@ -8,7 +8,7 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.stacked import Backward, StackedNetwork
 from asr_parallel.parallel.state import State
 from asr_parallel.training.init_model import Teacher
-from asr_parallel.training.train_options import OptimizationOptions
+from asr_parallel.training.option_groups import OptimizationOptions
 
 
 class NetworkReplica:

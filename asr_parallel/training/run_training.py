@@ -11,7 +11,7 @@ from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.asynchronous.board import ServedRun
 from asr_parallel.parallel.group_stage import agree
 from asr_parallel.parallel.registry import entry
-from asr_parallel.parallel.sync_scheduler import SYNC_STATS
+from asr_parallel.parallel.sync_measures import SYNC_STATS
 from asr_parallel.parallel.transport import START_SECONDS, LostError, SingleProcess, Transport
 from asr_parallel.parallel.worker_group import WorkerGroup
 from asr_parallel.record.environment import environment

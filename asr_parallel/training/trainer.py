@@ -32,9 +32,10 @@ from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
 from asr_parallel.training.minibatches import Minibatches, merge_workers
 from asr_parallel.training.optimizer_state import OptimizerState
+from asr_parallel.training.option_groups import COMBINE_EPOCHS
 from asr_parallel.training.recovery import Recovery
 from asr_parallel.training.shares import group_minibatches
-from asr_parallel.training.train_options import COMBINE_EPOCHS, TrainingOptions
+from asr_parallel.training.train_options import TrainingOptions
 
 CHECKPOINT_FRAMES = 1_000_000
 REPORT_FRAMES = 50_000

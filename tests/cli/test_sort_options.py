@@ -41,6 +41,24 @@ def test_a_prefix_names_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
 
 
+def test_every_set_is_said_with_the_one_that_chooses_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sort-options", "--own", "dnn=", "--sets", "a b c:b d", "--", "--epochs", "3"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "dnn\t--epochs=3",
+        "sets\ta:a",
+        "sets\tb:b",
+        "sets\tc:b",
+        "sets\td:a",
+    ]
+    assert main(["sort-options", "--sets", "a b:c"]) == 1
+    assert "the tuning set 'c' is not among the sets" in capsys.readouterr().err
+
+
+def test_a_device_is_that_of_training_and_decoding(capsys: pytest.CaptureFixture[str]) -> None:
+    found = sorted_words(capsys, {"rbm": "", "dnn": "", "decode": "", "score": ""}, "--device cuda")
+    assert found == [(name, "--device=cuda") for name in ("rbm", "dnn", "decode")]
+
+
 def test_values_may_look_like_flags_and_the_last_counts(capsys: pytest.CaptureFixture[str]) -> None:
     found = sorted_words(capsys, {"score": "", "frames": "--norm-vars"}, "--word-ins-penalties -1,0 --norm-vars false")
     assert found == [("score", "--word-ins-penalties=-1,0"), ("frames", "--no-norm-vars")]

@@ -84,6 +84,14 @@ def test_options_of_decoding(tmp_path: Path) -> None:
     job = job_of(matrix.trainings[0], matrix, Experiment(tmp_path, decode=["--beam", "9"]), tmp_path / "out", 100)
     decodes = [verb for verb in job.verbs if verb[0] == "decode"]
     assert len(decodes) == 2 and all(verb[-6:] == (*matrix.decode, "--beam", "9") for verb in decodes)
+    assert not any("--device" in verb for verb in decodes)
+
+
+def test_what_trains_on_a_device_decodes_on_it(tmp_path: Path) -> None:
+    matrix = read(tmp_path, "{workers: [2], algorithms: [ensemble], options: {device: cpu}}")
+    job = job_of(matrix.trainings[1], matrix, Experiment(tmp_path), tmp_path / "out", 100)
+    decodes = [verb for verb in job.verbs if verb[0] == "decode"]
+    assert len(decodes) == 4 and all(verb[-2:] == ("--device", "cpu") for verb in decodes)
 
 
 def test_numbers_that_yaml_takes_for_words(tmp_path: Path) -> None:

@@ -88,6 +88,19 @@ def test_recordings_and_supervisions(source: Path, program: Program) -> None:
     assert imported(program, source) == (0, "")  # nothing left to do
 
 
+def test_manifests_are_read_once(source: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    for kind in (RecordingSet, SupervisionSet):
+
+        def from_file(path: Path, kind: type = kind, original: Callable[[Path], object] = kind.from_file) -> object:
+            read.append(kind.__name__)
+            return original(path)
+
+        monkeypatch.setattr(kind, "from_file", from_file)
+    assert imported(program, source) == (0, "")
+    assert sorted(read) == ["RecordingSet", "SupervisionSet"]
+
+
 def test_a_set_of_another_name_in_a_folder_of_many(source: Path, program: Program) -> None:
     for path in source.glob("corpus_*"):
         path.rename(path.with_name(path.name.replace("train", "train-clean-5")))

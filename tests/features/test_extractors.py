@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,12 @@ def test_equal_to_the_formulae(kind: str, backend: str) -> None:
     np.testing.assert_allclose(got, want, atol=1e-2)
 
 
+@pytest.mark.parametrize("backend", [b for b in INSTALLED if b != "kaldi-native-fbank"])
 @pytest.mark.parametrize("rate", [8000, 16000])
 @pytest.mark.parametrize("warp", [0.85, 1.1])
-def test_warped_equal_to_the_formulae(warp: float, rate: int) -> None:
+def test_warped_equal_to_the_formulae(warp: float, rate: int, backend: str) -> None:
     x = sound(0.2, rate)
-    (got,) = open_extractor("fbank", rate, warp=warp)([x])
+    (got,) = open_extractor("fbank", rate, backend, warp)([x])
     np.testing.assert_allclose(got, by_the_book(x, "fbank", rate, warp), atol=1e-2)
 
 
@@ -106,8 +108,9 @@ def test_a_batch_is_the_same_as_one_by_one(backend: str) -> None:
         np.testing.assert_allclose(matrix, extract([wave])[0], atol=1e-3)
 
 
-def test_digital_silence_is_finite() -> None:
-    (got,) = open_extractor("mfcc", 8000)([np.zeros(800, dtype=np.float32)])
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_digital_silence_is_finite(backend: str) -> None:
+    (got,) = open_extractor("mfcc", 8000, backend)([np.zeros(800, dtype=np.float32)])
     assert np.isfinite(got).all()
 
 
@@ -128,6 +131,28 @@ def test_bad_requests_are_one_clear_line() -> None:
 def test_missing_torchaudio_names_the_extra() -> None:
     with pytest.raises(ValueError, match=r"pip install 'asr-parallel\[torchaudio\]'"):
         open_extractor("mfcc", 8000, "torchaudio")
+
+
+def test_a_torchaudio_of_another_torch_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "torchaudio").mkdir()
+    (tmp_path / "torchaudio" / "__init__.py").write_text("raise OSError('no libcudart')\n")
+    (tmp_path / "torchaudio-99.1.dist-info").mkdir()
+    (tmp_path / "torchaudio-99.1.dist-info" / "METADATA").write_text("Name: torchaudio\nVersion: 99.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"torchaudio 99.1 was not built with torch .* \(no libcudart\)"):
+        open_extractor("mfcc", 8000, "torchaudio")
+
+
+@pytest.mark.skipif(not FSDD, reason="set ASR_PARALLEL_FSDD to compare the backends on real speech")
+@pytest.mark.parametrize("kind", KINDS)
+def test_backends_agree_on_real_speech(kind: str) -> None:
+    recordings = sorted((Path(FSDD or "") / "recordings").glob("*.wav"))[::40]
+    waves = [read_audio(path) for path in recordings]
+    first, *others = (np.concatenate(open_extractor(kind, 8000, backend)(waves)) for backend in INSTALLED)
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=2e-3, rtol=0)
 
 
 @pytest.mark.skipif(not (GOLDEN and FSDD), reason="set ASR_PARALLEL_GOLDEN and ASR_PARALLEL_FSDD to compare with Kaldi")

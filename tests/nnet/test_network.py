@@ -10,6 +10,7 @@ from asr_parallel.features.archive import write_archive
 from asr_parallel.features.frame_writer import make_frames
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.nnet import dnn_acoustic_model
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 from asr_parallel.nnet.network import Network, log_priors
@@ -81,3 +82,23 @@ def test_decoding_sees_what_training_saw(tmp_path: Path) -> None:
     write_json(feats / "kind.json", {"kind": "fbank", "sample_rates": [16000]})
     with pytest.raises(ValueError, match=r"sample_rates \[16000\]; the model was trained on \[8000\]"):
         acoustic.open_features(feats)
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def test_many_utterances_are_scored_at_once_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    network().save(tmp_path)
+    alone = DnnAcousticModel.open(tmp_path)
+    random = np.random.default_rng(0)
+    utterances = [random.normal(size=(n, 3)).astype(np.float32) for n in (7, 0, 1, 40, 0, 12)]
+    want = np.concatenate([alone.log_likelihoods(one) for one in utterances if len(one)])
+    monkeypatch.setattr(dnn_acoustic_model, "BLOCK_FRAMES", 16)  # blocks that end inside utterances and between them
+    acoustic, got = DnnAcousticModel.open(tmp_path, device), np.full_like(want, np.nan)
+    assert acoustic.network.net.device.type == device
+    acoustic.score(utterances, got)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+    acoustic.score([utterances[1]], got[:0])
+    assert acoustic.log_likelihoods(utterances[1]).shape == (0, 4)

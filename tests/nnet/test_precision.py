@@ -40,9 +40,14 @@ def test_the_gpu_is_taken_when_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="device cuda:2: expected a number below 2, the GPUs"):
+        choose_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="device cuda: no GPU that this torch can use"):
         choose_device("cuda")
-    with pytest.raises(ValueError, match="unknown device 'tpu'"):
-        choose_device("tpu")
+    for name in ("tpu", "cuda:x", "cuda:", "cpu:0"):
+        with pytest.raises(ValueError, match=f"unknown device '{name}'; expected auto, cpu, cuda or cuda:N"):
+            choose_device(name)

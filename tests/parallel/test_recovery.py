@@ -98,7 +98,7 @@ def test_a_worker_that_returns_nan_is_left_out_counted_and_goes_on_from_the_othe
     of.optimizer.step = faulty
     network = of.run()
     assert network is not None and bool(network.net.parameters.isfinite().all())
-    assert of.scheduler.left_out.tolist() == [0, 2, 0]
+    assert of.scheduler.measures.left_out.tolist() == [0, 2, 0]
     assert bool(of.network.parameters.isfinite().all()) and of.evaluator.score()[0].accuracy > 0.6
     assert sum("worker 1 left out" in message for message in caplog.messages) == 2
 
@@ -108,7 +108,7 @@ def test_a_far_worse_worker_is_left_out(frames_folder: Path, tmp_path: Path) -> 
     of.network.layers.biases[-1][2, 0] = 50.0
     of.network.parameters_changed()
     of.run()
-    assert of.scheduler.left_out.tolist() == [0, 0, 1]
+    assert of.scheduler.measures.left_out.tolist() == [0, 0, 1]
 
 
 def test_when_no_worker_is_of_use_the_training_stops(frames_folder: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_minibatches_are_counted_over_epochs_and_checkpoints() -> None:
     again = begin(models, period=3)
     again.load_state_dict(stored(rounds))
     assert [again.after_batch(models, np.array([8, 0])) for _ in range(2)] == [False, True]
-    assert again.num_syncs == 2 and again.left_out.tolist() == [0, 2]
+    assert again.num_syncs == 2 and again.measures.left_out.tolist() == [0, 2]
 
 
 def test_isolated_workers_never_meet_and_are_averaged_at_the_end() -> None:
@@ -93,10 +93,13 @@ def test_between_meetings_the_model_is_what_a_meeting_would_make(weights: str, p
         for _ in range(2):
             rounds.after_batch(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
             assert rounds.model(models).item() == pytest.approx(counts @ [1.0, 2.0] / counts.sum())
-        assert torch.equal(models.parameters.nan_to_num(-1), values[own].nan_to_num(-1)) and not rounds.left_out.any()
+        assert (
+            torch.equal(models.parameters.nan_to_num(-1), values[own].nan_to_num(-1))
+            and not rounds.measures.left_out.any()
+        )
         between = rounds.model(models).clone()
         rounds.after_batch(models, frames, losses[own] * torch.from_numpy(frames[own]), 0.1)
-        assert torch.equal(rounds.model(models), between) and rounds.left_out.tolist() == [0, 0, 0, 1, 1]
+        assert torch.equal(rounds.model(models), between) and rounds.measures.left_out.tolist() == [0, 0, 0, 1, 1]
 
     together(processes, job)
 
@@ -109,12 +112,12 @@ def test_who_is_of_no_use_is_left_out_and_counted(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING):
         rounds.after_batch(models, np.full(5, 10), losses, 0.1)
     assert models.parameters.tolist() == [[3.0]] * 5
-    assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
+    assert rounds.measures.left_out.tolist() == [1, 1, 1, 0, 0]
     assert [record.getMessage()[:36] for record in caplog.records] == [
         f"synchronization 1: worker {k} left out"[:36] for k in range(3)
     ]
     rounds.after_batch(models, np.full(5, 10), torch.ones(5), 0.1)
-    assert rounds.left_out.tolist() == [1, 1, 1, 0, 0]
+    assert rounds.measures.left_out.tolist() == [1, 1, 1, 0, 0]
 
 
 def test_a_limit_that_is_asked_for() -> None:
@@ -122,7 +125,7 @@ def test_a_limit_that_is_asked_for() -> None:
         models = Models(torch.zeros(2, 1))
         rounds = begin(models, {"drop_worse": limit}, period=1)
         rounds.after_batch(models, np.full(2, 10), torch.tensor([10.0, 20.0]))
-        assert rounds.left_out.tolist() == [0, left_out]
+        assert rounds.measures.left_out.tolist() == [0, left_out]
 
 
 @pytest.mark.parametrize("name", ["average", "block-momentum", "elastic"])
@@ -137,7 +140,7 @@ def test_a_model_that_is_not_finite_spoils_no_other(name: str, processes: int) -
             if t == 1 and 1 in group.local_workers:
                 models.parameters[list(group.local_workers).index(1)] = torch.nan
             rounds.after_batch(models, np.full(3, 5), torch.ones(len(group.local_workers)), 0.1)
-        assert models.parameters.isfinite().all() and rounds.left_out.tolist() == [0, 1, 0]
+        assert models.parameters.isfinite().all() and rounds.measures.left_out.tolist() == [0, 1, 0]
         return rounds.finish(models)
 
     found = together(processes, job)
@@ -187,7 +190,7 @@ def test_the_state_of_a_worker_left_out_is_not_in_the_mean() -> None:
     wanted = state.velocity[::2].mean(dim=0).expand(3, 2, 3)
     rounds = begin(models, {"optimizer": state, "optimizer_state": "average"}, period=1)
     rounds.after_batch(models, np.array([1, 1, 9]), torch.tensor([1.0, 5.0, 9.0]))
-    assert rounds.left_out.tolist() == [0, 1, 0]
+    assert rounds.measures.left_out.tolist() == [0, 1, 0]
     torch.testing.assert_close(state.velocity, wanted)
 
 

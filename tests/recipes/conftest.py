@@ -38,7 +38,8 @@ def dry_run(forked: Path, tmp_path: Path) -> Verbs:
 
     def dry(*words: str, recipe: Path = RECIPE, pass_on: bool = True) -> list[list[str]]:
         pretend = tmp_path / "pretend.sh"
-        verb = f". '{forked}'" if pass_on else "asr-parallel() { :; }"
+        sort_options = "asr-parallel() { printf 'sets\\t%s:dev\\n' dev eval; }"
+        verb = f". '{forked}'" if pass_on else sort_options
         pretend.write_text(verb + "\nexec() { shift; (IFS='|'; echo \"$*\"); }\n")  # how recipes call verbs
         command = [str(recipe), "--exp", str(tmp_path / "exp"), *words]
         environment = os.environ | {"BASH_ENV": str(pretend), "PATH": PATH}

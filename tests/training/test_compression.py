@@ -104,7 +104,7 @@ def test_without_weight_workers_train_as_if_they_were_alone(
     """Bit for bit; shares of four are not equally long."""
     changes = {"learning_rate": 0.001 if "optimizer" in changes else 0.01, "initial": "shared", **changes}
     seen = run(store, tmp_path / "ensemble", pseudo_weight=0.0, **changes)
-    assert seen.compressed and not seen.trainer.scheduler.left_out.any()
+    assert seen.compressed and not seen.trainer.scheduler.measures.left_out.any()
     changes = {name: value for name, value in changes.items() if name not in ("overlap", "period")}
     alone = Trainer(store, options(algorithm="none", period=None, relabel_fraction=None, **changes), tmp_path / "none")
     before = alone.network.parameters.clone()
@@ -163,7 +163,7 @@ def test_seen_again_or_not_a_worker_has_data_while_its_share_lasts(
         assert spliced[active].isfinite().all()
         if soft is not None:
             assert soft.target.expand(4, -1, -1)[active].isfinite().all()
-    assert not seen.trainer.optimizer.skipped.any() and not seen.trainer.scheduler.left_out.any()
+    assert not seen.trainer.optimizer.skipped.any() and not seen.trainer.scheduler.measures.left_out.any()
 
 
 def test_with_posteriors_all_workers_see_the_same_frames_and_pseudo_labels(store: FrameStore, tmp_path: Path) -> None:

@@ -19,11 +19,8 @@ from asr_parallel.training.async_trainer import AsyncTrainer
 from asr_parallel.training.evaluation import evaluate, mean_posterior
 from asr_parallel.training.final_model import snapshot_frames
 from asr_parallel.training.hooks import EpochEnd, Hook
-from asr_parallel.training.train_options import (
-    SCHEDULES,
-    TrainingOptions,
-    training_options,
-)
+from asr_parallel.training.option_groups import SCHEDULES
+from asr_parallel.training.train_options import TrainingOptions, training_options
 from asr_parallel.training.trainer import Trainer
 
 NO_LIMITS: dict[str, object] = {"max_change": 0.0, "max_change_output": 0.0, "max_param_change": 0.0}

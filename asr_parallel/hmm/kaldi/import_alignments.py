@@ -100,16 +100,9 @@ class KaldiAlignments:
     def save_system(self, folder: Path) -> None:
         """Write tree and transition model as this package's into `folder`, where it has such HMMs."""
         try:
-            transitions = self.model.plain()
-            tree = self.tree.plain(self.model)
+            self.tree.save_plain(self.model, self.folder, folder)
         except ValueError as error:
             logger.warning("%s: no graphs can be made with its model, only frames to train on: %s", self.folder, error)
-            return
-        folder.mkdir()
-        tree.save(folder)
-        transitions.save(folder)
-        if (self.folder / "phones.txt").is_file():
-            shutil.copyfile(self.folder / "phones.txt", folder / "phones.txt")
 
 
 def alignment_inputs(source: Path) -> dict[str, Path]:

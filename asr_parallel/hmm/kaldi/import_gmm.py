@@ -1,6 +1,5 @@
 """Import of Kaldi's GMM systems on features with deltas, such as exp/tri1: final.mdl, tree and phones.txt."""
 
-import shutil
 from pathlib import Path
 
 from asr_parallel.features.config import KIND_FILE
@@ -50,13 +49,9 @@ def import_gmm(source: Path, folder: Path) -> None:
     if gmm.dim % 3:
         raise ValueError(f"{files['final.mdl']}: {gmm.dim} dimensions; expected features with first and second deltas")
     try:
-        transitions, plain_tree = model.plain(), tree.plain(model)
+        tree.save_plain(model, source, folder)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    plain_tree.save(folder)
-    transitions.save(folder)
     gmm.save(folder)
     if variances:
         write_json(folder / KIND_FILE, {"kind": KIND, "settings": {"cmvn": "mean-var"}})
-    if "phones.txt" in files:
-        shutil.copyfile(files["phones.txt"], folder / "phones.txt")

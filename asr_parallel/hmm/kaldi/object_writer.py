@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asr_parallel.features.kaldi_writer import matrix_bytes
 from asr_parallel.hmm.kaldi.object_reader import BINARY, FLOAT, INT32, UINT32
 from asr_parallel.record.files import atomic_file
 
@@ -69,9 +70,7 @@ class ObjectWriter:
     def matrix(self, values: np.ndarray) -> None:
         """Write a matrix of 32-bit floating-point numbers."""
         if self.binary:
-            self.token("FM")
-            self.integer(*values.shape)
-            self.data += np.asarray(values, dtype="<f4").tobytes()
+            self.data += matrix_bytes(np.asarray(values, dtype=np.float32))
         else:
             self.data += b" [" + b"".join(b"\n  " + _words(row) for row in values) + b"]\n"
 

@@ -6,6 +6,7 @@ A MAP is CE PDF (a leaf), SE KEY SET { MAP MAP } (a question: yes, no), TE KEY S
 value) or NULL. A key is a position in the window of phones, or -1 for the pdf class.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,19 @@ class KaldiTree:
             )
         roots = {phone: self._of_phone(self.root, phone, len(states) - 1) for phone, states in model.phones.items()}
         return Tree(self.context_width, self.central_position, self.num_pdfs, roots)
+
+    def save_plain(self, model: KaldiTransitionModel, source: Path, folder: Path) -> None:
+        """Write tree and model as this package has them, and the phones.txt of the folder `source`, into `folder`.
+
+        Raises:
+            ValueError: this package has no such HMMs or trees; then nothing is written.
+        """
+        transitions, tree = model.plain(), self.plain(model)
+        folder.mkdir(exist_ok=True)
+        tree.save(folder)
+        transitions.save(folder)
+        if (source / "phones.txt").is_file():
+            shutil.copyfile(source / "phones.txt", folder / "phones.txt")
 
     def _of_phone(self, node: Map | None, phone: int, num_states: int) -> Node:
         if isinstance(node, Leaf):
