@@ -21,7 +21,7 @@ def njit(**options: Any) -> Callable[[Callable], Any]:
     """
 
     def compiled(function: Callable) -> Any:
-        if numba.config.DISABLE_JIT:  # NUMBA_DISABLE_JIT=1, for a debugger
+        if getattr(numba.config, "DISABLE_JIT", 0):  # NUMBA_DISABLE_JIT=1, for a debugger
             return function
         try:
             dispatcher = numba.njit(cache=True, **options)(function)
