@@ -8,7 +8,8 @@ import pytest
 from kaldi_golden import GOLDEN, matrices
 
 from asr_parallel.cli.main import main
-from asr_parallel.features.archive import FeatureArchive
+from asr_parallel.features.archive import FeatureArchive, write_archive
+from asr_parallel.features.frames import FrameStore
 from asr_parallel.hmm.const_fst import read_graph
 from asr_parallel.hmm.kaldi.alignments import read_alignments
 from asr_parallel.hmm.kaldi.gmm_reader import read_gmm
@@ -16,6 +17,7 @@ from asr_parallel.hmm.kaldi.object_reader import ObjectReader
 from asr_parallel.hmm.kaldi.transition_model import KaldiTransitionModel
 from asr_parallel.hmm.kaldi.tree import KaldiTree
 from asr_parallel.nnet.kaldi.import_network import KaldiNetwork
+from asr_parallel.record.files import write_json
 
 
 def gaussians(path: Path) -> None:
@@ -98,13 +100,38 @@ def test_an_archive_may_mix_kinds_of_matrices(tmp_path: Path) -> None:
         np.testing.assert_allclose(archive[n], matrix, atol=1e-5)
 
 
-def test_a_tree_of_another_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    system = tmp_path / "tri"
-    system.mkdir()
-    for name in ("final.mdl", "tree"):
-        (system / name).write_bytes((GOLDEN / "tri_text" / name).read_bytes())
-    tree = (system / "tree").read_text(encoding="utf-8")
-    (system / "tree").write_text(tree.replace("CE 3", "CE 4", 1), encoding="utf-8")
-    assert main(["import-kaldi-gmm", "--system", str(system), "--out", str(tmp_path / "out")]) == 1
+@pytest.mark.parametrize(("model", "tree"), [("tri", "mono"), ("mono", "tri_text")])
+def test_a_tree_of_another_model_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, tree: str
+) -> None:
+    (tmp_path / "system").mkdir()
+    for name, folder in (("final.mdl", model), ("tree", tree)):
+        (tmp_path / "system" / name).write_bytes((GOLDEN / folder / name).read_bytes())
+    assert main(["import-kaldi-gmm", "--system", str(tmp_path / "system"), "--out", str(tmp_path / "out")]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
-    assert line.endswith("a tree of another model")
+    assert line.endswith("a tree of another model") and not (tmp_path / "out").exists()
+
+
+def test_a_graph_of_another_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--hclg", str(GOLDEN / "graph" / "HCLG.fst"), "--model", str(GOLDEN / "mono" / "final.mdl")]
+    assert main(["import-kaldi-graph", *words, "--out", str(tmp_path / "out")]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "HCLG.fst: " in line and not (tmp_path / "out").exists()
+
+
+def test_features_and_alignments_of_other_lengths_are_left_out_or_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the first utterance 5 frames are missing, more than the tolerance."""
+    (tmp_path / "feats").mkdir()
+    features = matrices("data/feats.ark")
+    cut = {key: matrix[5 * (n == 0) :] for n, (key, matrix) in enumerate(features.items())}
+    write_archive(tmp_path / "feats", [(key, key[:2], matrix) for key, matrix in cut.items()])
+    write_json(tmp_path / "feats" / "kind.json", {"kind": "fbank"})
+    words = ["import-kaldi-ali", "--feats", str(tmp_path / "feats"), "--ali", str(GOLDEN / "tri")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    first, frames = next(iter(features)), len(next(iter(features.values())))
+    assert f"{first}: {frames - 5} frames of features, {frames} of alignment; --length-tolerance is 4" in line
+    assert main([*words, "--out", str(tmp_path / "out"), "--max-bad-share", "0.1"]) == 0
+    assert sorted(FrameStore.open(tmp_path / "out").ids) == sorted(key for key in features if key != first)

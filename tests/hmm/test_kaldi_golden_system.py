@@ -14,6 +14,8 @@ from asr_parallel.hmm.gmm import DiagGmmSet
 from asr_parallel.hmm.kaldi.alignments import read_alignments
 from asr_parallel.hmm.kaldi.transition_model import KaldiTransitionModel
 from asr_parallel.hmm.kaldi.tree import KaldiTree
+from asr_parallel.hmm.transitions import TransitionModel
+from asr_parallel.hmm.tree import Tree
 from asr_parallel.record.files import write_json
 
 FORMATS = ("tri", "tri_text")
@@ -38,6 +40,26 @@ def test_transition_ids_have_kaldis_pdfs_and_phones(name: str) -> None:
     for key, ids in alignments.items():
         assert model.pdf_of[ids].tolist() == [int(word) for word in pdfs[key]]
         assert phone_of[ids].tolist() == [int(word) for word in phones[key]]
+
+
+@pytest.mark.parametrize("name", ["mono", "tri"])
+def test_sizes_are_those_of_gmm_info_and_tree_info(tmp_path: Path, name: str) -> None:
+    assert main(["import-kaldi-gmm", "--system", str(GOLDEN / name), "--out", str(tmp_path / "out")]) == 0
+    said = dict(line.rsplit(" ", 1) for line in (GOLDEN / name / "info.txt").read_text(encoding="utf-8").splitlines())
+    model, tree = TransitionModel.open(tmp_path / "out"), Tree.open(tmp_path / "out")
+    gmm = DiagGmmSet.open(tmp_path / "out")
+    found = {
+        "number of phones": len(model.topology.phones),
+        "number of pdfs": model.num_pdfs,
+        "number of transition-ids": model.num_transition_ids,
+        "number of transition-states": model.num_transition_states,
+        "feature dimension": gmm.dim,
+        "number of gaussians": len(gmm.weights),
+        "num-pdfs": tree.num_pdfs,
+        "context-width": tree.context_width,
+        "central-position": tree.central_position,
+    }
+    assert {what: str(number) for what, number in found.items()} == said
 
 
 def test_the_formats_hold_the_same() -> None:
