@@ -1,4 +1,4 @@
-"""Sort a lattice's states, as Kaldi's programs do when they read one (fstext/lattice-utils, TopSortLatticeIfNeeded).
+"""Sort a lattice's states, as Kaldi's programs do when they read one (lat/lattice-functions.h, TopSortLatticeIfNeeded).
 
 Its decoders write compact lattices in the order in which determinization has found the states.
 """
@@ -47,7 +47,7 @@ def in_topological_order(lattice: CompactLattice) -> CompactLattice:
         return lattice
     order = _sorted_states(lattice.offsets, np.ascontiguousarray(targets))
     if len(order) < lattice.num_states or order[0] != 0:
-        raise ValueError("the lattice has a cycle")
+        raise ValueError("the lattice has a cycle, or an arc to its first state")
     position = np.argsort(order).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(counts[order])])
     # each state's arcs, in the states' new order
