@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr_parallel.decode.compact_lattice import COMPACT, CompactLattice, compact_from_bytes, with_strings
+from asr_parallel.decode.lattice_order import in_topological_order
 from asr_parallel.hmm.fst_arrays import ARC_TYPES, LATTICE_ARC, fst_from_bytes, read_fst_header
 from asr_parallel.record.files import atomic_file
 
@@ -38,8 +39,10 @@ def write_lattices(path: Path, lattices: Iterable[tuple[str, bytes]]) -> None:
 def read_lattices(path: Path) -> Iterator[tuple[str, CompactLattice]]:
     """Yield (utterance id, lattice) in the order of the archive. A state-level lattice has an arc for each of its arcs.
 
+    States come in topological order, whatever order the archive has them in.
+
     Raises:
-        ValueError: the archive is missing, damaged, or holds something else.
+        ValueError: the archive is missing, damaged, or holds something else, or a lattice has a cycle.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such lattice archive; expected one made by decode")
@@ -52,7 +55,7 @@ def read_lattices(path: Path) -> Iterator[tuple[str, CompactLattice]]:
                 if complete:
                     raise
             else:
-                yield utterance, lattice
+                yield utterance, _ordered(lattice, f"{path}: lattice of {utterance}")
                 continue
             # the next entry is not in memory as a whole: twice as much is read whenever that was not enough
             data, at = data[at:], 0
@@ -76,3 +79,10 @@ def _entry(data: bytes, at: int, path: Path) -> tuple[str, CompactLattice, int]:
         return utterance, *compact_from_bytes(data, at, where)
     lattice, end = fst_from_bytes(data, at, where)
     return utterance, with_strings(lattice), end
+
+
+def _ordered(lattice: CompactLattice, where: str) -> CompactLattice:
+    try:
+        return in_topological_order(lattice)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -145,3 +145,23 @@ def test_damaged_archives_are_refused_in_one_line(tmp_path):
         next(read_lattices(path))
     path.write_bytes(gzip.compress(b""))
     assert list(read_lattices(path)) == []
+
+
+def test_archives_may_hold_states_in_any_order(tmp_path):
+    """Kaldi's decoders write compact lattices as they have found the states."""
+    lattice = three_readings()
+    new = np.array([0, 3, 5, 1, 4, 2])  # of each state
+    arcs = lattice.arcs.copy()
+    arcs["next"] = new[arcs["next"]]
+    finals = np.empty_like(lattice.finals)
+    finals[new] = lattice.finals
+    moved = fst_from_arcs(0, finals, new[lattice.sources], arcs)
+    write_lattices(tmp_path / "lat.1.gz", [("u", fst_bytes(moved))])
+    ((_, found),) = read_lattices(tmp_path / "lat.1.gz")
+    for one, other in zip(*(best_paths(x, [(5, 0), (17, 0)]) for x in (found, with_strings(lattice))), strict=True):
+        assert one.words == other.words and one.graph_cost == other.graph_cost
+        assert one.transition_ids.tolist() == other.transition_ids.tolist()
+    arcs["next"][0] = 0
+    write_lattices(tmp_path / "lat.1.gz", [("u", fst_bytes(fst_from_arcs(0, finals, new[lattice.sources], arcs)))])
+    with pytest.raises(ValueError, match="lattice of u: the lattice has a cycle"):
+        list(read_lattices(tmp_path / "lat.1.gz"))

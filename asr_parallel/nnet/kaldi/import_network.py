@@ -59,9 +59,10 @@ class KaldiNetwork:
         if reader.peek() != "<Nnet>":
             if transform is not None:
                 raise ValueError(f"--feature-transform is of no use to {path}, of nnet3; expected it with nnet1")
-            if reader.peek() == "<TransitionModel>":
+            of_model = reader.peek() == "<TransitionModel>"
+            if of_model:
                 KaldiTransitionModel.begin(reader, path)
-            net = read_nnet3(reader)
+            net = read_nnet3(reader, of_model)
             return cls(
                 path, net.frame_dim, net.parts, _nnet3_priors(net.priors, path) if counts is None else _priors(counts)
             )

@@ -16,6 +16,7 @@ from asr_parallel.nnet.kaldi.parts import Linear, Part
 
 NONLINEARITIES = {name: kind for kind, name in NONLINEAR.items()}
 OUTPUT = "LogSoftmaxComponent"
+CONTEXT = "<LeftContext>"  # begins what follows the network in a final.mdl
 KINDS = (
     "NaturalGradientAffineComponent", "AffineComponent", "FixedAffineComponent", "FixedScaleComponent",
     "FixedBiasComponent", *NONLINEARITIES, "NormalizeComponent", "PnormComponent", OUTPUT,
@@ -51,8 +52,8 @@ class _Block:
     fields: dict[str, Any]
 
 
-def read_nnet3(reader: ObjectReader) -> Nnet3:
-    """Read a network, and the priors of a final.mdl.
+def read_nnet3(reader: ObjectReader, of_model: bool = False) -> Nnet3:
+    """Read a network, and the priors that follow it in a final.mdl, with `of_model`.
 
     Raises:
         ValueError: another format, truncated, or a network that is no chain of known components.
@@ -70,13 +71,11 @@ def read_nnet3(reader: ObjectReader) -> Nnet3:
         frame_dim, parts = _chain(nodes, blocks)
     except ValueError as error:
         reader.refuse(str(error))
-    return Nnet3(frame_dim, parts, _read_priors(reader))
+    return Nnet3(frame_dim, parts, _read_priors(reader) if of_model or reader.peek() == CONTEXT else np.empty(0))
 
 
 def _read_priors(reader: ObjectReader) -> np.ndarray:
-    if reader.peek() != "<LeftContext>":
-        return np.empty(0)
-    reader.token()
+    reader.expect(CONTEXT)
     reader.integer()
     reader.expect("<RightContext>")
     reader.integer()
