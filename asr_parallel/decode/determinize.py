@@ -13,6 +13,7 @@ from asr_parallel.decode.determinize_arrays import Workspace, new_workspace
 from asr_parallel.decode.determinize_search import determinize
 from asr_parallel.decode.determinize_subsets import ARCS, STATES, LabelledLattice
 from asr_parallel.decode.label_strings import written_out
+from asr_parallel.decode.lattice_order import sorted_states
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.record.compiled import njit
@@ -78,37 +79,15 @@ class Determinizer:
 
 
 @njit()
-def _topological_order(sources, targets, num_states, finals):
-    """Return (N,) int32 new numbers of the states, -1 for one from which no path may end. State 0 comes first."""
-    num_arcs = len(sources)
-    entering, leaving = np.zeros(num_states + 1, np.int32), np.zeros(num_states + 1, np.int32)
-    for a in range(num_arcs):
-        entering[targets[a]] += 1
-        leaving[sources[a] + 1] += 1
-    leaving = np.cumsum(leaving)
-    at = leaving.copy()
-    by_source = np.empty(num_arcs, np.int32)
-    for a in range(num_arcs):
-        by_source[at[sources[a]]] = a
-        at[sources[a]] += 1
-    order, length = np.zeros(num_states, np.int32), 1
-    done = 0
-    while done < length:
-        state = order[done]
-        done += 1
-        for i in range(leaving[state], leaving[state + 1]):
-            target = targets[by_source[i]]
-            entering[target] -= 1
-            if entering[target] == 0:
-                order[length] = target
-                length += 1
+def _new_numbers(offsets, targets, finals):
+    """Return (N,) int32 numbers of the states in topological order, -1 for one from which no path may end."""
+    order = sorted_states(offsets, targets)
     ends = np.isfinite(finals)
-    for i in range(length - 1, -1, -1):
-        state = order[i]
-        for j in range(leaving[state], leaving[state + 1]):
-            ends[state] |= ends[targets[by_source[j]]]
-    numbers, kept = np.full(num_states, -1, np.int32), 0
-    for state in order[:length]:
+    for state in order[::-1]:
+        for a in range(offsets[state], offsets[state + 1]):
+            ends[state] |= ends[targets[a]]
+    numbers, kept = np.full(len(finals), -1, np.int32), 0
+    for state in order:
         if ends[state]:
             numbers[state] = kept
             kept += 1
@@ -120,12 +99,13 @@ def _result(workspace: Workspace) -> tuple[CompactLattice, np.ndarray]:
     num_states, num_arcs = int(workspace.counts[STATES]), int(workspace.counts[ARCS])
     arcs, states = workspace.arcs, workspace.states
     made = np.flatnonzero(arcs.target[:num_arcs] >= 0)
+    made = made[np.argsort(arcs.source[made], kind="stable")]
+    first_arcs = np.searchsorted(arcs.source[made], np.arange(num_states + 1))
     finals = np.stack([states.final_graph[:num_states], states.final_acoustic[:num_states]], axis=1)
-    numbers = _topological_order(arcs.source[made], arcs.target[made], num_states, finals[:, 0])
+    numbers = _new_numbers(first_arcs, arcs.target[made], finals[:, 0])
     made = made[(numbers[arcs.source[made]] >= 0) & (numbers[arcs.target[made]] >= 0)]
+    made = made[np.lexsort((arcs.label[made], numbers[arcs.source[made]]))]
     sources, targets = numbers[arcs.source[made]], numbers[arcs.target[made]]
-    order = np.lexsort((targets, arcs.label[made], sources))
-    made, sources, targets = made[order], sources[order], targets[order]
     old = np.argsort(numbers)[np.count_nonzero(numbers < 0) :]  # the kept states in their new order
     # an arc has what its own subset's strings have in common and then what following arcs without labels added
     same, depth = arcs.same[made], workspace.strings.depth

@@ -13,7 +13,7 @@ from asr_parallel.record.compiled import njit
 
 
 @njit()
-def _sorted_states(offsets, targets):
+def sorted_states(offsets, targets):
     """Return the states in topological order, state 0 first; fewer than there are where arcs form a cycle."""
     num_states = len(offsets) - 1
     entering = np.zeros(num_states, np.int64)
@@ -45,7 +45,7 @@ def in_topological_order(lattice: CompactLattice) -> CompactLattice:
     targets = lattice.arcs["next"]
     if (targets > np.repeat(np.arange(lattice.num_states), counts)).all():
         return lattice
-    order = _sorted_states(lattice.offsets, np.ascontiguousarray(targets))
+    order = sorted_states(lattice.offsets, np.ascontiguousarray(targets))
     if len(order) < lattice.num_states or order[0] != 0:
         raise ValueError("the lattice has a cycle, or an arc to its first state")
     position = np.argsort(order).astype(np.int32)
