@@ -25,7 +25,7 @@ class DeviceOptions(Checked):
     """Device."""
 
     device: str = option(
-        "auto", "for the scores of a network; auto: a GPU if there is one, else the CPU; cuda:N: a certain one",
+        "auto", "for scores of a network, and k2; auto: a GPU if there is one, else the CPU; cuda:N: a certain one",
         metavar="DEVICE",
     )  # fmt: skip
 
@@ -36,9 +36,9 @@ class DeviceOptions(Checked):
 
 def option_groups() -> tuple[type, ...]:
     """Return the groups of options of the verb."""
-    from asr_parallel.decode.decoder_options import DecoderOptions
+    from asr_parallel.decode.decoder_options import DecoderChoice, DecoderOptions
 
-    return DecoderOptions, OutputOptions, DeviceOptions, JobOptions
+    return DecoderChoice, DecoderOptions, OutputOptions, DeviceOptions, JobOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,20 +53,30 @@ def run(args: argparse.Namespace) -> None:
 
     from asr_parallel.decode.acoustic import default_options, scoring_device
     from asr_parallel.decode.decode import decode_set
-    from asr_parallel.decode.decoder_options import DecoderOptions
+    from asr_parallel.decode.decoder_options import NATIVE, DecoderChoice, DecoderOptions
     from asr_parallel.decode.scored_search import scored_search
 
     given = vars(args)
+    choice = build(DecoderChoice, given)
+    facts = {} if choice.decoder == NATIVE else {"decoder": choice.decoder}  # of the result, beside the options
     output, jobs = build(OutputOptions, given), build(JobOptions, given).count
     device = build(DeviceOptions, given).device
     own = {name: given[name] for name in names(DecoderOptions) & given.keys()}
     options = replace(default_options(args.model), **own)
 
     def make(folder: Path) -> None:
-        gpu = scoring_device(args.model, device)
+        if choice.decoder == NATIVE:
+            gpu = scoring_device(args.model, device)
+            search = scored_search(gpu, jobs) if gpu else None
+        else:
+            from asr_parallel.decode.k2_decoder import k2_search, open_k2
+
+            place = open_k2(device)[1]
+            gpu = scoring_device(args.model, str(place))
+            search = k2_search(place, choice.batch_frames)
         decode_set(
             args.graph, args.model, args.feats, folder, options, jobs, output.nbest, output.state_level,
-            scored_search(gpu, jobs) if gpu else None, {"scored_on": gpu or "cpu"},
+            search, {"scored_on": gpu or "cpu"} | facts,
         )  # fmt: skip
 
     run_stage(
@@ -74,5 +84,5 @@ def run(args: argparse.Namespace) -> None:
         make,
         number=7,
         inputs={"graph": args.graph, "model": args.model, "features": args.feats},
-        options=asdict(options) | asdict(output),
+        options=asdict(options) | asdict(output) | facts,
     )

@@ -58,6 +58,16 @@ class GmmAcousticModel:
         return self.gmm.log_likelihoods(features)
 
 
+def finite_scores(model: AcousticModel, features: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """Return the log-likelihoods of an utterance; None, and the reason, where there is nothing to decode."""
+    if not len(features):
+        return None, "no frames"
+    log_likelihoods = model.log_likelihoods(features)
+    if not np.isfinite(log_likelihoods).all():
+        return None, "log-likelihoods are not all finite"
+    return log_likelihoods, ""
+
+
 def default_options(model: Path) -> DecoderOptions:
     """Return Kaldi's decoding options for the kind of model in the folder `model`."""
     return DNN_OPTIONS if _holds_network(model) else GMM_OPTIONS
@@ -79,8 +89,11 @@ def scoring_device(model: Path, name: str) -> str | None:
     return None if device.type == "cpu" else str(device)
 
 
-def open_acoustic_model(model: Path) -> AcousticModel:
+def open_acoustic_model(model: Path, device: str = "cpu") -> AcousticModel:
     """Open the GMM system, the network or the ensemble of networks in the folder `model`.
+
+    Args:
+        device: for a network's scores.
 
     Raises:
         ValueError: it holds neither.
@@ -91,7 +104,7 @@ def open_acoustic_model(model: Path) -> AcousticModel:
     if _holds_network(model):
         from asr_parallel.nnet.dnn_acoustic_model import DnnAcousticModel
 
-        return DnnAcousticModel.open(model)
+        return DnnAcousticModel.open(model, device)
     networks = " nor ".join(DNN_FILES)
     raise ValueError(f"{model}: neither {GMM_FILE} nor {networks}; expected a model folder made by stage 3 or 6")
 

@@ -124,14 +124,15 @@ class BatchScorer:
             )
 
 
-def batches_of(frames: Sequence[int]) -> Iterator[tuple[int, int]]:
+def batches_of(frames: Sequence[int], most: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield the first utterance of each batch and the one after its last, for the frames of all utterances.
 
-    They have BATCH_FRAMES at most, unless a single utterance has more.
+    They have `most` frames (default: BATCH_FRAMES) at most, unless a single utterance has more.
     """
+    most = most or BATCH_FRAMES
     first = total = 0
     for u, own in enumerate(frames):
-        if u > first and total + own > BATCH_FRAMES:
+        if u > first and total + own > most:
             yield first, u
             first, total = u, 0
         total += own

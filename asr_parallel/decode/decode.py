@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from asr_parallel.decode.acoustic import AcousticModel, open_acoustic_model
+from asr_parallel.decode.acoustic import AcousticModel, finite_scores, open_acoustic_model
 from asr_parallel.decode.batched_scores import PrecomputedScores, StoredScores
 from asr_parallel.decode.compact_lattice import compact_bytes, with_strings
-from asr_parallel.decode.decoder import Decoder
+from asr_parallel.decode.decoder import Decoded, Decoder
 from asr_parallel.decode.decoder_options import DecoderOptions
 from asr_parallel.decode.determinize import Determinizer
 from asr_parallel.decode.lattice import best_paths
@@ -67,14 +67,18 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class DecodeResult:
-    """A decoded utterance. lattice: as an archive has it, empty when `failure` gives the reason."""
+    """A decoded utterance.
+
+    lattice: as an archive has it, empty when `failure` gives the reason. active_tokens: None where the search does not
+    count them.
+    """
 
     frames: int
     lattice: bytes = b""
     words: list[int] = field(default_factory=list)
     n_best: list[tuple[float, list[int]]] = field(default_factory=list)
     reached_final: bool = False
-    active_tokens: float = 0.0
+    active_tokens: float | None = 0.0
     cpu_seconds: float = 0.0
     failure: str = ""
 
@@ -93,18 +97,26 @@ class DecodeContext:
     determinizer: Determinizer
 
 
-@lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
-def _open(job: DecodeJob) -> DecodeContext:
+def open_files(
+    job: DecodeJob, device: str = "cpu"
+) -> tuple[AcousticModel, FeatureArchive, SearchGraph, TransitionModel]:
+    """Open the files of a job, a network on a device; ValueError when they do not fit together."""
     graph, transitions = SearchGraph.open(job.graph / "search"), TransitionModel.open(job.graph)
-    model = job.scores or open_acoustic_model(job.model)
+    model = job.scores or open_acoustic_model(job.model, device)
     if model.num_pdfs != transitions.num_pdfs:
         raise ValueError(
             f"{job.model} knows {model.num_pdfs} pdfs, the graph {job.graph} {transitions.num_pdfs}: "
             "build the graph from the tree the model was trained with"
         )
+    return model, model.open_features(job.features), graph, transitions
+
+
+@lru_cache(maxsize=1)  # a process opens its job once, not for every utterance
+def _open(job: DecodeJob) -> DecodeContext:
+    model, features, graph, transitions = open_files(job)
     context = DecodeContext(
         model,
-        model.open_features(job.features),
+        features,
         Decoder(graph, transitions.pdf_of, job.options),
         Determinizer(transitions, job.options.acwt, job.options.lattice_beam),
     )
@@ -116,24 +128,26 @@ def _open(job: DecodeJob) -> DecodeContext:
 
 def _search(context: DecodeContext, job: DecodeJob, features: np.ndarray) -> DecodeResult:
     """Return the result for the frames of one utterance."""
-    if not len(features):
-        return DecodeResult(0, failure="no frames")
-    log_likelihoods = context.model.log_likelihoods(features)
-    if not np.isfinite(log_likelihoods).all():
-        return DecodeResult(len(features), failure="log-likelihoods are not all finite")
-    decoded = context.decoder.decode(log_likelihoods)
+    log_likelihoods, failure = finite_scores(context.model, features)
+    if log_likelihoods is None:
+        return DecodeResult(len(features), failure=failure)
+    return decode_result(job, len(features), context.decoder.decode(log_likelihoods), context.determinizer)
+
+
+def decode_result(job: DecodeJob, num_frames: int, decoded: Decoded, determinizer: Determinizer) -> DecodeResult:
+    """Return the result of an utterance, but for its processor time."""
     if decoded.lattice is None:
         return DecodeResult(
-            len(features), active_tokens=decoded.active_tokens, failure="no path through the graph survived"
+            num_frames, active_tokens=decoded.active_tokens, failure="no path through the graph survived"
         )
     if job.state_level:
         lattice, stored = with_strings(decoded.lattice), fst_bytes(decoded.lattice)
     else:
-        lattice = context.determinizer(decoded.lattice)
+        lattice = determinizer(decoded.lattice)
         stored = compact_bytes(lattice)
     lmwt = 1.0 / job.options.acwt
     return DecodeResult(
-        len(features),
+        num_frames,
         lattice=stored,
         words=best_paths(lattice, [(lmwt, 0.0)])[0].words,
         n_best=n_best(lattice, job.num_best, lmwt) if job.num_best else [],
@@ -251,13 +265,14 @@ def decode_set(
     write_json(out / SUMMARY, summary)
     if len(summary["failed"]) == len(ids):
         raise ValueError(f"{features}: none of its {len(ids)} utterances could be decoded with {model} and {graph}")
+    tokens = summary["mean_active_tokens"]
     logger.info(
-        "decoded %d utterances, %.0f s of speech: real-time factor %.4f a core, %.0f active tokens, "
+        "decoded %d utterances, %.0f s of speech: real-time factor %.4f a core, %s, "
         "%d without a final state, %d failed",
         len(ids),
         summary["audio_seconds"],
         summary["real_time_factor_per_core"],
-        summary["mean_active_tokens"],
+        "active tokens not counted" if tokens is None else f"{tokens:.0f} active tokens",
         summary["without_final_state"],
         len(summary["failed"]),
     )
@@ -266,6 +281,7 @@ def decode_set(
 
 def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOptions, seconds: float) -> dict[str, Any]:
     frames = sum(result.frames for result in results)
+    tokens = [r.active_tokens * r.frames for r in results if r.active_tokens is not None]
     audio_seconds = frames * FRAME_SHIFT_SECONDS
     cpu_seconds = sum(result.cpu_seconds for result in results)
     return {
@@ -278,5 +294,5 @@ def _summary(ids: list[str], results: list[DecodeResult], options: DecoderOption
         "cpu_seconds": round(cpu_seconds, 3),
         "real_time_factor_per_core": round(cpu_seconds / audio_seconds, 5) if frames else None,
         "seconds": round(seconds, 3),
-        "mean_active_tokens": round(sum(r.active_tokens * r.frames for r in results) / max(frames, 1), 1),
+        "mean_active_tokens": round(sum(tokens) / max(frames, 1), 1) if len(tokens) == len(results) else None,
     }

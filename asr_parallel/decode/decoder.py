@@ -19,12 +19,20 @@ class Decoded:
         token survived or the utterance has no frame.
     reached_final: whether a path ends in a final state of the graph; if none does, every state after the last frame
         counts as final at no cost, as in Kaldi.
-    active_tokens: mean number of tokens a frame.
+    active_tokens: mean number of tokens a frame; None where the search does not say.
     """
 
     lattice: Fst | None
     reached_final: bool
-    active_tokens: float
+    active_tokens: float | None
+
+
+def check_transition_ids(graph: SearchGraph, pdf_of: np.ndarray) -> None:
+    """Raise ValueError where the graph has transition ids that the model does not have."""
+    if graph.max_ilabel >= len(pdf_of):
+        raise ValueError(
+            f"the graph has transition id {graph.max_ilabel}, the model {len(pdf_of) - 1}: made of another model?"
+        )
 
 
 class Decoder:
@@ -39,10 +47,7 @@ class Decoder:
         Raises:
             ValueError: the graph has transition ids the model does not have.
         """
-        if graph.max_ilabel >= len(pdf_of):
-            raise ValueError(
-                f"the graph has transition id {graph.max_ilabel}, the model {len(pdf_of) - 1}: made of another model?"
-            )
+        check_transition_ids(graph, pdf_of)
         self.graph = graph
         self.options = options
         self.num_pdfs = int(pdf_of[1:].max()) + 1

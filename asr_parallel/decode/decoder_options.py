@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from asr_parallel.record.options import check, option
+from asr_parallel.record.options import check, flag, option
+
+NATIVE = "native"
+DECODERS = (NATIVE, "k2")
+BATCH_FRAMES = 1500  # of k2: on a CPU larger batches are no faster, and 24000 take four times the memory
 
 
 @dataclass(frozen=True)
@@ -27,3 +31,17 @@ class DecoderOptions:
         check(self)
         if self.min_active >= self.max_active:
             raise ValueError(f"expected min_active < max_active, got {self.min_active} and {self.max_active}")
+
+
+@dataclass(frozen=True)
+class DecoderChoice:
+    """Which decoder."""
+
+    decoder: str = option(NATIVE, "k2: of many utterances at once, on a GPU too (extra k2)", choices=DECODERS)
+    batch_frames: int | None = option(None, "frames that k2 decodes at once", least=1, unset=f"{BATCH_FRAMES}")
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for an option out of range, or one that the decoder does not have."""
+        check(self)
+        if self.decoder == NATIVE and self.batch_frames is not None:
+            raise ValueError(f"{flag('batch_frames')}: an option of --decoder k2 only; the decoder is {self.decoder}")

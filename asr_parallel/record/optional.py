@@ -13,6 +13,7 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        reason = " ".join(str(error).split())  # some packages give it in several lines
         raise ValueError(
-            f"{purpose} needs the optional package {module!r}: pip install 'asr-parallel[{extra}]' ({error})"
+            f"{purpose} needs the optional package {module!r}: pip install 'asr-parallel[{extra}]' ({reason})"
         ) from error

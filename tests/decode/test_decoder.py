@@ -4,7 +4,7 @@ import kaldi_decoder
 import kaldifst
 import numpy as np
 import pytest
-from toy_search import PDF_OF, by_determinization, decoder, random_graph, scores
+from toy_search import PDF_OF, all_paths, by_determinization, decoder, random_graph, scores
 
 from asr_parallel.decode.compact_lattice import with_strings
 from asr_parallel.decode.decoder import Decoder
@@ -14,25 +14,6 @@ from asr_parallel.decode.nbest import n_best
 from asr_parallel.decode.search import PRUNE_INTERVAL
 from asr_parallel.hmm.fst_arrays import STD_ARC, Fst, from_kaldifst, to_kaldifst
 from asr_parallel.hmm.search_graph import search_graph
-
-
-def all_paths(fst, log_likelihoods, acwt=1.0):
-    """Every complete path as (cost, transition ids, words)."""
-    found = []
-    stack = [(fst.start, 0, 0.0, (), ())]
-    while stack:
-        state, frame, cost, tids, words = stack.pop()
-        if frame == len(log_likelihoods) and np.isfinite(fst.finals[state]):
-            found.append((cost + float(fst.finals[state]), tids, words))
-        for arc in fst.arcs[fst.offsets[state] : fst.offsets[state + 1]].tolist():
-            ilabel, olabel, weight, target = arc
-            following = (*words, olabel) if olabel else words
-            if ilabel == 0:
-                stack.append((target, frame, cost + weight, tids, following))
-            elif frame < len(log_likelihoods):
-                acoustic = -acwt * float(log_likelihoods[frame, PDF_OF[ilabel]])
-                stack.append((target, frame + 1, cost + weight + acoustic, (*tids, ilabel), following))
-    return found
 
 
 def lattice_paths(lattice: Fst, acwt=1.0):

@@ -91,6 +91,7 @@ def test_batches_are_consecutive_and_bounded():
     assert list(batches_of([0, 0])) == [(0, 2)]
     most = batched_scores.BATCH_FRAMES
     assert list(batches_of([most, 1, most - 1, 0, 3 * most, 5])) == [(0, 1), (1, 4), (4, 5), (5, 6)]
+    assert list(batches_of([5, 0, 6, 30, 1, 1, 9, 0], 11)) == [(0, 3), (3, 4), (4, 8)]
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(None, 1), (2, 3), (9, 4)])

@@ -34,6 +34,25 @@ def decoder(fst, **options):
     return Decoder(search_graph(fst), PDF_OF, DecoderOptions(**{"acwt": 1.0, "beam": 13.0} | options))
 
 
+def all_paths(fst, log_likelihoods, acwt=1.0):
+    """Every complete path as (cost, transition ids, words)."""
+    found = []
+    stack = [(fst.start, 0, 0.0, (), ())]
+    while stack:
+        state, frame, cost, tids, words = stack.pop()
+        if frame == len(log_likelihoods) and np.isfinite(fst.finals[state]):
+            found.append((cost + float(fst.finals[state]), tids, words))
+        for arc in fst.arcs[fst.offsets[state] : fst.offsets[state + 1]].tolist():
+            ilabel, olabel, weight, target = arc
+            following = (*words, olabel) if olabel else words
+            if ilabel == 0:
+                stack.append((target, frame, cost + weight, tids, following))
+            elif frame < len(log_likelihoods):
+                acoustic = -acwt * float(log_likelihoods[frame, PDF_OF[ilabel]])
+                stack.append((target, frame + 1, cost + weight + acoustic, (*tids, ilabel), following))
+    return found
+
+
 def by_determinization(lattice, n):
     """The n best word sequences, after determinizing the acceptor of words."""
     arcs = np.zeros(len(lattice.arcs), STD_ARC)
