@@ -7,6 +7,7 @@ in the folder of temporary files (TMPDIR) and lives for the batch's searches.
 """
 
 import math
+import os
 import tempfile
 import time
 from collections import deque
@@ -112,7 +113,11 @@ class BatchScorer:
             start = time.process_time()
             path, rows = Path(self._folder.name) / f"{number}.float32", int(offsets[end] - offsets[first])
             if rows:
-                scores = np.memmap(path, np.float32, mode="w+", shape=(rows, num_pdfs))
+                with path.open("wb") as file:
+                    file.truncate(4 * rows * num_pdfs)
+                    if hasattr(os, "posix_fallocate"):  # else a full disk would end the process when pages are written
+                        os.posix_fallocate(file.fileno(), 0, 4 * rows * num_pdfs)
+                scores = np.memmap(path, np.float32, mode="r+", shape=(rows, num_pdfs))
                 self._model.score([self._features[u] for u in range(first, end)], scores)
                 del scores
             else:

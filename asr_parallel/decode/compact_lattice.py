@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_header, read_fst_header
+from asr_parallel.hmm.fst_arrays import LATTICE_ARC, CutShortError, Fst, fst_header, read_fst_header
 from asr_parallel.record.compiled import njit
 
 COMPACT = "compactlattice44"  # the arc type's name
@@ -184,7 +184,7 @@ def compact_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "latt
     if 0 <= header.num_states <= len(octets):
         num_arcs, num_ids, end = _measure(octets, at, header.num_states)
     if end < 0:
-        raise ValueError(f"{where}: cut short: fewer bytes than its {header.num_states} states need")
+        raise CutShortError(f"{where}: cut short: fewer bytes than its {header.num_states} states need")
     final_costs, final_spans = np.empty((2, header.num_states, 2), np.int32)
     costs, spans = np.empty((2, num_arcs, 2), np.int32)
     olabels, targets = np.empty((2, num_arcs), np.int32)
@@ -193,6 +193,8 @@ def compact_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "latt
     arcs = np.empty(num_arcs, COMPACT_ARC)
     arcs["olabel"], arcs["next"], arcs["begin"], arcs["end"] = olabels, targets, spans[:, 0], spans[:, 1]
     arcs["graph_cost"], arcs["acoustic_cost"] = costs.view(np.float32).T
-    if header.num_states == 0 or header.start != 0 or not (targets >= 0).all() or (targets >= header.num_states).any():
-        raise ValueError(f"{where}: expected states in topological order from state 0")
+    if header.num_states == 0 or header.start != 0:
+        raise ValueError(f"{where}: {header.num_states} states from {header.start}; expected some, from state 0")
+    if ((targets < 0) | (targets >= header.num_states)).any():
+        raise ValueError(f"{where}: an arc leads to a state that is not there; expected 0 to {header.num_states - 1}")
     return CompactLattice(final_costs.view(np.float32), final_spans, offsets, arcs, ids), int(end)

@@ -6,7 +6,7 @@ from asr_parallel.record.options import check, flag, option
 
 NATIVE = "native"
 DECODERS = (NATIVE, "k2")
-BATCH_FRAMES = 1500  # of k2: on a CPU larger batches are no faster, and 24000 take four times the memory
+K2_BATCH_FRAMES = 1500  # of k2: on a CPU larger batches are no faster, and 24000 take four times the memory
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DecoderChoice:
     """Which decoder."""
 
     decoder: str = option(NATIVE, "k2: of many utterances at once, on a GPU too (extra k2)", choices=DECODERS)
-    batch_frames: int | None = option(None, "frames that k2 decodes at once", least=1, unset=f"{BATCH_FRAMES}")
+    batch_frames: int | None = option(None, "frames that k2 decodes at once", least=1, unset=f"{K2_BATCH_FRAMES}")
 
     def __post_init__(self) -> None:
         """Raise ValueError for an option out of range, or one that the decoder does not have."""

@@ -13,6 +13,7 @@ from asr_parallel.decode.determinize_arrays import Workspace, new_workspace
 from asr_parallel.decode.determinize_search import determinize
 from asr_parallel.decode.determinize_subsets import ARCS, STATES, LabelledLattice
 from asr_parallel.decode.label_strings import written_out
+from asr_parallel.decode.lattice import best_paths
 from asr_parallel.decode.lattice_order import sorted_states
 from asr_parallel.hmm.fst_arrays import Fst
 from asr_parallel.hmm.transitions import TransitionModel
@@ -20,8 +21,9 @@ from asr_parallel.record.compiled import njit
 from asr_parallel.record.log import logger
 
 FIRST_SIZE = 1 << 12  # arcs of a result that the arrays have room for at first
-LARGEST_SIZE = 1 << 20  # some 700 MB; Kaldi's decoders stop at max_mem = 50 MB and narrow the beam
+LARGEST_SIZE = 1 << 18  # some 340 MB; Kaldi's decoders stop at max_mem = 50 MB and narrow the beam
 NARROWER = 0.7  # factor of the beam when that is not enough
+MOST_BEAMS = 10  # Kaldi: max_num_iters of DeterminizeLatticePruned
 
 
 class Determinizer:
@@ -48,21 +50,28 @@ class Determinizer:
         """
         raw = with_strings(lattice)
         raw.check_order()
-        phones = self._phone_begins[lattice.arcs["ilabel"]]
+        words = lattice.arcs["olabel"].astype(np.int64)
+        labels = words * self._num_phones + self._phone_begins[lattice.arcs["ilabel"]]
         beam = self._beam
-        while True:
-            by_phone, labels = self._determinized(raw, lattice.arcs["olabel"] * self._num_phones + phones, beam)
-            if by_phone is not None:
-                by_word, words = self._determinized(by_phone, labels // self._num_phones, beam)
-                if by_word is not None:
-                    by_word.arcs["olabel"] = words
-                    return by_word
+        for _ in range(MOST_BEAMS):
+            result = self._with_beam(raw, labels, beam)
+            if result is not None:
+                if beam < self._beam:
+                    logger.warning("a lattice is too large for a beam of %g: determinized with %.3g", self._beam, beam)
+                return result
             beam *= NARROWER
-            logger.warning(
-                "a lattice of %d arcs is too large to be determinized; once more with a beam of %.2f",
-                len(lattice.arcs),
-                beam,
-            )
+        logger.warning("a lattice of %d arcs could not be determinized: its best path is kept", len(lattice.arcs))
+        return _best_path_alone(raw, self._acwt)
+
+    def _with_beam(self, raw: CompactLattice, labels: np.ndarray, beam: float) -> CompactLattice | None:
+        """Return the lattice determinized on phones and words, then on words; None where there is no room for it."""
+        by_phone, labels = self._determinized(raw, labels, beam)
+        if by_phone is None:
+            return None
+        by_word, words = self._determinized(by_phone, labels // self._num_phones, beam)
+        if by_word is not None:
+            by_word.arcs["olabel"] = words
+        return by_word
 
     def _determinized(
         self, lattice: CompactLattice, labels: np.ndarray, beam: float
@@ -72,10 +81,26 @@ class Determinizer:
             lattice.finals, lattice.final_spans, lattice.offsets, lattice.arcs, labels, lattice.transition_ids
         )
         while not determinize(labelled, self._workspace, self._acwt, beam):
-            if 2 * len(self._workspace.arcs.source) > LARGEST_SIZE:
+            size = 2 * len(self._workspace.arcs.source)
+            if size > LARGEST_SIZE:
                 return None, labels
-            self._workspace = new_workspace(2 * len(self._workspace.arcs.source))
-        return _result(self._workspace)
+            del self._workspace  # its memory, before there is more
+            self._workspace = new_workspace(size)
+        result, labels = _result(self._workspace)
+        # costs so large that they differ by more than the beam in the last place leave nothing
+        return (result if result.num_states else None), labels
+
+
+def _best_path_alone(lattice: CompactLattice, acwt: float) -> CompactLattice:
+    """Return a lattice of the best path, with its costs and transition ids at the end."""
+    path = best_paths(lattice, [(1.0 / acwt, 0.0)])[0]
+    count = len(path.words)
+    arcs = np.zeros(count, COMPACT_ARC)
+    arcs["olabel"], arcs["next"] = path.words, np.arange(1, count + 1)
+    finals, spans = np.full((count + 1, 2), np.inf, np.float32), np.zeros((count + 1, 2), np.int32)
+    finals[-1], spans[-1] = (path.graph_cost, path.acoustic_cost), (0, len(path.transition_ids))
+    offsets = np.minimum(np.arange(count + 2), count)
+    return CompactLattice(finals, spans, offsets, arcs, path.transition_ids.astype(np.int32))
 
 
 @njit()

@@ -148,8 +148,9 @@ def _follow(problem, workspace, reached, heap, arc):
 def determinize(lattice, workspace, acwt, beam):
     """Make the deterministic lattice in workspace.states and workspace.arcs, of the arcs that have a target.
 
-    Costs are compared as graph + acwt * acoustic. The result has the best path for each sequence of labels whose cost
-    is within the beam of the best path's; states are in no particular order, the first one is the start.
+    Costs are compared as graph + acwt * acoustic; those that differ by less than DELTA are the same. The result has the
+    best path for each sequence of labels whose cost is within the beam of the best path's, and a few others. States are
+    in no particular order, the first one is the start.
 
     Returns:
         Whether there was room for all of it.

@@ -69,6 +69,8 @@ def hypotheses_of(
     for line in progress(read_lines(decode_folder / ONE_BEST), f"reading lattices of {decode_folder}", unit="utt"):
         utterance = line.partition(" ")[0]
         if following is None or following[0] != utterance:
+            if line.partition(" ")[2]:
+                raise ValueError(f"{decode_folder}: no lattice of {utterance}, which has words in {ONE_BEST}")
             yield utterance, {weighting: [] for weighting in weightings}
             continue
         named: dict[int, list[WordTime]] = {}

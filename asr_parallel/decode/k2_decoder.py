@@ -29,7 +29,7 @@ from asr_parallel.decode.decode import (
     open_files,
 )
 from asr_parallel.decode.decoder import Decoded, check_transition_ids
-from asr_parallel.decode.decoder_options import BATCH_FRAMES, DecoderOptions
+from asr_parallel.decode.decoder_options import K2_BATCH_FRAMES, DecoderOptions
 from asr_parallel.decode.determinize import Determinizer
 from asr_parallel.decode.epsilon_free import EpsilonFreeGraph, without_epsilons
 from asr_parallel.hmm.fst_arrays import LATTICE_ARC, Fst, fst_from_arcs
@@ -170,7 +170,7 @@ class K2Decoder:
 
 def k2_search(device: torch.device, batch_frames: int | None = None) -> Search:
     """Return the search of `decode_set` by k2 on a device, on which a network's scores are computed, too."""
-    return partial(_results, str(device), batch_frames or BATCH_FRAMES)
+    return partial(_results, str(device), batch_frames or K2_BATCH_FRAMES)
 
 
 def _results(device: str, batch_frames: int, job: DecodeJob, num_utterances: int) -> Iterator[DecodeResult]:

@@ -1,9 +1,9 @@
 """Strings of labels that grow at the end and share their beginnings.
 
 A string is the number of a node: its last label, and the node of the string before it. Node 0 is the empty string. The
-same string may have several nodes, but only one key: a polynomial hash, from which the key of a string without its
-beginning follows at once. Strings whose keys and lengths are equal count as equal; with 64 bits that is wrong once in
-10^19 comparisons.
+same string may have several nodes, but only one key: a polynomial hash modulo 2^64, from which the key of a string
+without its beginning follows at once. Strings with one key count as equal. Different strings of the structure that gives
+them one key (Thue-Morse sequences of 1,024 labels and more) are no alignments.
 """
 
 # mypy: disable-error-code="no-untyped-def"

@@ -86,6 +86,8 @@ def best_paths(lattice: CompactLattice, weightings: Sequence[tuple[float, float]
     scales = np.array([1.0 / lmwt for lmwt, _ in weightings])
     penalties = np.array([float(wip) for _, wip in weightings])
     paths, last = _best_paths(lattice.offsets, lattice.arcs, lattice.finals, scales, penalties)
+    if not np.isfinite(lattice.finals[last, 0]).all():
+        raise ValueError("no path through the lattice reaches a final state")
     distinct: dict[bytes, BestPath] = {}
     result = []
     for path, state in zip(paths, last, strict=True):

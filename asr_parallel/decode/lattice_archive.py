@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asr_parallel.decode.compact_lattice import COMPACT, CompactLattice, compact_from_bytes, with_strings
 from asr_parallel.decode.lattice_order import in_topological_order
-from asr_parallel.hmm.fst_arrays import ARC_TYPES, LATTICE_ARC, fst_from_bytes, read_fst_header
+from asr_parallel.hmm.fst_arrays import ARC_TYPES, LATTICE_ARC, CutShortError, fst_from_bytes, read_fst_header
 from asr_parallel.record.files import atomic_file
 
 LATTICES = "lat.1.gz"  # Kaldi's name of the first job's
@@ -32,6 +32,7 @@ def write_lattices(path: Path, lattices: Iterable[tuple[str, bytes]]) -> None:
         gzip.GzipFile(path.name, "wb", compresslevel=LEVEL, fileobj=raw, mtime=0) as file,
     ):
         for utterance, lattice in lattices:
+            assert utterance.split() == [utterance], "an id with spaces"
             file.write(utterance.encode() + b" ")
             file.write(lattice)
 
@@ -46,12 +47,14 @@ def read_lattices(path: Path) -> Iterator[tuple[str, CompactLattice]]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such lattice archive; expected one made by decode")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: empty; expected a gzipped archive")
     data, at, complete = b"", 0, False
     with gzip.open(path) as file:
         while at < len(data) or not complete:
             try:
                 utterance, lattice, at = _entry(data, at, path)
-            except ValueError:
+            except CutShortError:
                 if complete:
                     raise
             else:
@@ -71,13 +74,16 @@ def _entry(data: bytes, at: int, path: Path) -> tuple[str, CompactLattice, int]:
     """Return the entry at data[at:] and where it ends."""
     key, space, _ = data[at : at + LONGEST_ID].partition(b" ")
     if not space:
-        raise ValueError(f"{path}: no utterance id before a lattice: damaged, or no lattice archive")
+        kind = ValueError if len(data) - at >= LONGEST_ID else CutShortError
+        raise kind(f"{path}: no utterance id before a lattice: damaged, or no lattice archive")
     utterance = key.decode("utf-8", "replace")
     where, at = f"{path}: lattice of {utterance}", at + len(key) + 1
     header, _ = read_fst_header(data, at, (COMPACT, STATE_LEVEL), where)
     if header.arc_type == COMPACT:
         return utterance, *compact_from_bytes(data, at, where)
     lattice, end = fst_from_bytes(data, at, where)
+    if lattice.start != 0:
+        raise ValueError(f"{where}: begins in state {lattice.start}; expected state 0")
     return utterance, with_strings(lattice), end
 
 

@@ -61,6 +61,10 @@ def fst_from_arcs(start: int, finals: np.ndarray, sources: np.ndarray, arcs: np.
     return Fst(start, finals, np.concatenate([[0], np.cumsum(counts)]), arcs[order])
 
 
+class CutShortError(ValueError):
+    """The data end before the FST does."""
+
+
 @dataclass(frozen=True)
 class FstHeader:
     """Head of a binary vector FST. arc_type: OpenFst's name of it."""
@@ -94,7 +98,7 @@ def read_fst_header(data: bytes | memoryview, at: int, arc_types: Iterable[str],
             at += 4 + length
         _, flags, _, start, num_states, _ = struct.unpack_from("<iiQqqq", data, at)
     except struct.error:
-        raise ValueError(f"{where}: too short to hold an FST") from None
+        raise CutShortError(f"{where}: too short to hold an FST") from None
     if foreign or names[0] != "vector" or names[1] not in arc_types or flags != 0:
         raise ValueError(f"{where}: not a binary vector FST of type {' or '.join(arc_types)} without symbols")
     return FstHeader(names[1], start, num_states), at + struct.calcsize("<iiQqqq")
@@ -156,7 +160,7 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
         positions = _state_positions(octets, at, num_states, 4 * weight_words, 4 * arc_words)
         end = int(positions[-1])
     if end < 0:
-        raise ValueError(f"{where}: cut short: fewer bytes than its {num_states} states need")
+        raise CutShortError(f"{where}: cut short: fewer bytes than its {num_states} states need")
     words = np.frombuffer(octets[at:end].tobytes(), dtype="<i4")
     state_at = (positions[:-1] - at) // 4
     counts = words[state_at + weight_words].astype(np.int64)
@@ -164,6 +168,8 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     finals = words[state_at[:, None] + np.arange(weight_words)].view("<f4")
     arc_at = np.arange(offsets[-1]) * arc_words + (np.repeat(np.arange(num_states), counts) + 1) * (weight_words + 2)
     arcs = words[arc_at[:, None] + np.arange(arc_words)].view(arc_type).reshape(-1)
+    if ((arcs["next"] < 0) | (arcs["next"] >= num_states)).any():
+        raise ValueError(f"{where}: an arc leads to a state that is not there; expected 0 to {num_states - 1}")
     return Fst(start, finals[:, 0] if weight_words == 1 else finals, offsets, arcs), end
 
 

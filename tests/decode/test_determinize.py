@@ -76,7 +76,7 @@ def test_each_word_sequence_keeps_its_best_path_and_no_other(seed, acwt):
 
 
 def matches(raw, tids, words):
-    """Whether the raw lattice has a path of these transition ids and words."""
+    """Return True if the raw lattice has a path of these transition ids and words."""
     reached = {(0, 0, 0)}
     for state in range(raw.num_states):
         here = [place for place in reached if place[0] == state]
@@ -114,8 +114,39 @@ def test_without_memory_for_the_beam_a_narrower_one_keeps_the_best_path(monkeypa
     monkeypatch.setattr(determinize, "LARGEST_SIZE", 512)
     part = determinizer(6.0)(raw)
     assert 0 < len(part.arcs) < len(whole.arcs)
-    (best,), (expected) = best_paths(part, [(1.0, 0.0)]), best_paths(whole, [(1.0, 0.0)])[0]
+    best, expected = (best_paths(lattice, [(1.0, 0.0)])[0] for lattice in (part, whole))
     assert best.transition_ids.tolist() == expected.transition_ids.tolist()
+
+
+def test_costs_too_large_to_be_told_apart_leave_the_best_path():
+    raw = decoder(random_graph(3), beam=40.0, lattice_beam=6.0).decode(scores(1, 40)).lattice
+    arcs = raw.arcs.copy()
+    arcs["acoustic_cost"] *= np.float32(1e18)
+    huge = Fst(0, raw.finals, raw.offsets, arcs)
+    best, expected = (best_paths(one, [(1.0, 0.0)])[0] for one in (determinizer(6.0)(huge), with_strings(huge)))
+    assert best.words == expected.words and best.transition_ids.tolist() == expected.transition_ids.tolist()
+    assert best.acoustic_cost == pytest.approx(expected.acoustic_cost, rel=1e-5)
+
+
+def test_sequences_that_tie_beyond_all_memory_leave_the_best_path(monkeypatch):
+    """2^10 word sequences of one cost, whose subsets differ: no beam makes them fewer."""
+    rows, sources = [], []
+    for t in range(20):
+        for state, word in ((0, 1), (0, 2)) if t != 9 else ((0, 1),):
+            sources.append(2 * t + state)
+            rows.append((1 + t, word, 0.0, 1.0, 2 * t + 2))
+        # the second track: the tenth word from the end is 1
+        sources.append(2 * t + 1)
+        rows.append((1 + t, 1 + t % 2, 0.0, 1.0, 2 * t + 3))
+    finals = np.full((42, 2), np.inf, np.float32)
+    finals[40:] = 0.0
+    raw = fst_from_arcs(0, finals, np.array(sources), np.array(rows, LATTICE_ARC))
+    monkeypatch.setattr(determinize, "FIRST_SIZE", 2)
+    monkeypatch.setattr(determinize, "LARGEST_SIZE", 4)
+    (best,) = best_paths(determinizer(6.0)(raw), [(1.0, 0.0)])
+    (expected,) = best_paths(with_strings(raw), [(1.0, 0.0)])
+    assert best.words == expected.words and best.transition_ids.tolist() == expected.transition_ids.tolist()
+    assert (best.graph_cost, best.acoustic_cost) == (expected.graph_cost, expected.acoustic_cost) == (0.0, 20.0)
 
 
 def test_a_lattice_without_words_or_with_costs_before_the_first_word_is_whole():

@@ -145,6 +145,9 @@ def test_damaged_archives_are_refused_in_one_line(tmp_path):
         next(read_lattices(path))
     path.write_bytes(gzip.compress(b""))
     assert list(read_lattices(path)) == []
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="empty"):
+        next(read_lattices(path))
 
 
 def test_archives_may_hold_states_in_any_order(tmp_path):
@@ -165,3 +168,25 @@ def test_archives_may_hold_states_in_any_order(tmp_path):
     write_lattices(tmp_path / "lat.1.gz", [("u", fst_bytes(fst_from_arcs(0, finals, new[lattice.sources], arcs)))])
     with pytest.raises(ValueError, match="lattice of u: the lattice has a cycle"):
         list(read_lattices(tmp_path / "lat.1.gz"))
+
+
+@pytest.mark.parametrize("target", [6, 500_000_000, -1])
+@pytest.mark.parametrize("kind", ["state-level", "compact"])
+def test_arcs_to_states_that_are_not_there_are_refused(tmp_path, kind, target):
+    lattice = three_readings()
+    lattice.arcs["next"][-1] = target
+    data = fst_bytes(lattice) if kind == "state-level" else compact_bytes(with_strings(lattice))
+    write_lattices(tmp_path / "lat.1.gz", [("utt-1", data)])
+    with pytest.raises(ValueError, match="lattice of utt-1: an arc leads to a state that is not there"):
+        next(read_lattices(tmp_path / "lat.1.gz"))
+
+
+def test_a_final_state_that_nothing_reaches_is_no_end():
+    lattice = three_readings()
+    lattice.finals[:] = np.inf
+    lattice.finals[5] = 0.0
+    arcs = lattice.arcs.copy()
+    arcs["next"] = np.minimum(arcs["next"], 4)
+    arcs["next"][np.repeat(np.arange(6), np.diff(lattice.offsets)) == 4] = 5
+    with pytest.raises(ValueError, match="no path"):
+        best_paths(with_strings(Fst(0, lattice.finals, lattice.offsets, arcs)), [(1, 0)])

@@ -122,7 +122,7 @@ def test_a_graph_of_another_model_is_one_line(tmp_path: Path, capsys: pytest.Cap
 def test_features_and_alignments_of_other_lengths_are_left_out_or_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the first utterance 5 frames are missing, more than the tolerance."""
+    """The first utterance lacks 5 frames, more than the tolerance."""
     (tmp_path / "feats").mkdir()
     features = matrices("data/feats.ark")
     cut = {key: matrix[5 * (n == 0) :] for n, (key, matrix) in enumerate(features.items())}

@@ -167,7 +167,7 @@ def test_going_on_from_a_checkpoint_changes_nothing(frames_folder: Path, tmp_pat
 
 
 class Emptied(SingleProcess):
-    """Of others, which are lost, nobody had a worker."""
+    """The others, which are lost, had no worker."""
 
     def shrink_group(self) -> list[int]:
         return [0]

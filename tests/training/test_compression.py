@@ -247,7 +247,7 @@ def test_turns_do_not_depend_on_products(store: FrameStore, tmp_path: Path, monk
 
 
 def asked_at_once(seen: Seen) -> list[int]:
-    """How many minibatches are in memory for labelling, each time."""
+    """The number of minibatches in memory for labelling, each time."""
     compression, sizes = seen.trainer.compression, []
     room = compression._zeros
 
