@@ -206,7 +206,9 @@ def main() -> None:
     parser.add_argument("--only", help="parts to run, with commas (default: all, decoding if --graph is given)")
     for name in ("graph", "model", "feats"):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="of an experiment, for decoding")
-    parser.add_argument("--utterances", type=int, default=4, help="to decode, spread over the set (default: %(default)s)")
+    parser.add_argument(
+        "--utterances", type=int, default=4, help="to decode, spread over the set (default: %(default)s)"
+    )
     parser.add_argument("--figures", type=Path, help="file that figures are appended to, for benchmarks/compare.py")
     args = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
