@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import LARGE, PRECISIONS, Steps, make_store
+from common import LARGE, PRECISIONS, WARM_UP, Steps, make_store
 from decoding import OPTIONS
 from figures import Figures
 from kaldi_data import FRAMES, write_egs, write_features, write_network, write_rbm
@@ -57,8 +57,8 @@ FEW_FRAMES = 10  # of an utterance to decode
 # as of steps/nnet3/train_dnn.py; --max-param-change bounds a minibatch's change as our MaxChange does
 NNET3 = ("--use-gpu=no", "--momentum=0", "--max-param-change=2.0")
 # small, because the data are noise
-NNET1 = ("--learn-rate=1e-6", "--minibatch-size=256")
-RBM = ("--learn-rate=1e-5", "--minibatch-size=100")
+NNET1 = ("--use-gpu=no", "--learn-rate=1e-6", "--minibatch-size=256")
+RBM = ("--use-gpu=no", "--learn-rate=1e-5", "--minibatch-size=100")
 
 Turn = Callable[[], float]
 """Runs once and returns frames a second of processor time."""
@@ -68,7 +68,7 @@ def of_kaldi(kaldi: Kaldi, few: list[str], many: list[str], frames: int) -> Turn
     """Return turns of a program: `many` has so many frames more than `few`."""
 
     def turn() -> float:
-        seconds = -kaldi.seconds(*few) + kaldi.seconds(*many)
+        seconds = kaldi.seconds(*many) - kaldi.seconds(*few)
         if seconds <= 0:
             raise ValueError(f"{many[0]}: {frames} frames more took no time; expected a machine with less other work")
         return frames / seconds
@@ -76,9 +76,9 @@ def of_kaldi(kaldi: Kaldi, few: list[str], many: list[str], frames: int) -> Turn
     return turn
 
 
-def of_ours(steps: Steps, count: int) -> Turn:
-    """Return turns of so many steps, after a first few."""
-    steps(max(4, count // 8))
+def of_ours(steps: Steps, count: int, warm_up: int = WARM_UP) -> Turn:
+    """Return turns of so many steps, after the first few."""
+    steps(warm_up)
 
     def turn() -> float:
         began = time.process_time()
@@ -164,18 +164,17 @@ def decoding(kaldi: Kaldi, folder: Path, graph: Path, model: Path, feats: Path, 
     decoder = Decoder(SearchGraph.open(graph / "search"), transitions.pdf_of, OPTIONS)
     determinizer = Determinizer(transitions, OPTIONS.acwt, OPTIONS.lattice_beam)
 
-    def decode(matrices: list[tuple[str, np.ndarray]]) -> int:
-        lattices = ((key, decoder.decode(matrix).lattice) for key, matrix in matrices)
+    def decode(count: int) -> int:
+        lattices = ((key, decoder.decode(matrix).lattice) for key, matrix in scores[:count])
         found = ((key, compact_bytes(determinizer(lattice))) for key, lattice in lattices if lattice is not None)
         write_lattices(folder / "ours.gz", found)
-        return sum(len(matrix) for _, matrix in matrices)
+        return sum(len(matrix) for _, matrix in scores[:count])
 
-    decode(scores[:1])  # compiles, or loads what was compiled before
     frames = sum(len(matrix) for _, matrix in scores) - sum(len(matrix) for _, matrix in few)
     print(f"{len(scores)} utterances of {frames / 100:.0f} s in all", flush=True)
     return {
         "latgen-faster-mapped": of_kaldi(kaldi, *commands, frames),
-        "decoder": of_ours(lambda count: decode(scores) if count == 1 else 0, 1),
+        "decoder": of_ours(decode, len(scores), warm_up=1),  # the first compiles
     }
 
 
