@@ -140,7 +140,7 @@ def rbm(kaldi: Kaldi, folder: Path) -> dict[str, Turn]:
 
 
 def decoding(kaldi: Kaldi, folder: Path, graph: Path, model: Path, feats: Path, utterances: int) -> dict[str, Turn]:
-    """Return the contestants of decoding: both read log-likelihoods made before."""
+    """Return the contestants of decoding: both are given log-likelihoods made before, Kaldi's in a file."""
     acoustic, transitions = open_acoustic_model(model), TransitionModel.open(graph)
     features = acoustic.open_features(feats)
     chosen = np.linspace(0, len(features.ids) - 1, min(utterances, len(features.ids))).astype(int)
