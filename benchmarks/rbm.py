@@ -4,7 +4,7 @@
 
 The bare loop does in float32 the five products that a minibatch needs, into allocated memory: W v, its way back,
 W v' and the correlations h^T v and h'^T v'; no biases, sigmoids, sampling or update. One thread on one core, in
-processor time, so that other work on the machine matters less.
+processor time, so that other work on the machine matters less. benchmarks/kaldi.py has Kaldi's program beside it.
 """
 
 import os
@@ -19,9 +19,8 @@ from asr_parallel.nnet.rbm import StackedRbm
 from asr_parallel.nnet.rbm_parts import RbmSpec
 from asr_parallel.training.minibatches import Purpose, counted_seed
 
-# visible, hidden, minibatch; frames/s of Kaldi on one core of the same kind of machine
+# visible, hidden, minibatch
 SIZES = [(440, 2048, 128), (440, 2048, 512), (2048, 2048, 128), (2048, 2048, 512), (440, 512, 100), (512, 512, 100)]
-KALDI = {(440, 512, 100): 38_100, (512, 512, 100): 32_100}
 
 
 def bare(visible: int, hidden: int, rows: int) -> Steps:
@@ -72,16 +71,13 @@ def main() -> None:
         figures.add(what, measured)
         return measured
 
-    print("| layer | minibatch | bare float32 | float32 | of bare | bf16 | of bare | Kaldi | best of Kaldi's |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("| layer | minibatch | bare float32 | float32 | of bare | bf16 | of bare |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     for size in SIZES:
         visible, hidden, rows = size
         what = f"{visible}-{hidden}, minibatch {rows}"
         speed = speeds(what, {"bare": bare(*size)} | {name: cd1(*size, dtype) for name, dtype in PRECISIONS.items()})
-        kaldi = KALDI.get(size)
-        best = max(speed[name] for name in PRECISIONS)
         columns = [f"{speed[name]:,.0f} | {speed[name] / speed['bare']:.2f}x" for name in PRECISIONS]
-        columns.append(f"{kaldi:,} | {best / kaldi:.2f}x" if kaldi else "- | -")
         print(f"| {visible}-{hidden} | {rows} | {speed['bare']:,.0f} | {' | '.join(columns)} |", flush=True)
     print("\n| four replicas of 440-512, minibatch 100 | one by one | stacked | ratio |\n|---|--:|--:|--:|")
     for name, dtype in PRECISIONS.items():
