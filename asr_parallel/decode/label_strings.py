@@ -2,8 +2,8 @@
 
 A string is the number of a node: its last label, and the node of the string before it. Node 0 is the empty string. The
 same string may have several nodes, but only one key: a polynomial hash modulo 2^64, from which the key of a string
-without its beginning follows at once. Strings with one key count as equal. Different strings of the structure that gives
-them one key (Thue-Morse sequences of 1,024 labels and more) are no alignments.
+without its beginning follows at once. Strings with one key count as equal. Different strings with one key have a
+structure (Thue-Morse sequences of 1,024 labels and more) that no alignment has.
 """
 
 # mypy: disable-error-code="no-untyped-def"
