@@ -196,5 +196,5 @@ def compact_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "latt
     if header.num_states == 0 or header.start != 0:
         raise ValueError(f"{where}: {header.num_states} states from {header.start}; expected some, from state 0")
     if ((targets < 0) | (targets >= header.num_states)).any():
-        raise ValueError(f"{where}: an arc leads to a state that is not there; expected 0 to {header.num_states - 1}")
+        raise ValueError(f"{where}: an arc leads to none of its {header.num_states} states")
     return CompactLattice(final_costs.view(np.float32), final_spans, offsets, arcs, ids), int(end)

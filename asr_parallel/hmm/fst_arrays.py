@@ -169,7 +169,7 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     arc_at = np.arange(offsets[-1]) * arc_words + (np.repeat(np.arange(num_states), counts) + 1) * (weight_words + 2)
     arcs = words[arc_at[:, None] + np.arange(arc_words)].view(arc_type).reshape(-1)
     if ((arcs["next"] < 0) | (arcs["next"] >= num_states)).any():
-        raise ValueError(f"{where}: an arc leads to a state that is not there; expected 0 to {num_states - 1}")
+        raise ValueError(f"{where}: an arc leads to none of its {num_states} states")
     return Fst(start, finals[:, 0] if weight_words == 1 else finals, offsets, arcs), end
 
 

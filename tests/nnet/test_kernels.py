@@ -164,7 +164,7 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("name", "steps", "most", "most_without_blas", "allocations"),
-    [("sgd", 13, 59, 62, 6), ("ng-sgd", 13, 73, 95, 10), ("ng-sgd", 10, 154, 205, 50)],
+    [("sgd", 13, 59, 62, 6), ("ng-sgd", 13, 73, 102, 10), ("ng-sgd", 10, 154, 210, 50)],
 )
 def test_a_step_takes_few_operations(
     name: str, steps: int, most: int, most_without_blas: int, allocations: int, dtype: torch.dtype
@@ -172,7 +172,7 @@ def test_a_step_takes_few_operations(
     """Time cannot be tested; operations, each of which costs microseconds, can. The last case updates Fisher estimates.
 
     11 of the operations with three hidden layers are the network's products, 7 where those of the gradient are
-    compiled, and 16 natural gradient's where compiled functions have no BLAS to call.
+    compiled, and 16 natural gradient's where compiled functions have no BLAS to call; bfloat16 then adds conversions.
     """
     most = most if dtype in FAST_TYPES else most_without_blas
     network = StackedNetwork(dnn(8, 2, 3, 32, 11, "relu-renorm"), 1, "cpu", dtype).initialise(1)
