@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_parallel.hmm.fst_arrays import LATTICE_ARC, CutShortError, Fst, fst_header, read_fst_header
+from asr_parallel.hmm.fst_arrays import LATTICE_ARC, CutShortError, Fst, check_targets, fst_header, read_fst_header
 from asr_parallel.record.compiled import njit
 
 COMPACT = "compactlattice44"  # the arc type's name
@@ -195,6 +195,5 @@ def compact_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "latt
     arcs["graph_cost"], arcs["acoustic_cost"] = costs.view(np.float32).T
     if header.num_states == 0 or header.start != 0:
         raise ValueError(f"{where}: {header.num_states} states from {header.start}; expected some, from state 0")
-    if ((targets < 0) | (targets >= header.num_states)).any():
-        raise ValueError(f"{where}: an arc leads to none of its {header.num_states} states")
+    check_targets(targets, header.num_states, where)
     return CompactLattice(final_costs.view(np.float32), final_spans, offsets, arcs, ids), int(end)

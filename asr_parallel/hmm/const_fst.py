@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_parallel.hmm.fst_arrays import MAGIC, STD_ARC, Fst, fst_from_bytes
+from asr_parallel.hmm.fst_arrays import MAGIC, STD_ARC, Fst, check_targets, fst_from_bytes
 
 ALIGNED_VERSION, ALIGNED_FLAG, ALIGNMENT = 1, 4, 16
 STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("iepsilons", "<u4"), ("oepsilons", "<u4")])
@@ -36,8 +36,7 @@ def read_graph(path: Path) -> Fst:
             raise ValueError(f"{path}: expected one FST with standard arcs, and nothing after it")
     if not 0 <= fst.start < fst.num_states:
         raise ValueError(f"{path}: the FST is empty: it accepts nothing")
-    if len(fst.arcs) and not 0 <= fst.arcs["next"].min() <= fst.arcs["next"].max() < fst.num_states:
-        raise ValueError(f"{path}: an arc leads to none of its {fst.num_states} states")
+    check_targets(fst.arcs["next"], fst.num_states, str(path))
     if np.isnan(fst.arcs["weight"]).any() or np.isnan(fst.finals).any():
         raise ValueError(f"{path}: a weight is not a number")
     return fst

@@ -104,6 +104,12 @@ def read_fst_header(data: bytes | memoryview, at: int, arc_types: Iterable[str],
     return FstHeader(names[1], start, num_states), at + struct.calcsize("<iiQqqq")
 
 
+def check_targets(targets: np.ndarray, num_states: int, where: str) -> None:
+    """Raise ValueError, whose message begins with `where`, unless all targets of arcs are among the states."""
+    if len(targets) and not 0 <= targets.min() <= targets.max() < num_states:
+        raise ValueError(f"{where}: an arc leads to none of its {num_states} states")
+
+
 def fst_bytes(fst: Fst) -> bytes:
     """Return `fst` in OpenFst's binary vector format, without symbol tables."""
     arc_type = next(name for name, dtype in ARC_TYPES.items() if dtype == fst.arcs.dtype)
@@ -168,8 +174,7 @@ def fst_from_bytes(data: bytes | memoryview, at: int = 0, where: str = "FST") ->
     finals = words[state_at[:, None] + np.arange(weight_words)].view("<f4")
     arc_at = np.arange(offsets[-1]) * arc_words + (np.repeat(np.arange(num_states), counts) + 1) * (weight_words + 2)
     arcs = words[arc_at[:, None] + np.arange(arc_words)].view(arc_type).reshape(-1)
-    if ((arcs["next"] < 0) | (arcs["next"] >= num_states)).any():
-        raise ValueError(f"{where}: an arc leads to none of its {num_states} states")
+    check_targets(arcs["next"], num_states, where)
     return Fst(start, finals[:, 0] if weight_words == 1 else finals, offsets, arcs), end
 
 
