@@ -43,10 +43,15 @@ class CompactLattice:
     def num_states(self) -> int:
         return len(self.finals)
 
+    @property
+    def in_order(self) -> bool:
+        """Return whether the states are in topological order."""
+        sources = np.repeat(np.arange(self.num_states, dtype=np.int32), np.diff(self.offsets))
+        return bool((self.arcs["next"] > sources).all())
+
     def check_order(self) -> None:
         """Raise ValueError unless the states are in topological order from state 0 and a path may end."""
-        sources = np.repeat(np.arange(self.num_states, dtype=np.int32), np.diff(self.offsets))
-        if (self.arcs["next"] <= sources).any():
+        if not self.in_order:
             raise ValueError("the lattice is not in topological order")
         if not np.isfinite(self.finals[:, 0]).any():
             raise ValueError("the lattice has no final state")

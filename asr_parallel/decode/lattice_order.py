@@ -41,10 +41,9 @@ def in_topological_order(lattice: CompactLattice) -> CompactLattice:
     Raises:
         ValueError: its arcs form a cycle, or one leads to state 0, where it starts.
     """
-    counts = np.diff(lattice.offsets)
-    targets = lattice.arcs["next"]
-    if (targets > np.repeat(np.arange(lattice.num_states), counts)).all():
+    if lattice.in_order:
         return lattice
+    counts, targets = np.diff(lattice.offsets), lattice.arcs["next"]
     order = sorted_states(lattice.offsets, np.ascontiguousarray(targets))
     if len(order) < lattice.num_states or order[0] != 0:
         raise ValueError("the lattice has a cycle, or an arc to its first state")
