@@ -1,12 +1,12 @@
 """Sizes of a triphone system, leaves and Gaussians, by the amount of data.
 
-Gaussians grow with the square root of the hours of speech, and leaves with the fourth root, through the sizes that Kaldi's
-egs/mini_librispeech/s5/run.sh gives tri1 for 5 hours. What egs/librispeech/s5/run.sh gives tri4b, tri5b and tri6b (100, 460 and
-960 hours: 4,200, 5,000 and 7,000 leaves, 40,000, 100,000 and 150,000 Gaussians) lies within a quarter of it. With fewer hours there
-are as many Gaussians a leaf as at 5.
+Gaussians grow with the square root of the hours of speech and leaves with the fourth root, through the sizes that
+Kaldi's egs/mini_librispeech/s5/run.sh gives tri1 for 5 hours. What egs/librispeech/s5/run.sh gives tri4b, tri5b and
+tri6b (100, 460 and 960 hours: 4,200, 5,000 and 7,000 leaves, 40,000, 100,000 and 150,000 Gaussians) lies within a
+quarter of it. With fewer hours there are as many Gaussians a leaf as at 5.
 
-Speakers count too: more Gaussians learn the voices of a few. Four speakers' triphones make more errors on others with 3,000
-Gaussians than with 1,000 (recipes/digits/RESULTS.md).
+Speakers count too: more Gaussians learn the voices of a few. With four speakers, triphones of 3,000 Gaussians do
+worse on others than those of 1,000 (recipes/digits/RESULTS.md).
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,17 @@
 """Compare GMM systems of several sizes on unseen speakers: every pair of the corpus' speakers is held out in turn.
 
-    python recipes/digits/unseen_speakers.py CORPUS OUT --systems mono:1000 tri:300:3000
-    python recipes/digits/unseen_speakers.py CORPUS OUT --systems mono:1000 tri:300:3000 --speakers george jackson lucas nicolas
+    python recipes/digits/unseen_speakers.py CORPUS OUT --systems mono:1000 tri:200:1000
+    python recipes/digits/unseen_speakers.py CORPUS OUT --systems mono:1000 tri:200:1000 tri:200:3000 \
+        --speakers george jackson lucas nicolas
 
 CORPUS is a clone of the public repository Jakobovski/free-spoken-digit-dataset. A system is mono:GAUSSIANS, or
-tri:LEAVES:GAUSSIANS, which starts from the alignment of the first monophones named; 0 leaves a size to its verb. The four speakers of
-a fold who are not held out train, on utterances that are generated as the recipe's were. What is done already is not done
-again, and several of these programs may share the work of one OUT, each with some --folds.
+tri:LEAVES:GAUSSIANS, which starts from the alignment of the first monophones named. The four speakers of a fold who
+are not held out train it, on utterances generated like the recipe's. What is done already is not done again, and
+several of these programs may share the work of one OUT, each with some --folds.
 
-Only errors of --speakers are counted, each being held out with every other speaker; settings are chosen with the recipe's
-training speakers there. Differences are from the first system, with the 95 % interval of a paired t test over speakers.
+Only errors of --speakers are counted, each of them held out with every other speaker in turn; settings are chosen with
+the recipe's training speakers there. Differences are from the first system, with the 95 % interval of a paired t test
+over speakers.
 """
 
 import argparse
@@ -25,6 +27,17 @@ from asr_parallel.record.files import read_json
 
 LEXICON = Path(__file__).resolve().parents[2] / "local" / "digits" / "lexicon.txt"
 SETS = ("train", "dev", "eval")
+
+
+SIZES = {"mono": ("--num-gauss",), "tri": ("--leaves", "--num-gauss")}  # options of train-mono and train-tri
+
+
+def checked(system: str) -> str:
+    """Return a system as it was given; ArgumentTypeError where it is none."""
+    kind, *sizes = system.split(":")
+    if len(SIZES.get(kind, ())) != len(sizes) or not sizes or not all(size.isdecimal() for size in sizes):
+        raise argparse.ArgumentTypeError(f"{system!r}: expected mono:GAUSSIANS or tri:LEAVES:GAUSSIANS")
+    return system
 
 
 def run(*words: object) -> None:
@@ -51,8 +64,8 @@ def train(fold: Path, system: str, alignment: str) -> Path:
     out = fold / system.replace(":", "_")
     words: list[object] = [f"train-{kind}", "--data", fold / "data" / "train", "--lang", fold / "lang"]
     words += ["--feats", fold / "mfcc" / "train", "--out", out, "--jobs", 1]
-    for flag, size in zip(("--leaves", "--num-gauss") if kind == "tri" else ("--num-gauss",), sizes, strict=True):
-        words += [flag, size] if size != "0" else []
+    for flag, size in zip(SIZES[kind], sizes, strict=True):
+        words += [flag, size]
     run(*words, *(["--ali", fold / alignment.replace(":", "_")] if kind == "tri" else []))
     return out
 
@@ -99,18 +112,22 @@ def main() -> None:
     args = parser.parse_args()
     everybody = sorted({name.split("_")[1] for name in find_recordings(args.corpus)})
     speakers = args.speakers or everybody
-    first, step = map(int, args.folds.split("/"))
     monophones = [system for system in args.systems if system.startswith("mono")]
+    if not monophones or not set(speakers) <= set(everybody):
+        parser.error(f"expected a system mono:GAUSSIANS, and speakers from {', '.join(everybody)}")
+    first, step = map(int, args.folds.split("/"))
     counts = np.zeros((len(args.systems), len(speakers), 2))
     pairs = [pair for pair in combinations(everybody, 2) if set(pair) & set(speakers)]
     for pair in pairs[first::step]:
         fold = args.out / "+".join(pair)
         prepare(args.corpus, fold, pair)
-        for n, system in enumerate(args.systems):
+        for n, system in sorted(enumerate(args.systems), key=lambda place: not place[1].startswith("mono")):
             found = recognize(fold, train(fold, system, monophones[0]))
             for speaker in set(pair) & set(speakers):
                 counts[n, speakers.index(speaker)] += found[speaker]
-    print("\n".join(table(args.systems, speakers, 100 * counts[..., 0] / np.maximum(counts[..., 1], 1))))
+    rates = 100 * counts[..., 0] / np.maximum(counts[..., 1], 1)
+    if step == 1:
+        print("\n".join(table(args.systems, speakers, rates)))
 
 
 if __name__ == "__main__":
