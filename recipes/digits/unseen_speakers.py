@@ -15,6 +15,7 @@ over speakers.
 """
 
 import argparse
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def checked(system: str) -> str:
     if len(SIZES.get(kind, ())) != len(sizes) or not sizes or not all(size.isdecimal() for size in sizes):
         raise argparse.ArgumentTypeError(f"{system!r}: expected mono:GAUSSIANS or tri:LEAVES:GAUSSIANS")
     return system
+
+
+def share(text: str) -> tuple[int, int]:
+    """Return K and N of K/N; ArgumentTypeError where it is no share."""
+    first, slash, step = text.partition("/")
+    if not slash or not first.isdecimal() or not step.isdecimal() or int(first) >= int(step):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected K/N, with K from 0 to N - 1")
+    return int(first), int(step)
 
 
 def run(*words: object) -> None:
@@ -98,36 +107,42 @@ def table(systems: list[str], speakers: list[str], rates: np.ndarray) -> list[st
     return lines
 
 
-def main() -> None:
+def options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, help="folder with recordings/DIGIT_SPEAKER_INDEX.wav")
     parser.add_argument("out", type=Path, help="folder for the experiments, one a pair")
     parser.add_argument(
-        "--systems", nargs="+", required=True, help="the first one is what the others are compared with"
+        "--systems", nargs="+", type=checked, required=True, help="the others are compared with the first"
     )
     parser.add_argument("--speakers", nargs="+", help="whose errors count (default: all)")
     parser.add_argument(
-        "--folds", default="0/1", help="every N-th fold from the K-th on (default: %(default)s, all)", metavar="K/N"
+        "--folds", type=share, default=(0, 1), metavar="K/N", help="every N-th from the K-th (0/1, all)"
     )
-    args = parser.parse_args()
-    everybody = sorted({name.split("_")[1] for name in find_recordings(args.corpus)})
-    speakers = args.speakers or everybody
-    monophones = [system for system in args.systems if system.startswith("mono")]
-    if not monophones or not set(speakers) <= set(everybody):
-        parser.error(f"expected a system mono:GAUSSIANS, and speakers from {', '.join(everybody)}")
-    first, step = map(int, args.folds.split("/"))
-    counts = np.zeros((len(args.systems), len(speakers), 2))
-    pairs = [pair for pair in combinations(everybody, 2) if set(pair) & set(speakers)]
+    args = parser.parse_args(words)
+    args.everybody = sorted({name.split("_")[1] for name in find_recordings(args.corpus)})
+    args.speakers = args.speakers or args.everybody
+    args.alignment = next((system for system in args.systems if system.startswith("mono")), None)
+    if not args.alignment or not set(args.speakers) <= set(args.everybody):
+        parser.error(f"expected a system mono:GAUSSIANS, and speakers from {', '.join(args.everybody)}")
+    return args
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the folds asked for, and where these are all print the table."""
+    args = options(words)
+    first, step = args.folds
+    counts = np.zeros((len(args.systems), len(args.speakers), 2))
+    pairs = [pair for pair in combinations(args.everybody, 2) if set(pair) & set(args.speakers)]
     for pair in pairs[first::step]:
         fold = args.out / "+".join(pair)
         prepare(args.corpus, fold, pair)
-        for n, system in sorted(enumerate(args.systems), key=lambda place: not place[1].startswith("mono")):
-            found = recognize(fold, train(fold, system, monophones[0]))
-            for speaker in set(pair) & set(speakers):
-                counts[n, speakers.index(speaker)] += found[speaker]
-    rates = 100 * counts[..., 0] / np.maximum(counts[..., 1], 1)
+        # monophones first: triphones start from their alignment
+        for system in sorted(args.systems, key=lambda name: not name.startswith("mono")):
+            found = recognize(fold, train(fold, system, args.alignment))
+            for speaker in set(pair) & set(args.speakers):
+                counts[args.systems.index(system), args.speakers.index(speaker)] += found[speaker]
     if step == 1:
-        print("\n".join(table(args.systems, speakers, rates)))
+        print("\n".join(table(args.systems, args.speakers, 100 * counts[..., 0] / counts[..., 1])))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """recipes/digits/unseen_speakers.py on tones for digits: every pair of three speakers held out in turn."""
 
-import subprocess
-import sys
+import argparse
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,10 @@ import pytest
 import soundfile
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "digits" / "unseen_speakers.py"
+spec = importlib.util.spec_from_file_location("unseen_speakers", SCRIPT)
+assert spec and spec.loader
+study = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(study)
 RATE = 8000
 SYSTEMS = ("mono:70", "tri:80:90")
 
@@ -28,32 +32,43 @@ def corpus(tmp_path: Path) -> Path:
     return root
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
 @pytest.mark.timeout(400)
-def test_every_pair_is_held_out_once_and_systems_are_compared_by_speaker(corpus: Path, tmp_path: Path) -> None:
+def test_every_pair_is_held_out_once_and_systems_are_compared_by_speaker(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    words = (corpus, out, "--systems", *SYSTEMS, "--speakers", "ann", "bob")
-    part = run(*words, "--folds", "1/2")
-    assert part.returncode == 0, part.stderr
-    assert {fold.name for fold in out.iterdir()} == {"ann+cem"} and "| system" not in part.stdout
-    done = run(*words)
-    assert done.returncode == 0, done.stderr
+
+    def run(*more: str) -> str:
+        study.main([str(corpus), str(out), "--systems", *SYSTEMS, "--speakers", "ann", "bob", *more])
+        return "".join(line for line in capsys.readouterr().out.splitlines(keepends=True) if line.startswith("|"))
+
+    assert run("--folds", "1/2") == "" and [fold.name for fold in out.iterdir()] == ["ann+cem"]
+    assert {path.name.split("-")[0] for path in (out / "ann+cem" / "corpus" / "train").glob("*.wav")} == {"bob"}
+    assert {path.name.split("-")[0] for path in (out / "ann+cem" / "corpus" / "eval").glob("*.wav")} == {"ann", "cem"}
+    done = run()
     assert {fold.name for fold in out.iterdir()} == {"ann+bob", "ann+cem", "bob+cem"}
-    assert {u.name for u in (out / "ann+cem" / "corpus" / "train").glob("*.wav")} == {
-        u.name for u in (out / "ann+cem" / "corpus" / "train").glob("bob-*.wav")
-    }
-    rows = [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [row[0].strip() for row in rows] == ["system", *SYSTEMS]
-    assert len(rows[0]) == len(rows[2]) == 5 and " to " in rows[2][4] and not rows[1][4].strip()
-    again = run(*words)
-    assert again.returncode == 0 and again.stdout == done.stdout and ": building" not in again.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.splitlines()]
+    assert [row[0] for row in rows] == ["system", "---", *SYSTEMS] and rows[0][1:4] == ["ann", "bob", "mean"]
+    assert rows[2][4] == "" and " to " in rows[3][4]
+    model = out / "bob+cem" / "tri_80_90" / "gmm.safetensors"
+    before = model.stat().st_mtime_ns
+    assert run() == done and model.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("systems", [["tri:20:30"], ["mono"], ["tri:20"], ["mono:x"], ["dnn:1"]])
-def test_systems_that_cannot_be_are_refused(corpus: Path, tmp_path: Path, systems: list[str]) -> None:
-    done = run(corpus, tmp_path / "out", "--systems", *systems)
-    assert done.returncode == 2 and "expected" in done.stderr and not (tmp_path / "out").exists()
+@pytest.mark.parametrize("system", ["mono", "tri:20", "mono:x", "dnn:1", "tri:20:30:40"])
+def test_systems_that_cannot_be_are_refused(system: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected mono:GAUSSIANS or tri:LEAVES:GAUSSIANS"):
+        study.checked(system)
+
+
+@pytest.mark.parametrize("text", ["1", "2/2", "a/b", "-1/2"])
+def test_shares_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected K/N"):
+        study.share(text)
+
+
+@pytest.mark.parametrize("words", [["--systems", "tri:20:30"], ["--systems", "mono:9", "--speakers", "dan"]])
+def test_what_no_fold_could_use_is_refused_at_once(corpus: Path, tmp_path: Path, words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        study.main([str(corpus), str(tmp_path / "out"), *words])
+    assert stopped.value.code == 2 and not (tmp_path / "out").exists()
