@@ -5,8 +5,8 @@ Kaldi's egs/mini_librispeech/s5/run.sh gives tri1 for 5 hours. What egs/librispe
 tri6b (100, 460 and 960 hours: 4,200, 5,000 and 7,000 leaves, 40,000, 100,000 and 150,000 Gaussians) lies within a
 quarter of it. With fewer hours there are as many Gaussians a leaf as at 5.
 
-Speakers count too: more Gaussians learn the voices of a few. With four speakers, triphones of 3,000 Gaussians do
-worse on others than those of 1,000 (recipes/digits/RESULTS.md).
+Speakers count too: more Gaussians learn the voices of a few. With four speakers, triphones of 3,000 and 1,000 Gaussians
+do worse on others than those of 600 (recipes/digits/RESULTS.md).
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ FRAMES_PER_HOUR = 360_000
 HOURS = 5.0
 LEAVES = 2000
 GAUSSIANS = 10_000
-GAUSSIANS_PER_SPEAKER = 250  # measured: recipes/digits/RESULTS.md, "Triphone against monophone"
+# measured: recipes/digits/RESULTS.md, "Triphone against monophone"
+GAUSSIANS_PER_SPEAKER = 150
+LEAST_GAUSSIANS_PER_LEAF = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,10 @@ def sizes_by_data(num_frames: int, num_speakers: int) -> TriSizes:
     """
     share = num_frames / FRAMES_PER_HOUR / HOURS
     num_gauss = max(1, round(GAUSSIANS * share**0.5))
+    leaves = min(num_gauss * LEAVES // GAUSSIANS, round(LEAVES * share**0.25))
     if num_speakers > 1:
         num_gauss = min(num_gauss, GAUSSIANS_PER_SPEAKER * num_speakers)
-    leaves = min(num_gauss * LEAVES // GAUSSIANS, round(LEAVES * share**0.25))
-    return TriSizes(max(1, leaves), num_gauss)
+    return TriSizes(max(1, min(leaves, num_gauss // LEAST_GAUSSIANS_PER_LEAF)), num_gauss)
 
 
 def sizes_for(data: TrainingSet) -> TriSizes:

@@ -7,7 +7,14 @@ import pytest
 
 from asr_parallel.features.archive import FeatureArchive
 from asr_parallel.hmm.training_set import TrainingSet
-from asr_parallel.hmm.tri_sizes import FRAMES_PER_HOUR, GAUSSIANS_PER_SPEAKER, TriSizes, sizes_by_data, sizes_for
+from asr_parallel.hmm.tri_sizes import (
+    FRAMES_PER_HOUR,
+    GAUSSIANS_PER_SPEAKER,
+    LEAST_GAUSSIANS_PER_LEAF,
+    TriSizes,
+    sizes_by_data,
+    sizes_for,
+)
 
 MANY = 1000
 
@@ -33,6 +40,7 @@ def test_more_data_never_make_a_system_smaller() -> None:
 def test_few_speakers_limit_the_gaussians_and_one_does_not() -> None:
     hour = FRAMES_PER_HOUR
     assert sizes_by_data(hour, 4).num_gauss == 4 * GAUSSIANS_PER_SPEAKER < sizes_by_data(hour, MANY).num_gauss
+    assert sizes_by_data(hour, 4).leaves == sizes_by_data(hour, 4).num_gauss // LEAST_GAUSSIANS_PER_LEAF
     assert sizes_by_data(hour, 1) == sizes_by_data(hour, MANY)
     assert sizes_by_data(1, 1) == TriSizes(1, 7)
 
