@@ -51,14 +51,14 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
     The rows or the columns of a and b lie next to each other in memory, and the rows of `out`.
     """
-    assert _by_rows(out)
+    assert by_rows(out)
     if a.shape[1] == 0:
         out.fill(0)
         return
     # The routine has matrices by columns: for it all three are transposed, and the product is that of b and a.
     sizes, factors, orders = np.empty(6, dtype=np.int32), np.empty(2, dtype=np.float32), np.empty(2, dtype=np.uint8)
     sizes[0], sizes[1], sizes[2] = out.shape[1], out.shape[0], a.shape[1]
-    sizes[3], sizes[4], sizes[5] = _stride(b), _stride(a), _stride(out)
+    sizes[3], sizes[4], sizes[5] = stride(b), stride(a), stride(out)
     factors[0], factors[1] = 1, 0  # of the product, and of what `out` has
     orders[0], orders[1] = _order(b), _order(a)
     _gemm(orders, sizes, factors, b, a, out)
@@ -85,18 +85,18 @@ def _gemm_compiled(orders, sizes, factors, b, a, out):  # type: ignore[no-untype
 
 
 @njit(nogil=True)
-def _by_rows(x: np.ndarray) -> bool:
+def by_rows(x: np.ndarray) -> bool:
     return x.shape[1] == 1 or x.strides[1] == x.itemsize
 
 
 @njit(nogil=True)
 def _order(x: np.ndarray) -> int:
-    return _AS_STORED if _by_rows(x) else _TRANSPOSED
+    return _AS_STORED if by_rows(x) else _TRANSPOSED
 
 
 @njit(nogil=True)
-def _stride(x: np.ndarray) -> Any:
+def stride(x: np.ndarray) -> Any:
     """Return the numbers from one row, or column, to the next; of a single one its length, whatever x has there."""
-    if _by_rows(x):
+    if by_rows(x):
         return max(x.strides[0] // x.itemsize, x.shape[1])
     return max(x.strides[1] // x.itemsize, x.shape[0])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet import fisher_kernels
+from asr_parallel.nnet import brgemm, fisher_kernels
 from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.nnet.blas import FAST_TYPES
 from asr_parallel.nnet.kernels import ones_left
@@ -23,6 +23,8 @@ FIRST_ELEMENT = 1.1  # of each row of the starting R, relative to its others; Ka
 # An eigenvalue of Z this small beside the greatest belongs to a direction made of rounding errors: Z is quadratic in
 # Y, and 3e-6 is some thirty roundings of float32.
 NOISE = 1e-11
+
+ROWS_AT_ONCE = 64  # of bfloat16, in pairs: with 656 columns their float32 products take 168 KiB of cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class FisherEstimate:
         self.rho = torch.full((replicas,), epsilon, device=device)
         self.d = torch.full((replicas, self.rank), epsilon, device=device)
         self._thin: dict[torch.dtype, tuple[Tensor, Tensor]] = {}  # what x and H are multiplied with
-        self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
+        self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._scratch_of: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
         self._no_J = np.empty((0, self.rank, dim), dtype=np.float32)
         self._projected: dict[torch.dtype, Tensor] = {}
@@ -131,15 +133,18 @@ class FisherEstimate:
 
     def process(self, x: Tensor, part: slice, J: Tensor | None) -> Processed:
         """Make x (R, N, columns), the minibatch of these estimates, its y; write J (R, K, D) if it is wanted."""
-        if x.device.type != "cpu" or x.dtype not in FAST_TYPES:
+        in_pairs = x.dtype == torch.bfloat16 and brgemm.AVAILABLE
+        if x.device.type != "cpu" or not (in_pairs or x.dtype in FAST_TYPES):
             return self.plain_process(x, part, J)
         replicas, rows, columns = x.shape
-        W, of_one = self._low_bits(x.dtype)
-        H, along = self._scratch(x.dtype, rows, columns)
+        to_H, from_H, of_one = self._factors(x.dtype, in_pairs)
+        H, along = self._scratch(x.dtype, min(rows, ROWS_AT_ONCE) if in_pairs else rows, columns)
         ones = np.empty((replicas, rows if self.with_one else 0, 1), dtype=np.float32)
         before, after = np.empty(replicas, dtype=np.float32), np.empty(replicas, dtype=np.float32)
         of_J = self._no_J if J is None else J.numpy()
-        fisher_kernels.precondition(bits(x), W[part], of_one[part], along, H, of_J, ones, before, after)
+        fisher_kernels.precondition(
+            bits(x), to_H[part], from_H[part], of_one[part], along, H, of_J, ones, before, after
+        )
         one = torch.from_numpy(ones) if self.with_one else None
         return Processed(one, torch.from_numpy(before), torch.from_numpy(after))
 
@@ -203,11 +208,17 @@ class FisherEstimate:
         self._thin.clear()
         self._thin_bits.clear()
 
-    def _low_bits(self, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `_low` does as arrays of `bits`."""
+    def _factors(self, dtype: torch.dtype, in_pairs: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what `fisher_kernels.precondition` multiplies with: to_H, from_H and of_one."""
         if dtype not in self._thin_bits:
-            W, of_one = self._low(dtype)
-            self._thin_bits[dtype] = bits(W), bits(of_one)
+            W, of_one = (bits(one) for one in self._low(dtype))
+            to_H, from_H = W.transpose(0, 2, 1), W
+            if in_pairs:
+                replicas, rank, columns = W.shape
+                to_H = np.empty((replicas, (columns + 1) // 2, rank, 2), dtype=W.dtype)
+                from_H = np.empty((replicas, (rank + 1) // 2, columns, 2), dtype=W.dtype)
+                fisher_kernels.thin_in_pairs(W, to_H, from_H)
+            self._thin_bits[dtype] = to_H, from_H, of_one
         return self._thin_bits[dtype]
 
     def _scratch(self, dtype: torch.dtype, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

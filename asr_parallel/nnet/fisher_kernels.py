@@ -5,9 +5,11 @@ rows, K the rank, D the dimensions.
 """
 
 import numpy as np
+from numba.extending import overload
 
 from asr_parallel.nnet.bfloat16 import load, store
 from asr_parallel.nnet.blas import multiply
+from asr_parallel.nnet.brgemm import in_pairs, multiply_pairs, times
 from asr_parallel.nnet.kernels import SUMS, ones_left, sum_of_squares
 from asr_parallel.record.compiled import njit
 
@@ -97,47 +99,91 @@ def replace_finite(
 
 
 @njit(nogil=True, error_model="numpy")
+def thin_in_pairs(W: np.ndarray, to_H: np.ndarray, from_H: np.ndarray) -> None:
+    """Write W (R, K, C) of bits, `in_pairs`, as the right factor of x W^T and that of H W.
+
+    Args:
+        W: see above.
+        to_H: (R, ceil(C / 2), K, 2).
+        from_H: (R, ceil(K / 2), C, 2).
+    """
+    for r in range(len(W)):
+        in_pairs(W[r].T, to_H[r])
+        in_pairs(W[r], from_H[r])
+
+
+@njit(nogil=True, error_model="numpy")
 def precondition(
-    x: np.ndarray, W: np.ndarray, of_one: np.ndarray, product: np.ndarray, H: np.ndarray, J: np.ndarray,
-    ones: np.ndarray, before: np.ndarray, after: np.ndarray,
+    x: np.ndarray, to_H: np.ndarray, from_H: np.ndarray, of_one: np.ndarray, product: np.ndarray, H: np.ndarray,
+    J: np.ndarray, ones: np.ndarray, before: np.ndarray, after: np.ndarray,
 ) -> None:  # fmt: skip
     """Make minibatches x (R, N, C) their y; write J, the preconditioned appended ones, and sums of squares with them.
+
+    Rows are taken by as many as H has: what is read and written again is still in the cache.
 
     Plain version: FisherEstimate.plain_process.
 
     Args:
-        x: as W, of_one and H an array of `bits`.
-        W: (R, K, C), without the column for the appended 1.
-        of_one: (R, 1, K), that column; (R, 0, K): nothing is appended.
-        product: memory, float32, at least N * max(K, C).
-        H: memory, (1, N, K).
+        x: as to_H, from_H, of_one and H an array of `bits`.
+        to_H: (R, C, K), W^T without the row for the appended 1; or `in_pairs`, (R, ceil(C / 2), K, 2).
+        from_H: (R, K, C), W; or `in_pairs`.
+        of_one: (R, 1, K), that row; (R, 0, K): nothing is appended.
+        product: memory, float32, at least B * max(K, C).
+        H: memory, (1, B, K), for B rows at a time.
         J: (R, K, D) float32; (0, K, D): it is not wanted.
         ones: (R, N, 1) float32; (R, 0, 1): nothing is appended.
         before: (R,) float32, of x and the appended ones.
         after: (R,) float32, of what is left of both.
     """
-    rows, columns, rank, has_ones = x.shape[1], x.shape[2], W.shape[1], of_one.shape[1] > 0
+    rows, columns, rank, has_ones = x.shape[1], x.shape[2], H.shape[2], of_one.shape[1] > 0
+    most = H.shape[1]
     for r in range(len(x)):
-        before[r] = sum_of_squares(x[r].reshape(-1)) + (rows if has_ones else 0)
         if rows == 0 or rank == 0:
+            before[r] = sum_of_squares(x[r].reshape(-1)) + (rows if has_ones else 0)
             after[r] = before[r]
             J.fill(0)
             ones.fill(1)
             continue
-        projected = product[: rows * rank].reshape((rows, rank))
-        multiply(x[r], W[r].T, projected)
-        _add_and_round(projected, of_one[r], H[0])
-        if len(J) > 0:
-            multiply(H[0].T, x[r], J[r, :, :columns])
+        squares, squares_left = 0.0, 0.0
+        for start in range(0, rows, most):
+            part = x[r, start : start + most]
+            squares += sum_of_squares(part.reshape(-1))
+            of_part = H[:, : len(part)]
+            projected = product[: len(part) * rank].reshape((len(part), rank))
+            times(part, to_H[r], projected)
+            _add_and_round(projected, of_one[r], of_part[0])
+            if len(J) > 0:
+                _correlate(of_part[0], part, from_H[r], J[r, :, :columns], start > 0)
+                if has_ones:
+                    _sum_columns(of_part[0], J[r, :, columns], start > 0)
+            along = product[: len(part) * columns].reshape((len(part), columns))
+            times(of_part[0], from_H[r], along)
+            squares_left += _subtract(part, along)
             if has_ones:
-                _sum_columns(H[0], J[r, :, columns])
-        along = product[: rows * columns].reshape((rows, columns))
-        multiply(H[0], W[r], along)
-        squares = _subtract(x[r], along)
-        if has_ones:
-            ones_left(H, of_one[r : r + 1], ones[r : r + 1])
-            squares += sum_of_squares(ones[r, :, 0])
-        after[r] = squares
+                left = ones[r : r + 1, start : start + most]
+                ones_left(of_part, of_one[r : r + 1], left)
+                squares_left += sum_of_squares(left[0, :, 0])
+        before[r] = squares + (rows if has_ones else 0)
+        after[r] = squares_left
+
+
+def _correlate(H: np.ndarray, x: np.ndarray, like: np.ndarray, J: np.ndarray, add: bool) -> None:
+    """Write H^T x, for H (N, K) and x (N, C), into float32 J (K, C), or add it; by pairs if `like` is so."""
+    raise NotImplementedError("for compiled functions alone")
+
+
+@overload(_correlate)
+def _correlate_compiled(H, x, like, J, add):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    def by_pairs(H, x, like, J, add):  # type: ignore[no-untyped-def]
+        pairs = np.empty(((len(x) + 1) // 2, x.shape[1], 2), dtype=x.dtype)
+        in_pairs(x, pairs)
+        multiply_pairs(np.ascontiguousarray(H.T), pairs, J, add)
+
+    def at_once(H, x, like, J, add):  # type: ignore[no-untyped-def]
+        assert not add
+        multiply(H.T, x, J)
+
+    return by_pairs if like.ndim == 3 else at_once
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
@@ -149,9 +195,9 @@ def _add_and_round(x: np.ndarray, of_one: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(nogil=True, error_model="numpy", fastmath=SUMS)
-def _sum_columns(x: np.ndarray, out: np.ndarray) -> None:
-    """Write the sums over rows of x (N, K) into (K,), which need not lie next to each other."""
-    for k in range(len(out)):
+def _sum_columns(x: np.ndarray, out: np.ndarray, add: bool) -> None:
+    """Write the sums over rows of x (N, K) into (K,), which need not lie next to each other, or add them."""
+    for k in range(0 if add else len(out)):
         out[k] = 0
     for n in range(len(x)):
         row = x[n]
@@ -171,3 +217,4 @@ def _subtract(x: np.ndarray, along: np.ndarray) -> float:
             squares += load(left) * load(left)
         total += float(squares)
     return total
+
