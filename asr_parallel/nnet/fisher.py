@@ -4,6 +4,7 @@ Povey, Zhang & Khudanpur, "Parallel training of DNNs with Natural Gradient and P
 constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from asr_parallel.nnet import brgemm, fisher_kernels
 from asr_parallel.nnet.bfloat16 import bits
-from asr_parallel.nnet.blas import FAST_TYPES
+from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH
 from asr_parallel.nnet.kernels import ones_left
 from asr_parallel.nnet.products import add_product, product, sums_of_squares
 
@@ -230,20 +231,33 @@ class FisherEstimate:
             kept = self._scratch_of[dtype] = H, torch.empty(rows * max(self.rank, columns)).numpy()
         return kept
 
+    def update(self, J: Tensor, squares: Tensor, num_rows: int) -> bool:
+        """Move the estimates by a minibatch of this J (R, K, D) and tr(x x^T) (R,) with the ones, and return True.
+
+        Where there are no compiled products and eigenvalues nothing is changed, and it returns False.
+        """
+        if J.device.type != "cpu" or not HAS_EIGH:
+            return False
+        eta, clean = self._eta(num_rows), np.empty(len(J), dtype=np.bool_)
+        fisher_kernels.update(
+            J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
+            self.alpha, self.delta, self.epsilon, NOISE, clean,
+        )  # fmt: skip
+        if not clean.all():
+            self._update_plainly(torch.from_numpy(np.flatnonzero(~clean)), J, squares, num_rows)
+        self._forget_low()
+        return True
+
+    def _update_plainly(self, which: Tensor, J: Tensor, squares: Tensor, num_rows: int) -> None:
+        """Move the estimates of these numbers by operations of torch."""
+        some = copy.copy(self)
+        some.W, some.rho, some.d = self.W[which], self.rho[which], self.d[which]
+        moved = some.toward(J[which], squares[which], num_rows)
+        some.adopt(moved, *torch.linalg.eigh(moved.Z))
+        self.W[which], self.rho[which], self.d[which] = some.W, some.rho, some.d
+
     def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
         """Return the update for a minibatch of this J (R, K, D), overwritten, and tr(x x^T) (R,) with the ones."""
-        if J.device.type != "cpu":
-            return self.plain_toward(J, squares, num_rows)
-        eta, Y = self._eta(num_rows), torch.empty(J.shape, dtype=torch.float64)
-        unit = torch.empty(len(J), dtype=torch.float64)
-        fisher_kernels.toward(
-            J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
-            self.alpha, Y.numpy(), unit.numpy(),
-        )  # fmt: skip
-        return Update(eta, unit, Y, self._finite_or_eye(torch.bmm(Y, Y.mT)))
-
-    def plain_toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
-        """Return what `toward` does, by operations of torch."""
         eta = self._eta(num_rows)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
@@ -264,26 +278,6 @@ class FisherEstimate:
     def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
         """Take the next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
         self._forget_low()
-        if c.device.type == "cpu" and self._adopted(update, c, U):
-            return
-        self.plain_adopt(update, c, U)
-
-    def _adopted(self, update: Update, c: Tensor, U: Tensor) -> bool:
-        """Do what `plain_adopt` does and return True, or change nothing when a direction is noise."""
-        rho, d, length = torch.empty_like(update.unit), torch.empty_like(c), torch.empty_like(c)
-        clean: bool = fisher_kernels.next_variances(
-            c.numpy(), self.rho.numpy(), update.unit.numpy(), 1 - update.eta, self.alpha, self.delta, self.epsilon,
-            self.dim, NOISE, rho.numpy(), d.numpy(), length.numpy(),
-        )  # fmt: skip
-        if clean:
-            turn = torch.empty_like(U)
-            fisher_kernels.rotation(U.numpy(), length.numpy(), turn.numpy())
-            W = torch.bmm(turn, update.Y).numpy()
-            fisher_kernels.replace_finite(self.W.numpy(), self.rho.numpy(), self.d.numpy(), W, rho.numpy(), d.numpy())
-        return clean
-
-    def plain_adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
-        """Do what `adopt` does, by operations of torch."""
         c, U, unit = c.flip(1), U.flip(2), update.unit[:, None]
         floor = ((1 - update.eta) * self.rho.double()[:, None] / unit) ** 2
         deviation = torch.maximum(c, floor).sqrt()

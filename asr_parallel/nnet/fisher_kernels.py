@@ -1,4 +1,4 @@
-"""The Fisher estimate on a CPU, compiled by numba: minibatches preconditioned, and the elementwise work of an update.
+"""The Fisher estimate on a CPU, compiled by numba: minibatches preconditioned, and its updates.
 
 The plain version of all of it is in nnet/fisher.py, whose table gives the names; R is the number of estimates, N the
 rows, K the rank, D the dimensions.
@@ -8,94 +8,111 @@ import numpy as np
 from numba.extending import overload
 
 from asr_parallel.nnet.bfloat16 import load, store
-from asr_parallel.nnet.blas import multiply
+from asr_parallel.nnet.blas import eigh, multiply
 from asr_parallel.nnet.brgemm import in_pairs, multiply_pairs, times
 from asr_parallel.nnet.kernels import SUMS, ones_left, sum_of_squares
 from asr_parallel.record.compiled import njit
 
 
 @njit(nogil=True, error_model="numpy")
-def toward(
+def update(
     J: np.ndarray, W: np.ndarray, rho: np.ndarray, d: np.ndarray, squares: np.ndarray, share: float, keep: float,
-    alpha: float, Y: np.ndarray, unit: np.ndarray,
+    alpha: float, delta: float, epsilon: float, noise: float, clean: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write Y (R, K, D) and unit (R,), float64, for J and W (R, K, D), rho, squares (R,) and d (R, K), float32.
+    """Move the estimates W (R, K, D), rho (R,) and d (R, K), float32, but those of which a direction is noise.
 
-    Plain version: FisherEstimate.toward. share: eta / N. keep: 1 - eta.
+    An estimate whose next one is not finite stays as it is.
+
+    Plain version: FisherEstimate.plain_toward, an eigen-decomposition and FisherEstimate.plain_adopt.
+
+    Args:
+        J: (R, K, D) float32.
+        W, rho, d: see above.
+        squares: (R,) float32, tr(x x^T).
+        share: eta / N.
+        keep: 1 - eta.
+        alpha, delta, epsilon, noise: see FisherEstimate.
+        clean: (R,) bool, written: False where a direction is noise, and nothing was changed.
     """
-    for r in range(len(W)):
-        rank, dim = W[r].shape
-        sum_d = 0.0
+    replicas, rank, dim = W.shape
+    Y, next_W, Z = np.empty((rank, dim)), np.empty((rank, dim)), np.empty((rank, rank))
+    turn, c, next_d, length = np.empty((rank, rank)), np.empty(rank), np.empty(rank), np.empty(rank)
+    for r in range(replicas):
+        unit = _toward(J[r], W[r], rho[r], d[r], squares[r], share, keep, alpha, Y)
+        _symmetric_product(Y, Z)
+        clean[r] = True
+        if not np.isfinite(Z.sum()):
+            continue
+        floor = (keep * float(rho[r]) / unit) ** 2
+        clean[r] = eigh(Z, c) and c[0] > noise * c[rank - 1]
+        if not clean[r]:
+            continue
+        next_rho = unit * _next_variances(c, floor, alpha, delta, epsilon / unit, dim, next_d, length)
         for k in range(rank):
-            sum_d += float(d[r, k])
-        own = float(rho[r])
-        unit[r] = share * float(squares[r]) + keep * (dim * own + sum_d)
-        beta = own * (1 + alpha) + alpha / dim * sum_d
-        for k in range(rank):
-            deviation = float(d[r, k])
-            factor = np.sqrt(beta / deviation + 1) / unit[r]
-            old, new = keep * (deviation + own) * factor, share * factor
-            for i in range(dim):
-                Y[r, k, i] = new * float(J[r, k, i]) + old * float(W[r, k, i])
+            turn[k] = Z[rank - 1 - k] * length[k]
+        multiply(turn, Y, next_W)
+        if np.isfinite(np.float32(next_rho + unit * next_d.sum() + next_W.sum())):
+            rho[r] = next_rho
+            for k in range(rank):
+                d[r, k] = unit * next_d[k]
+                W[r, k] = next_W[k]
 
 
 @njit(nogil=True, error_model="numpy")
-def next_variances(
-    c: np.ndarray, rho: np.ndarray, unit: np.ndarray, keep: float, alpha: float, delta: float, epsilon: float, dim: int,
-    noise: float, next_rho: np.ndarray, next_d: np.ndarray, length: np.ndarray,
-) -> bool:  # fmt: skip
-    """Write the next rho (R,), d (R, K) and sqrt(E / C) (R, K), float64, for eigenvalues c (R, K) in ascending order.
+def _toward(
+    J: np.ndarray, W: np.ndarray, rho: float, d: np.ndarray, squares: float, share: float, keep: float, alpha: float,
+    Y: np.ndarray,
+) -> float:  # fmt: skip
+    """Write Y (K, D) float64 of an estimate and return its unit, tr(T)."""
+    rank, dim = W.shape
+    sum_d, own = 0.0, float(rho)
+    for k in range(rank):
+        sum_d += float(d[k])
+    unit = share * float(squares) + keep * (dim * own + sum_d)
+    beta = own * (1 + alpha) + alpha / dim * sum_d
+    for k in range(rank):
+        deviation = float(d[k])
+        factor = np.sqrt(beta / deviation + 1) / unit
+        old, new = keep * (deviation + own) * factor, share * factor
+        for i in range(dim):
+            Y[k, i] = new * float(J[k, i]) + old * float(W[k, i])
+    return unit
 
-    Plain version: FisherEstimate.adopt.
 
-    Returns:
-        False if an eigenvalue is noise, and so its direction.
+@njit(nogil=True, error_model="numpy")
+def _symmetric_product(Y: np.ndarray, Z: np.ndarray) -> None:
+    """Write Y (K, D) Y^T into Z (K, K), on and below the diagonal; above it are numbers of no meaning."""
+    half = len(Y) // 2
+    Z[:half, half:] = 0
+    if half > 0:
+        multiply(Y[:half], Y[:half].T, Z[:half, :half])
+    multiply(Y[half:], Y.T, Z[half:])
+
+
+@njit(nogil=True, error_model="numpy")
+def _next_variances(
+    c: np.ndarray, floor: float, alpha: float, delta: float, epsilon: float, dim: int, d: np.ndarray,
+    length: np.ndarray,
+) -> float:  # fmt: skip
+    """Return the next rho and write the next d (K,) and sqrt(E / C) (K,), in units of tr(T).
+
+    c: (K,) eigenvalues in ascending order; those returned are in descending order. floor: of c.
     """
-    clean = True
-    for r in range(len(c)):
-        rank = c.shape[1]
-        floor = (keep * float(rho[r]) / unit[r]) ** 2
-        total = 0.0
-        for k in range(rank):
-            clean &= c[r, rank - 1 - k] > noise * c[r, rank - 1]
-            next_d[r, k] = np.sqrt(max(c[r, rank - 1 - k], floor))
-            total += next_d[r, k]
-        own = (1 - total) / (dim - rank)
-        least = max(delta * next_d[r, 0], epsilon / unit[r])
-        sum_d = 0.0
-        for k in range(rank):
-            next_d[r, k] = unit[r] * max(next_d[r, k] - own, least)
-            sum_d += next_d[r, k]
-        next_rho[r] = unit[r] * max(own, least)
-        beta = next_rho[r] * (1 + alpha) + alpha / dim * sum_d
-        for k in range(rank):
-            length[r, k] = np.sqrt(1 / ((beta / next_d[r, k] + 1) * c[r, rank - 1 - k]))
-    return clean
-
-
-@njit(nogil=True, error_model="numpy")
-def rotation(U: np.ndarray, length: np.ndarray, out: np.ndarray) -> None:
-    """Write the columns of U (R, K, K), last first, as rows of these lengths (R, K) into `out`."""
-    rank = U.shape[1]
-    for r in range(len(U)):
-        for k in range(rank):
-            for i in range(rank):
-                out[r, k, i] = U[r, i, rank - 1 - k] * length[r, k]
-
-
-@njit(nogil=True, error_model="numpy")
-def replace_finite(
-    W: np.ndarray, rho: np.ndarray, d: np.ndarray, next_W: np.ndarray, next_rho: np.ndarray, next_d: np.ndarray
-) -> None:
-    """Replace the estimates W (R, K, D), rho and d by the next ones, float64, where those are finite."""
-    for r in range(len(W)):
-        total = next_rho[r]
-        for k in range(W.shape[1]):
-            total += next_d[r, k]
-            for i in range(W.shape[2]):
-                total += next_W[r, k, i]
-        if np.isfinite(np.float32(total)):
-            W[r], rho[r], d[r] = next_W[r], next_rho[r], next_d[r]
+    rank, total = len(c), 0.0
+    for k in range(rank):
+        d[k] = np.sqrt(max(c[rank - 1 - k], floor))
+        total += d[k]
+    rho = (1 - total) / (dim - rank)
+    least = max(delta * d[0], epsilon)
+    sum_d = 0.0
+    for k in range(rank):
+        d[k] = max(d[k] - rho, least)
+        sum_d += d[k]
+    rho = max(rho, least)
+    beta = rho * (1 + alpha) + alpha / dim * sum_d
+    for k in range(rank):
+        length[k] = np.sqrt(1 / ((beta / d[k] + 1) * c[rank - 1 - k]))
+    return rho
 
 
 @njit(nogil=True, error_model="numpy")
@@ -217,4 +234,3 @@ def _subtract(x: np.ndarray, along: np.ndarray) -> float:
             squares += load(left) * load(left)
         total += float(squares)
     return total
-
