@@ -119,7 +119,7 @@ def stride(x: np.ndarray) -> Any:
 
 @njit(nogil=True)
 def eigh(Z: np.ndarray, c: np.ndarray) -> bool:
-    """Write the eigenvalues of symmetric float64 Z (n, n) into c (n,), in ascending order, and the vectors into Z's rows.
+    """Write the eigenvalues of symmetric float64 Z (n, n), in ascending order, into c (n,), the vectors into Z's rows.
 
     The lower triangle of Z is read. `torch.linalg.eigh` has the vectors in columns.
 

@@ -1,8 +1,8 @@
 """bfloat16 products in compiled functions by torch's kernels for small matrices, with a float32 result.
 
-Processors with AVX512-BF16 multiply pairs of bfloat16 numbers, so a right factor has its rows in pairs: `in_pairs`. It is
-brought into that order once for several products. torch calls the kernels "brgemm" (aten/src/ATen/native/CPUBlas.h, of
-oneDNN). They have a C++ name with the types of their arguments in it: another torch has the same function or none.
+Processors with AVX512-BF16 multiply pairs of bfloat16 numbers, so a right factor has its rows in pairs: `in_pairs`. It
+is brought into that order once for several products. torch calls the kernels "brgemm" (aten/src/ATen/native/CPUBlas.h,
+of oneDNN). They have a C++ name with the types of their arguments in it: another torch has the same function or none.
 """
 
 import ctypes
@@ -19,7 +19,8 @@ from numba.extending import overload
 from asr_parallel.nnet.blas import FAST_TYPES, by_rows, multiply, stride
 from asr_parallel.record.compiled import njit
 
-# void at::native::cpublas::brgemm(int64_t M, N, K, ld_a, ld_b, ld_c, bool add_C, const BFloat16* A, B, float* C, bool is_vnni)
+# void at::native::cpublas::brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c, bool add_C,
+#                                  const BFloat16* A, const BFloat16* B, float* C, bool is_vnni)
 _SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
 _OURS = "asr_parallel_brgemm"
 _brgemm: Any = types.ExternalFunction(_OURS, types.void(*[types.intp] * 11))

@@ -76,7 +76,7 @@ def _toward(
         old, new = keep * (deviation + own) * factor, share * factor
         for i in range(dim):
             Y[k, i] = new * float(J[k, i]) + old * float(W[k, i])
-    return unit
+    return unit  # type: ignore[no-any-return]  # NumPy's types
 
 
 @njit(nogil=True, error_model="numpy")
@@ -112,7 +112,7 @@ def _next_variances(
     beta = rho * (1 + alpha) + alpha / dim * sum_d
     for k in range(rank):
         length[k] = np.sqrt(1 / ((beta / d[k] + 1) * c[rank - 1 - k]))
-    return rho
+    return rho  # type: ignore[no-any-return]  # likewise
 
 
 @njit(nogil=True, error_model="numpy")

@@ -200,7 +200,7 @@ def test_together_is_each_by_itself(compiled: bool, monkeypatch: pytest.MonkeyPa
         xs = [batch(stream(1, 10, dim, call)[0], 2) for dim, _ in sizes]
         batches.clear()
         results = precondition_together(first, [[x.clone()] for x in xs])
-        if call:
+        if call and not fisher.HAS_EIGH:
             assert sorted(batches) == [(2, 3, 3), (2, 6, 6), (4, 4, 4)]
         for one, x, (of_x,) in zip(second, xs, results, strict=True):
             own_y, own_scale = one.precondition(x)
