@@ -19,8 +19,8 @@ from numba.extending import overload
 from asr_parallel.nnet.blas import FAST_TYPES, by_rows, multiply, stride
 from asr_parallel.record.compiled import njit
 
-# void at::native::cpublas::brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c, bool add_C,
-#                                  const BFloat16* A, const BFloat16* B, float* C, bool is_vnni)
+# void at::native::cpublas::brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c,
+#                                  bool add_C, const BFloat16* A, const BFloat16* B, float* C, bool is_vnni)
 _SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
 _OURS = "asr_parallel_brgemm"
 _brgemm: Any = types.ExternalFunction(_OURS, types.void(*[types.intp] * 11))
