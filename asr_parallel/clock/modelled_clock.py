@@ -99,7 +99,7 @@ class ModelledClock:
                     self.network, self.stragglers,
                 )
             )  # fmt: skip
-        first = self.options.sync_first if self.options.workers > 1 else 0.0
+        first = self.options.sync_first if self._synchronizes else 0.0
         parts = self._later_epoch().times(1 - first)
         if not first:
             return parts
@@ -120,7 +120,7 @@ class ModelledClock:
         They are those after the part sync_first. The last one is as long as is left.
         """
         alpha, workers = self.options.qsr_alpha, self.options.workers
-        if alpha is None or workers == 1:
+        if alpha is None or not self._synchronizes:
             return Counter()
         assert self.rates is not None, "the quadratic rule follows the learning rate"
         frames = workers * self.work.minibatch  # of all, in a minibatch of each
@@ -159,6 +159,12 @@ class ModelledClock:
         return entry(self.options.algorithm).cls.asynchronous and self.options.workers > 1
 
     @property
+    def _synchronizes(self) -> bool:
+        """True for several workers, and for one that a synchronous algorithm moves."""
+        cls = entry(self.options.algorithm).cls
+        return self.options.workers > 1 or (cls.moves_one_worker() and not cls.asynchronous)
+
+    @property
     def minibatches(self) -> float:
         """Minibatches of a worker in an epoch; ValueError when there is less than one."""
         count = self.frames / (self.options.workers * self.work.minibatch)
@@ -171,8 +177,11 @@ class ModelledClock:
 
     @property
     def cost(self) -> SyncCost:
-        """The communication from one synchronization to the next; nothing for a single worker."""
-        if self.options.workers == 1:
+        """The communication from one synchronization to the next; nothing where there is none.
+
+        A single worker that an algorithm moves has nobody to send anything to, but computes its synchronizations.
+        """
+        if not self._synchronizes:
             return SyncCost(None)
         setting = Setting(self.options.workers, self.minibatches, self.options.overlap)
         return entry(self.options.algorithm).cls(self.constants).cost(self.work, setting)

@@ -38,7 +38,7 @@ def with_exchanges(cell: Cell, training: Training, stats: Path, epoch_frames: in
         epoch_frames: of all workers.
     """
     options = training.training_options
-    if training.workers == 1:
+    if training.is_plain:
         return cell
     found = entry(training.algorithm)
     syncs = _syncs(found.cls.asynchronous, training.workers, stats) if found.communicates else 0.0
@@ -52,8 +52,8 @@ def with_exchanges(cell: Cell, training: Training, stats: Path, epoch_frames: in
 
 
 def _syncs(asynchronous: bool, workers: int, stats: Path) -> float | None:
-    """Return the synchronizations of a worker; None where an older version did not record them."""
-    recorded = read_json(stats).get("syncs")
+    """Return the synchronizations of a worker; None where none were recorded, or by an older version not."""
+    recorded = read_json(stats).get("syncs") if stats.is_file() else None
     if recorded is None:
         return None
     return recorded / workers if asynchronous else float(recorded)

@@ -141,7 +141,7 @@ def measured_machine(
         for training in trainings:
             options = training.training_options
             algorithm = entry(options.workers.algorithm).cls
-            averages = options.workers.workers > 1 and algorithm.uses_means and algorithm.exchanges_models
+            averages = not training.is_plain and algorithm.uses_means and algorithm.exchanges_models
             if averages and (name := sync_name(options, shape)) not in syncs:
                 how, where = options.optimization, options.machine
                 syncs[name] = measure_sync(
