@@ -185,11 +185,11 @@ def _period(training: Training) -> int | None:
 def _learning_curve(lines: list[Line], held_out: HeldOut, clock: ModelledClock) -> list[Evaluation]:
     """Return the evaluations, without those that newbob took back; seconds are of training alone."""
     learning_curve = []
-    frame_seconds = clock.epoch().total / clock.frames
+    seconds_after = clock.seconds_after()
     for line, seconds in with_seconds(lines):
         if line["kind"] == HELD_OUT and line["accepted"]:
             loss, accuracy = held_out(line)
-            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * frame_seconds))
+            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, seconds_after(line["frames"])))
     return learning_curve
 
 
