@@ -138,18 +138,18 @@ class ModelledClock:
         cost, rounds = self.cost, self.rounds()
         if not rounds:
             return self._epoch(cost)
-        minibatches = sum(length * count for length, count in rounds.items())
-        parts = (self._epoch(replace(cost, period=of)).times(of * n / minibatches) for of, n in rounds.items())
+        counts, minibatches = Counter(rounds), sum(rounds)
+        parts = (self._epoch(replace(cost, period=of)).times(of * n / minibatches) for of, n in counts.items())
         return sum(parts, TimeBreakdown())
 
-    def rounds(self) -> Counter[int]:
-        """Return how many rounds of each length, in minibatches, a training has by the quadratic rule.
+    def rounds(self) -> list[int]:
+        """Return the lengths of the rounds, in minibatches, of a training by the quadratic rule; empty without it.
 
         They are those after the part sync_first. The last one is as long as is left.
         """
         alpha, workers = self.options.qsr_alpha, self.options.workers
         if alpha is None or not self._synchronizes:
-            return Counter()
+            return []
         assert self.rates is not None, "the quadratic rule follows the learning rate"
         frames = workers * self.work.minibatch  # of all, in a minibatch of each
         rate = self.rates(workers, round(self.frames))

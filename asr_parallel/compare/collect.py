@@ -160,6 +160,7 @@ def _cell(
         efficiency=faster * clock.efficiency(),
         peak_speedup=faster * clock.peak(),
         speedup_loss=same_loss,
+        periods=_periods(clock),
         bytes_per_worker=int(read_json(folder / SYNC_STATS)["bytes_per_worker"])
         if training.workers > 1 and uninterrupted
         else None,
@@ -180,6 +181,13 @@ def _command(job: Job, training: Training, suffix: str) -> str:
 def _period(training: Training) -> int | None:
     """Return the minibatches between two synchronizations; None for a plain single worker."""
     return None if training.is_plain else entry(training.algorithm).cls(training.training_options.algorithm).period
+
+
+def _periods(clock: ModelledClock) -> tuple[int, ...]:
+    """Return the shortest and the longest round by the quadratic rule, as planned; empty where periods do not grow."""
+    rounds = clock.rounds()
+    whole = rounds[:-1] or rounds  # the end of the training may cut the last one
+    return (min(whole), max(whole)) if rounds else ()
 
 
 def _learning_curve(lines: list[Line], held_out: HeldOut, clock: ModelledClock) -> list[Evaluation]:

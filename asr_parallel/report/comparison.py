@@ -103,7 +103,8 @@ class Cell:
 
     Attributes:
         name: unique in the comparison.
-        period: minibatches of a worker between two exchanges.
+        period: minibatches of a worker between two exchanges, the least where they grow.
+        periods: the shortest and the longest as planned, where they grow as the learning rate falls; empty else.
         label: name of a variant of the algorithm ("random start"); "" for none.
         status: "missing" where it was not run, or not to its end; "diverged" where its loss was far above the untrained
             network's. A cell that is not "done" has no figures.
@@ -162,6 +163,7 @@ class Cell:
     queue_length: float | None = None
     options: dict[str, Plain] = field(default_factory=dict)
     moved: bool = False
+    periods: tuple[int, ...] = ()
 
     @property
     def is_plain(self) -> bool:

@@ -19,7 +19,7 @@ from asr_parallel.compare.run_jobs import Job
 from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.groups import curves, summarise
-from asr_parallel.report.tables import time_columns
+from asr_parallel.report.tables import identity_columns, time_columns
 from asr_parallel.training.train_options import config_identity
 
 SHAPE, FRAMES = (40, 5, 100), 100_000
@@ -350,4 +350,20 @@ def test_a_growing_number_of_workers_is_slowest_at_first(tmp_path: Path) -> None
     # Frames are counted from the start of 8 epochs, of which these are the first, by one worker and then two
     assert quarters(ramp)[0] == pytest.approx(quarters(one)[0])
     assert max(quarters(all_along)) == pytest.approx(quarters(one)[0] / 4, rel=0.05)
-    assert ramp.options == {"workers_first": 1}
+    assert ramp.options["workers_first"] == 1
+
+
+def test_growing_periods_are_shown_from_the_least_to_the_greatest(tmp_path: Path) -> None:
+    rates = "learning_rate: 0.001, final_learning_rate: 0.0001, minibatch: 100, epochs: 8"
+    own = f"{{period: 4, qsr_alpha: 0.4, worker_lr_scale: 1, {rates}}}"
+    of = matrix(tmp_path, f"{{workers: [2], algorithms: {{block-momentum: {own}, gradient: {{{rates}}}}}}}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    found = cells(of, tmp_path)
+    grown, fixed = found["block-momentum_2_ng-sgd_s1"], found["gradient_2_ng-sgd_s1"]
+    # (0.4 / (0.001 x 100))^2 = 16 minibatches at first, and up to 100 times as many at a tenth of the rate
+    assert grown.period == 4 and grown.periods[0] == 16 and 400 < grown.periods[1] <= 1600
+    assert fixed.period == 1 and fixed.periods == ()
+    (column,) = (one for one in identity_columns() if one.name == "period")
+    assert [column.show(one) for one in (grown, fixed)] == [f"16 to {grown.periods[1]}", "1"]
+    assert f"longest period, {grown.periods[1]} minibatches" in "".join(grown.warnings)
