@@ -48,6 +48,7 @@ RUNS = {
     "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
     "colearn": {"algorithm": "colearn", "share_by": "utterance", "epochs": 3},
     "ensemble, labels seen twice": ENSEMBLE | {"period": 3, "compress_minibatches": 2},
+    "ensemble, others": ENSEMBLE | {"period": 3, "compress_minibatches": 3, "teachers": "others"},
     "ensemble, posteriors": ENSEMBLE | {
         "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 4,
     },
