@@ -4,6 +4,7 @@ Povey, Zhang & Khudanpur, "Parallel training of DNNs with Natural Gradient and P
 constants and order of things as in Kaldi's nnet3/natural-gradient-online.cc.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -11,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet import fisher_kernels
+from asr_parallel.nnet import brgemm, fisher_kernels
 from asr_parallel.nnet.bfloat16 import bits
-from asr_parallel.nnet.blas import FAST_TYPES
+from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH
 from asr_parallel.nnet.kernels import ones_left
 from asr_parallel.nnet.products import add_product, product, sums_of_squares
 
@@ -23,6 +24,8 @@ FIRST_ELEMENT = 1.1  # of each row of the starting R, relative to its others; Ka
 # An eigenvalue of Z this small beside the greatest belongs to a direction made of rounding errors: Z is quadratic in
 # Y, and 3e-6 is some thirty roundings of float32.
 NOISE = 1e-11
+
+ROWS_AT_ONCE = 64  # of bfloat16, in pairs: with 656 columns their float32 products take 168 KiB of cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class FisherEstimate:
         self.rho = torch.full((replicas,), epsilon, device=device)
         self.d = torch.full((replicas, self.rank), epsilon, device=device)
         self._thin: dict[torch.dtype, tuple[Tensor, Tensor]] = {}  # what x and H are multiplied with
-        self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
+        self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._scratch_of: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
         self._no_J = np.empty((0, self.rank, dim), dtype=np.float32)
         self._projected: dict[torch.dtype, Tensor] = {}
@@ -131,15 +134,18 @@ class FisherEstimate:
 
     def process(self, x: Tensor, part: slice, J: Tensor | None) -> Processed:
         """Make x (R, N, columns), the minibatch of these estimates, its y; write J (R, K, D) if it is wanted."""
-        if x.device.type != "cpu" or x.dtype not in FAST_TYPES:
+        in_pairs = x.dtype == torch.bfloat16 and brgemm.AVAILABLE
+        if x.device.type != "cpu" or not (in_pairs or x.dtype in FAST_TYPES):
             return self.plain_process(x, part, J)
         replicas, rows, columns = x.shape
-        W, of_one = self._low_bits(x.dtype)
-        H, along = self._scratch(x.dtype, rows, columns)
+        to_H, from_H, of_one = self._factors(x.dtype, in_pairs)
+        H, along = self._scratch(x.dtype, min(rows, ROWS_AT_ONCE) if in_pairs else rows, columns)
         ones = np.empty((replicas, rows if self.with_one else 0, 1), dtype=np.float32)
         before, after = np.empty(replicas, dtype=np.float32), np.empty(replicas, dtype=np.float32)
         of_J = self._no_J if J is None else J.numpy()
-        fisher_kernels.precondition(bits(x), W[part], of_one[part], along, H, of_J, ones, before, after)
+        fisher_kernels.precondition(
+            bits(x), to_H[part], from_H[part], of_one[part], along, H, of_J, ones, before, after
+        )
         one = torch.from_numpy(ones) if self.with_one else None
         return Processed(one, torch.from_numpy(before), torch.from_numpy(after))
 
@@ -203,11 +209,17 @@ class FisherEstimate:
         self._thin.clear()
         self._thin_bits.clear()
 
-    def _low_bits(self, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `_low` does as arrays of `bits`."""
+    def _factors(self, dtype: torch.dtype, in_pairs: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what `fisher_kernels.precondition` multiplies with: to_H, from_H and of_one."""
         if dtype not in self._thin_bits:
-            W, of_one = self._low(dtype)
-            self._thin_bits[dtype] = bits(W), bits(of_one)
+            W, of_one = (bits(one) for one in self._low(dtype))
+            to_H, from_H = W.transpose(0, 2, 1), W
+            if in_pairs:
+                replicas, rank, columns = W.shape
+                to_H = np.empty((replicas, (columns + 1) // 2, rank, 2), dtype=W.dtype)
+                from_H = np.empty((replicas, (rank + 1) // 2, columns, 2), dtype=W.dtype)
+                fisher_kernels.thin_in_pairs(W, to_H, from_H)
+            self._thin_bits[dtype] = to_H, from_H, of_one
         return self._thin_bits[dtype]
 
     def _scratch(self, dtype: torch.dtype, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -219,20 +231,33 @@ class FisherEstimate:
             kept = self._scratch_of[dtype] = H, torch.empty(rows * max(self.rank, columns)).numpy()
         return kept
 
+    def update(self, J: Tensor, squares: Tensor, num_rows: int) -> bool:
+        """Move the estimates by a minibatch of this J (R, K, D) and tr(x x^T) (R,) with the ones, and return True.
+
+        Where there are no compiled products and eigenvalues nothing is changed, and it returns False.
+        """
+        if J.device.type != "cpu" or not HAS_EIGH:
+            return False
+        eta, clean = self._eta(num_rows), np.empty(len(J), dtype=np.bool_)
+        fisher_kernels.update(
+            J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
+            self.alpha, self.delta, self.epsilon, NOISE, clean,
+        )  # fmt: skip
+        if not clean.all():
+            self._update_plainly(torch.from_numpy(np.flatnonzero(~clean)), J, squares, num_rows)
+        self._forget_low()
+        return True
+
+    def _update_plainly(self, which: Tensor, J: Tensor, squares: Tensor, num_rows: int) -> None:
+        """Move the estimates of these numbers by operations of torch."""
+        some = copy.copy(self)
+        some.W, some.rho, some.d = self.W[which], self.rho[which], self.d[which]
+        moved = some.toward(J[which], squares[which], num_rows)
+        some.adopt(moved, *torch.linalg.eigh(moved.Z))
+        self.W[which], self.rho[which], self.d[which] = some.W, some.rho, some.d
+
     def toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
         """Return the update for a minibatch of this J (R, K, D), overwritten, and tr(x x^T) (R,) with the ones."""
-        if J.device.type != "cpu":
-            return self.plain_toward(J, squares, num_rows)
-        eta, Y = self._eta(num_rows), torch.empty(J.shape, dtype=torch.float64)
-        unit = torch.empty(len(J), dtype=torch.float64)
-        fisher_kernels.toward(
-            J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
-            self.alpha, Y.numpy(), unit.numpy(),
-        )  # fmt: skip
-        return Update(eta, unit, Y, self._finite_or_eye(torch.bmm(Y, Y.mT)))
-
-    def plain_toward(self, J: Tensor, squares: Tensor, num_rows: int) -> Update:
-        """Return what `toward` does, by operations of torch."""
         eta = self._eta(num_rows)
         rho, d = self.rho.double(), self.d.double()
         unit = eta / num_rows * squares.double() + (1 - eta) * (self.dim * rho + d.sum(1))
@@ -253,26 +278,6 @@ class FisherEstimate:
     def adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
         """Take the next W, rho and d from c (R, K) and U (R, K, K), in ascending order, of the update's Z."""
         self._forget_low()
-        if c.device.type == "cpu" and self._adopted(update, c, U):
-            return
-        self.plain_adopt(update, c, U)
-
-    def _adopted(self, update: Update, c: Tensor, U: Tensor) -> bool:
-        """Do what `plain_adopt` does and return True, or change nothing when a direction is noise."""
-        rho, d, length = torch.empty_like(update.unit), torch.empty_like(c), torch.empty_like(c)
-        clean: bool = fisher_kernels.next_variances(
-            c.numpy(), self.rho.numpy(), update.unit.numpy(), 1 - update.eta, self.alpha, self.delta, self.epsilon,
-            self.dim, NOISE, rho.numpy(), d.numpy(), length.numpy(),
-        )  # fmt: skip
-        if clean:
-            turn = torch.empty_like(U)
-            fisher_kernels.rotation(U.numpy(), length.numpy(), turn.numpy())
-            W = torch.bmm(turn, update.Y).numpy()
-            fisher_kernels.replace_finite(self.W.numpy(), self.rho.numpy(), self.d.numpy(), W, rho.numpy(), d.numpy())
-        return clean
-
-    def plain_adopt(self, update: Update, c: Tensor, U: Tensor) -> None:
-        """Do what `adopt` does, by operations of torch."""
         c, U, unit = c.flip(1), U.flip(2), update.unit[:, None]
         floor = ((1 - update.eta) * self.rho.double()[:, None] / unit) ** 2
         deviation = torch.maximum(c, floor).sqrt()

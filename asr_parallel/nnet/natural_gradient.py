@@ -229,7 +229,8 @@ def _update(moving: Sequence[tuple[OnlineNaturalGradient, Tensor, Tensor, int]],
             J.copy_(of_all.view_as(J))
     by_rank = defaultdict(list)
     for preconditioner, J, squares, rows in moving:
-        by_rank[preconditioner.rank].append((preconditioner, preconditioner.toward(J, squares, rows)))
+        if not preconditioner.update(J, squares, rows):
+            by_rank[preconditioner.rank].append((preconditioner, preconditioner.toward(J, squares, rows)))
     for group in by_rank.values():
         c, U = torch.linalg.eigh(torch.cat([update.Z for _, update in group]))
         sizes = [len(update.Z) for _, update in group]

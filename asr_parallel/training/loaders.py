@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.nnet.bfloat16 import bits
 from asr_parallel.training.augmentation import DrawnAugmentation
+from asr_parallel.training.splice import splice
 
 RESIDENT_SHARE = 0.5  # of the free memory that the store may take; the rest is for the network and its minibatches
 UPLOAD_ROWS = 1 << 20
-PIECE_VALUES = 1 << 15  # smaller jobs torch does in the thread that asks: other cores stay the network's
 
 
 class Loader(Protocol):
@@ -49,22 +50,6 @@ def _labels(store: FrameStore, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(store.labels[rows].astype(np.int64))
 
 
-def _gather(store: FrameStore, rows: np.ndarray, drawn: DrawnAugmentation, out: Tensor) -> None:
-    """Write spliced frames of (R, B) rows into out (R, B, spliced_dim), augmented, in pieces that fit a cache.
-
-    Frames are augmented as float32, by way of which a CPU also converts to bfloat16 faster.
-    """
-    rows, out = rows.reshape(-1), out.flatten(0, 1)
-    step = max(1, PIECE_VALUES // store.spliced_dim)
-    for start in range(0, len(rows), step):
-        stop = min(start + step, len(rows))
-        halves = torch.from_numpy(store.gather(rows[start:stop]))
-        piece = out[start:stop].copy_(halves) if out.dtype == torch.float32 else halves.float()
-        drawn.part(start, stop).apply(piece)
-        if out.dtype != torch.float32:
-            out[start:stop] = piece
-
-
 def _augmented(halves: Tensor, drawn: DrawnAugmentation, dtype: torch.dtype) -> Tensor:
     """Return (R, B, spliced_dim) float16 frames augmented as float32 and converted."""
     if drawn == DrawnAugmentation(None, None):
@@ -79,13 +64,16 @@ class MappedLoader:
 
     def __init__(self, store: FrameStore, dtype: torch.dtype) -> None:
         self._store, self._dtype = store, dtype
+        self._frames = np.asarray(store.frames).view(np.uint16)
+        self._nothing = np.empty((0, store.dim), dtype=np.float32)
 
     def upload(self, order: np.ndarray) -> np.ndarray:
         return order
 
     def prepare(self, rows: np.ndarray, drawn: DrawnAugmentation) -> tuple[Tensor, Tensor]:
         spliced = torch.empty((*rows.shape, self._store.spliced_dim), dtype=self._dtype)
-        _gather(self._store, rows, drawn, spliced)
+        offset, keep = (self._nothing if one is None else one.numpy() for one in (drawn.offset, drawn.keep))
+        splice(self._frames, rows.reshape(-1), self._store.context, offset, keep, bits(spliced.flatten(0, 1)))
         return spliced, _labels(self._store, rows)
 
     def finish(self, prepared: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

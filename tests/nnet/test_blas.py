@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_parallel.nnet import fisher
+from asr_parallel.nnet import brgemm, fisher
 from asr_parallel.nnet import optimizer as optimizer_module
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.bfloat16 import bits
-from asr_parallel.nnet.blas import FAST_TYPES, multiply
+from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH, eigh, multiply
 from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
@@ -19,7 +19,7 @@ from asr_parallel.nnet.stacked import StackedNetwork
 
 DTYPES = [
     pytest.param(one, marks=pytest.mark.skipif(one not in FAST_TYPES, reason=f"no fast products of {one} here"))
-    for one in (torch.float32, torch.bfloat16)
+    for one in (torch.float32, torch.bfloat16, torch.float64)
 ]
 
 
@@ -32,13 +32,40 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_a_product_is_torchs(n: int, k: int, m: int, dtype: torch.dtype) -> None:
     for a_turned, b_turned in itertools.product((False, True), repeat=2):
         a, b = random(n, k).to(dtype), random(k, m, seed=1).to(dtype)
-        want = a.float() @ b.float()
+        wide_dtype = torch.promote_types(dtype, torch.float32)
+        want = a.to(wide_dtype) @ b.to(wide_dtype)
         of_a = bits(a.T.contiguous()).T if a_turned else bits(a)
         of_b = bits(b.T.contiguous()).T if b_turned else bits(b)
-        wide = np.full((n, m + 2), 7, dtype=np.float32)
+        wide = np.full((n, m + 2), 7, dtype=want.numpy().dtype)
         multiply(of_a, of_b, wide[:, :m])
         np.testing.assert_allclose(wide[:, :m], want, rtol=1e-5, atol=1e-5)
         assert (wide[:, m:] == 7).all()
+
+
+@pytest.mark.skipif(not HAS_EIGH, reason="no compiled eigenvalues here")
+@pytest.mark.parametrize("n", [1, 2, 7, 80])
+def test_eigenvalues_are_torchs(n: int) -> None:
+    Y = random(n, 3 * n).double()
+    want, Z = torch.linalg.eigvalsh(Y @ Y.T), (Y @ Y.T).tril().numpy()
+    c = np.empty(n)
+    assert eigh(Z, c)
+    np.testing.assert_allclose(c, want, rtol=1e-10)
+    np.testing.assert_allclose(Z @ (Y @ Y.T).numpy() @ Z.T, np.diag(c), atol=1e-10 * c[-1])
+
+
+@pytest.mark.skipif(not brgemm.AVAILABLE, reason="no products of pairs here")
+@pytest.mark.parametrize(
+    "n, k, m", [(5, 7, 3), (64, 33, 20), (1, 7, 3), (5, 1, 3), (5, 7, 1), (1, 1, 1), (64, 440, 80)]
+)
+def test_a_product_of_pairs_is_torchs(n: int, k: int, m: int) -> None:
+    a, b = random(n, k).bfloat16(), random(k, m, seed=1).bfloat16()
+    pairs = np.full(((k + 1) // 2, m, 2), 7, dtype=np.uint16)
+    brgemm.in_pairs(bits(b), pairs)
+    wide = np.full((n, m + 2), 7, dtype=np.float32)
+    for turn in (1, 2):  # the second is added
+        brgemm.multiply_pairs(bits(a), pairs, wide[:, :m], turn == 2)
+        np.testing.assert_allclose(wide[:, :m], turn * (a.float() @ b.float()), rtol=1e-5, atol=1e-4)
+    assert (wide[:, m:] == 7).all()
 
 
 def test_a_result_by_columns_is_refused() -> None:
@@ -47,9 +74,12 @@ def test_a_result_by_columns_is_refused() -> None:
         multiply(np.ones((4, 2), dtype=np.float32), np.ones((2, 3), dtype=np.float32), out)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("with_one", [False, True])
-@pytest.mark.parametrize("dim, rank, rows", [(31, 6, 40), (31, 6, 3), (3, 1, 16), (2, 1, 1), (31, 6, 0), (1, 4, 5)])
+@pytest.mark.parametrize(
+    "dim, rank, rows",
+    [(31, 6, 40), (31, 6, 3), (3, 1, 16), (2, 1, 1), (31, 6, 0), (1, 4, 5), (158, 79, 130), (40, 20, 64), (40, 7, 65)],
+)
 def test_a_minibatch_is_preconditioned_as_by_torch(
     dim: int, rank: int, rows: int, with_one: bool, dtype: torch.dtype
 ) -> None:
@@ -85,4 +115,5 @@ def test_without_the_routines_torch_trains_the_same(name: str, monkeypatch: pyte
     fast = trained()
     for module in (fisher, optimizer_module):
         monkeypatch.setattr(module, "FAST_TYPES", frozenset())
+    monkeypatch.setattr(fisher, "HAS_EIGH", False)
     torch.testing.assert_close(trained(), fast, rtol=1e-3, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.features.normalisation import Normalisation
+from asr_parallel.training import loaders
 from asr_parallel.training.augmentation import Augmentation
 from asr_parallel.training.minibatches import Minibatches
 from asr_parallel.training.shares import cut_shares
+from asr_parallel.training.splice import splice
 
 DIM, CONTEXT = 4, 2
 CPU = torch.device("cpu")
@@ -160,12 +163,6 @@ def test_single_minibatches_are_those_of_all_replicas() -> None:
     assert_same(list(minibatches().of_replicas([places[n] for n in order])), [replicas[n] for n in order])
 
 
-def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = list(minibatches().epoch(0))
-    monkeypatch.setattr("asr_parallel.training.loaders.PIECE_VALUES", 3 * STORE.spliced_dim)
-    assert_same(whole, list(minibatches().epoch(0)))
-
-
 @settings(deadline=None, max_examples=25)
 @given(st.permutations([0, 1, 2]), st.integers(1, 3), st.integers(1, 20), st.integers(0, 5), st.booleans())
 def test_workers_do_not_depend_on_those_beside_them(
@@ -188,13 +185,12 @@ def test_a_resumed_epoch_goes_on_as_if_nothing_had_been(first: int, epoch: int, 
 
 def test_skipped_minibatches_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    gather = FrameStore.gather
 
-    def counted(self: FrameStore, rows: np.ndarray) -> np.ndarray:
+    def counted(frames: np.ndarray, rows: np.ndarray, *others: Any) -> None:
         asked.append(len(rows))
-        return gather(self, rows)
+        splice(frames, rows, *others)
 
-    monkeypatch.setattr(FrameStore, "gather", counted)
+    monkeypatch.setattr(loaders, "splice", counted)
     data = minibatches((0,))
     assert len(list(data.epoch(0, data.minibatches_per_epoch - 2))) == 2
     assert sum(asked) == 2 * 8
@@ -218,13 +214,13 @@ def test_the_thread_ends_with_the_epoch_or_when_it_is_closed() -> None:
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_where_minibatches_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: FrameStore, rows: np.ndarray) -> np.ndarray:
+    def broken(*args: Any) -> None:
         raise OSError("the disk is gone")
 
     data = minibatches()
     running = data.epoch(0)
     next(running)
-    monkeypatch.setattr(FrameStore, "gather", broken)
+    monkeypatch.setattr(loaders, "splice", broken)
     with pytest.raises(OSError, match="the disk is gone"):
         list(running)
     assert not threads()
