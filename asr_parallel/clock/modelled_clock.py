@@ -16,9 +16,11 @@ Time is that of the long run: parts of a minibatch and of a synchronization coun
 model leaves out.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from typing import Any
 
 from asr_parallel.clock.async_epoch import async_epoch
@@ -64,8 +66,8 @@ class TimeBreakdown:
 class ModelledClock:
     """A machine, a network between K of it, and a training; the methods answer for different K and periods.
 
-    options: of the workers; of them workers, algorithm, comm_dtype, overlap, sync_first and qsr_alpha matter here. An
-        epoch is a mean one, of which the part sync_first is synchronized after every minibatch.
+    options: of the workers; of them workers, algorithm, comm_dtype, overlap, sync_first, workers_first and qsr_alpha
+        matter here. An epoch is a mean one, of which the part sync_first is synchronized after every minibatch.
     constants: the algorithm's own options; None: its defaults.
     frames: of an epoch, over all workers. How many epochs there are changes neither speedup nor efficiency.
     how: of the all-reduces, see clock/interconnect.py.
@@ -99,29 +101,55 @@ class ModelledClock:
                     self.network, self.stragglers,
                 )
             )  # fmt: skip
-        first = self.options.sync_first if self.options.workers > 1 else 0.0
+        if self.options.ramp is not None:
+            of_frames = ((share, self._of_workers(m).epoch()) for m, share in self.options.ramp.frame_shares().items())
+            return sum((parts.times(share) for share, parts in of_frames), TimeBreakdown())
+        first = self.options.sync_first if self._synchronizes else 0.0
         parts = self._later_epoch().times(1 - first)
         if not first:
             return parts
         return parts + self.with_(overlap=False)._epoch(SyncCost(1, means=1)).times(first)  # means are waited for
+
+    def seconds_after(self) -> Callable[[float], float]:
+        """Return what gives the modelled seconds until so many frames of all workers were trained on.
+
+        They are those of a mean epoch, but for workers whose number grows: the first frames are of few and take long.
+        """
+        ramp = self.options.ramp
+        shares = {self.options.workers: 1.0} if ramp is None else ramp.frame_shares()
+        clocks = [self] if ramp is None else [self._of_workers(m) for m in shares]
+        of_a_frame = [clock.epoch().total / self.frames for clock in clocks]
+        frames = [share * self.epochs * self.frames for share in shares.values()]
+        ends = [0.0, *accumulate(frames)]
+        seconds = [0.0, *accumulate(count * each for count, each in zip(frames, of_a_frame, strict=True))]
+
+        def after(done: float) -> float:
+            part = min(bisect_right(ends, done), len(of_a_frame)) - 1
+            return seconds[part] + (done - ends[part]) * of_a_frame[part]
+
+        return after
+
+    def _of_workers(self, workers: int) -> "ModelledClock":
+        """Return the part of a training in which so many of a growing number of workers train, all on as much."""
+        return replace(self, longest=1.0).with_(workers=workers, workers_first=None)
 
     def _later_epoch(self) -> TimeBreakdown:
         """Return the modelled seconds of a mean epoch as the algorithm goes when no part is synchronous any more."""
         cost, rounds = self.cost, self.rounds()
         if not rounds:
             return self._epoch(cost)
-        minibatches = sum(length * count for length, count in rounds.items())
-        parts = (self._epoch(replace(cost, period=of)).times(of * n / minibatches) for of, n in rounds.items())
+        counts, minibatches = Counter(rounds), sum(rounds)
+        parts = (self._epoch(replace(cost, period=of)).times(of * n / minibatches) for of, n in counts.items())
         return sum(parts, TimeBreakdown())
 
-    def rounds(self) -> Counter[int]:
-        """Return how many rounds of each length, in minibatches, a training has by the quadratic rule.
+    def rounds(self) -> list[int]:
+        """Return the lengths of the rounds, in minibatches, of a training by the quadratic rule; empty without it.
 
         They are those after the part sync_first. The last one is as long as is left.
         """
         alpha, workers = self.options.qsr_alpha, self.options.workers
-        if alpha is None or workers == 1:
-            return Counter()
+        if alpha is None or not self._synchronizes:
+            return []
         assert self.rates is not None, "the quadratic rule follows the learning rate"
         frames = workers * self.work.minibatch  # of all, in a minibatch of each
         rate = self.rates(workers, round(self.frames))
@@ -146,7 +174,9 @@ class ModelledClock:
 
     def peak(self) -> float:
         """Return the speedup of the best interval between two synchronizations, in which no worker is slow or idle."""
-        best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).with_(sync_first=0.0)
+        best = replace(self, stragglers=replace(self.stragglers, jitter=0.0), longest=1.0).with_(
+            sync_first=0.0, workers_first=None
+        )
         if rounds := self.rounds():
             best = best.with_(qsr_alpha=None, period=max(rounds))
         if self._asynchronous:
@@ -157,6 +187,12 @@ class ModelledClock:
     def _asynchronous(self) -> bool:
         """True for asynchronous workers with anybody to wait for."""
         return entry(self.options.algorithm).cls.asynchronous and self.options.workers > 1
+
+    @property
+    def _synchronizes(self) -> bool:
+        """True for several workers, and for one that a synchronous algorithm moves."""
+        cls = entry(self.options.algorithm).cls
+        return self.options.workers > 1 or (cls.moves_one_worker() and not cls.asynchronous)
 
     @property
     def minibatches(self) -> float:
@@ -171,8 +207,11 @@ class ModelledClock:
 
     @property
     def cost(self) -> SyncCost:
-        """The communication from one synchronization to the next; nothing for a single worker."""
-        if self.options.workers == 1:
+        """The communication from one synchronization to the next; nothing where there is none.
+
+        A single worker that an algorithm moves has nobody to send anything to, but computes its synchronizations.
+        """
+        if not self._synchronizes:
             return SyncCost(None)
         setting = Setting(self.options.workers, self.minibatches, self.options.overlap)
         return entry(self.options.algorithm).cls(self.constants).cost(self.work, setting)

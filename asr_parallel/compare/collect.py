@@ -26,7 +26,6 @@ from asr_parallel.record.files import read_json
 from asr_parallel.record.json_lines import read_json_lines
 from asr_parallel.report.comparison import (
     MARGIN,
-    PUBLISHED,
     Cell,
     ClockInputs,
     Comparison,
@@ -36,6 +35,7 @@ from asr_parallel.report.comparison import (
     Plain,
     WordErrors,
 )
+from asr_parallel.report.published import PUBLISHED
 from asr_parallel.training.train_lines import HELD_OUT, LINES, TRAIN
 from asr_parallel.training.work_folder import IDENTITY, WENT_ON
 
@@ -116,6 +116,7 @@ def _cell(
         "name": training.name + suffix,
         "algorithm": training.algorithm + (" (all together)" if suffix else ""),
         "workers": training.workers,
+        "moved": training.workers == 1 and not training.is_plain,
         "optimizer": training.optimizer,
         "seed": training.seed,
         "label": training.label,
@@ -135,7 +136,7 @@ def _cell(
     frames = int(lines[-1]["frames"])
     learning_curve = _learning_curve(lines, held_out, clock)
     scored = {name: decoded / f"decode_{name}" for name in sets}
-    single = training.workers == 1
+    single = training.is_plain
     compared = outcome(base, held_out_of(base), jobs[base.name], out / base.name, machine.shape[-1])[0] == "done"
     wer = {
         name: _errors(path, None if single or not compared else out / base.name / path.name)
@@ -159,9 +160,10 @@ def _cell(
         efficiency=faster * clock.efficiency(),
         peak_speedup=faster * clock.peak(),
         speedup_loss=same_loss,
-        bytes_per_worker=None
-        if single or not uninterrupted
-        else int(read_json(folder / SYNC_STATS)["bytes_per_worker"]),
+        periods=_periods(clock),
+        bytes_per_worker=int(read_json(folder / SYNC_STATS)["bytes_per_worker"])
+        if training.workers > 1 and uninterrupted
+        else None,
         **common,
     )
     cell = with_staleness(cell, folder / SYNC_STATS)
@@ -177,19 +179,25 @@ def _command(job: Job, training: Training, suffix: str) -> str:
 
 
 def _period(training: Training) -> int | None:
-    """Return the minibatches between two synchronizations; None for a single worker."""
-    options = training.training_options
-    return None if options.workers.workers == 1 else entry(options.workers.algorithm).cls(options.algorithm).period
+    """Return the minibatches between two synchronizations; None for a plain single worker."""
+    return None if training.is_plain else entry(training.algorithm).cls(training.training_options.algorithm).period
+
+
+def _periods(clock: ModelledClock) -> tuple[int, ...]:
+    """Return the shortest and the longest round by the quadratic rule, as planned; empty where periods do not grow."""
+    rounds = clock.rounds()
+    whole = rounds[:-1] or rounds  # the end of the training may cut the last one
+    return (min(whole), max(whole)) if rounds else ()
 
 
 def _learning_curve(lines: list[Line], held_out: HeldOut, clock: ModelledClock) -> list[Evaluation]:
     """Return the evaluations, without those that newbob took back; seconds are of training alone."""
     learning_curve = []
-    frame_seconds = clock.epoch().total / clock.frames
+    seconds_after = clock.seconds_after()
     for line, seconds in with_seconds(lines):
         if line["kind"] == HELD_OUT and line["accepted"]:
             loss, accuracy = held_out(line)
-            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, line["frames"] * frame_seconds))
+            learning_curve.append(Evaluation(line["frames"], loss, accuracy, seconds, seconds_after(line["frames"])))
     return learning_curve
 
 

@@ -33,27 +33,33 @@ def cut_share(lines: Iterable[dict[str, Any]]) -> float | None:
 def with_exchanges(cell: Cell, training: Training, stats: Path, epoch_frames: int) -> Cell:
     """Return a cell with its number of synchronizations, and warnings where these or the data are few.
 
+    Of periods that grow the longest one counts, in which most data are asked for.
+
     Args:
         stats: sync_stats.json of its training.
         epoch_frames: of all workers.
     """
     options = training.training_options
-    if training.workers == 1:
+    if training.is_plain:
         return cell
     found = entry(training.algorithm)
     syncs = _syncs(found.cls.asynchronous, training.workers, stats) if found.communicates else 0.0
     warnings = []
     if found.communicates and syncs is not None and syncs < LEAST_SYNCS:
         warnings.append(f"{syncs:.3g} synchronizations of a worker, fewer than {LEAST_SYNCS}")
-    least = found.cls(options.algorithm).least_frames(training.workers, options.optimization.minibatch)
+    constants = options.algorithm
+    if cell.periods:
+        constants = replace(constants, period=cell.periods[-1])
+    least = found.cls(constants).least_frames(training.workers, options.optimization.minibatch)
     if epoch_frames < least:
-        warnings.append(f"{epoch_frames:,} frames an epoch, fewer than the {least:,} that its momentum remembers")
+        when = f" with its longest period, {cell.periods[-1]} minibatches" if cell.periods else ""
+        warnings.append(f"{epoch_frames:,} frames an epoch, fewer than the {least:,} that its momentum remembers{when}")
     return replace(cell, syncs=syncs, warnings=tuple(warnings))
 
 
 def _syncs(asynchronous: bool, workers: int, stats: Path) -> float | None:
-    """Return the synchronizations of a worker; None where an older version did not record them."""
-    recorded = read_json(stats).get("syncs")
+    """Return the synchronizations of a worker; None where none were recorded, or by an older version not."""
+    recorded = read_json(stats).get("syncs") if stats.is_file() else None
     if recorded is None:
         return None
     return recorded / workers if asynchronous else float(recorded)

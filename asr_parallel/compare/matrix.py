@@ -16,10 +16,12 @@
     cells:                                      # trainings in addition to the product
       - {algorithm: average, workers: [8], label: period 1, options: {period: 1}}
       - {algorithm: average, workers: [8], optimizer: sgd}
+      - {algorithm: block-momentum, workers: [1], label: DiLoCo, baseline: false, options: {outer: diloco}}
 
 A single worker trains alike under every algorithm that adds nothing to it, so every optimiser and seed has one such
 training as the baseline of the others. A cell with a label is compared with a single worker of that label if the file
-asks for one. A baseline must have the same model and data.
+asks for one. A baseline must have the same model and data. With `baseline: false` the single worker of a cell is no
+baseline but a contestant, which its algorithm moves as it moves the mean of several.
 """
 
 import math
@@ -47,7 +49,7 @@ KEYS = {
     "processes", "rbm", "cells",
 }  # fmt: skip
 TARGET_KEYS = {"seeds"}
-CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options", "tuned_as"}
+CELL_KEYS = {"algorithm", "workers", "seeds", "optimizer", "label", "options", "tuned_as", "baseline"}
 DEFAULT_OPTIMIZER = "ng-sgd"
 
 Options = Mapping[str, Any]
@@ -104,7 +106,9 @@ class Matrix:
         for algorithm, own in algorithms.items():
             for optimizer, of_optimizer in optimizers.items():
                 options = common | of_optimizer | own
-                wanted += [_Wanted(algorithm, k, optimizer, seeds, "", options, frozenset(own)) for k in workers]
+                wanted += [
+                    _Wanted(algorithm, k, optimizer, seeds, "", options, frozenset(own), moved=k > 1) for k in workers
+                ]
         for cell in listing("cells", given.get("cells", [])):
             cell = mapping("a cell", cell, CELL_KEYS)
             for name in ("algorithm", "workers"):
@@ -118,17 +122,30 @@ class Matrix:
             if "/" in label:
                 raise ValueError(f"label {label!r}: expected no slash, it is part of a folder's name")
             of_workers = whole_numbers("workers", cell["workers"], 1)
-            if 1 in of_workers and not label and _for_one(own) != _for_one(common | optimizers.get(optimizer, {})):
+            is_baseline = cell.get("baseline", True)
+            if type(is_baseline) is not bool:
+                raise ValueError(f"baseline {is_baseline!r}: expected true or false")
+            if (
+                is_baseline
+                and 1 in of_workers
+                and not label
+                and _for_one(own) != _for_one(common | optimizers.get(optimizer, {}))
+            ):
                 raise ValueError(f"a single worker with options of its own: {cell}; expected a label")
+            if not is_baseline:
+                _check_lone(algorithm, of_workers, own)
             as_another = str(cell.get("tuned_as", ""))
             if as_another and search_space is None:
                 raise ValueError(f"tuned_as {as_another!r}: nothing is tuned; expected a key tune")
             wanted += [
-                _Wanted(algorithm, k, optimizer, of_cell, label, own, frozenset(fixed), as_another) for k in of_workers
+                _Wanted(
+                    algorithm, k, optimizer, of_cell, label, own, frozenset(fixed), as_another, k > 1 or not is_baseline
+                )
+                for k in of_workers
             ]
         if not wanted:
             raise ValueError("neither algorithms nor cells: nothing to compare")
-        with_one = {(one.optimizer, one.label) for one in wanted if one.workers == 1 and one.label}
+        with_one = {(one.optimizer, one.label) for one in wanted if one.label and not one.moved}
         found: dict[str, Training] = {}
         for one in wanted:
             entry(one.algorithm)
@@ -139,7 +156,7 @@ class Matrix:
                     _add(found, replace(one.training(seed), **_single_worker(one.options)))
                 else:
                     _add(found, _alone(one.optimizer, seed, "", common | optimizers.get(one.optimizer, {})))
-                if one.workers > 1:
+                if one.moved:
                     _add(found, one.training(seed))
         for training in found.values():
             check(training)
@@ -147,7 +164,7 @@ class Matrix:
         all_budgets = [
             replace(one.with_epochs(b), budget=b) if b != 1 else one for b in budgets for one in found.values()
         ]
-        in_order = sorted(all_budgets, key=lambda one: one.workers > 1)
+        in_order = sorted(all_budgets, key=lambda one: not one.is_plain)
         target = _target(given["target"], budgets, in_order) if "target" in given else None
         check_all_alike(in_order)
         decode = tuple(words_of(option_values(given.get("decode")).items()))
@@ -175,7 +192,7 @@ class Matrix:
                 raise ValueError(f"{training.name}: tuned_as {training.tuned_as!r}: expected the label of another cell")
         for name, one in reversed(tuned.items()):
             of_trial = replace(one, seed=space.seed, budget=1.0).with_epochs(space.budget / one.budget)
-            ranges = space.ranges(one.algorithm, one.optimizer, one.workers, one.fixed)
+            ranges = space.ranges(one.algorithm, one.optimizer, one.is_plain, one.fixed)
             points = space.points(ranges, dict(one.options)) if ranges else []
             for n, point in enumerate(points):
                 values = tuple(resolved(point, dict(of_trial.options)).items())
@@ -194,7 +211,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Trainings that a file asks for, alike but for their seeds."""
+    """Trainings that a file asks for, alike but for their seeds.
+
+    moved: whether their algorithm moves them; else they are plain single workers, the baseline of others.
+    """
 
     algorithm: str
     workers: int
@@ -204,12 +224,22 @@ class _Wanted:
     options: dict[str, Any]
     fixed: frozenset[str]
     tuned_as: str = ""
+    moved: bool = True
 
     def training(self, seed: int) -> Training:
         return Training(
             self.algorithm, self.workers, self.optimizer, seed, self.label, tuple(self.options.items()), self.fixed,
             self.tuned_as,
         )  # fmt: skip
+
+
+def _check_lone(algorithm: str, workers: Sequence[int], options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a cell whose single worker is to be no baseline, and would be trained like one."""
+    if 1 not in workers:
+        raise ValueError(f"baseline false: workers {workers}; expected 1 among them")
+    if not entry(algorithm).cls.moves_one_worker() and not options.get("ema"):
+        others = ", ".join(one.name for one in entries() if one.cls.moves_one_worker())
+        raise ValueError(f"baseline false: one worker of {algorithm} is a plain one; expected one of {others}, or ema")
 
 
 def _budgets(given: Any) -> list[float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asr_parallel.compare.checks import check_alike, check_training, check_words
+from asr_parallel.parallel.registry import entry
 from asr_parallel.training.train_options import TrainingOptions, option_names, training_options
 
 GRID = ("algorithm", "workers", "optimizer", "seed")  # options that are keys of the file
@@ -44,6 +45,11 @@ class Training:
     def contestant(self) -> str:
         """The name of what is tuned: the same for all seeds and budgets."""
         return _contestant(self, self.tuned_as or self.label)
+
+    @property
+    def is_plain(self) -> bool:
+        """True for a single worker that no algorithm moves: what others are compared with."""
+        return self.workers == 1 and not entry(self.algorithm).communicates
 
     @property
     def training_options(self) -> TrainingOptions:
@@ -102,7 +108,7 @@ def _check(training: Training) -> None:
 def single_worker_of(training: Training, trainings: Iterable[Training]) -> Training:
     """Return the single worker that a training is compared with: with the same label, else without label."""
     like = (training.optimizer, training.seed, training.budget)
-    alone = {one.label: one for one in trainings if one.workers == 1 and (one.optimizer, one.seed, one.budget) == like}
+    alone = {one.label: one for one in trainings if one.is_plain and (one.optimizer, one.seed, one.budget) == like}
     return alone.get(training.label) or alone[""]
 
 

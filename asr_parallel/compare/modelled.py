@@ -66,10 +66,13 @@ class Machine:
     def here(self, training: Training) -> float:
         """Return the seconds of a training with all workers in one process, without evaluations.
 
-        Frames that all workers label are labelled once there, not by each worker.
+        Frames that all workers label are labelled once there, not by each worker. Where the number of workers grows,
+        all of their models are computed from the beginning.
         """
         options, clock = training.training_options, self.clock(training)
         own = self.frames / options.optimization.minibatch * clock.work.step_seconds
+        if (ramp := options.workers.ramp) is not None:
+            own *= training.workers / ramp.mean
         cost, label = clock.cost, clock.epoch().label
         if label:
             common = cost.common_label_seconds / (cost.label_seconds + cost.common_label_seconds)
@@ -141,7 +144,7 @@ def measured_machine(
         for training in trainings:
             options = training.training_options
             algorithm = entry(options.workers.algorithm).cls
-            averages = options.workers.workers > 1 and algorithm.uses_means and algorithm.exchanges_models
+            averages = not training.is_plain and algorithm.uses_means and algorithm.exchanges_models
             if averages and (name := sync_name(options, shape)) not in syncs:
                 how, where = options.optimization, options.machine
                 syncs[name] = measure_sync(

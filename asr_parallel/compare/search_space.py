@@ -104,10 +104,15 @@ class SearchSpace:
         seed = whole_numbers("tune: seed", [given.get("seed", 0)], 0)[0]
         return cls(trials, space, optimizers, float(budget), seed)
 
-    def ranges(self, algorithm: str, optimizer: str, workers: int, fixed: frozenset[str] = frozenset()) -> Space:
-        """Return the ranges of the options that a contestant has. fixed: those that it keeps as they are."""
-        own = worker_option_names() if workers == 1 else worker_option_names() - names(known()[algorithm])
-        common = frozenset[str]() if workers == 1 else _common_worker_options()
+    def ranges(self, algorithm: str, optimizer: str, plain: bool, fixed: frozenset[str] = frozenset()) -> Space:
+        """Return the ranges of the options that a contestant has.
+
+        Args:
+            plain: whether it is a single worker that no algorithm moves.
+            fixed: options that it keeps as they are.
+        """
+        own = worker_option_names() if plain else worker_option_names() - names(known()[algorithm])
+        common = frozenset[str]() if plain else _common_worker_options()
         without = frozenset() if optimizer_class(optimizer).takes_momentum else frozenset({"momentum"})
         return {
             name: values

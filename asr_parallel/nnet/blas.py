@@ -5,58 +5,37 @@ product and the next. Its bfloat16 products have a float32 result, which torch's
 processors with AMX, where they were measured.
 """
 
-import ctypes
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import binding
 from numba import types
 from numba.extending import overload
 
+from asr_parallel.nnet.torch_library import PREFIX, capable, declare
 from asr_parallel.record.compiled import njit
 
 # Fortran interface: all arguments by address. oneMKL Developer Reference, gemm, gemm_bf16bf16f32 and syevd
 _ROUTINES = {torch.float32: "sgemm_", torch.bfloat16: "gemm_bf16bf16f32_", torch.float64: "dgemm_"}
 _EIGH = "dsyevd_"
-_OURS = "asr_parallel_"  # before their names in compiled code: other libraries have routines of these names
 _SIGNATURE = types.void(*[types.uintp] * 13)
-_gemm_float32: Any = types.ExternalFunction(_OURS + _ROUTINES[torch.float32], _SIGNATURE)
-_gemm_bfloat16: Any = types.ExternalFunction(_OURS + _ROUTINES[torch.bfloat16], _SIGNATURE)
-_gemm_float64: Any = types.ExternalFunction(_OURS + _ROUTINES[torch.float64], _SIGNATURE)
-_dsyevd: Any = types.ExternalFunction(_OURS + _EIGH, types.void(*[types.uintp] * 11))
+_gemm_float32: Any = types.ExternalFunction(PREFIX + _ROUTINES[torch.float32], _SIGNATURE)
+_gemm_bfloat16: Any = types.ExternalFunction(PREFIX + _ROUTINES[torch.bfloat16], _SIGNATURE)
+_gemm_float64: Any = types.ExternalFunction(PREFIX + _ROUTINES[torch.float64], _SIGNATURE)
+_dsyevd: Any = types.ExternalFunction(PREFIX + _EIGH, types.void(*[types.uintp] * 11))
 _AS_STORED, _TRANSPOSED = 78, 84  # "N" and "T"
 _VECTORS, _UPPER = 86, 85  # "V" and "U"
 
 
-def _declare_routines() -> tuple[frozenset[torch.dtype], bool]:
-    """Tell the compiler where the routines are.
-
-    Returns:
-        The types of those products that are there and worth using, and whether eigenvalues are there too.
-    """
-    try:
-        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    except OSError:  # another system than Linux
-        return frozenset(), False
-    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
-    found = set()
-    for dtype, name in _ROUTINES.items():
-        if dtype != torch.bfloat16 or able.get("amx_bf16", False):
-            found |= {dtype} if _declared(library, name) else set()
-    return frozenset(found), _declared(library, _EIGH) and torch.float64 in found
-
-
-def _declared(library: ctypes.CDLL, name: str) -> bool:
-    if not hasattr(library, name):
-        return False
-    binding.add_symbol(_OURS + name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
-    return True
+def _declare_routines() -> frozenset[torch.dtype]:
+    """Return the types of the products that are there and worth using."""
+    wanted = {dtype: name for dtype, name in _ROUTINES.items() if dtype != torch.bfloat16 or capable("amx_bf16")}
+    return frozenset(dtype for dtype, name in wanted.items() if declare(name))
 
 
 # Types whose products `multiply` computes on this machine; whether `eigh` and float64 products are there
-FAST_TYPES, HAS_EIGH = _declare_routines()
+FAST_TYPES = _declare_routines()
+HAS_EIGH = declare(_EIGH) and torch.float64 in FAST_TYPES
 
 
 @njit(nogil=True)

@@ -5,46 +5,24 @@ is brought into that order once for several products. torch calls the kernels "b
 of oneDNN). They have a C++ name with the types of their arguments in it: another torch has the same function or none.
 """
 
-import ctypes
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import binding
 from numba import types
 from numba.extending import overload
 
 from asr_parallel.nnet.blas import FAST_TYPES, by_rows, multiply, stride
+from asr_parallel.nnet.torch_library import PREFIX, capable, declare
 from asr_parallel.record.compiled import njit
 
 # void at::native::cpublas::brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c,
 #                                  bool add_C, const BFloat16* A, const BFloat16* B, float* C, bool is_vnni)
 _SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
-_OURS = "asr_parallel_brgemm"
-_brgemm: Any = types.ExternalFunction(_OURS, types.void(*[types.intp] * 11))
+_brgemm: Any = types.ExternalFunction(PREFIX + _SYMBOL, types.void(*[types.intp] * 11))
 
-
-def _declare() -> bool:
-    """Tell the compiler where the kernels are. Return whether they are there and worth using.
-
-    On processors with AMX, where oneMKL's products were measured, `blas.multiply` is used.
-    """
-    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
-    if torch.bfloat16 in FAST_TYPES or not able.get("avx512_bf16", False):
-        return False
-    try:
-        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    except OSError:  # another system than Linux
-        return False
-    if not hasattr(library, _SYMBOL):
-        return False
-    binding.add_symbol(_OURS, ctypes.cast(getattr(library, _SYMBOL), ctypes.c_void_p).value)
-    return True
-
-
-AVAILABLE = _declare()
+# With AMX oneMKL's products, `blas.multiply`, were measured and are used
+AVAILABLE = capable("avx512_bf16") and torch.bfloat16 not in FAST_TYPES and declare(_SYMBOL)
 
 
 @njit(nogil=True)

@@ -1,11 +1,9 @@
 """The type of number that the network's products are computed in."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from asr_parallel.nnet.choices import PRECISIONS, check_device
+from asr_parallel.nnet.torch_library import capable
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -23,8 +21,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch has none
-            fast = able.get("amx_bf16", False) or able.get("avx512_bf16", False)
+            fast = capable("amx_bf16") or capable("avx512_bf16")
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
 

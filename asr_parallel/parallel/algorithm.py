@@ -141,6 +141,11 @@ class BaseAlgorithm:
         self.options: Any = NoOptions() if options is None else options
         check(self.options)
 
+    @classmethod
+    def moves_one_worker(cls) -> bool:
+        """Return whether a single worker is trained otherwise than without an algorithm."""
+        return cls.has_separate_global_model or cls.rounds_of_epochs
+
     @property
     def period(self) -> int | None:
         """Minibatches of a worker from one synchronization to the next (tau); None: never."""

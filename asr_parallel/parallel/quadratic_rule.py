@@ -1,7 +1,6 @@
 """The quadratic synchronization rule: periods that grow as the learning rate falls."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,16 +34,15 @@ class QuadraticRule:
         assert rate > 0, rate
         return max(period, math.floor((self.alpha / (rate * self.frames)) ** 2))
 
-    def rounds(self, period: int, rate: Callable[[int], float], first: int, end: int) -> Counter[int]:
-        """Return how many rounds of each length lie in a part of a training; its end cuts the last one.
+    def rounds(self, period: int, rate: Callable[[int], float], first: int, end: int) -> list[int]:
+        """Return the lengths of the rounds in a part of a training; its end cuts the last one.
 
         Args:
             rate: of a worker after so many of its minibatches.
             first, end: minibatches of a worker where the part begins and ends.
         """
-        found: Counter[int] = Counter()
+        found: list[int] = []
         while first < end:
-            length = min(self.round(period, rate(first)), end - first)
-            found[length] += 1
-            first += length
+            found.append(min(self.round(period, rate(first)), end - first))
+            first += found[-1]
         return found

@@ -67,8 +67,8 @@ class SyncScheduler:
         self._context = Context(group, minibatches_per_epoch, epochs, options.overlap)
         algorithm.start(replicas.parameters[0], self._context)
         self.synchronizer = synchronizer(algorithm, group, replicas, options, exact)
-        several = group.num_workers > 1 or algorithm.has_separate_global_model or algorithm.rounds_of_epochs
-        self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and several
+        moved = group.num_workers > 1 or algorithm.moves_one_worker()
+        self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and moved
         self._first = round(options.sync_first * minibatches_per_epoch * epochs)  # minibatches of a worker
         self._done = 0  # likewise
         self._rule = None if options.qsr_alpha is None else QuadraticRule(options.qsr_alpha, rate_frames)

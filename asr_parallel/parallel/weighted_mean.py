@@ -100,7 +100,7 @@ class WeightedMean:
                 if weight:
                     total.add_(value, alpha=weight)
         wait = self.group.transport.start_all_reduce(total)
-        self.bytes_per_worker += total.numel() * total.element_size()
+        self._count(total)
         return Pending(total, wait, scale)
 
     def finish(self, pending: Pending, anchor: Tensor | None = None) -> Tensor:
@@ -117,6 +117,11 @@ class WeightedMean:
         for span, blocks in _spans(anchor):
             torch.add(anchor[span], _blocks(total[span].float(), pending.scale[blocks]), out=mean[span])
         return mean
+
+    def _count(self, sent: Tensor) -> None:
+        """Count a message; one worker alone has nobody to send it to."""
+        if self.group.num_workers > 1:
+            self.bytes_per_worker += sent.numel() * sent.element_size()
 
     def _fixed(self, values: Tensor, own: list[float]) -> Tensor:
         """Return a sum in units of FIXED_POINT, and last the number of values that are not finite or too large."""
@@ -138,7 +143,7 @@ class WeightedMean:
             padded = torch.nn.functional.pad(self.residual[:, span], (0, -self.residual[:, span].shape[1] % BLOCK))
             scale[blocks] = padded.abs().view(len(own), -1, BLOCK).amax(dim=(0, 2)) / self._most
         self.group.transport.all_reduce_max(scale)
-        self.bytes_per_worker += scale.numel() * scale.element_size()
+        self._count(scale)
         total = values.new_empty(values.shape[1], dtype=getattr(torch, self.comm_dtype))
         unit = scale.clamp_min(torch.finfo(torch.float32).tiny)
         for span, blocks in _spans(anchor):

@@ -7,6 +7,7 @@ from asr_parallel.parallel.algorithm import Algorithm
 from asr_parallel.parallel.comm_dtypes import COMM_DTYPES, SUMS
 from asr_parallel.parallel.registry import ALGORITHMS, entries, entry, synchronous
 from asr_parallel.parallel.sync_info import DROP_WORSE, WEIGHTS
+from asr_parallel.parallel.worker_ramp import WorkerRamp
 from asr_parallel.record.options import build, build_chosen, check, merged, names, option, refuse
 
 SHARES = ("utterance", "speaker")
@@ -49,6 +50,10 @@ class WorkerOptions:
         0.0, "part of the training, at first, in which models are averaged after every minibatch", least=0, most=1,
         source="post-local SGD, Lin et al., arXiv 1808.07217",
     )  # fmt: skip
+    workers_first: int | None = option(
+        None, "workers that train at first; their number grows in equal steps up to all of them at the end", least=1,
+        unset="all of them", source="Kaldi steps/nnet3/train_dnn.py, num-jobs-initial, is 1",
+    )  # fmt: skip
     qsr_alpha: float | None = option(
         None, "growth of periods as the learning rate falls: max(period, (alpha / rate of a minibatch's mean)^2)",
         above=0, unset="period alone", source="QSR, Gu et al., arXiv 2310.14423",
@@ -78,8 +83,25 @@ class WorkerOptions:
             if one.name in wrappers - chosen.cls.supports and value != one.default:
                 users = sorted(other.name for other in entries() if one.name in other.cls.supports)
                 refuse("algorithm", chosen.name, one.name, value, users)
+        self._check_ramp()
         if self.overlap and chosen.cls.uses_means and self.comm_dtype in SUMS:
             raise ValueError(f"comm_dtype {self.comm_dtype}: expected float32 with overlap")
+
+    def _check_ramp(self) -> None:
+        """Raise ValueError for a number of workers that is to grow and cannot."""
+        if self.workers_first is None:
+            return
+        if self.workers_first > self.workers:
+            raise ValueError(f"workers_first {self.workers_first}: expected at most all {self.workers} workers")
+        for name in ("sites", "sync_first", "qsr_alpha"):
+            if getattr(self, name):
+                raise ValueError(f"workers_first and {name} do not go together; expected one of them")
+
+    @property
+    def ramp(self) -> WorkerRamp | None:
+        """The number of workers as it grows; None: all train from the beginning."""
+        grows = self.workers_first is not None and self.workers_first < self.workers
+        return WorkerRamp(self.workers_first, self.workers) if grows and self.workers_first else None
 
     @property
     def resolved_share_by(self) -> str:

@@ -116,7 +116,7 @@ class LayerTrainer(Loop):
         rate = options.rate_gaussian if rbm.spec.gaussian else options.rate_bernoulli
         step.learning_rate = rate * (1 - options.scheduled_momentum(before))
         phases = rbm.contrast(self.stack.forward(spliced), self._seeds())
-        active = self.batches.active(self.minibatch)
+        active = self.batches.active(self.minibatch, self.epoch)
         change = rbm.update(phases, step.learning_rate, options.momentum(before), options.l2, active)
         self.metrics.add(change.error_sum.double().sum(), change.struck.sum())
         self.synchronize(rbm, step)

@@ -12,33 +12,13 @@ from typing import Literal, get_args
 
 from asr_parallel.record.files import read_json, write_json
 from asr_parallel.record.from_json import from_json
+from asr_parallel.report.published import Published
 from asr_parallel.report.tuning import Tuning
 
 LEAST_SEEDS = 5  # of a target: MLCommons AlgoPerf, scoring
 MARGIN = 2.0  # per cent of a WER; ours: reruns in Kaldi's egs/swbd/s5c/RESULTS are 0.1 apart at 13
 Plain = str | int | float | bool | None
 Status = Literal["done", "failed", "diverged", "missing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A speedup published by others, with its peak where the source gives one."""
-
-    who: str
-    source: str
-    workers: int
-    speedup: float
-    peak: float | None = None
-
-
-SU_CHEN = "Su & Chen, arXiv 1507.01239, abstract"
-CNTK = "CNTK documentation, Multiple GPUs and machines, table of Block-Momentum SGD"
-
-PUBLISHED = (
-    Published("model averaging, NG-SGD, 300 h Switchboard", SU_CHEN, 16, 9.3),
-    Published("model averaging, NG-SGD, 300 h Switchboard", SU_CHEN, 32, 17.0),
-    Published("BMUF, LSTM, 2,600 h", CNTK, 64, 43.65, 54.0),
-)
 
 
 @dataclass(frozen=True)
@@ -123,7 +103,8 @@ class Cell:
 
     Attributes:
         name: unique in the comparison.
-        period: minibatches of a worker between two exchanges.
+        period: minibatches of a worker between two exchanges, the least where they grow.
+        periods: the shortest and the longest as planned, where they grow as the learning rate falls; empty else.
         label: name of a variant of the algorithm ("random start"); "" for none.
         status: "missing" where it was not run, or not to its end; "diverged" where its loss was far above the untrained
             network's. A cell that is not "done" has no figures.
@@ -140,7 +121,7 @@ class Cell:
         peak_speedup: the largest over parts of the training, where speedup_frames is the average over all of it.
         bytes_per_worker: sent by one worker, on average.
         syncs: synchronizations, or pushes of a worker on average; minibatches where gradients are summed; None for a
-            single worker.
+            plain single worker.
         cut_share: of the length of a step, between 0 and 1, that the limits on changes have cut away; mean over the
             training.
         warnings: reasons why the algorithm may not have done what it can, a clause each.
@@ -148,6 +129,7 @@ class Cell:
             workers are synchronous.
         queue_length: requests that a request found before it at the center's port, mean.
         options: of train-dnn, by name, that are not common to all trainings.
+        moved: of a single worker, whether its algorithm moves it, so that it is no baseline of others.
     """
 
     name: str
@@ -180,6 +162,13 @@ class Cell:
     most_staleness: int | None = None
     queue_length: float | None = None
     options: dict[str, Plain] = field(default_factory=dict)
+    moved: bool = False
+    periods: tuple[int, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """True for a single worker that no algorithm moves, with which others are compared."""
+        return self.workers == 1 and not self.moved
 
     @property
     def frames_per_worker(self) -> float | None:

@@ -147,14 +147,14 @@ def summarise(comparison: Comparison) -> list[Group]:
     for cell in comparison.cells:
         found.setdefault((*_system(cell), cell.workers), []).append(cell)
     names = _names(comparison.cells)
-    single = [cells[0] for cells in found.values() if cells[0].workers == 1]
+    single = [cells[0] for cells in found.values() if cells[0].is_plain]
     bases = {cells[0].name: _baseline(cells[0], single) for cells in found.values()}
     baselines = {base.name for base in bases.values() if base is not None}
     frames = {cells[0].name: next((cell.frames for cell in cells if cell.frames), None) for cells in found.values()}
     groups = []
     for cells in found.values():
         first = cells[0]
-        system = names[_system(first)] if first.workers > 1 else _single_worker_name(first, comparison.cells)
+        system = _single_worker_name(first, comparison.cells) if first.is_plain else names[_system(first)]
         base = bases[first.name]
         same = base is None or _same_frames(frames[first.name], frames[base.name])
         groups.append(Group(system, tuple(cells), first.name in baselines, same))
@@ -168,16 +168,16 @@ def _same_frames(frames: int | None, of_base: int | None) -> bool:
 
 def baseline(group: Group, groups: Sequence[Group]) -> Group | None:
     """Return the one-worker group with the same optimiser; of several, the one most like this group."""
-    single = {other.first.name: other for other in groups if other.workers == 1}
+    single = {other.first.name: other for other in groups if other.first.is_plain}
     found = _baseline(group.first, [other.first for other in single.values()])
     return single[found.name] if found else None
 
 
 def curves(groups: Sequence[Group]) -> list[Curve]:
-    """Return the systems of more than one worker, each by K; if there are none, the one-worker groups."""
+    """Return the systems that are compared with one worker, each by K; if there are none, the one-worker groups."""
     found: dict[tuple, list[Group]] = {}
     for group in groups:
-        if group.workers > 1:
+        if not group.first.is_plain:
             found.setdefault(_system(group.first), []).append(group)
     several = []
     for of_system in found.values():
@@ -256,7 +256,7 @@ def _baseline(cell: Cell, single: Sequence[Cell]) -> Cell | None:
 
 def _names(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int, float], str]:
     """Return the name of each system: the algorithm, and as much of the rest as makes it unique."""
-    systems = {_system(cell) for cell in cells if cell.workers > 1}
+    systems = {_system(cell) for cell in cells if not cell.is_plain}
     optimizers = {cell.optimizer for cell in cells}
     names = {}
     for algorithm, optimizer, label, period, budget in systems:
@@ -270,7 +270,7 @@ def _names(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int, float], str]
 
 def _single_worker_name(cell: Cell, cells: Iterable[Cell]) -> str:
     """Return the name of a training by one worker."""
-    single = {_system(other) for other in cells if other.workers == 1}
+    single = {_system(other) for other in cells if other.is_plain}
     algorithms, _, labels, _, _ = (set(values) for values in zip(*single, strict=True))
     parts = [ONE_WORKER, cell.label if len(labels) > 1 else ""]
     parts += [cell.algorithm] if len(algorithms) > 1 else []

@@ -125,7 +125,7 @@ def _by_workers(comparison: Comparison, groups: Sequence[Group]) -> Rows:
             shown = group.lost or NONE
         else:
             shown = f"{wer.value:.2f}"
-            if speedup and group.workers > 1 and group.same_frames:
+            if speedup and not group.first.is_plain and group.same_frames:
                 shown += f" ({speedup.value:.1f})"
             shown += f", {group.lost}" if group.lost else ""
         rows.setdefault(group.system, {})[group.workers] = shown

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from asr_parallel.clock.modelled_clock import MOST, PAYS, ModelledClock, pays_up_to, smallest_period
-from asr_parallel.report.comparison import PUBLISHED
+from asr_parallel.report.published import PUBLISHED
 
 EFFICIENCY = 0.9  # for which the smallest period is printed
 

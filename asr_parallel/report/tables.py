@@ -62,7 +62,7 @@ def identity_columns() -> list[Column]:
         Column("algorithm", "algorithm", lambda c: c.algorithm),
         Column("workers", "K", lambda c: c.workers),
         Column("optimizer", "optimiser", lambda c: c.optimizer),
-        Column("period", "period", lambda c: c.period),
+        Column("period", "period", _period),
         Column("label", "variant", lambda c: c.label or None),
         Column("seed", "seed", lambda c: c.seed),
         Column("status", "status", lambda c: c.status),
@@ -212,6 +212,11 @@ def reached_text(group: Group) -> str | None:
     """Return how many seeds reached the one worker's held-out loss; None where that is not known of any."""
     count, of = group.reached
     return f"{count} of {of}" if of else None
+
+
+def _period(cell: Cell) -> Value:
+    """Return the minibatches between two synchronizations, of growing ones the least and the greatest number."""
+    return " to ".join(map(str, cell.periods)) or cell.period
 
 
 def _accuracy(cell: Cell) -> float | None:

@@ -68,7 +68,7 @@ def goals(comparison: Comparison) -> list[Goal]:
     for kind in ("loss", *sets(comparison)[:1]):
         best: tuple[float, str] | None = None
         for name, cells in contestants_by_name(comparison).items():
-            own = [cell for cell in cells if cell.workers == 1 and cell.budget == 1]
+            own = [cell for cell in cells if cell.is_plain and cell.budget == 1]
             values = [value for cell in own if (value := _value(cell, kind)) is not None]
             if (
                 len(values) >= comparison.target.seeds
@@ -90,7 +90,7 @@ def to_goal(comparison: Comparison, goal: Goal, other_network: bool = False) -> 
     if other_network:
         contestants = {name: [_on_other(cell) for cell in cells] for name, cells in contestants.items()}
     times = {name: _times(cells, goal) for name, cells in contestants.items()}
-    alone = {name: seconds for name, seconds in times.items() if contestants[name][0].workers == 1}
+    alone = {name: seconds for name, seconds in times.items() if contestants[name][0].is_plain}
     alone = {name: seconds for name, seconds in alone.items() if seconds}
     if not alone:
         return []

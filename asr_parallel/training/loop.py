@@ -58,7 +58,7 @@ class Loop(ABC):
     @property
     def number(self) -> int:
         """Minibatches of a worker so far."""
-        return self.epoch * self.batches.minibatches_per_epoch + self.minibatch
+        return self.batches.minibatches_before(self.epoch) + self.minibatch
 
     @property
     def timer(self) -> Timer | NoTimer:
@@ -84,11 +84,11 @@ class Loop(ABC):
 
     def frames_in(self, minibatch: Any) -> np.ndarray:
         """Return (K,) int64, frames of each worker in the next minibatch."""
-        return self.batches.frames(self.minibatch, self.minibatch + 1)
+        return self.batches.frames(self.minibatch, self.minibatch + 1, self.epoch)
 
     def ends_epoch(self, frames: int) -> bool:
         """Return whether the next minibatch, after which `frames` frames are trained on, ends the epoch."""
-        return self.minibatch + 1 == self.batches.minibatches_per_epoch
+        return self.minibatch + 1 == self.batches.minibatches_in(self.epoch)
 
     def may_save(self, step: TrainingStep) -> bool:
         """Return whether the models are good enough for a checkpoint. Called by all processes alike."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from asr_parallel.features.frames import FrameStore
+from asr_parallel.parallel.algorithm import BaseAlgorithm
 from asr_parallel.record.threads import single_thread_pool
 from asr_parallel.training.augmentation import Augmentation, DrawnAugmentation, stacked
 from asr_parallel.training.loaders import Loader, make_loader
@@ -110,21 +111,33 @@ class Minibatches:
     @property
     def frames_per_epoch(self) -> int:
         """Frames of an epoch, over all workers."""
-        return int(self.frames(0, self.minibatches_per_epoch).sum())
+        return int(self.frames(0, self.minibatches_in(0)).sum())
 
-    def frames(self, first: int, last: int) -> np.ndarray:
+    def minibatches_in(self, epoch: int) -> int:
+        """Return the minibatches of a worker in an epoch."""
+        return self.minibatches_per_epoch
+
+    def minibatches_before(self, epoch: int) -> int:
+        """Return the minibatches of a worker in all epochs before one."""
+        return epoch * self.minibatches_per_epoch
+
+    def frames(self, first: int, last: int, epoch: int = 0) -> np.ndarray:
         """Return (K,) int64, frames that each worker trains on in minibatches first to last - 1 of an epoch."""
         frames: np.ndarray = (np.minimum(last, self.counts) - np.minimum(first, self.counts)) * self.minibatch
         return frames
 
-    def active(self, k: int) -> Tensor | None:
+    def active(self, k: int, epoch: int = 0) -> Tensor | None:
         """Return (R,) bool, which of these workers train on minibatch k of an epoch; None: all of them."""
         ends = [len(share) // self.minibatch for share in self._shares]
         return None if k < min(ends) else torch.tensor([k < end for end in ends], device=self._device)
 
+    def rate_share(self, algorithm: BaseAlgorithm, epoch: int, k: int) -> float:
+        """Return the learning rate of minibatch k of an epoch over that of K workers."""
+        return 1.0
+
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the minibatches of epoch `number`, from minibatch `first` on, as `at` does."""
-        return self.at([(number, k) for k in range(first, self.minibatches_per_epoch)])
+        return self.at([(number, k) for k in range(first, self.minibatches_in(number))])
 
     def at(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the minibatches at these places, one after the other.
@@ -136,8 +149,8 @@ class Minibatches:
         kept = list(self._orders.items())  # in one go: another iterator's thread may add to them
         self._orders = {epoch: order for epoch, order in kept if epoch >= oldest}
         with closing(self._stream((*place, slice(None)) for place in places)) as stream:
-            for (_, k), (spliced, labels) in zip(places, stream, strict=True):
-                active = self.active(k)
+            for (epoch, k), (spliced, labels) in zip(places, stream, strict=True):
+                active = self.active(k, epoch)
                 if active is not None:
                     spliced[~active] = torch.nan
                 yield spliced, labels
@@ -191,12 +204,16 @@ class Minibatches:
         """Return (R, rows of an epoch), each worker's share shuffled, and its first row where it has ended."""
         order = np.empty((len(self._shares), self.minibatches_per_epoch * self.minibatch), dtype=self._row_dtype)
         for own, share, worker in zip(order, self._shares, self._workers, strict=True):
-            shuffled = share.astype(self._row_dtype)
-            np.random.default_rng(counted_seed(self._seed, Purpose.ORDER, worker, epoch)).shuffle(shuffled)
-            whole = len(share) // self.minibatch * self.minibatch
-            own[:whole] = shuffled[:whole]
-            own[whole:] = share[0]
+            shuffled = self._shuffled(share, worker, epoch)
+            own[: len(shuffled)] = shuffled
+            own[len(shuffled) :] = share[0]
         return order
+
+    def _shuffled(self, share: np.ndarray, worker: int, epoch: int) -> np.ndarray:
+        """Return the rows of a worker's share in the order of an epoch, those of whole minibatches."""
+        shuffled = share.astype(self._row_dtype)
+        np.random.default_rng(counted_seed(self._seed, Purpose.ORDER, worker, epoch)).shuffle(shuffled)
+        return shuffled[: len(share) // self.minibatch * self.minibatch]
 
     def _draw(self, epoch: int, k: int, workers: Sequence[int]) -> DrawnAugmentation:
         """Draw the augmentation of minibatch k of some workers, for B examples of each."""

@@ -58,7 +58,7 @@ def train_into(
 ) -> None:
     """Train, or go on with a training, and leave its results in `folder`.
 
-    They are the network, train.jsonl, training.json, tensorboard/, and with several workers sync_stats.json.
+    They are the network, train.jsonl, training.json, tensorboard/, and where workers may synchronize sync_stats.json.
 
     Args:
         folder: of the result, there and empty; None in processes other than rank 0, which leave nothing.
@@ -130,7 +130,7 @@ def train_into(
     from asr_parallel.training.curves import plot_curves  # matplotlib takes a second, in other ranks for nothing
 
     network.save(folder)
-    if options.workers.workers > 1:
+    if options.workers.workers > 1 or trainer.scheduler.synchronizes:
         write_json(folder / SYNC_STATS, trainer.sync_stats)
     for name in (LINES, IDENTITY):
         shutil.copyfile(work / name, folder / name)

@@ -8,8 +8,10 @@ import torch
 
 from asr_parallel.features.frames import FrameStore
 from asr_parallel.parallel.worker_group import WorkerGroup
+from asr_parallel.parallel.worker_ramp import WorkerRamp
 from asr_parallel.record.files import read_lines
 from asr_parallel.training.augmentation import Augmentation
+from asr_parallel.training.growing_minibatches import GrowingMinibatches
 from asr_parallel.training.minibatches import Minibatches, Purpose, counted_seed
 
 
@@ -99,16 +101,24 @@ def group_minibatches(
     augmentation: Augmentation | None,
     dtype: torch.dtype,
     device: torch.device,
+    ramp: WorkerRamp | None = None,
+    epochs: int = 1,
 ) -> Minibatches:
     """Return minibatches of this process's workers, each on its share of the utterances; `seed` cuts the shares.
 
     Args:
         by, sites: what a worker gets whole, or a file that says which worker gets which speaker.
+        ramp: how the number of workers grows in a training of so many epochs; None: all train from the beginning.
 
     Raises:
         ValueError: fewer utterances or speakers than workers, or a share smaller than a minibatch.
     """
     parts = parts_of(store, utterances, group.num_workers, by, sites, seed)
+    if ramp is not None:
+        every = [store.rows_of(part) for part in parts]
+        return GrowingMinibatches(
+            store, every, group.local_workers, ramp, epochs, minibatch, order_seed, augmentation, dtype, device
+        )
     shares, frames = [store.rows_of(parts[k]) for k in group.local_workers], frames_of(store, parts)
     return Minibatches(
         store, shares, group.local_workers, minibatch, order_seed, augmentation, dtype, device, frames=frames

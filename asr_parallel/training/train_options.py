@@ -59,6 +59,11 @@ class TrainingOptions:
             raise ValueError(
                 f"qsr_alpha {workers.qsr_alpha:g}: the rates of newbob are not known before; expected another schedule"
             )
+        if self.resolved_schedule == "newbob" and workers.workers_first is not None:
+            raise ValueError(
+                f"workers_first {workers.workers_first}: the length of newbob is not known before; expected another"
+                " schedule"
+            )
         if chosen.ensemble and final.combine:
             raise ValueError(f"combine {final.combine}: the workers of an ensemble are never averaged; expected 0")
         if final.combine_epochs is not None and (not self.combined or self.resolved_schedule == "newbob"):

@@ -86,7 +86,7 @@ class Trainer(Loop):
         augmentation = Augmentation(data.channel_tilt, data.channel_ripple, data.mask_filters)
         batches = group_minibatches(
             store, train_part, group, workers.resolved_share_by, sites, data.seed, data.seed, optimization.minibatch,
-            augmentation, dtype, device,
+            augmentation, dtype, device, workers.ramp, options.schedule.epochs,
         )  # fmt: skip
         self.compression: TrainingHook | None = None
         self.algorithm, scheduler = self.start_algorithm(group, batches, train_part)
@@ -247,7 +247,9 @@ class Trainer(Loop):
 
     def train_on(self, minibatch: Any, step: TrainingStep) -> None:
         spliced, labels, soft = minibatch
-        step.learning_rate, active = self.schedule.learning_rate(self.frames), self.batches.active(self.minibatch)
+        active = self.batches.active(self.minibatch, self.epoch)
+        rate_share = self.batches.rate_share(self.algorithm, self.epoch, self.minibatch)
+        step.learning_rate = self.schedule.learning_rate(self.frames) * rate_share
         step.waited_seconds = self.batches.waited_seconds
         if self.algorithm.shared_replica:
             spliced, labels, active = *merge_workers(spliced, labels, active), None

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from asr_parallel.compare.run_jobs import Job
 from asr_parallel.corpus.set_names import DEV_EVAL, parse_sets
 from asr_parallel.report.comparison import Cell, Comparison
 from asr_parallel.report.groups import curves, summarise
-from asr_parallel.report.tables import time_columns
+from asr_parallel.report.tables import identity_columns, time_columns
 from asr_parallel.training.train_options import config_identity
 
 SHAPE, FRAMES = (40, 5, 100), 100_000
@@ -328,3 +329,41 @@ def test_what_was_trained_with_other_options_is_missing(two: Matrix, tmp_path: P
     found = cells(two, tmp_path)
     assert found["none_1_ng-sgd_s1"].status == "done"
     assert found["average_2_ng-sgd_s1"].status == "missing" and "other options" in found["average_2_ng-sgd_s1"].error
+
+
+def test_a_growing_number_of_workers_is_slowest_at_first(tmp_path: Path) -> None:
+    text = "{workers: [4], algorithms: [average], cells: [{algorithm: average, workers: [4], label: ramp, %s}]}"
+    of = matrix(tmp_path, text % "options: {workers_first: 1}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.5, 2.2, 2.0])
+    found = cells(of, tmp_path, jitter=0.0)
+    one, all_along, ramp = (
+        found[f"{name}_s1"] for name in ("none_1_ng-sgd", "average_4_ng-sgd", "average_4_ng-sgd_ramp")
+    )
+    assert ramp.speedup_frames == pytest.approx(2.5, rel=0.05)  # (1 + 4) / 2 workers on average
+    assert all_along.speedup_frames == pytest.approx(4, rel=0.05) and ramp.peak_speedup == all_along.peak_speedup
+
+    def quarters(cell: Cell) -> list[float]:
+        seconds = [0.0, *(at.modelled_seconds or 0.0 for at in cell.learning_curve)]
+        return [after - before for before, after in pairwise(seconds)]
+
+    # Frames are counted from the start of 8 epochs, of which these are the first, by one worker and then two
+    assert quarters(ramp)[0] == pytest.approx(quarters(one)[0])
+    assert max(quarters(all_along)) == pytest.approx(quarters(one)[0] / 4, rel=0.05)
+    assert ramp.options["workers_first"] == 1
+
+
+def test_growing_periods_are_shown_from_the_least_to_the_greatest(tmp_path: Path) -> None:
+    rates = "learning_rate: 0.001, final_learning_rate: 0.0001, minibatch: 100, epochs: 8"
+    own = f"{{period: 4, qsr_alpha: 0.4, worker_lr_scale: 1, {rates}}}"
+    of = matrix(tmp_path, f"{{workers: [2], algorithms: {{block-momentum: {own}, gradient: {{{rates}}}}}}}")
+    for one in of.trainings:
+        trained(tmp_path / one.name, [3.0, 2.0])
+    found = cells(of, tmp_path)
+    grown, fixed = found["block-momentum_2_ng-sgd_s1"], found["gradient_2_ng-sgd_s1"]
+    # (0.4 / (0.001 x 100))^2 = 16 minibatches at first, and up to 100 times as many at a tenth of the rate
+    assert grown.period == 4 and grown.periods[0] == 16 and 400 < grown.periods[1] <= 1600
+    assert fixed.period == 1 and fixed.periods == ()
+    (column,) = (one for one in identity_columns() if one.name == "period")
+    assert [column.show(one) for one in (grown, fixed)] == [f"16 to {grown.periods[1]}", "1"]
+    assert f"longest period, {grown.periods[1]} minibatches" in "".join(grown.warnings)

@@ -12,13 +12,18 @@ from asr_parallel.parallel.algorithms.block_momentum import BlockMomentum, Block
 from asr_parallel.report.comparison import Cell
 
 
-def cell(folder: Path, algorithm: str, workers: int, syncs: int | None, epoch_frames: int, **options: Any) -> Cell:
+def cell(
+    folder: Path, algorithm: str, workers: int, syncs: int | None, epoch_frames: int, periods: tuple[int, ...] = (),
+    **options: Any,
+) -> Cell:  # fmt: skip
     path = folder / "compare.yaml"
     path.write_text(json.dumps({"workers": [workers], "algorithms": {algorithm: {"minibatch": 64, **options}}}))
     training = Matrix.read(path).trainings[-1]
     stats = folder / "sync_stats.json"
     stats.write_text(json.dumps({} if syncs is None else {"syncs": syncs}))
-    return with_exchanges(Cell("c", algorithm, workers, "sgd", 1, "done"), training, stats, epoch_frames)
+    return with_exchanges(
+        Cell("c", algorithm, workers, "sgd", 1, "done", periods=periods), training, stats, epoch_frames
+    )
 
 
 def test_the_share_that_limits_cut_away_is_a_mean_over_frames() -> None:
@@ -65,6 +70,15 @@ def test_block_momentum_asks_for_data_by_the_square_of_workers(tmp_path: Path) -
         (text,) = cell(tmp_path, "block-momentum", workers, 50, least - 1, period=16).warnings
         assert f"{least:,}" in text
     assert not cell(tmp_path, "average", 32, 50, 1, period=16).warnings
+
+
+def test_of_growing_periods_the_longest_asks_for_most_data(tmp_path: Path) -> None:
+    for periods, least in (((16, 16), 262_144), ((16, 320), 5_242_880)):
+        given = {"period": 16, "qsr_alpha": 1.0, "periods": periods}
+        assert not cell(tmp_path, "block-momentum", 16, 50, least, **given).warnings
+        (text,) = cell(tmp_path, "block-momentum", 16, 50, least - 1, **given).warnings
+        assert text.endswith(f"fewer than the {least:,} that its momentum remembers with its longest period,"
+                             f" {periods[1]} minibatches")  # fmt: skip
 
 
 def test_a_given_momentum_remembers_as_much_whatever_the_number_of_workers() -> None:

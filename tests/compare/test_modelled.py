@@ -88,3 +88,16 @@ def test_hours_of_trainings_in_one_process(tmp_path: Path) -> None:
         rounds, relabelled = 400 / workers / 25, 0.1 * 400 / workers
         labelling = 2 * rounds * workers * workers * relabelled * 0.004
         assert machine.here(of[f"ensemble_{workers}_ng-sgd_s1"]) == pytest.approx(training + labelling)
+
+
+def test_models_of_workers_that_do_not_train_yet_take_time_here(tmp_path: Path) -> None:
+    own = f"{SMALL[:-1]}, workers_first: 1}}"
+    (of,) = (
+        one for one in trainings(tmp_path, f"{{workers: [4], algorithms: [average], options: {own}}}").values()
+        if one.workers == 4
+    )  # fmt: skip
+    machine = Machine(
+        PRESETS["10gbe"], 6400, (5, 1, 7), {step_name(of.training_options, (5, 1, 7)): StepTime(0.01, 0.0, 0.004)}, {},
+        {of.name: 1.0},
+    )  # fmt: skip
+    assert machine.here(of) == pytest.approx(2 * 400 * 0.01 * 4 / 2.5)

@@ -71,6 +71,20 @@ def test_one_worker_without_constants_of_its_own_is_plain_training(preset: str) 
 
 
 @FEW
+@given(st.integers(0, 10**6), st.sampled_from(list(PRESETS)), st.floats(0.1, 1.0))
+def test_one_worker_without_momentum_is_lookahead(seed: int, preset: str, alpha: float) -> None:
+    """Zhang et al., arXiv 1907.08610: slow weights go a part alpha of the way to the fast ones, which start there."""
+    models = Models(random_models(1, 5, seed))
+    of, slow = make(models, 1, outer=preset, outer_rate=alpha, outer_momentum=0.0), models.parameters[0].clone()
+    for t, moved in enumerate(blocks(1, 6, seed)):
+        models.parameters += moved
+        slow = slow + alpha * (models.parameters[0] - slow)
+        of.synchronize(models, sync_info([3], t, lr=0.5 / (t + 1)))
+        torch.testing.assert_close(models.parameters[0], slow)
+        torch.testing.assert_close(delivered(of, models), slow)
+
+
+@FEW
 @given(st.integers(1, 6), st.integers(0, 10**6), *constants)
 def test_nesterovs_form_is_torchs_on_the_dispatched_point(num_workers: int, seed: int, zeta: float, eta: float) -> None:
     models = Models(random_models(1, 5, seed).repeat(num_workers, 1))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_models_are_averaged_when_the_formula_says(period: int) -> None:
 def test_a_rate_is_per_frame_and_the_papers_of_a_minibatchs_mean() -> None:
     assert QuadraticRule(0.2, 1).round(4, 0.02) == 100 == QuadraticRule(0.2, 512).round(4, 0.02 / 512)
     assert QuadraticRule(0.2, 1).round(4, 0.2) == 4
-    assert QuadraticRule(0.2).rounds(4, lambda done: 0.02 if done else 1.0, 0, 250) == {4: 1, 100: 2, 46: 1}
+    assert QuadraticRule(0.2).rounds(4, lambda done: 0.02 if done else 1.0, 0, 250) == [4, 100, 100, 46]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
@@ -182,8 +183,8 @@ def test_a_training_synchronizes_as_often_as_the_clock_says(
         constants=options.algorithm, epochs=3, rates=options.rates,
     )  # fmt: skip
     rounds = clock.rounds()
-    assert sum(rounds.values()) == pytest.approx(trainer.scheduler.num_syncs, rel=0.06, abs=1)
-    assert sum(length * count for length, count in rounds.items()) == round(3 * clock.minibatches)
+    assert len(rounds) == pytest.approx(trainer.scheduler.num_syncs, rel=0.06, abs=1)
+    assert sum(rounds) == round(3 * clock.minibatches)
     assert 2 in rounds or (scale == 1 and max(rounds) > 2)
 
 
@@ -200,17 +201,17 @@ def test_the_clock_counts_every_round() -> None:
         )  # fmt: skip
 
     rule = clock(qsr_alpha=0.2)
-    assert rule.rounds() == {4: 400, 100: 16}
+    assert Counter(rule.rounds()) == {4: 400, 100: 16}
     short, long = clock().epoch(), clock(period=100).epoch()
     assert rule.epoch().total == pytest.approx((short.total + long.total) / 2)
     assert rule.epoch().compute == pytest.approx(short.compute)
     assert rule.peak() == pytest.approx(clock(period=100).peak())
     assert short.total > rule.epoch().total > long.total
     first = clock(qsr_alpha=0.2, sync_first=0.5)
-    assert first.rounds() == {100: 16}
+    assert first.rounds() == [100] * 16
     assert first.epoch().total == pytest.approx((clock(period=1).epoch().total + long.total) / 2)
     one = clock(qsr_alpha=0.2).with_(workers=1)
-    assert one.rounds() == {} and one.speedup() == pytest.approx(1)
+    assert one.rounds() == [] and one.speedup() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("algorithm", ["gradient", "ensemble", "colearn", "none", "downpour"])

@@ -35,6 +35,8 @@ RUNS = {
         "best_first": 3, "weights": "equal", "optimizer": "adam", "learning_rate": 1e-3, "optimizer_state": "average",
     },
     "average, quadratic rule": {"period": 1, "qsr_alpha": 0.03},
+    "average, growing": EVERY | {"workers_first": 1},
+    "gradient, growing": {"algorithm": "gradient", "workers_first": 2},
     # At twice these rates momentum makes more of rounding errors than of anything else
     "block momentum": EVERY | {"algorithm": "block-momentum", "learning_rate": 0.001},
     "block momentum, SlowMo, reset": SECOND | {
@@ -46,6 +48,7 @@ RUNS = {
     "gradient, SGD": {"algorithm": "gradient", "optimizer": "sgd"},
     "colearn": {"algorithm": "colearn", "share_by": "utterance", "epochs": 3},
     "ensemble, labels seen twice": ENSEMBLE | {"period": 3, "compress_minibatches": 2},
+    "ensemble, others": ENSEMBLE | {"period": 3, "compress_minibatches": 3, "teachers": "others"},
     "ensemble, posteriors": ENSEMBLE | {
         "exchange": "posteriors", "top": 2, "ensemble_average": "log-posterior", "period": 4,
     },

@@ -22,6 +22,8 @@ tune: {trials: 2, space: {learning_rate: {log: [0.001, 0.004]}}}
 cells:
   - {algorithm: none, workers: [2], optimizer: sgd, label: bad, options: {learning_rate: 1.0e+30, max_change: 0,
      max_change_output: 0, max_param_change: 0}}
+  - {algorithm: block-momentum, workers: [1], optimizer: sgd, label: Lookahead, baseline: false,
+     options: {period: 5, outer_rate: 0.5, outer_momentum: 0}}
 """
 
 
@@ -32,7 +34,7 @@ def exp(run: Run, tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for stage in (0, 1, 2, 3, 4, 6, 7, 8):
         done = run(*discs(tree), *comparing(exp), "--stage", str(stage), "--stop-stage", str(stage))
         assert done.returncode == (1 if stage == 8 else 0), done.stderr
-    assert "1 of 4 trainings failed: none_2_sgd_bad_s1; see" in done.stderr
+    assert "1 of 5 trainings failed: none_2_sgd_bad_s1; see" in done.stderr
     return exp
 
 
@@ -58,7 +60,7 @@ def test_every_system_gets_its_word_error_rate(exp: Path) -> None:
 def test_a_second_run_has_nothing_to_do(run: Run, exp: Path, tree: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")}
     done = run(*discs(tree), *comparing(exp))
-    assert done.returncode == 1 and "1 of 4 trainings failed" in done.stderr
+    assert done.returncode == 1 and "1 of 5 trainings failed" in done.stderr
     assert ": building" not in done.stderr
     assert {path: path.stat().st_mtime_ns for path in exp.rglob("stage.json")} == before
 
@@ -101,7 +103,8 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     found = Comparison.open(out / "comparison.json")
     cells = {cell.name: cell for cell in found.cells}
     ensembles = {"ensemble_2_sgd_s1", "ensemble_2_sgd_s1_ensemble"}
-    assert set(cells) == {"none_1_sgd_s1", "average_2_sgd_s1", "none_2_sgd_bad_s1", *ensembles}
+    lone = "block-momentum_1_sgd_Lookahead"
+    assert set(cells) == {"none_1_sgd_s1", "average_2_sgd_s1", "none_2_sgd_bad_s1", f"{lone}_s1", *ensembles}
     one, average, together = (cells[name] for name in ("none_1_sgd_s1", "average_2_sgd_s1", max(ensembles)))
     assert found.sets == ("eval", "dev")
     assert found.margin == 3 and "3 % of the single worker's WER" in (out / "RESULTS.md").read_text()
@@ -119,9 +122,12 @@ def test_two_algorithms_side_by_side(exp: Path) -> None:
     assert together.wer["eval"].words == scored["words"] and together.measured.label > 0
     failed = cells["none_2_sgd_bad_s1"]
     assert failed.status == "diverged" and "diverged" in failed.error and not failed.wer
+    moved = cells[f"{lone}_s1"]
+    assert moved.moved and moved.wer["eval"].p_value is not None and moved.bytes_per_worker is None
+    assert moved.syncs >= moved.frames // (5 * 32) > 0 and 0.5 < moved.speedup_frames <= 1
     assert found.tuning is not None
     chosen = {one.name: one.trials[one.best] for one in found.tuning.contestants}
-    assert set(chosen) == {"none_1_sgd", "average_2_sgd", "ensemble_2_sgd"}  # the rate of the bad one is its own
+    assert set(chosen) == {"none_1_sgd", "average_2_sgd", "ensemble_2_sgd", lone}  # the rate of the bad one is its own
     assert f"--learning-rate {chosen['average_2_sgd'].values['learning_rate']} " in average.command
     assert "## Tuning" in (out / "RESULTS.md").read_text() and (out / "trials.csv").is_file()
     page = (out / "report.html").read_text()

@@ -10,10 +10,10 @@ from asr_parallel.report.comparison import (
     Evaluation,
     MeasuredTime,
     ModelledTime,
-    Published,
     Target,
     WordErrors,
 )
+from asr_parallel.report.published import Published
 from asr_parallel.report.tuning import Contestant, Trial, Tuning
 
 DIVERGED = "training diverged: held-out loss 4e+32 at the end, above 13"

@@ -42,11 +42,15 @@ def of_all(seen: Seen, position: int) -> Tensor:
     ]
     if chosen.algorithm.exchange == "posteriors":
         posteriors = [SoftLabels.of(posterior, chosen.algorithm.top).dense() for posterior in posteriors]
-    stacked = torch.stack(posteriors)
+    stacked, weights = torch.stack(posteriors), torch.ones(len(posteriors), len(x), 1, 1)
+    if chosen.algorithm.teachers == "others" and len(posteriors) > 1:  # without a worker's own
+        for n, worker in enumerate(seen.members[start]):
+            weights[n, worker] = 0.0
+    weights /= weights.sum(dim=0)
     if chosen.final_model.ensemble_average == "posterior":
-        mean = stacked.mean(dim=0)
+        mean = (weights * stacked).sum(dim=0)
     else:
-        mean = stacked.log().mean(dim=0).exp()
+        mean = (weights * stacked.log()).sum(dim=0).exp()
         mean = mean / mean.sum(dim=-1, keepdim=True)
     return SoftLabels.of(mean, chosen.algorithm.top).dense()
 
@@ -71,6 +75,9 @@ LABELLINGS: dict[str, dict[str, Any]] = {
     "two of three pdfs": {"top": 2},
     "varied frames": {"channel_tilt": 0.3, "mask_filters": 1},
     "overlap": {"overlap": True},
+    "others": {"teachers": "others"},
+    "others, mean of logarithms": {"teachers": "others", "ensemble_average": "log-posterior"},
+    "others, overlap": {"teachers": "others", "overlap": True},
     "posteriors": {"exchange": "posteriors"},
     "posteriors, overlap": {"exchange": "posteriors", "overlap": True},
     "posteriors, one of three pdfs, mean of logarithms": {
@@ -95,8 +102,34 @@ def test_pseudo_labels_are_what_all_models_together_say_of_the_frames(
         assert any((target.amax(dim=-1) < 0.9).any() for target in targets)  # not the labels by another name
 
 
+def test_co_distillation_of_two_learns_from_the_other_in_every_minibatch(store: FrameStore, tmp_path: Path) -> None:
+    chosen = {"workers": 2, "teachers": "others", "relabel_fraction": 1.0, "compress_minibatches": PERIOD}
+    seen = run(store, tmp_path, **chosen)
+    assert seen.compressed == list(range(PERIOD, len(seen.minibatches)))
+    check_labels(seen)
+    for position in seen.compressed:
+        spliced, _, soft = seen.minibatches[position]
+        models = seen.models[position // PERIOD * PERIOD]
+        for own, other in ((0, 1), (1, 0)):
+            if spliced[own].isfinite().all():
+                posterior = torch.softmax(logits(seen, models[other], spliced[own]), dim=-1)
+                torch.testing.assert_close(soft.target[own], posterior, atol=1e-3, rtol=0)
+
+
+def test_all_get_the_same_posteriors(store: FrameStore, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="teachers others: exchange posteriors gives all the same labels"):
+        Trainer(store, options(teachers="others", exchange="posteriors"), tmp_path)
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"overlap": True}, {"workers": 4, "epochs": 2, "period": 11}, {"optimizer": "adam"}]
+    "changes",
+    [
+        {},
+        {"overlap": True},
+        {"teachers": "others"},
+        {"workers": 4, "epochs": 2, "period": 11},
+        {"optimizer": "adam"},
+    ],
 )
 def test_without_weight_workers_train_as_if_they_were_alone(
     store: FrameStore, tmp_path: Path, changes: dict[str, Any]
@@ -105,7 +138,7 @@ def test_without_weight_workers_train_as_if_they_were_alone(
     changes = {"learning_rate": 0.001 if "optimizer" in changes else 0.01, "initial": "shared", **changes}
     seen = run(store, tmp_path / "ensemble", pseudo_weight=0.0, **changes)
     assert seen.compressed and not seen.trainer.scheduler.measures.left_out.any()
-    changes = {name: value for name, value in changes.items() if name not in ("overlap", "period")}
+    changes = {name: value for name, value in changes.items() if name not in ("overlap", "period", "teachers")}
     alone = Trainer(store, options(algorithm="none", period=None, relabel_fraction=None, **changes), tmp_path / "none")
     before = alone.network.parameters.clone()
     alone.run()
@@ -178,12 +211,12 @@ def test_with_posteriors_all_workers_see_the_same_frames_and_pseudo_labels(store
     assert not torch.equal(rounds[0], rounds[1])  # others in each round
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("changes", [{}, {"overlap": True}, {"teachers": "others"}])
 def test_a_worker_that_is_not_finite_is_left_out_and_goes_on_from_the_best(
-    store: FrameStore, tmp_path: Path, overlap: bool
+    store: FrameStore, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     lost, at = 1, 2 * PERIOD
-    seen = watched(store, tmp_path, overlap=overlap)
+    seen = watched(store, tmp_path, **changes)
     trainer, losses = seen.trainer, {}
     inner, synchronize = trainer.network.backward, trainer.scheduler.synchronizer.synchronize
 

@@ -22,10 +22,10 @@ LATENCY = Interconnect("latency", 1.0, math.inf, "made up")  # seconds are numbe
 LABEL = 1e-6  # seconds, which hide nothing
 
 
-@pytest.mark.parametrize("exchange", ["models", "posteriors"])
+@pytest.mark.parametrize(("exchange", "teachers"), [("models", "all"), ("models", "others"), ("posteriors", "all")])
 @pytest.mark.parametrize("fit", [1, 3, 99])
 def test_an_ensembles_round(
-    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str, fit: int
+    frames_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str, teachers: str, fit: int
 ) -> None:
     """fit: labelled minibatches of a worker that are in memory at once."""
     store = FrameStore.open(frames_folder)
@@ -34,7 +34,7 @@ def test_an_ensembles_round(
     limited = partial(Compression, labelled_bytes=fit * one * together)
     monkeypatch.setattr(ensemble_module, "Compression", limited)
     monkeypatch.setattr(ensemble_module, "labelling_turns", partial(labelling_turns, limit=fit * one))
-    seen = watched(store, tmp_path, exchange=exchange, relabel_fraction=RELABELLED / MINIBATCHES)
+    seen = watched(store, tmp_path, exchange=exchange, teachers=teachers, relabel_fraction=RELABELLED / MINIBATCHES)
     rows = count(monkeypatch, seen.trainer.compression._teacher, "logits", lambda x: x.shape[0] * x.shape[1])
     models = count(monkeypatch, seen.trainer.group.transport, "start_broadcast", lambda tensor, source: 1)
     in_rounds = []

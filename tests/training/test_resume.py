@@ -92,6 +92,7 @@ def same(one: Path, other: Path) -> None:
         f"--epochs 2 --algorithm async-elastic --workers 3 --period 3 --optimizer nesterov --sim-jitter 0.3 {VARIED}",
         "--epochs 4 --workers 2 --period 2 --combine 3 --combine-epochs 2 --ema 0.9",
         "--epochs 2 --workers 2 --period 1 --qsr-alpha 0.1 --overlap",
+        f"--epochs 3 --workers 3 --workers-first 1 --period 3 --overlap {VARIED}",
         "--epochs 2 --algorithm adownpour --workers 2 --period 2 --sim-straggler 3",
         "--epochs 1 --algorithm mdownpour --workers 3 --sim-bandwidth 1e6",
     ],

@@ -44,4 +44,4 @@ class Average(Algorithm):
     own_initial_models = True
     can_take_back_epochs = True
     lr_scales_with_workers = True
-    supports = ALL_OPTIONS | {"sync_first", "qsr_alpha"}
+    supports = ALL_OPTIONS | {"sync_first", "qsr_alpha", "workers_first"}

@@ -74,7 +74,8 @@ class BlockMomentum(Algorithm):
     the same rule has zeta = (1 - eta) K times its block learning rate. With torch.optim.SGD(nesterov=True) on the
     dispatched point, lr is zeta. The steady gain on G is zeta / (1 - eta): K by default, so the workers' learning rate
     is not scaled with K. SlowMo's memory is in units of gradients: when the workers' learning rate falls, what it
-    remembers falls with it.
+    remembers falls with it. One worker without momentum and with a rate below 1 is Lookahead (Zhang, Lucas, Hinton &
+    Ba, arXiv 1907.08610; alpha the rate, k the period).
     """
 
     has_separate_global_model = True

@@ -37,7 +37,7 @@ class Gradient(Algorithm):
     exchanges_models = False
     shared_replica = True
     can_take_back_epochs = True
-    supports = frozenset({"ema"})
+    supports = frozenset({"ema", "workers_first"})
     period = 1
 
     def start(self, model: Tensor, context: Context) -> None:

@@ -6,11 +6,10 @@ then it trains on them with two losses, see ensemble.py. A checkpoint in between
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from asr_parallel.parallel.ecdnn.batches import Batches, Place
 from asr_parallel.parallel.ecdnn.soft_labels import SoftLabels
 from asr_parallel.record.timer import Timer
 
@@ -27,22 +26,6 @@ BLOCK_FRAMES = 2048  # labelled by a model at once
 LABELLED_BYTES = 256 << 20  # of frames and their posteriors in a process at once; for what is more models come again
 
 LOCAL, EXCHANGE, LABEL, COMPRESS, OTHER = "local", "exchange", "label", "compress", "other"
-
-Place = tuple[int, int]  # epoch, and minibatch in it
-
-
-class Batches(Protocol):
-    """The minibatches of a process's workers (training/minibatches.py)."""
-
-    minibatch: int  # frames
-    minibatches_per_epoch: int
-    counts: np.ndarray  # (K,) minibatches of each worker in an epoch
-
-    def active(self, k: int) -> Tensor | None:
-        """Return (R,) bool, which of these workers have minibatch k of an epoch; None: all of them."""
-
-    def at(self, places: Sequence[Place]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the spliced frames (R, B, dim) and labels (R, B) of minibatches."""
 
 
 def labelling_turns(minibatches: int, bytes_each: float, limit: float = LABELLED_BYTES) -> int:
@@ -243,22 +226,42 @@ class Compression:
             with self.phases.during(LABEL):
                 self._teacher.take(model)
                 for (spliced, _), total in zip(frames, totals, strict=True):
-                    rows = spliced.flatten(0, 1)
-                    for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
-                        logits = self._teacher.logits(some.unsqueeze(0))[0]
-                        sum_of_some.add_(self._outputs.of_one(logits), alpha=1 / len(members))
+                    for span in self._pupils(worker):
+                        self._add_output(spliced[span].flatten(0, 1), total[span].flatten(0, 1), 1 / len(members))
             if worker == members[-1]:  # now and not when asked for more: with overlap nobody may ask
                 self._algorithm.own_bytes += model.nbytes
                 with self.phases.during(LABEL):
                     for turn, total in enumerate(totals, start):
-                        posterior = self._outputs.posterior(total)
-                        self._soft.part(slice(None), turn).put(posterior.unflatten(0, (-1, self._batches.minibatch)))
+                        posterior = self._outputs.posterior(self._mean_of_teachers(total))
+                        self._soft.part(slice(None), turn).put(posterior)
             yield
+
+    def _add_output(self, rows: Tensor, total: Tensor, weight: float) -> None:
+        """Add what the present teacher makes of (N, dim) rows to their (N, pdfs) totals."""
+        for some, sum_of_some in zip(rows.split(BLOCK_FRAMES), total.split(BLOCK_FRAMES), strict=True):
+            logits = self._teacher.logits(some.unsqueeze(0))[0]
+            sum_of_some.add_(self._outputs.of_one(logits), alpha=weight)
+
+    def _pupils(self, worker: int) -> list[slice]:
+        """Return the replicas here whose frames a worker's model labels: all, or all but that worker's own."""
+        own = list(self._group.local_workers)
+        if not self._algorithm.taught_by_others or worker not in own:
+            return [slice(None)]
+        row = own.index(worker)
+        return [span for span in (slice(row), slice(row + 1, len(own))) if len(own[span])]
+
+    def _mean_of_teachers(self, total: Tensor) -> Tensor:
+        """Return (R, B, pdfs) means over the teachers of each replica, from sums over members by their number."""
+        members = self._algorithm.members
+        if self._algorithm.taught_by_others:
+            rows = [row for row, worker in enumerate(self._group.local_workers) if worker in members]
+            total[rows] *= len(members) / (len(members) - 1)
+        return total
 
     def _label_common(self, frames: list[tuple[Tensor, Tensor]], start: int) -> Generator[None]:
         """Yield label minibatches in common by each model where it is; its top posteriors are sent."""
         members, outputs, transport = self._algorithm.members, self._outputs, self._group.transport
-        totals = [self._zeros(spliced) for spliced, _ in frames]
+        totals = [self._zeros(spliced)[0] for spliced, _ in frames]
         shape = (len(frames), frames[0][0].shape[1])
         empty = SoftLabels.zeros(shape, self._soft.num_pdfs, self._algorithm.options.top, self._network.device)
         with self.phases.during(LABEL):  # by all processes at the same time, before any of them sends
@@ -295,7 +298,7 @@ class Compression:
         return received
 
     def _zeros(self, spliced: Tensor) -> Tensor:
+        """Return totals for frames, (R, B, pdfs)."""
         import torch
 
-        rows = spliced.shape[0] * spliced.shape[1]
-        return torch.zeros(rows, self._soft.num_pdfs, device=self._network.device)
+        return torch.zeros(*spliced.shape[:2], self._soft.num_pdfs, device=self._network.device)

@@ -10,7 +10,8 @@ import numpy as np
 
 from asr_parallel.parallel.algorithm import Algorithm, Context
 from asr_parallel.parallel.cost import Broadcast, Setting, StepCost, SyncCost
-from asr_parallel.parallel.ecdnn.compression import Batches, Compression, labelling_turns
+from asr_parallel.parallel.ecdnn.batches import Batches
+from asr_parallel.parallel.ecdnn.compression import Compression, labelling_turns
 from asr_parallel.parallel.ecdnn.soft_labels import TOP
 from asr_parallel.parallel.registry import register
 from asr_parallel.parallel.sync_info import Sync
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROUNDS_PER_EPOCH = 4  # our own; a re-implementation says that the paper's tau is 4000 minibatches on CIFAR-10
 EXCHANGES = ("models", "posteriors")
+TEACHERS = ("all", "others")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class EnsembleOptions:
     )
     exchange: str = option(
         "models", "what is sent: models, or top posteriors of frames that all workers label", choices=EXCHANGES
+    )
+    teachers: str = option(
+        "all", "whose mean output a worker learns; others: without its own, as in co-distillation", choices=TEACHERS
     )
     top: int = option(TOP, "pdfs of a frame that pseudo-labels keep", least=1, source="benchmarks/RESULTS.md")
 
@@ -62,6 +67,13 @@ class Ensemble(Algorithm):
 
     lambda and temperature are options of training with soft labels. The frames that a worker is about to see are
     relabelled, so with lambda = 0 it trains as if it were alone.
+
+    teachers "others" is co-distillation (Anil, Pereyra, Passos, Ormandi, Dahl & Hinton, "Large scale distributed neural
+    network training through online distillation", arXiv 1804.03235), whose models learn from stale copies of the others
+    all the time: with compress_minibatches the period, so that no minibatch is without pseudo-labels, after a round
+    without any. Its models are trained by a group of workers each, whose gradients are summed. Such a group of n is one
+    worker here with minibatches of n times as many frames (algorithms/gradient.py). Where only one worker is valid, it
+    has itself for a teacher.
 
     exchange "models": every worker labels frames of its own with all models, as in the paper; "posteriors": every
     worker labels the same frames with its own model, and sends the others its top posteriors. With overlap models are
@@ -87,6 +99,8 @@ class Ensemble(Algorithm):
             )
         self.length = options.compress_minibatches or max(1, min(self.relabelled, self._period))
         self.relabelled = min(self.relabelled, self.length)
+        if options.teachers == "others" and options.exchange != "models":
+            raise ValueError(f"teachers others: exchange {options.exchange} gives all the same labels; expected models")
         if self.length > self._period:
             raise ValueError(
                 f"compress_minibatches {self.length}: expected at most the period, {self._period} minibatches"
@@ -105,6 +119,11 @@ class Ensemble(Algorithm):
         import torch
 
         return torch.nonzero(self.shared["valid"]).flatten().tolist()
+
+    @property
+    def taught_by_others(self) -> bool:
+        """True when a worker's own output is no part of what it learns."""
+        return self.options.teachers == "others" and len(self.members) > 1
 
     def merge(self, params: Tensor, sync: Sync) -> Tensor:
         import torch
@@ -169,4 +188,5 @@ class Ensemble(Algorithm):
         size = 4.0 * work.parameters
         hidden = by_one / turns + (work.step_seconds if setting.overlap else 0.0)
         sent = (Broadcast(size, turns), Broadcast(size, turns * (workers - 1), hidden))
-        return SyncCost(period, broadcasts=sent, label_seconds=workers * by_one + topk)
+        teachers = workers - (options.teachers == "others")
+        return SyncCost(period, broadcasts=sent, label_seconds=teachers * by_one + topk)
