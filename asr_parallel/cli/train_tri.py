@@ -14,8 +14,12 @@ from asr_parallel.record.stage import run_stage
 class TriOptions(Checked):
     """Triphones."""
 
-    leaves: int = option(800, "of the tree at most", least=1)
-    num_gauss: int = option(8000, "Gaussians in all", least=1)
+    leaves: int | None = option(
+        None, "of the tree at most", least=1, unset="by hours and speakers of the data, see hmm/tri_sizes.py"
+    )
+    num_gauss: int | None = option(
+        None, "Gaussians in all", least=1, unset="by hours and speakers of the data, see hmm/tri_sizes.py"
+    )
     boost_silence: float = option(
         1.0, "factor on silence while aligning", above=0, source="Kaldi steps/train_deltas.sh"
     )
@@ -41,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from asr_parallel.hmm.training_set import TrainingSet
     from asr_parallel.hmm.transitions import TransitionModel
     from asr_parallel.hmm.tri import schedule, train_tri
+    from asr_parallel.hmm.tri_sizes import sizes_for
 
     options, jobs = build(TriOptions, vars(args)), build(JobOptions, vars(args)).count
 
@@ -49,8 +54,10 @@ def run(args: argparse.Namespace) -> None:
         lang = Lang.open(args.lang)
         check_phones(lang, old.topology, args.ali)
         data = TrainingSet.open(args.data, args.feats, lang)
-        plan = schedule(options.num_gauss, options.boost_silence)
-        train_tri(data, lang, old, alignments, options.leaves, plan, jobs, options.seed).save(folder)
+        by_data = sizes_for(data)
+        plan = schedule(options.num_gauss or by_data.num_gauss, options.boost_silence)
+        leaves = options.leaves or by_data.leaves
+        train_tri(data, lang, old, alignments, leaves, plan, jobs, options.seed).save(folder)
         copy_kind(args.feats, folder)
 
     inputs = {"data": args.data, "lang": args.lang, "feats": args.feats, "ali": args.ali}

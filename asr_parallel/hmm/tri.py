@@ -59,7 +59,7 @@ def train_tri(
     graphs = data.graphs(GraphBuilder(lang, tree, transitions))
     trainer = GmmTrainer(data, graphs, plan, lang.silence_phones, jobs, seed, [line])
     moments = stats.of_pdfs(tree)
-    gmm = leaf_gmm(moments)
+    gmm = leaf_gmm(moments, transitions)
     gmm = split_gmm(gmm, moments[:, 0], num_leaves, np.random.default_rng(seed))
     offsets = np.cumsum([0, *(len(t) for t in tids)])
     converted = convert_alignment(np.concatenate(tids), offsets, old, transitions, tree)
@@ -70,10 +70,22 @@ def train_tri(
     return GmmSystem.finished(trainer, tree, model)
 
 
-def leaf_gmm(moments: np.ndarray) -> DiagGmmSet:
-    """Return one Gaussian a leaf from its (P, 1 + 2 D) moments; leaves without data get the Gaussian of all data."""
-    means, variances = mean_and_variance(np.where(moments[:, :1] > 0, moments, moments.sum(0)))
-    return DiagGmmSet.single(means, variances)
+def leaf_gmm(moments: np.ndarray, transitions: TransitionModel) -> DiagGmmSet:
+    """Return one Gaussian a leaf from its (P, 1 + 2 D) moments.
+
+    A leaf without data gets the Gaussian of its phone, and one of a phone without data that of all data. Kaldi's
+    gmm-init-model takes all data for both. But a state of silence that fits everything swallows the speech of voices
+    that the other leaves fit badly.
+    """
+    phones, _, pdfs = transitions.tuples.T
+    phone_of = np.zeros(len(moments), dtype=np.int64)
+    phone_of[pdfs] = phones
+    of_phone = np.zeros((phone_of.max() + 1, moments.shape[1]))
+    np.add.at(of_phone, phone_of, moments)
+    filled = moments
+    for wider in (of_phone[phone_of], moments.sum(0)):
+        filled = np.where(filled[:, :1] > 0, filled, wider)
+    return DiagGmmSet.single(*mean_and_variance(filled))
 
 
 def _alignments_of(data: TrainingSet, alignments: AlignmentSet) -> list[np.ndarray | None]:

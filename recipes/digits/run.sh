@@ -32,7 +32,6 @@ check_corpus
 fbank_opts=(--noise-floors-db 25)
 [[ $augment == false ]] || train_fbank_opts=(--noise-floors-db 25,15,35 --warp-factors 0.88,1.0,1.12)
 frames_opts=(--norm-vars)
-tri_opts=(--leaves 300 --num-gauss 3000)
 dnn_opts=(--epochs 2)
 rates ng-sgd relu-renorm 0.001 0.0001
 rates sgd relu 0.0004 0.00004

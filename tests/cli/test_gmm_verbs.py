@@ -18,6 +18,7 @@ from asr_parallel.hmm.lang import build_lang
 from asr_parallel.hmm.topology import Topology
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import monophone_tree
+from asr_parallel.hmm.tri_sizes import sizes_by_data
 
 LEXICON = {"go": [(1.0, ("g", "ow"))], "oh": [(1.0, ("ow",))], "hug": [(1.0, ("hh", "ah", "g"))]}
 STATES_OF_PHONE = 3
@@ -91,6 +92,16 @@ def test_from_features_to_times(exp):
     before = (exp / "tri" / "gmm.safetensors").stat().st_mtime_ns
     assert run(exp, *tri, "--jobs", 1) == 0  # jobs do not count
     assert (exp / "tri" / "gmm.safetensors").stat().st_mtime_ns == before
+
+
+def test_sizes_not_given_are_by_the_data(exp, tmp_path):
+    assert run(exp, "train-mono", "--out", tmp_path / "mono", "--num-gauss", 20) == 0
+    assert run(exp, "train-tri", "--ali", tmp_path / "mono", "--out", tmp_path / "tri", "--leaves", 30) == 0
+    frames = len(FeatureArchive.open(exp / "feats").frames)
+    wanted = sizes_by_data(frames, 2).num_gauss
+    made = open_acoustic_model(tmp_path / "tri").gmm.num_gauss
+    assert 30 < made <= wanted + 25  # growing in whole steps, up to 25 are lost or gained
+    assert json.loads((tmp_path / "tri" / "stage.json").read_text())["options"]["leaves"] == 30
 
 
 @pytest.mark.parametrize(

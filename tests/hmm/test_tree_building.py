@@ -5,7 +5,6 @@ import pytest
 from toy_hmm import LANG, SIL, SPN, TOPOLOGY, A, B, C, draw_utterances, mono_model
 
 from asr_parallel.hmm.convert import convert_alignment
-from asr_parallel.hmm.em import GmmHmm
 from asr_parallel.hmm.equal_align import equal_align
 from asr_parallel.hmm.questions import automatic_questions
 from asr_parallel.hmm.segments import phone_segments
@@ -13,7 +12,7 @@ from asr_parallel.hmm.training_graph import GraphBuilder
 from asr_parallel.hmm.transitions import TransitionModel
 from asr_parallel.hmm.tree import HMM_STATE, Question
 from asr_parallel.hmm.tree_build import build_tree
-from asr_parallel.hmm.tree_stats import TreeStats, log_likelihood
+from asr_parallel.hmm.tree_stats import TreeStats, log_likelihood, mean_and_variance
 from asr_parallel.hmm.tri import leaf_gmm
 
 
@@ -145,9 +144,19 @@ def test_converted_alignments_keep_states_and_follow_the_tree(aligned):
     assert set(segments.left[np.isin(segments.start, offsets)].tolist()) == {0}
 
 
-def test_leaves_without_data_get_everybodys_gaussian():
-    moments = np.array([[2.0, 2.0, 10.0], [0.0, 0.0, 0.0], [2.0, 10.0, 60.0]])
-    gmm = leaf_gmm(moments)
-    assert gmm.means.ravel().tolist() == [1.0, 3.0, 5.0]
-    assert gmm.variances.ravel().tolist() == [4.0, 8.5, 5.0]
-    assert GmmHmm(gmm, mono_model()[1]).gmm.num_gauss == 3
+def test_a_leaf_without_data_gets_the_gaussian_of_its_phone_or_else_of_all_data():
+    """As when no frame is aligned to a middle state of silence: it is not to compete with speech."""
+    tree, transitions = mono_model()
+    own = np.stack([np.ones(tree.num_pdfs), np.arange(tree.num_pdfs), np.arange(tree.num_pdfs) ** 2 + 1.0], axis=1)
+    phone_of = dict(transitions.tuples[:, [2, 0]].tolist())
+    sil = [pdf for pdf, phone in phone_of.items() if phone == SIL]
+    unseen = [pdf for pdf, phone in phone_of.items() if phone == C]
+    own[[sil[0], sil[2], *unseen]] = 0.0
+    own[sil[1:2]] *= 3.0
+    gmm = leaf_gmm(own, transitions)
+    means, variances = mean_and_variance(np.stack([own[sil].sum(0), own.sum(0)]))
+    given = own[:, 0] > 0
+    assert np.allclose(gmm.means.numpy()[given], own[given, 1:2] / own[given, :1])
+    assert np.allclose(gmm.means.numpy()[[sil[0], sil[2]]], means[0])
+    assert np.allclose(gmm.variances.numpy()[[sil[0], sil[2]]], variances[0])
+    assert np.allclose(gmm.means.numpy()[unseen], means[1]) and np.allclose(gmm.variances.numpy()[unseen], variances[1])
