@@ -50,6 +50,9 @@ class GrowingMinibatches(Minibatches):
         """Return how many workers are to train in turn k of an epoch; in its last turn there may be fewer left."""
         return self.plan.working(self.plan.first_turn(epoch) + k)
 
+    def beginning(self, epoch: int, k: int) -> Sequence[int]:
+        return self.plan.beginning(epoch, k)
+
     def rate_share(self, algorithm: BaseAlgorithm, epoch: int, k: int) -> float:
         """Return the learning rate of one of m workers that train in turn k over that of one of K.
 

@@ -28,6 +28,7 @@ from asr_parallel.training.evaluation import Evaluator, PeriodicEvaluation
 from asr_parallel.training.final_model import ENSEMBLE, Exporter, LastModels, snapshot_frames
 from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, TrainingStep
 from asr_parallel.training.init_model import Teacher, init_model
+from asr_parallel.training.late_workers import take_over_estimates
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
 from asr_parallel.training.minibatches import Minibatches, merge_workers
@@ -253,6 +254,8 @@ class Trainer(Loop):
         step.waited_seconds = self.batches.waited_seconds
         if self.algorithm.shared_replica:
             spliced, labels, active = *merge_workers(spliced, labels, active), None
+        else:
+            take_over_estimates(self.optimizer, self.group, self.batches.beginning(self.epoch, self.minibatch))
         if self.teacher is not None:
             soft = self.teacher.soft(spliced)
         back = self.network.backward(spliced, labels, soft)

@@ -131,6 +131,31 @@ def test_workers_that_do_not_train_yet_follow_the_mean(store: FrameStore, tmp_pa
         assert equal == ([True] * 4 if number % 2 else [False, True, True, True])
 
 
+@pytest.mark.parametrize("optimizer", ["ng-sgd", "nesterov"])
+def test_who_begins_takes_over_the_first_workers_estimates(store: FrameStore, tmp_path: Path, optimizer: str) -> None:
+    chosen = options(workers=3, algorithm="average", workers_first=1, period=16, optimizer=optimizer)
+    trainer, begun = Trainer(store, chosen, tmp_path), {0}
+    step = trainer.optimizer.step
+
+    def noted(*given: object) -> None:
+        late = set(trainer.batches.beginning(trainer.epoch, trainer.minibatch))
+        training = trainer.batches.active(trainer.minibatch, trainer.epoch)
+        active = set(range(3)) if training is None else set(training.nonzero().flatten().tolist())
+        assert late == active - begun
+        for name, tensor in trainer.optimizer.state().items():
+            for worker in late if tensor.is_floating_point() else ():
+                same = torch.equal(tensor[worker], tensor[0])
+                assert same == (optimizer == "ng-sgd"), name
+        begun.update(late)
+        step(*given)
+
+    trainer.optimizer.step = noted  # type: ignore[method-assign]
+    while not trainer.finished:
+        trainer.run_epoch()
+        trainer.end_epoch()
+    assert begun == {0, 1, 2}
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 8))
 def test_the_clock_counts_what_each_number_of_workers_takes(first: int) -> None:
