@@ -18,8 +18,11 @@ class GrowingMinibatches(Minibatches):
     """Minibatches of R of K workers, of which at first only the first ones train.
 
     What is seen in an epoch is what K workers would see in it, shuffled as theirs, with the same minibatches. A worker
-    that does not train in a turn is given frames of NaN, which an optimiser leaves out. Every process knows the order
-    of all shares: 4 bytes a frame of the training data.
+    that does not train in a turn is given frames of NaN, which an optimiser leaves out.
+
+    Every process shuffles the rows of all shares to make an epoch's order, which has a row (4 bytes) for each of its
+    workers in each turn, whether they train or not: in one process up to K / N numbers a frame of the training data
+    where N train at first, most in the first epoch.
     """
 
     def __init__(
