@@ -65,6 +65,11 @@ def test_refused(tmp_path: Path, cell: str, says: str) -> None:
         read(tmp_path, cell)
 
 
+def test_one_with_data_of_its_own_needs_a_labelled_baseline(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hidden_dim 8, and .*expected a baseline cell of its label too"):
+        read(tmp_path, f"{CELL.replace('[1, 4]', '[1]')}, options: {{outer_rate: 0.5, hidden_dim: 8}}")
+
+
 @pytest.mark.parametrize(
     "cell",
     ["algorithm: elastic", "algorithm: colearn", "algorithm: mdownpour", "algorithm: average, options: {ema: 0.9}"],
@@ -115,7 +120,7 @@ def _saved(comparison: Comparison, path: Path) -> Path:
 
 
 def test_what_a_training_without_statistics_says(tmp_path: Path) -> None:
-    """A moving average over one worker's minibatches has no synchronizations."""
+    """It has no synchronizations to report."""
     of = read(tmp_path, "algorithm: average, workers: [1], baseline: false, options: {ema: 0.9}")
     for one in of.trainings:
         trained(tmp_path / one.name, [3.0, 2.0])
