@@ -160,6 +160,7 @@ class Matrix:
                     _add(found, one.training(seed))
         for training in found.values():
             check(training)
+            _check_moved(training, search_space)
         budgets = _budgets(given.get("budgets", [1]))
         all_budgets = [
             replace(one.with_epochs(b), budget=b) if b != 1 else one for b in budgets for one in found.values()
@@ -240,6 +241,19 @@ def _check_lone(algorithm: str, workers: Sequence[int], options: Mapping[str, An
     if not entry(algorithm).cls.moves_one_worker() and not options.get("ema"):
         others = ", ".join(one.name for one in entries() if one.cls.moves_one_worker())
         raise ValueError(f"baseline false: one worker of {algorithm} is a plain one; expected one of {others}, or ema")
+
+
+def _check_moved(training: Training, space: SearchSpace | None) -> None:
+    """Raise ValueError for a contestant of one worker whose constants, none of them tuned, make it a plain one."""
+    options, of = training.training_options, entry(training.algorithm)
+    if training.workers > 1 or training.is_plain or options.workers.ema or training.tuned_as:
+        return
+    tuned = space.ranges(training.algorithm, training.optimizer, False, training.fixed) if space else {}
+    if not tuned.keys() & (of.own_options - {"period"}) and of.cls(options.algorithm).leaves_one_worker():
+        raise ValueError(
+            f"{training.name}: at rate 1 and without momentum one worker of {training.algorithm} is a plain one;"
+            " expected other constants"
+        )
 
 
 def _budgets(given: Any) -> list[float]:
