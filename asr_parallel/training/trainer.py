@@ -111,9 +111,11 @@ class Trainer(Loop):
             "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
         )  # fmt: skip
         if group.num_workers > 1:
+            first_share = batches.rate_share(self.algorithm, 0, 0)
             logger.info(
-                "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
-                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, lr_scale,
+                "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %s times the effective",
+                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period,
+                " to ".join(dict.fromkeys(f"{lr_scale * share:g}" for share in (first_share, 1))),
             )  # fmt: skip
 
     def modelled_workers(self, group: WorkerGroup) -> Sequence[int]:
