@@ -1,7 +1,7 @@
 """Speed of the trainer's inner loop, as ratios to a bare torch loop that takes turns with it in the same process.
 
-    python benchmarks/training.py [small | default | compared | large | stacked | memory | gpu] [--rounds 7] [--threads 1]
-        [--figures FILE]
+    python benchmarks/training.py [small | default | compared | large | stacked | memory | gpu] [--rounds 7]
+        [--threads 1] [--figures FILE]
 
 small     440-512x3-157, minibatch 256: every optimiser and precision, data read from a frame store, against a bare
           torch.nn.Sequential + torch.optim.SGD float32 loop over data in memory; all on one core
