@@ -1,11 +1,12 @@
 """Speed of the trainer's inner loop, as ratios to a bare torch loop that takes turns with it in the same process.
 
-    python benchmarks/training.py [small | default | large | stacked | memory | gpu] [--rounds 7] [--threads 1]
-        [--figures FILE]
+    python benchmarks/training.py [small | default | compared | large | stacked | memory | gpu] [--rounds 7]
+        [--threads 1] [--figures FILE]
 
 small     440-512x3-157, minibatch 256: every optimiser and precision, data read from a frame store, against a bare
           torch.nn.Sequential + torch.optim.SGD float32 loop over data in memory; all on one core
 default   440-256x3-656, minibatch 128, relu-renorm, the network of the recipe's comparison: the same
+compared  440-128x2-656, minibatch 128, of the recipe's comparisons: 1, 4 and 16 replicas, data in memory
 large     440-1024x4-2000, minibatch 512: natural gradient against plain SGD in the same precision
 stacked   8 replicas of the small network at once against the 8 one after the other
 memory    resident memory of a training on a frame store larger than it
@@ -52,6 +53,7 @@ from asr_parallel.nnet.optimizers import optimizer
 from asr_parallel.nnet.spec import NetworkSpec, layout
 from asr_parallel.nnet.stacked import StackedNetwork
 
+COMPARED = dnn(40, CONTEXT, 2, 128, 656, "relu-renorm")
 HUGE = dnn(40, CONTEXT, 6, 2048, 8882, "relu")
 
 
@@ -127,6 +129,17 @@ def against_bare(spec: NetworkSpec, size: int, what: str, folder: Path, rounds: 
         for name in ("sgd", "momentum", "adam", "ng-sgd"):
             contestants[f"{name} {precision}"] = train(spec, store, size, name, dtype)
     show(take_turns(contestants, rounds), f"{what}, one core, reading included", figures)
+
+
+def compared(folder: Path, rounds: int, figures: Figures) -> None:
+    store = make_store(folder / "compared", 200_000, COMPARED.num_pdfs)
+    for precision, dtype in PRECISIONS.items():
+        contestants = {
+            f"{name}, {count} replicas": train(COMPARED, store, 128, name, dtype, list(range(count)), in_memory=True)
+            for name in ("sgd", "ng-sgd")
+            for count in (1, 4, 16)
+        }
+        show(take_turns(contestants, rounds), f"440-128x2-656, minibatch 128, {precision}, one core", figures)
 
 
 def large(folder: Path, rounds: int, figures: Figures) -> None:
@@ -220,7 +233,10 @@ def gpu(folder: Path, rounds: int, figures: Figures) -> None:
     stacked(folder, rounds, figures, "cuda")
 
 
-PARTS = {"small": small, "default": default, "large": large, "stacked": stacked, "memory": memory, "gpu": gpu}
+PARTS = {
+    "small": small, "default": default, "compared": compared, "large": large, "stacked": stacked, "memory": memory,
+    "gpu": gpu,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
     The rows or the columns of a and b lie next to each other in memory, and the rows of `out`.
     """
-    assert by_rows(out)
+    assert by_rows(out) and a.shape[1] == b.shape[0] and len(out) == len(a) and out.shape[1] == b.shape[1]
     if a.shape[1] == 0:
         out.fill(0)
         return
@@ -80,6 +80,7 @@ def _gemm_compiled(orders, sizes, factors, b, a, out):  # type: ignore[no-untype
 
 @njit(nogil=True)
 def by_rows(x: np.ndarray) -> bool:
+    """Return whether the numbers of a row lie next to each other."""
     return x.shape[1] == 1 or x.strides[1] == x.itemsize
 
 
@@ -97,10 +98,17 @@ def stride(x: np.ndarray) -> Any:
 
 
 @njit(nogil=True)
-def eigh(Z: np.ndarray, c: np.ndarray) -> bool:
+def eigh_work(n: int) -> int:
+    """Return the numbers that `eigh` needs in `work` for (n, n); oneMKL Developer Reference, syevd."""
+    return 1 + 6 * n + 2 * n * n
+
+
+@njit(nogil=True)
+def eigh(Z: np.ndarray, c: np.ndarray, work: np.ndarray) -> bool:
     """Write the eigenvalues of symmetric float64 Z (n, n), in ascending order, into c (n,), the vectors into Z's rows.
 
-    The lower triangle of Z is read. `torch.linalg.eigh` has the vectors in columns.
+    The lower triangle of Z is read. `torch.linalg.eigh` has the vectors in columns. work: memory, float64, of
+    `eigh_work(n)` numbers.
 
     Returns:
         False when the algorithm did not converge.
@@ -108,7 +116,7 @@ def eigh(Z: np.ndarray, c: np.ndarray) -> bool:
     assert Z.strides[1] == Z.itemsize and Z.strides[0] == Z.itemsize * len(Z)
     n = len(Z)
     sizes, whole, job = np.empty(5, dtype=np.int32), np.empty(3 + 5 * n, dtype=np.int32), np.empty(2, dtype=np.uint8)
-    work = np.empty(1 + 6 * n + 2 * n * n)
+    assert len(c) == n and len(work) >= eigh_work(n)
     sizes[0], sizes[1], sizes[2], sizes[3] = n, len(work), len(whole), 0
     job[0], job[1] = _VECTORS, _UPPER  # for the routine, which has matrices by columns, the lower one is the upper one
     _eigh(job, sizes, Z, c, work, whole)

@@ -5,6 +5,7 @@ is brought into that order once for several products. torch calls the kernels "b
 of oneDNN). They have a C++ name with the types of their arguments in it: another torch has the same function or none.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numba import types
 from numba.extending import overload
 
-from asr_parallel.nnet.blas import FAST_TYPES, by_rows, multiply, stride
+from asr_parallel.nnet.blas import by_rows, multiply, stride
 from asr_parallel.nnet.torch_library import PREFIX, capable, declare
 from asr_parallel.record.compiled import njit
 
@@ -21,8 +22,23 @@ from asr_parallel.record.compiled import njit
 _SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKN3c108BFloat16ES5_Pfb"
 _brgemm: Any = types.ExternalFunction(PREFIX + _SYMBOL, types.void(*[types.intp] * 11))
 
-# With AMX oneMKL's products, `blas.multiply`, were measured and are used
-AVAILABLE = capable("avx512_bf16") and torch.bfloat16 not in FAST_TYPES and declare(_SYMBOL)
+_LEAST_TORCH = (2, 13)  # the version that was tried: where it cannot multiply it throws, which would end the process
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # environment variables that forbid oneDNN some instructions
+
+
+def _available() -> bool:
+    """Return whether the kernels are there and worth using; with AMX oneMKL's products, `blas.multiply`, are used."""
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    able = capable("avx512_bf16") and not capable("amx_bf16") and not any(name in os.environ for name in _LIMITS)
+    return able and version >= _LEAST_TORCH and declare(_SYMBOL)
+
+
+AVAILABLE = _available()
+
+
+def usable() -> bool:
+    """Return whether products of pairs can be called now: they are of oneDNN, which can be switched off."""
+    return AVAILABLE and bool(torch.backends.mkldnn.enabled)
 
 
 @njit(nogil=True)
@@ -46,6 +62,7 @@ def multiply_pairs(a: np.ndarray, b: np.ndarray, out: np.ndarray, add: bool) -> 
     The numbers of a row of a and of `out` lie next to each other.
     """
     assert by_rows(a) and by_rows(out)
+    assert len(b) == (a.shape[1] + 1) // 2 and len(out) == len(a) and out.shape[1] == b.shape[1]
     _call(a, b, out, add)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asr_parallel.nnet import brgemm, fisher_kernels
 from asr_parallel.nnet.bfloat16 import bits
-from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH
+from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH, eigh_work
 from asr_parallel.nnet.kernels import ones_left
 from asr_parallel.nnet.products import add_product, product, sums_of_squares
 
@@ -127,6 +127,7 @@ class FisherEstimate:
         self._thin: dict[torch.dtype, tuple[Tensor, Tensor]] = {}  # what x and H are multiplied with
         self._thin_bits: dict[torch.dtype, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._scratch_of: dict[torch.dtype, tuple[np.ndarray, np.ndarray]] = {}
+        self._for_update: tuple[np.ndarray, ...] = ()
         self._no_J = np.empty((0, self.rank, dim), dtype=np.float32)
         self._projected: dict[torch.dtype, Tensor] = {}
         random = torch.Generator().manual_seed(0)
@@ -134,8 +135,8 @@ class FisherEstimate:
 
     def process(self, x: Tensor, part: slice, J: Tensor | None) -> Processed:
         """Make x (R, N, columns), the minibatch of these estimates, its y; write J (R, K, D) if it is wanted."""
-        in_pairs = x.dtype == torch.bfloat16 and brgemm.AVAILABLE
-        if x.device.type != "cpu" or not (in_pairs or x.dtype in FAST_TYPES):
+        in_pairs = x.dtype == torch.bfloat16 and brgemm.usable()
+        if x.device.type != "cpu" or not (in_pairs or x.dtype in FAST_TYPES) or not x.is_contiguous():
             return self.plain_process(x, part, J)
         replicas, rows, columns = x.shape
         to_H, from_H, of_one = self._factors(x.dtype, in_pairs)
@@ -241,12 +242,20 @@ class FisherEstimate:
         eta, clean = self._eta(num_rows), np.empty(len(J), dtype=np.bool_)
         fisher_kernels.update(
             J.numpy(), self.W.numpy(), self.rho.numpy(), self.d.numpy(), squares.numpy(), eta / num_rows, 1 - eta,
-            self.alpha, self.delta, self.epsilon, NOISE, clean,
+            self.alpha, self.delta, self.epsilon, NOISE, clean, self._update_memory(),
         )  # fmt: skip
         if not clean.all():
             self._update_plainly(torch.from_numpy(np.flatnonzero(~clean)), J, squares, num_rows)
         self._forget_low()
         return True
+
+    def _update_memory(self) -> tuple[np.ndarray, ...]:
+        """Return memory for `fisher_kernels.update`: torch's, see `_scratch`."""
+        if not self._for_update:
+            (K, D), work = self.W.shape[1:], eigh_work(self.rank)
+            shapes = ((K, D), (K, D), (K, K), (K, K), (work,))
+            self._for_update = tuple(torch.empty(shape, dtype=torch.float64).numpy() for shape in shapes)
+        return self._for_update
 
     def _update_plainly(self, which: Tensor, J: Tensor, squares: Tensor, num_rows: int) -> None:
         """Move the estimates of these numbers by operations of torch."""

@@ -17,13 +17,13 @@ from asr_parallel.record.compiled import njit
 @njit(nogil=True, error_model="numpy")
 def update(
     J: np.ndarray, W: np.ndarray, rho: np.ndarray, d: np.ndarray, squares: np.ndarray, share: float, keep: float,
-    alpha: float, delta: float, epsilon: float, noise: float, clean: np.ndarray,
+    alpha: float, delta: float, epsilon: float, noise: float, clean: np.ndarray, memory: tuple[np.ndarray, ...],
 ) -> None:  # fmt: skip
     """Move the estimates W (R, K, D), rho (R,) and d (R, K), float32, but those of which a direction is noise.
 
     An estimate whose next one is not finite stays as it is.
 
-    Plain version: FisherEstimate.plain_toward, an eigen-decomposition and FisherEstimate.plain_adopt.
+    Plain version: FisherEstimate.toward, an eigen-decomposition and FisherEstimate.adopt.
 
     Args:
         J: (R, K, D) float32.
@@ -33,10 +33,11 @@ def update(
         keep: 1 - eta.
         alpha, delta, epsilon, noise: see FisherEstimate.
         clean: (R,) bool, written: False where a direction is noise, and nothing was changed.
+        memory: float64, from torch: (K, D) twice, (K, K) twice, and `eigh_work(K)` numbers.
     """
     replicas, rank, dim = W.shape
-    Y, next_W, Z = np.empty((rank, dim)), np.empty((rank, dim)), np.empty((rank, rank))
-    turn, c, next_d, length = np.empty((rank, rank)), np.empty(rank), np.empty(rank), np.empty(rank)
+    Y, next_W, Z, turn, work = memory
+    c, next_d, length = np.empty(rank), np.empty(rank), np.empty(rank)
     for r in range(replicas):
         unit = _toward(J[r], W[r], rho[r], d[r], squares[r], share, keep, alpha, Y)
         _symmetric_product(Y, Z)
@@ -44,7 +45,7 @@ def update(
         if not np.isfinite(Z.sum()):
             continue
         floor = (keep * float(rho[r]) / unit) ** 2
-        clean[r] = eigh(Z, c) and c[0] > noise * c[rank - 1]
+        clean[r] = eigh(Z, c, work) and c[0] > noise * c[rank - 1]
         if not clean[r]:
             continue
         next_rho = unit * _next_variances(c, floor, alpha, delta, epsilon / unit, dim, next_d, length)

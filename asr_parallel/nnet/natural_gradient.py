@@ -155,7 +155,7 @@ def precondition_together(
     add: Add | None = None,
     rows: Sequence[int] | None = None,
 ) -> list[list[Preconditioned]]:
-    """Precondition inputs in their memory, with one batched eigen-decomposition for each rank.
+    """Precondition inputs in their memory; on a GPU with one batched eigen-decomposition for each rank.
 
     Args:
         preconditioners: one or more, whose estimates move.

@@ -34,6 +34,9 @@ def capable(name: str) -> bool:
 
 @cache
 def _library() -> ctypes.CDLL | None:
+    """Return the library if it has Intel's oneMKL: the routines of others expect further arguments, or wider ones."""
+    if not torch.backends.mkl.is_available():
+        return None
     try:
         return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     except OSError:  # another system than Linux

@@ -30,6 +30,7 @@ def splice(
     zeros, ones = np.zeros(dim, dtype=np.float32), np.ones(dim, dtype=np.float32)
     for n in range(len(rows)):
         first = (rows[n] - context) * dim
+        assert first >= 0 and first + width <= len(flat)
         window, into = flat[first : first + width], out[n]
         for i in range(width):
             example[i] = _widened(window[i])

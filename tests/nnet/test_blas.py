@@ -1,6 +1,9 @@
 """Products in compiled functions, against torch's; natural gradient by them and without them."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from asr_parallel.nnet import brgemm, fisher
 from asr_parallel.nnet import optimizer as optimizer_module
 from asr_parallel.nnet.architectures.dnn import dnn
 from asr_parallel.nnet.bfloat16 import bits
-from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH, eigh, multiply
+from asr_parallel.nnet.blas import FAST_TYPES, HAS_EIGH, eigh, eigh_work, multiply
 from asr_parallel.nnet.fisher import FisherEstimate
 from asr_parallel.nnet.max_change import MaxChange
 from asr_parallel.nnet.optimizers import optimizer
@@ -48,7 +51,7 @@ def test_eigenvalues_are_torchs(n: int) -> None:
     Y = random(n, 3 * n).double()
     want, Z = torch.linalg.eigvalsh(Y @ Y.T), (Y @ Y.T).tril().numpy()
     c = np.empty(n)
-    assert eigh(Z, c)
+    assert eigh(Z, c, np.empty(eigh_work(n)))
     np.testing.assert_allclose(c, want, rtol=1e-10)
     np.testing.assert_allclose(Z @ (Y @ Y.T).numpy() @ Z.T, np.diag(c), atol=1e-10 * c[-1])
 
@@ -66,6 +69,20 @@ def test_a_product_of_pairs_is_torchs(n: int, k: int, m: int) -> None:
         brgemm.multiply_pairs(bits(a), pairs, wide[:, :m], turn == 2)
         np.testing.assert_allclose(wide[:, :m], turn * (a.float() @ b.float()), rtol=1e-5, atol=1e-4)
     assert (wide[:, m:] == 7).all()
+
+
+@pytest.mark.parametrize("limits", [{}, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}])
+@pytest.mark.parametrize("switched", ["on", "off"])
+def test_it_preconditions_whatever_onednn_may_use(limits: dict[str, str], switched: str) -> None:
+    """Torch throws where a kernel cannot be made, and an exception through compiled code ends the process."""
+    code = f"""
+import torch
+from asr_parallel.nnet.natural_gradient import OnlineNaturalGradient
+torch.backends.mkldnn.enabled = {switched == "on"}
+y, scale = OnlineNaturalGradient(1, 30, 8).precondition(torch.randn(1, 70, 30).bfloat16())
+assert y.isfinite().all() and scale.isfinite().all()
+"""
+    subprocess.run([sys.executable, "-c", code], env=os.environ | limits, check=True, timeout=120)
 
 
 def test_a_result_by_columns_is_refused() -> None:
