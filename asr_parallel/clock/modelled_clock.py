@@ -192,7 +192,8 @@ class ModelledClock:
     def _synchronizes(self) -> bool:
         """True for several workers, and for one that a synchronous algorithm moves."""
         cls = entry(self.options.algorithm).cls
-        return self.options.workers > 1 or (cls.moves_one_worker() and not cls.asynchronous)
+        moved = cls.moves_one_worker() or (cls.exchanges_models and self.options.ema > 0)
+        return self.options.workers > 1 or (moved and not cls.asynchronous)
 
     @property
     def minibatches(self) -> float:

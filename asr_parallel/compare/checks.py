@@ -103,7 +103,9 @@ def check_alike(options: TrainingOptions, alone: TrainingOptions) -> None:
     for name, facts in find(options).items():
         own, its = values[name], others.get(name)
         if (facts.task or name in flat(options.architecture)) and own != its:
+            many = options.workers.workers
+            wanted = f"a cell with a label and workers [1, {many}]" if many > 1 else "a baseline cell of its label too"
             raise ValueError(
-                f"{name} {own}, and {its} of the single worker it is compared with; expected a cell with a label and"
-                f" workers [1, {options.workers.workers}], so that it has a single worker of its own"
+                f"{name} {own}, and {its} of the single worker it is compared with; expected {wanted}, so that it has a"
+                " single worker of its own"
             )

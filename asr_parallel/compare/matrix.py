@@ -37,6 +37,7 @@ from asr_parallel.compare.checks import (
     check_not_fixed,
     check_verb,
 )
+from asr_parallel.compare.lone_worker import check_lone, check_moved
 from asr_parallel.compare.matrix_training import Training, check, check_all_alike, words_of
 from asr_parallel.compare.search_space import SearchSpace, Values, resolved
 from asr_parallel.compare.yaml_values import listing, mapping, named, option_values, whole_numbers
@@ -133,7 +134,7 @@ class Matrix:
             ):
                 raise ValueError(f"a single worker with options of its own: {cell}; expected a label")
             if not is_baseline:
-                _check_lone(algorithm, of_workers, own)
+                check_lone(algorithm, of_workers, own)
             as_another = str(cell.get("tuned_as", ""))
             if as_another and search_space is None:
                 raise ValueError(f"tuned_as {as_another!r}: nothing is tuned; expected a key tune")
@@ -160,6 +161,7 @@ class Matrix:
                     _add(found, one.training(seed))
         for training in found.values():
             check(training)
+            check_moved(training, search_space)
         budgets = _budgets(given.get("budgets", [1]))
         all_budgets = [
             replace(one.with_epochs(b), budget=b) if b != 1 else one for b in budgets for one in found.values()
@@ -231,15 +233,6 @@ class _Wanted:
             self.algorithm, self.workers, self.optimizer, seed, self.label, tuple(self.options.items()), self.fixed,
             self.tuned_as,
         )  # fmt: skip
-
-
-def _check_lone(algorithm: str, workers: Sequence[int], options: Mapping[str, Any]) -> None:
-    """Raise ValueError for a cell whose single worker is to be no baseline, and would be trained like one."""
-    if 1 not in workers:
-        raise ValueError(f"baseline false: workers {workers}; expected 1 among them")
-    if not entry(algorithm).cls.moves_one_worker() and not options.get("ema"):
-        others = ", ".join(one.name for one in entries() if one.cls.moves_one_worker())
-        raise ValueError(f"baseline false: one worker of {algorithm} is a plain one; expected one of {others}, or ema")
 
 
 def _budgets(given: Any) -> list[float]:

@@ -39,6 +39,8 @@ class NgSgd(Optimizer):
     The change is rate * (scale_in * scale_out) * derivative^T input, of what they leave of both.
     """
 
+    estimates_fisher = True
+
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         super().__init__(network, max_change, add)
         self._make_sides()

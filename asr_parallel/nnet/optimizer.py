@@ -33,12 +33,14 @@ class Optimizer(ABC):
 
     takes_momentum: whether it has a velocity, and `momentum` as an argument.
     rate_per_frame: whether the learning rate is of a gradient summed over frames; else it is per minibatch.
+    estimates_fisher: whether its state is estimates of the data's Fisher matrices, which need some minibatches.
     skipped: (R,) int64, minibatches whose change was not finite and which were therefore left out.
     max_change_scale: (R,) float32, length of the last change over the one without limits; NaN where it was left out.
     """
 
     takes_momentum: ClassVar[bool] = False
     rate_per_frame: ClassVar[bool] = True
+    estimates_fisher: ClassVar[bool] = False
 
     def __init__(self, network: StackedNetwork, max_change: MaxChange | None, add: Add | None = None) -> None:
         """Start with a state of zeros.

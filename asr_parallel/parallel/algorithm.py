@@ -146,6 +146,10 @@ class BaseAlgorithm:
         """Return whether a single worker is trained otherwise than without an algorithm."""
         return cls.has_separate_global_model or cls.rounds_of_epochs
 
+    def leaves_one_worker(self) -> bool:
+        """Return whether, with these options, a single worker comes to what it would without an algorithm."""
+        return not self.moves_one_worker()
+
     @property
     def period(self) -> int | None:
         """Minibatches of a worker from one synchronization to the next (tau); None: never."""

@@ -67,7 +67,8 @@ class SyncScheduler:
         self._context = Context(group, minibatches_per_epoch, epochs, options.overlap)
         algorithm.start(replicas.parameters[0], self._context)
         self.synchronizer = synchronizer(algorithm, group, replicas, options, exact)
-        moved = group.num_workers > 1 or algorithm.moves_one_worker()
+        # A moving average of one worker's model is taken every period, too, as that of several is
+        moved = group.num_workers > 1 or algorithm.moves_one_worker() or options.ema > 0
         self.synchronizes = algorithm.exchanges_models and algorithm.period is not None and moved
         self._first = round(options.sync_first * minibatches_per_epoch * epochs)  # minibatches of a worker
         self._done = 0  # likewise

@@ -181,7 +181,8 @@ def synchronizer(
         exact: form means in fixed point, see WeightedMean.
     """
     kind = OverlappedSynchronizer if options.overlap and algorithm.uses_means else Synchronizer
-    return kind(algorithm, group, replicas, options, "exact" if exact else options.comm_dtype)
+    comm_dtype = options.comm_dtype if group.num_workers > 1 else "float32"  # one sends nothing that would be rounded
+    return kind(algorithm, group, replicas, options, "exact" if exact else comm_dtype)
 
 
 def _packed(info: SyncInfo) -> Tensor:

@@ -216,7 +216,7 @@ def reached_text(group: Group) -> str | None:
 
 def _period(cell: Cell) -> Value:
     """Return the minibatches between two synchronizations, of growing ones the least and the greatest number."""
-    return " to ".join(map(str, cell.periods)) or cell.period
+    return " to ".join(map(str, dict.fromkeys(cell.periods))) or cell.period
 
 
 def _accuracy(cell: Cell) -> float | None:

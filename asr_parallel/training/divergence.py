@@ -48,15 +48,18 @@ class DivergenceCheck(Hook):
         self.highest_loss = highest_loss(untrained_loss, network.spec.num_pdfs)
         # Frames before the first loss of the epoch that was not finite; below 0: all were finite
         self._bad = torch.full((), -1, dtype=torch.int64, device=network.device)
+        self._numbers: dict[int, int] = {}  # of the epoch's minibatches, by the frames before them
 
     def on_batch(self, step: TrainingStep) -> None:
         assert step.loss_sums is not None
         everywhere = self._algorithm.period is None
         wrong = ~step.loss_sums.isfinite().any() if everywhere else ~step.loss_sums.sum().isfinite()
         self._bad = torch.where((self._bad < 0) & wrong, step.before, self._bad)
+        self._numbers[step.before] = step.number
         if step.due or step.last:
             self._check_losses()
         if step.last:
+            self._numbers.clear()
             self._bad.fill_(-1)
 
     def _check_losses(self) -> None:
@@ -68,7 +71,9 @@ class DivergenceCheck(Hook):
             return
         frames = check_divergence(self._group.transport, int(self._bad), everywhere=self._algorithm.period is None)
         if frames is not None:
-            number = frames // (self._minibatch * self._group.num_workers) + 1
+            number = self._numbers[frames]
+            if self._algorithm.asynchronous:  # theirs are pushes; this is a worker's on average
+                number = frames // (self._minibatch * self._group.num_workers) + 1
             rate = self._schedule.learning_rate(frames)
             raise DivergedError(
                 f"{DIVERGED}: the loss of minibatch {number} (after {frames} frames) is not finite, learning rate"

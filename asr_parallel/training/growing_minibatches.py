@@ -18,8 +18,11 @@ class GrowingMinibatches(Minibatches):
     """Minibatches of R of K workers, of which at first only the first ones train.
 
     What is seen in an epoch is what K workers would see in it, shuffled as theirs, with the same minibatches. A worker
-    that does not train in a turn is given frames of NaN, which an optimiser leaves out. Every process knows the order
-    of all shares: 4 bytes a frame of the training data.
+    that does not train in a turn is given frames of NaN, which an optimiser leaves out.
+
+    Every process shuffles the rows of all shares to make an epoch's order, which has a row (4 bytes) for each of its
+    workers in each turn, whether they train or not: in one process up to K / N numbers a frame of the training data
+    where N train at first, most in the first epoch.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class GrowingMinibatches(Minibatches):
     def working(self, epoch: int, k: int) -> int:
         """Return how many workers are to train in turn k of an epoch; in its last turn there may be fewer left."""
         return self.plan.working(self.plan.first_turn(epoch) + k)
+
+    def beginning(self, epoch: int, k: int) -> Sequence[int]:
+        return self.plan.beginning(epoch, k)
 
     def rate_share(self, algorithm: BaseAlgorithm, epoch: int, k: int) -> float:
         """Return the learning rate of one of m workers that train in turn k over that of one of K.

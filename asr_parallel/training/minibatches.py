@@ -131,6 +131,10 @@ class Minibatches:
         ends = [len(share) // self.minibatch for share in self._shares]
         return None if k < min(ends) else torch.tensor([k < end for end in ends], device=self._device)
 
+    def beginning(self, epoch: int, k: int) -> Sequence[int]:
+        """Return the workers that train on minibatch k of an epoch for the first time, after others have trained."""
+        return ()
+
     def rate_share(self, algorithm: BaseAlgorithm, epoch: int, k: int) -> float:
         """Return the learning rate of minibatch k of an epoch over that of K workers."""
         return 1.0

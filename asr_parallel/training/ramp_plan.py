@@ -36,6 +36,7 @@ class RampPlan:
                 left -= widths[-1]
             self._widths.append(np.array(widths))
             self._first_turns.append(self._first_turns[-1] + len(widths))
+        self._most = np.maximum.accumulate(np.concatenate(self._widths))  # workers that have trained by then
 
     def working(self, turn: int) -> int:
         """Return the workers that train in a turn of the training, were it not the last of an epoch."""
@@ -48,6 +49,12 @@ class RampPlan:
     def widths(self, epoch: int) -> np.ndarray:
         """Return (turns of the epoch,) how many workers train in each."""
         return self._widths[epoch]
+
+    def beginning(self, epoch: int, k: int) -> range:
+        """Return the workers that train in turn k of an epoch for the first time; none in the first turn of all."""
+        turn, width = self._first_turns[epoch] + k, int(self._widths[epoch][k])
+        before = int(self._most[turn - 1]) if turn else width
+        return range(before, width)
 
     def minibatches(self, epoch: int, worker: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the turns of an epoch in which a worker trains, and on which minibatches, of all shares in a row."""

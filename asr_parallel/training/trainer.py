@@ -28,6 +28,7 @@ from asr_parallel.training.evaluation import Evaluator, PeriodicEvaluation
 from asr_parallel.training.final_model import ENSEMBLE, Exporter, LastModels, snapshot_frames
 from asr_parallel.training.hooks import AlgorithmHook, BestModel, EpochEnd, Hook, TrainingStep
 from asr_parallel.training.init_model import Teacher, init_model
+from asr_parallel.training.late_workers import take_over_estimates
 from asr_parallel.training.loop import Loop, WorkerTensors
 from asr_parallel.training.metrics_logger import MetricsLogger
 from asr_parallel.training.minibatches import Minibatches, merge_workers
@@ -110,9 +111,11 @@ class Trainer(Loop):
             "bf16 products" if dtype == torch.bfloat16 else "float32", device.type, untrained.loss,
         )  # fmt: skip
         if group.num_workers > 1:
+            first_share = batches.rate_share(self.algorithm, 0, 0)
             logger.info(
-                "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %g times the effective",
-                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period, lr_scale,
+                "%d workers in %d process(es), algorithm %s, period %s minibatches, rates %s times the effective",
+                group.num_workers, group.transport.size, options.workers.algorithm, self.algorithm.period,
+                " to ".join(dict.fromkeys(f"{lr_scale * share:g}" for share in (first_share, 1))),
             )  # fmt: skip
 
     def modelled_workers(self, group: WorkerGroup) -> Sequence[int]:
@@ -253,6 +256,8 @@ class Trainer(Loop):
         step.waited_seconds = self.batches.waited_seconds
         if self.algorithm.shared_replica:
             spliced, labels, active = *merge_workers(spliced, labels, active), None
+        else:
+            take_over_estimates(self.optimizer, self.group, self.batches.beginning(self.epoch, self.minibatch))
         if self.teacher is not None:
             soft = self.teacher.soft(spliced)
         back = self.network.backward(spliced, labels, soft)

@@ -40,7 +40,7 @@ def test_it_is_compared_with_the_plain_one_and_no_baseline_of_others(tmp_path: P
 
 def test_a_labelled_baseline_is_its_baseline(tmp_path: Path) -> None:
     wide = "algorithm: average, workers: [1], label: outer, optimizer: sgd, options: {hidden_dim: 8}"
-    lone = f"{CELL}, optimizer: sgd, options: {{hidden_dim: 8}}"
+    lone = f"{CELL}, optimizer: sgd, options: {{hidden_dim: 8, outer_rate: 0.5}}"
     found = {one.name: one for one in matrix(tmp_path, f"{{cells: [{{{wide}}}, {{{lone}}}]}}").trainings}
     assert list(found) == ["none_1_sgd_outer_s1", LONE, SEVERAL]
     assert single_worker_of(found[LONE], found.values()).name == "none_1_sgd_outer_s1"
@@ -57,12 +57,27 @@ def test_without_the_key_one_worker_is_the_plain_one(tmp_path: Path) -> None:
         ("algorithm: block-momentum, workers: [4], baseline: false", r"workers \[4\]; expected 1 among them"),
         ("algorithm: average, workers: [1], baseline: false", "one worker of average is a plain one; expected one of"),
         ("algorithm: gradient, workers: [1], baseline: false", "one worker of gradient is a plain one"),
+        (CELL, "block-momentum_1_sgd_outer_s1: at rate 1 and without momentum one worker of block-momentum is a plain"),
+        (
+            f"{CELL}, options: {{outer: bmuf, outer_rate: 1}}",
+            "without momentum one worker of block-momentum is a plain",
+        ),
         ("algorithm: elastic, workers: [1], baseline: 1", "baseline 1: expected true or false"),
     ],
 )
 def test_refused(tmp_path: Path, cell: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read(tmp_path, cell)
+
+
+def test_one_with_data_of_its_own_needs_a_labelled_baseline(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"hidden_dim 8, and .*expected a baseline cell of its label too"):
+        read(tmp_path, f"{CELL.replace('[1, 4]', '[1]')}, options: {{outer_rate: 0.5, hidden_dim: 8}}")
+
+
+@pytest.mark.parametrize("own", ["outer: slowmo", "outer_rate: 0.5", "outer_momentum: 0.2", "ema: 0.9"])
+def test_block_momentum_that_moves_one_worker(tmp_path: Path, own: str) -> None:
+    assert LONE in {one.name for one in read(tmp_path, f"{CELL}, options: {{{own}}}").trainings}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +130,7 @@ def _saved(comparison: Comparison, path: Path) -> Path:
 
 
 def test_what_a_training_without_statistics_says(tmp_path: Path) -> None:
-    """A moving average over one worker's minibatches has no synchronizations."""
+    """It has no synchronizations to report."""
     of = read(tmp_path, "algorithm: average, workers: [1], baseline: false, options: {ema: 0.9}")
     for one in of.trainings:
         trained(tmp_path / one.name, [3.0, 2.0])

@@ -246,13 +246,29 @@ def test_a_moving_average_costs_no_messages_and_does_not_look_ahead() -> None:
 
 
 def test_a_moving_average_of_one_model_that_needs_no_meetings() -> None:
-    for options in ({"workers": 1}, {"workers": 3, "algorithm": "gradient"}):
+    for workers in (1, 3):
         models = Models(torch.zeros(1, 1))
-        rounds = begin(models, {"ema": 0.5}, **options)
+        rounds = begin(models, {"ema": 0.5}, workers=workers, algorithm="gradient")
         for _ in range(2):
             models.parameters += 1.0
-            assert not rounds.after_batch(models, np.ones(rounds.group.num_workers, dtype=int))
+            assert not rounds.after_batch(models, np.ones(workers, dtype=int))
         assert rounds.finish(models).tolist() == [0.5 * 1 + 0.5 * 2]
+
+
+@pytest.mark.parametrize("more", [{}, {"comm_dtype": "int8"}])
+def test_a_moving_average_of_one_worker_is_taken_every_period(more: dict[str, Any]) -> None:
+    models = Models(torch.full((1, 3), 1 / 3))
+    rounds = begin(models, {"ema": 0.5, **more}, workers=1, period=2)
+    before, synced = models.parameters.clone(), []
+    for _ in range(4):
+        models.parameters += torch.tensor([0.1, 1.0, 7.0])
+        before += torch.tensor([0.1, 1.0, 7.0])
+        synced.append(rounds.after_batch(models, np.array([1])))
+        assert torch.equal(models.parameters, before)  # it has nobody to send them to, so nothing is rounded
+        if len(synced) == 2:
+            first = models.parameters[0].clone()
+    assert synced == [False, True, False, True]
+    torch.testing.assert_close(rounds.finish(models), 0.5 * first + 0.5 * models.parameters[0])
 
 
 CASES: list[dict[str, Any]] = [

@@ -47,6 +47,13 @@ def test_a_line_for_each_cell() -> None:
     assert failed["error"] == "ValueError: worker 5: loss is not finite" and failed["eval_wer"] == ""
 
 
+@pytest.mark.parametrize(("periods", "shown"), [((), 16), ((16, 16), "16"), ((16, 2384), "16 to 2384")])
+def test_periods_that_grow_have_two_ends(periods: tuple[int, ...], shown: object) -> None:
+    cell = replace(made_up.comparison().cells[4], period=16, periods=periods)
+    column = next(column for column in identity_columns() if column.name == "period")
+    assert column.value(cell) == shown
+
+
 def test_means_over_seeds() -> None:
     comparison = made_up.comparison()
     groups = summarise(comparison)

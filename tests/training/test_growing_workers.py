@@ -1,7 +1,9 @@
 """Workers whose number grows: every minibatch of every share once an epoch, rates that follow, the modelled time."""
 
+import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +131,50 @@ def test_workers_that_do_not_train_yet_follow_the_mean(store: FrameStore, tmp_pa
         params = trainer.network.parameters
         equal = [bool((of == params[3]).all()) for of in params]
         assert equal == ([True] * 4 if number % 2 else [False, True, True, True])
+
+
+def test_messages_count_its_own_turns_and_rates(
+    store: FrameStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    Trainer(store, options(workers=4, algorithm="average", workers_first=1), tmp_path / "average")
+    assert "rates 1 to 4 times the effective" in caplog.text
+    trainer = Trainer(store, options(workers=4, algorithm="gradient", workers_first=1), tmp_path / "gradient")
+    train_on = trainer.train_on
+
+    def fifth_fails(minibatch: Any, step: Any) -> None:
+        train_on(minibatch, step)
+        if step.number == 5:
+            step.loss_sums.fill_(torch.nan)
+
+    trainer.train_on = fifth_fails  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="the loss of minibatch 5 "):
+        trainer.run()
+
+
+@pytest.mark.parametrize("optimizer", ["ng-sgd", "nesterov"])
+def test_who_begins_takes_over_the_first_workers_estimates(store: FrameStore, tmp_path: Path, optimizer: str) -> None:
+    chosen = options(workers=3, algorithm="average", workers_first=1, period=16, optimizer=optimizer)
+    trainer, begun = Trainer(store, chosen, tmp_path), {0}
+    step = trainer.optimizer.step
+
+    def noted(*given: object) -> None:
+        late = set(trainer.batches.beginning(trainer.epoch, trainer.minibatch))
+        training = trainer.batches.active(trainer.minibatch, trainer.epoch)
+        active = set(range(3)) if training is None else set(training.nonzero().flatten().tolist())
+        assert late == active - begun
+        for name, tensor in trainer.optimizer.state().items():
+            for worker in late if tensor.is_floating_point() else ():
+                same = torch.equal(tensor[worker], tensor[0])
+                assert same == (optimizer == "ng-sgd"), name
+        begun.update(late)
+        step(*given)
+
+    trainer.optimizer.step = noted  # type: ignore[method-assign]
+    while not trainer.finished:
+        trainer.run_epoch()
+        trainer.end_epoch()
+    assert begun == {0, 1, 2}
 
 
 @settings(deadline=None, max_examples=20)

@@ -85,10 +85,8 @@ class BlockMomentum(Algorithm):
     def start(self, model: Tensor, context: Context) -> None:
         import torch
 
-        preset, given = PRESETS[self.options.outer], self.options
-        self.rate = preset.rate if given.outer_rate is None else given.outer_rate
-        self.momentum = self._momentum(context.group.num_workers)
-        self._preset = preset
+        self._preset = PRESETS[self.options.outer]
+        self.rate, self.momentum = self._rate(), self._momentum(context.group.num_workers)
         self.shared |= {
             "model": model.clone(),
             "velocity": torch.zeros_like(model),
@@ -103,6 +101,13 @@ class BlockMomentum(Algorithm):
         """
         block: int = self.options.period * minibatch * num_workers
         return round(block / (1 - self._momentum(num_workers)))
+
+    def leaves_one_worker(self) -> bool:
+        return self._rate() == 1 and self._momentum(1) == 0
+
+    def _rate(self) -> float:
+        given: float | None = self.options.outer_rate
+        return PRESETS[self.options.outer].rate if given is None else given
 
     def _momentum(self, num_workers: int) -> float:
         momentum = PRESETS[self.options.outer].momentum

@@ -47,6 +47,11 @@ class EnsembleOptions:
     )
     top: int = option(TOP, "pdfs of a frame that pseudo-labels keep", least=1, source="benchmarks/RESULTS.md")
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for teachers that cannot differ between workers."""
+        if self.teachers == "others" and self.exchange == "posteriors":
+            raise ValueError(f"teachers others: exchange {self.exchange} gives all the same labels; expected models")
+
 
 @register(
     "ensemble",
@@ -99,8 +104,6 @@ class Ensemble(Algorithm):
             )
         self.length = options.compress_minibatches or max(1, min(self.relabelled, self._period))
         self.relabelled = min(self.relabelled, self.length)
-        if options.teachers == "others" and options.exchange != "models":
-            raise ValueError(f"teachers others: exchange {options.exchange} gives all the same labels; expected models")
         if self.length > self._period:
             raise ValueError(
                 f"compress_minibatches {self.length}: expected at most the period, {self._period} minibatches"
