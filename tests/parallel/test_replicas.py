@@ -59,14 +59,13 @@ def store(frames_folder: Path) -> FrameStore:
 def updates(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[int, float]]]:
     """(rank, eta) of all updates so far, by the thread they were in."""
     seen: dict[int, list[tuple[int, float]]] = {}
-    toward = FisherEstimate.toward
+    update = FisherEstimate.update
 
-    def watched(self: FisherEstimate, J: Tensor, squares: Tensor, num_rows: int) -> Any:
-        update = toward(self, J, squares, num_rows)
-        seen.setdefault(threading.get_ident(), []).append((self.rank, update.eta))
-        return update
+    def watched(self: FisherEstimate, J: Tensor, squares: Tensor, num_rows: int) -> bool:
+        seen.setdefault(threading.get_ident(), []).append((self.rank, self._eta(num_rows)))
+        return update(self, J, squares, num_rows)
 
-    monkeypatch.setattr(FisherEstimate, "toward", watched)
+    monkeypatch.setattr(FisherEstimate, "update", watched)
     return seen
 
 
