@@ -5,8 +5,8 @@ Kaldi's egs/mini_librispeech/s5/run.sh gives tri1 for 5 hours. What egs/librispe
 tri6b (100, 460 and 960 hours: 4,200, 5,000 and 7,000 leaves, 40,000, 100,000 and 150,000 Gaussians) lies within a
 quarter of it. With fewer hours there are as many Gaussians a leaf as at 5.
 
-Speakers count too: more Gaussians learn the voices of a few. With four speakers, triphones of 3,000 and 1,000 Gaussians
-do worse on others than those of 600 (recipes/digits/RESULTS.md).
+Speakers count too: Gaussians may learn the voices of a few. With four speakers triphones of 3,000 and 1,000 Gaussians
+made more errors on others than those of 600, though not beyond chance (recipes/digits/RESULTS.md).
 """
 
 from dataclasses import dataclass
