@@ -29,8 +29,8 @@ _VECTORS, _UPPER = 86, 85  # "V" and "U"
 
 def _declare_routines() -> frozenset[torch.dtype]:
     """Return the types of the products that are there and worth using."""
-    wanted = {dtype: name for dtype, name in _ROUTINES.items() if dtype != torch.bfloat16 or capable("amx_bf16")}
-    return frozenset(dtype for dtype, name in wanted.items() if declare(name))
+    without = set() if capable("amx_bf16") else {torch.bfloat16}
+    return frozenset(dtype for dtype, name in _ROUTINES.items() if dtype not in without and declare(name))
 
 
 # Types whose products `multiply` computes on this machine; whether `eigh` and float64 products are there
